@@ -1,0 +1,44 @@
+# Two commands do all: `make demo` and `make test`. Both set up what they need outside the clone and skip what is there.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+PIPELINE ?= pipelines/smollm2-depth.yaml
+CARGO ?= cargo
+PYTHON ?= python3
+STEP := scripts/step.sh
+
+.PHONY: help
+help: ## what there is to make
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@echo
+	@echo "  PIPELINE=FILE.yaml   the spec that the demo drops into the folder ($(PIPELINE))"
+
+.PHONY: demo
+demo: ## compress SmolLM2 with the real daemon: drop a spec into a folder, follow the run
+	@$(STEP) "set up libtorch, model and text" $(PYTHON) scripts/setup.py all-for-demo
+	@$(STEP) "build daemon, worker and plugins" $(CARGO) build --workspace
+	@scripts/demo.sh $(PIPELINE)
+
+.PHONY: test
+test: ## build everything and run every test
+	@$(STEP) "set up libtorch, model and the tests' tools" $(PYTHON) scripts/setup.py all-for-test
+	@$(STEP) "build the workspace" $(CARGO) build --workspace
+	@$(STEP) "run the tests" $(CARGO) test --workspace
+
+.PHONY: lint
+lint: ## formatting and clippy, as CI sees them
+	@$(STEP) "set up libtorch" $(PYTHON) scripts/setup.py libtorch
+	@$(STEP) "check formatting" $(CARGO) fmt --all --check
+	@$(STEP) "run clippy" $(CARGO) clippy --workspace --all-targets -- -D warnings
+
+.PHONY: bench
+bench: ## benchmarks, with plain PyTorch beside them
+	@$(STEP) "set up libtorch, model and the tests' tools" $(PYTHON) scripts/setup.py all-for-test
+	@$(STEP) "make the benchmarks' text" $(PYTHON) scripts/reference_text.py
+	@$(STEP) "run the benchmarks" $(CARGO) bench --profile dev -p evopress --bench candidate
+
+.PHONY: clean
+clean: ## remove what was built here; the cache outside the clone stays
+	@$(CARGO) clean

@@ -1,0 +1,145 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use evopressd::config::{ServeFlags, ToolFlags};
+
+/// Watches a folder of pipeline specs; each becomes a smaller, working language model.
+///
+/// A pipeline spec is a YAML file that names a model, calibration text, a compression method, a budget, and where the
+/// result goes. `evopressd schema` prints its JSON Schema, `evopressd plugins` the methods that there are.
+#[derive(Debug, Parser)]
+#[command(name = "evopressd", version, after_help = EXAMPLES, max_term_width = 110)]
+pub(crate) struct Cli {
+    /// Format of the log on stderr.
+    #[arg(
+        long,
+        global = true,
+        value_enum,
+        default_value_t,
+        env = "EVOPRESS_LOG_FORMAT",
+        value_name = "FORMAT"
+    )]
+    pub(crate) log_format: LogFormat,
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  evopressd serve --watch pipelines --state /var/lib/evopressd
+        run whatever is dropped into ./pipelines; metrics and page on http://127.0.0.1:9464
+  evopressd run pipelines/smollm2-depth.yaml
+        run one spec here and now, with a progress bar; for CI, look at the exit code
+  evopressd run spec.yaml --json | jq .evaluation
+        the report alone on stdout
+  evopressd validate pipelines/*.yaml
+        all mistakes of each spec, and what a run would need
+  evopressd follow --name smollm2-depth
+        watch the newest run of a pipeline in a running daemon
+
+Exit codes: 0 done, 1 run failed, 2 usage, 3 quality gate failed, 78 bad spec.
+EVOPRESS_LOG sets what is logged, e.g. `debug` or `evopressd::watch=debug`.";
+
+/// How the log is written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Watch a folder and run every pipeline spec that appears in it
+    Serve(ServeFlags),
+    /// Run one spec and wait for its end
+    #[command(
+        after_help = "Exit codes: 0 done, 1 run failed, 2 usage, 3 quality gate failed, 78 bad spec.
+The same spec with the same inputs is not run twice: the stored report is printed. After an interruption, the same
+command continues where the run stopped."
+    )]
+    Run(RunFlags),
+    /// Check specs without running them, and say what a run would need
+    #[command(after_help = "Exit codes: 0 all specs are good, 78 some are bad, 2 usage.")]
+    Validate(ValidateFlags),
+    /// List the plugins that specs can name
+    Plugins(PluginsFlags),
+    /// Print the JSON Schema of a pipeline spec, for completion in editors
+    #[command(after_help = "With the YAML extension of VS Code:
+  evopressd schema > .evopress.schema.json
+and as the first line of a spec:
+  # yaml-language-server: $schema=.evopress.schema.json")]
+    Schema,
+    /// Watch a run of a running daemon until it ends
+    #[command(
+        after_help = "Exit codes: 0 done, 1 run failed, 2 usage, 3 quality gate failed, 78 spec rejected."
+    )]
+    Follow(FollowFlags),
+}
+
+/// The flags of `run`.
+#[derive(Args, Debug)]
+pub(crate) struct RunFlags {
+    /// The pipeline spec
+    pub(crate) spec: PathBuf,
+    /// Folder of runs and journal [default: ~/.local/state/evopressd]
+    #[arg(long, value_name = "DIR", env = "EVOPRESS_STATE")]
+    pub(crate) state: Option<PathBuf>,
+    /// Print the report as JSON on stdout, and nothing else there
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Threads of the worker [default: the worker's own choice]
+    #[arg(long, value_name = "N", env = "EVOPRESS_THREADS")]
+    pub(crate) threads: Option<usize>,
+    /// Where things are.
+    #[command(flatten)]
+    pub(crate) tools: ToolFlags,
+}
+
+/// The flags of `validate`.
+#[derive(Args, Debug)]
+pub(crate) struct ValidateFlags {
+    /// The pipeline specs
+    #[arg(required = true)]
+    pub(crate) specs: Vec<PathBuf>,
+    /// Print a JSON list, one object a spec
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Where things are.
+    #[command(flatten)]
+    pub(crate) tools: ToolFlags,
+}
+
+/// The flags of `plugins`.
+#[derive(Args, Debug)]
+pub(crate) struct PluginsFlags {
+    /// Print JSON, with the schemas of the options
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Where things are.
+    #[command(flatten)]
+    pub(crate) tools: ToolFlags,
+}
+
+/// The flags of `follow`.
+#[derive(Args, Debug)]
+pub(crate) struct FollowFlags {
+    /// The run's ID [default: the newest run]
+    #[arg(conflicts_with = "name")]
+    pub(crate) run: Option<String>,
+    /// The newest run of the pipeline of this name; waits until there is one
+    #[arg(long)]
+    pub(crate) name: Option<String>,
+    /// The daemon's state folder [default: ~/.local/state/evopressd]
+    #[arg(long, value_name = "DIR", env = "EVOPRESS_STATE")]
+    pub(crate) state: Option<PathBuf>,
+    /// Print the report as JSON on stdout, and nothing else there
+    #[arg(long)]
+    pub(crate) json: bool,
+}

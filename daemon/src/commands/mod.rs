@@ -1,0 +1,66 @@
+//! What each command does. Errors that come out of here are the ends of sentences for a person.
+
+mod follow;
+mod plugins;
+mod run;
+mod serve;
+mod show;
+mod signals;
+mod validate;
+
+use std::process::ExitCode;
+
+pub(crate) use follow::follow;
+pub(crate) use plugins::plugins;
+pub(crate) use run::run;
+pub(crate) use serve::serve;
+pub(crate) use validate::validate;
+
+/// How the process ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Exit {
+    /// All is well.
+    Done,
+    /// The run failed, or something on this machine did.
+    Failed,
+    /// The command makes no sense.
+    Usage,
+    /// A model came out, and it is not good enough.
+    GateFailed,
+    /// Interrupted; can be continued.
+    Interrupted,
+    /// The spec has mistakes.
+    BadSpec,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(match exit {
+            Exit::Done => 0,
+            Exit::Failed => 1,
+            Exit::Usage => 2,
+            Exit::GateFailed => 3,
+            Exit::Interrupted => 75,
+            Exit::BadSpec => 78,
+        })
+    }
+}
+
+/// An error of the one who called: exit code 2.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct Usage(String);
+
+/// Marks an error as the caller's.
+fn usage(error: impl std::fmt::Display) -> anyhow::Error {
+    Usage(error.to_string()).into()
+}
+
+/// Prints the JSON Schema of a spec.
+///
+/// # Errors
+/// It cannot be printed.
+pub(crate) fn schema() -> anyhow::Result<Exit> {
+    show::json(&evopress_spec::schema())?;
+    Ok(Exit::Done)
+}

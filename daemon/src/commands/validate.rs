@@ -1,0 +1,81 @@
+//! `evopressd validate`: every mistake of every spec, and what a run would need.
+
+use std::path::Path;
+
+use evopress_spec::Mistake;
+use evopressd::config::Tools;
+use evopressd::intake::{Checked, read_spec, validate as check};
+use evopressd::progress::megabytes;
+use evopressd::worker_process::{Needs, Worker};
+use serde_json::{Value, json};
+
+use super::{Exit, show, usage};
+use crate::cli::ValidateFlags;
+
+pub(crate) async fn validate(flags: ValidateFlags) -> anyhow::Result<Exit> {
+    let tools = Tools::resolve(flags.tools).map_err(usage)?;
+    let worker = Worker::new(tools)?;
+    let mut answers = Vec::new();
+    let mut exit = Exit::Done;
+    for spec in &flags.specs {
+        let text = read_spec(spec)
+            .map_err(|error| usage(format!("cannot read {}: {error}", spec.display())))?;
+        let result = check(spec, &text, &worker).await;
+        if result.is_err() {
+            exit = Exit::BadSpec;
+        }
+        if flags.json {
+            answers.push(as_json(spec, &result));
+        } else {
+            match &result {
+                Ok(checked) => show::print(&good(spec, checked))?,
+                Err(mistakes) => show::mistakes(mistakes, spec, &text),
+            }
+        }
+    }
+    if flags.json {
+        show::json(&answers)?;
+    }
+    Ok(exit)
+}
+
+fn as_json(spec: &Path, result: &Result<Checked, Vec<Mistake>>) -> Value {
+    let (mistakes, needs) = match result {
+        Ok(checked) => (&[][..], checked.reply.needs.as_ref()),
+        Err(mistakes) => (mistakes.as_slice(), None),
+    };
+    json!({ "spec": spec, "valid": result.is_ok(), "mistakes": mistakes, "needs": needs })
+}
+
+fn good(spec: &Path, checked: &Checked) -> String {
+    let needs = checked
+        .reply
+        .needs
+        .as_ref()
+        .map_or_else(String::new, describe);
+    format!("{}: good{needs}\n", spec.display())
+}
+
+fn describe(needs: &Needs) -> String {
+    let mut parts = Vec::new();
+    if let Some(seconds) = needs.seconds {
+        parts.push(format!("about {:.0} min", (seconds / 60.0).max(1.0)));
+    }
+    for (bytes, what) in [
+        (needs.memory_bytes, "memory"),
+        (
+            needs.device_memory_bytes.filter(|bytes| *bytes > 0),
+            "GPU memory",
+        ),
+        (needs.disk_bytes, "disk"),
+    ] {
+        if let Some(bytes) = bytes {
+            parts.push(format!("{} {what}", megabytes(bytes)));
+        }
+    }
+    if parts.is_empty() {
+        String::new()
+    } else {
+        format!("; a run needs {}", parts.join(", "))
+    }
+}

@@ -1,0 +1,136 @@
+//! What the user typed: the config file and the flags, everything optional.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use serde::Deserialize;
+
+use super::ConfigError;
+
+/// The flags that say where things are; every command has them.
+#[derive(Args, Clone, Debug, Default)]
+pub struct ToolFlags {
+    /// Folder of the plugins, files libevopress_*.so [default: `plugins` beside evopressd, else its own folder]
+    #[arg(long, value_name = "DIR", env = "EVOPRESS_PLUGINS")]
+    pub plugins: Option<PathBuf>,
+    /// Folder that a relative path in a spec is looked for in, after the spec's own folder; may be repeated
+    #[arg(
+        long = "data-root",
+        value_name = "DIR",
+        env = "EVOPRESS_DATA_ROOT",
+        value_delimiter = ':'
+    )]
+    pub data_roots: Vec<PathBuf>,
+    /// The worker program [default: evopress-worker beside evopressd]
+    #[arg(long, value_name = "PROGRAM", env = "EVOPRESS_WORKER")]
+    pub worker: Option<PathBuf>,
+}
+
+/// The flags of `evopressd serve`.
+#[derive(Args, Clone, Debug, Default)]
+pub struct ServeFlags {
+    /// YAML file with the same settings; a flag or an environment variable goes before it
+    #[arg(long, value_name = "FILE", env = "EVOPRESS_CONFIG")]
+    pub config: Option<PathBuf>,
+    /// Folder to watch for pipeline specs (*.yaml, *.yml)
+    #[arg(long, value_name = "DIR", env = "EVOPRESS_WATCH")]
+    pub watch: Option<PathBuf>,
+    /// Folder of runs and journal [default: $STATE_DIRECTORY, else ~/.local/state/evopressd]
+    #[arg(long, value_name = "DIR", env = "EVOPRESS_STATE")]
+    pub state: Option<PathBuf>,
+    /// Address for metrics, API and page [default: 127.0.0.1:9464]
+    #[arg(long, value_name = "ADDRESS", env = "EVOPRESS_LISTEN")]
+    pub listen: Option<SocketAddr>,
+    /// Name under which a browser or Prometheus may ask, besides localhost and IP addresses; may be repeated
+    #[arg(
+        long = "allowed-host",
+        value_name = "NAME",
+        env = "EVOPRESS_ALLOWED_HOST",
+        value_delimiter = ','
+    )]
+    pub allowed_hosts: Vec<String>,
+    /// Runs at the same time [default: 1]
+    #[arg(long, value_name = "N", env = "EVOPRESS_MAX_CONCURRENT_RUNS")]
+    pub max_concurrent_runs: Option<usize>,
+    /// Threads of each worker [default: the worker's own choice]
+    #[arg(long, value_name = "N", env = "EVOPRESS_THREADS")]
+    pub threads: Option<usize>,
+    /// Seconds between looks at the watched folder besides those that the system's hints cause [default: 10]
+    #[arg(long, value_name = "SECONDS", env = "EVOPRESS_RESCAN_SECONDS")]
+    pub rescan_seconds: Option<f64>,
+    /// Where plugins, data and the worker are.
+    #[command(flatten)]
+    pub tools: ToolFlags,
+}
+
+/// The config file of `evopressd serve`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ServeFile {
+    /// See [`ServeFlags::watch`].
+    pub watch: Option<PathBuf>,
+    /// See [`ServeFlags::state`].
+    pub state: Option<PathBuf>,
+    /// See [`ToolFlags::plugins`].
+    pub plugins: Option<PathBuf>,
+    /// See [`ToolFlags::data_roots`].
+    #[serde(default)]
+    pub data_roots: Vec<PathBuf>,
+    /// See [`ToolFlags::worker`].
+    pub worker: Option<PathBuf>,
+    /// See [`ServeFlags::listen`].
+    pub listen: Option<SocketAddr>,
+    /// See [`ServeFlags::allowed_hosts`].
+    #[serde(default)]
+    pub allowed_hosts: Vec<String>,
+    /// See [`ServeFlags::max_concurrent_runs`].
+    pub max_concurrent_runs: Option<usize>,
+    /// See [`ServeFlags::threads`].
+    pub threads: Option<usize>,
+    /// See [`ServeFlags::rescan_seconds`].
+    pub rescan_seconds: Option<f64>,
+    /// How often a run is tried when its worker crashes.
+    pub attempts: Option<u32>,
+    /// Pause before the second attempt; it doubles for each further one.
+    pub backoff_seconds: Option<f64>,
+    /// How long workers may take to write their checkpoints when the daemon stops.
+    pub drain_seconds: Option<f64>,
+    /// How long the check of one spec by the worker may take.
+    pub check_seconds: Option<f64>,
+}
+
+impl ServeFile {
+    /// Reads the file; paths in it are relative to its folder. The one place that parses YAML in this crate.
+    ///
+    /// # Errors
+    /// It cannot be read, or is not what it should be; the message has line and column.
+    pub fn read(path: &Path) -> Result<Self, ConfigError> {
+        let text = std::fs::read_to_string(path).map_err(|error| {
+            ConfigError::new(format!(
+                "cannot read the config file {}: {error}",
+                path.display()
+            ))
+        })?;
+        let file: Option<Self> = serde_yaml::from_str(&text).map_err(|error| {
+            ConfigError::new(format!("the config file {}: {error}", path.display()))
+        })?;
+        let mut file = file.unwrap_or_default();
+        let folder = path.parent().unwrap_or(Path::new(""));
+        for place in [
+            &mut file.watch,
+            &mut file.state,
+            &mut file.plugins,
+            &mut file.worker,
+        ]
+        .into_iter()
+        .flatten()
+        {
+            *place = folder.join(&*place);
+        }
+        for root in &mut file.data_roots {
+            *root = folder.join(&*root);
+        }
+        Ok(file)
+    }
+}

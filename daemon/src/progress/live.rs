@@ -1,0 +1,206 @@
+//! How far a run is: the sum of its events. The bar, the metrics and the API all show this.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use evopress_spec::{Event, EventKind, Stage};
+use serde::Serialize;
+
+/// A run in progress.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Live {
+    /// The stage that it is in.
+    pub stage: Option<Stage>,
+    /// What is done of the stage, where it counts something.
+    pub progress: Option<Progress>,
+    /// Generations done, of the search.
+    pub generation: u32,
+    /// Generations that there will be.
+    pub generations: u32,
+    /// Fitness of the best genotype; lower is better.
+    pub best_fitness: Option<f64>,
+    /// Tokens sent forward by the search so far.
+    pub forward_tokens: u64,
+    /// Their number per second over the last generations.
+    pub forward_tokens_per_second: Option<f64>,
+    /// Seconds until the search is done, at the pace of the last generations.
+    pub search_seconds_left: Option<f64>,
+    /// Where it runs.
+    pub device: Option<String>,
+    /// Sentences for the user.
+    pub warnings: Vec<String>,
+    /// Why the worker gave up, if it did.
+    pub failure: Option<String>,
+    #[serde(skip)]
+    pub(super) recent: VecDeque<Sample>,
+}
+
+/// Part of a stage.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Progress {
+    /// How much is done.
+    pub done: u64,
+    /// Of how much.
+    pub total: u64,
+    /// Of what.
+    pub unit: String,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Sample {
+    generation: u32,
+    forward_tokens: u64,
+    search_seconds: f64,
+}
+
+/// Pace is measured over this many generations.
+const WINDOW: usize = 8;
+
+impl Live {
+    /// Takes an event in.
+    pub fn apply(&mut self, event: &Event) {
+        match &event.kind {
+            EventKind::Started { device, .. } => {
+                self.device = Some(device.clone());
+                self.stage = None;
+                self.progress = None;
+                self.failure = None;
+                self.recent.clear(); // another attempt has another pace
+            }
+            EventKind::StageStarted { stage } => {
+                self.stage = Some(*stage);
+                self.progress = None;
+            }
+            EventKind::Progress {
+                stage,
+                done,
+                total,
+                unit,
+            } => {
+                self.stage = Some(*stage);
+                self.progress = Some(Progress {
+                    done: *done,
+                    total: *total,
+                    unit: unit.clone(),
+                });
+            }
+            EventKind::Generation {
+                generation,
+                generations,
+                best_fitness,
+                forward_tokens,
+                search_seconds,
+                ..
+            } => {
+                self.generation = *generation;
+                self.generations = *generations;
+                self.best_fitness = Some(*best_fitness);
+                self.forward_tokens = *forward_tokens;
+                self.take_pace(Sample {
+                    generation: *generation,
+                    forward_tokens: *forward_tokens,
+                    search_seconds: *search_seconds,
+                });
+            }
+            EventKind::StageFinished { stage, .. } => {
+                if *stage == Stage::Search {
+                    self.search_seconds_left = None;
+                }
+                self.progress = None;
+            }
+            EventKind::Warning { message } => self.warnings.push(message.clone()),
+            EventKind::Failed { reason } => self.failure = Some(reason.clone()),
+            EventKind::Baseline { .. }
+            | EventKind::Finished { .. }
+            | EventKind::Interrupted { .. } => {}
+        }
+    }
+
+    fn take_pace(&mut self, now: Sample) {
+        if self
+            .recent
+            .back()
+            .is_some_and(|last| last.generation >= now.generation)
+        {
+            self.recent.clear(); // resumed from an earlier checkpoint
+        }
+        let first = self.recent.front().copied();
+        self.recent.push_back(now);
+        if self.recent.len() > WINDOW {
+            self.recent.pop_front();
+        }
+        let Some(first) = first else { return };
+        let seconds = now.search_seconds - first.search_seconds;
+        let num_generations = f64::from(now.generation - first.generation);
+        if seconds > 0.0 {
+            let tokens = now.forward_tokens.saturating_sub(first.forward_tokens);
+            #[expect(clippy::cast_precision_loss, reason = "a speed for people")]
+            let speed = tokens as f64 / seconds;
+            self.forward_tokens_per_second = Some(speed);
+            let left = f64::from(self.generations.saturating_sub(now.generation));
+            self.search_seconds_left = Some(left * seconds / num_generations);
+        }
+    }
+}
+
+/// The runs in progress of this process, by ID.
+#[derive(Debug, Default)]
+pub struct Board {
+    runs: Mutex<HashMap<String, Live>>,
+}
+
+impl Board {
+    /// The progress of a run.
+    #[must_use]
+    pub fn get(&self, run: &str) -> Option<Live> {
+        self.lock().get(run).cloned()
+    }
+
+    /// Shows a run's progress.
+    pub fn show(&self, run: &str, live: Live) {
+        self.lock().insert(run.to_owned(), live);
+    }
+
+    /// The run is no longer in progress.
+    pub fn remove(&self, run: &str) {
+        self.lock().remove(run);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, Live>> {
+        self.runs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn generation(generation: u32, forward_tokens: u64, search_seconds: f64) -> Event {
+        let (generations, best_fitness, accepted) = (100, 0.5, true);
+        Event::now(EventKind::Generation {
+            generation,
+            generations,
+            best_fitness,
+            accepted,
+            forward_tokens,
+            search_seconds,
+        })
+    }
+
+    #[test]
+    fn pace_and_time_left_come_from_the_last_generations() {
+        let mut live = Live::default();
+        live.apply(&generation(1, 1000, 2.0));
+        assert_eq!(live.forward_tokens_per_second, None);
+        live.apply(&generation(2, 2000, 4.0));
+        assert_eq!(live.forward_tokens_per_second, Some(500.0));
+        assert_eq!(live.search_seconds_left, Some(196.0));
+        live.apply(&generation(1, 1000, 2.0));
+        live.apply(&generation(2, 3000, 3.0));
+        assert_eq!(
+            live.forward_tokens_per_second,
+            Some(2000.0),
+            "a resumed search begins a new window"
+        );
+    }
+}

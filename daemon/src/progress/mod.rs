@@ -1,0 +1,11 @@
+//! Progress for people: what a run has done so far, a bar while it goes on, a table at the end.
+
+mod bar;
+mod follow;
+mod live;
+mod table;
+
+pub use bar::{View, ViewKind};
+pub use follow::follow;
+pub use live::{Board, Live, Progress};
+pub use table::{final_table, megabytes};

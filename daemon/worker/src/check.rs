@@ -1,0 +1,140 @@
+//! What only the plugins and the model's own files can tell about a plan, before it runs.
+
+use anyhow::{Context, Result};
+use evopress::source::Source;
+use evopress_plugin::PluginKind;
+use evopress_plugin::host::PluginDir;
+use evopress_spec::{Plan, PluginUse};
+use serde::Serialize;
+
+use crate::cli::CheckOptions;
+use crate::estimate::Needs;
+use crate::setup;
+
+/// The answer: mistakes, and what the run would need if there are none.
+#[derive(Debug, Serialize)]
+pub(crate) struct Answer {
+    mistakes: Vec<Mistake>,
+    needs: Option<Needs>,
+}
+
+/// A mistake at a JSON pointer into the spec.
+#[derive(Debug, Serialize)]
+struct Mistake {
+    pointer: String,
+    message: String,
+}
+
+/// Checks the plan in `options.plan`.
+pub(crate) fn check(options: &CheckOptions) -> Result<Answer> {
+    let text = std::fs::read(&options.plan).with_context(|| options.plan.display().to_string())?;
+    let plan: Plan =
+        serde_json::from_slice(&text).with_context(|| options.plan.display().to_string())?;
+    let plugins = PluginDir::open(&options.plugins)?;
+    let mut mistakes = Vec::new();
+    if plan.methods.len() > 1 {
+        mistakes.push(Mistake {
+            pointer: "/methods/1".into(),
+            message: "a pipeline takes one method in this version".into(),
+        });
+    }
+    for (idx, method) in plan.methods.iter().enumerate() {
+        mistakes.extend(plugin_mistakes(
+            &plugins,
+            method,
+            PluginKind::Method,
+            &format!("/methods/{idx}"),
+        ));
+    }
+    mistakes.extend(plugin_mistakes(
+        &plugins,
+        &plan.search.fitness,
+        PluginKind::Fitness,
+        "/search/fitness",
+    ));
+    mistakes.extend(device_mistake(&plan));
+    mistakes.extend(text_mistakes(&plan));
+    let source = Source::open(&plan.model.source);
+    let unreadable = match &source {
+        Ok(source) => source.tokenizer().err().map(|error| error.to_string()),
+        Err(error) => Some(error.to_string()),
+    };
+    mistakes.extend(unreadable.map(|message| Mistake {
+        pointer: "/model/source".into(),
+        message,
+    }));
+    let mut needs = None;
+    if let (true, Ok(source)) = (mistakes.is_empty(), &source) {
+        let method = plugins.method(&plan.methods[0].plugin, &plan.methods[0].options)?;
+        let pointer = format!("/target/{}", plan.target.measure());
+        if let Some(message) = setup::wrong_measure(&plan, method.as_ref()) {
+            mistakes.push(Mistake { pointer, message });
+        } else {
+            match setup::search_space(&plan, &plugins, source) {
+                Ok(space) => needs = Some(Needs::estimate(&plan, source, &space)),
+                Err(error) => mistakes.push(Mistake {
+                    pointer,
+                    message: format!("{error:#}"),
+                }),
+            }
+        }
+    }
+    Ok(Answer { mistakes, needs })
+}
+
+fn plugin_mistakes(
+    plugins: &PluginDir,
+    used: &PluginUse,
+    kind: PluginKind,
+    pointer: &str,
+) -> Vec<Mistake> {
+    match plugins.check_options(&used.plugin, kind, &used.options) {
+        Ok(mistakes) => mistakes
+            .into_iter()
+            .map(|mistake| Mistake {
+                pointer: format!("{pointer}/options{}", mistake.pointer),
+                message: mistake.message,
+            })
+            .collect(),
+        Err(error) => vec![Mistake {
+            pointer: format!("{pointer}/plugin"),
+            message: error.to_string(),
+        }],
+    }
+}
+
+fn device_mistake(plan: &Plan) -> Option<Mistake> {
+    let error = evopress::device::resolve(&plan.model.device.to_string()).err()?;
+    Some(Mistake {
+        pointer: "/model/device".into(),
+        message: error.to_string(),
+    })
+}
+
+/// A token is at least a byte, so a shorter file cannot do; a text that is a little too short is found when it is read.
+fn text_mistakes(plan: &Plan) -> Vec<Mistake> {
+    let calibration = (
+        "/calibration/tokens".to_owned(),
+        &plan.calibration.source,
+        plan.calibration.tokens,
+    );
+    let sets = plan
+        .evaluation
+        .iter()
+        .enumerate()
+        .map(|(idx, set)| (format!("/evaluation/{idx}/tokens"), &set.source, set.tokens));
+    [calibration]
+        .into_iter()
+        .chain(sets)
+        .filter_map(|(pointer, path, tokens)| {
+            let bytes = std::fs::metadata(path).ok()?.len();
+            (bytes < tokens).then(|| Mistake {
+                pointer,
+                message: format!(
+                    "found {tokens} tokens asked of {}, which has only {bytes} bytes",
+                    path.display()
+                ),
+            })
+        })
+        .collect()
+}

@@ -1,0 +1,74 @@
+//! The command line: what the daemon calls.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+use serde::Serialize;
+
+/// One run of one evopressd pipeline. People use `evopressd`, which calls this.
+#[derive(Debug, Parser)]
+#[command(version)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run the plan in a run's folder, or go on where an earlier attempt stopped.
+    ///
+    /// Exit codes: 0 done, 1 failed, 3 a quality gate failed, 75 interrupted (run again to go on).
+    Run(RunOptions),
+    /// Check what only plugins and the model can tell, and estimate what the run needs; JSON on stdout.
+    Check(CheckOptions),
+    /// List the plugins of a folder; JSON on stdout.
+    Plugins(PluginsOptions),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RunOptions {
+    /// The run's folder, with `plan.json`.
+    pub(crate) run_dir: PathBuf,
+    /// The folder of plugins.
+    #[arg(long)]
+    pub(crate) plugins: PathBuf,
+    /// Compute threads on a CPU [default: one per core].
+    #[arg(long)]
+    pub(crate) threads: Option<usize>,
+    /// Which attempt at this run it is, counted from 1.
+    #[arg(long, default_value_t = 1)]
+    pub(crate) attempt: u32,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CheckOptions {
+    /// The resolved pipeline.
+    pub(crate) plan: PathBuf,
+    /// The folder of plugins.
+    #[arg(long)]
+    pub(crate) plugins: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PluginsOptions {
+    /// The folder of plugins.
+    #[arg(long)]
+    pub(crate) plugins: PathBuf,
+}
+
+/// Prints a result as JSON on stdout, or an error on stderr.
+pub(crate) fn print_json<T: Serialize>(result: anyhow::Result<T>) -> ExitCode {
+    match result.and_then(|value| Ok(serde_json::to_string_pretty(&value)?)) {
+        Ok(text) => {
+            // Whoever reads may have seen enough.
+            let _ = writeln!(std::io::stdout(), "{text}");
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("{error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,91 @@
+//! What a run will need, before it starts: counted operations and bytes, and this machine's measured matrix rate.
+
+use std::time::Instant;
+
+use evopress::genotype::SearchSpace;
+use evopress::source::Source;
+use evopress_spec::Plan;
+use serde::Serialize;
+use tch::{Device, Kind, Tensor};
+
+use crate::setup;
+
+/// Share of the matrix rate that a forward pass reaches, from benchmarks.
+const EFFICIENCY: f64 = 0.7;
+/// libtorch, tokenizer and plugins.
+const BASE_BYTES: u64 = 500 << 20;
+
+/// Estimates; the memory is the larger part's upper bound, the time is for this machine when it is quiet.
+#[derive(Debug, Serialize)]
+pub(crate) struct Needs {
+    seconds: f64,
+    memory_bytes: u64,
+    device_memory_bytes: u64,
+    disk_bytes: u64,
+}
+
+impl Needs {
+    pub(crate) fn estimate(plan: &Plan, source: &Source, space: &SearchSpace) -> Self {
+        let config = source.config();
+        let settings = setup::search_settings(plan, space);
+        let length = u64::from(plan.calibration.sequence_length);
+        let last = settings.stages.len().saturating_sub(1);
+        let mut sequences_a_generation = 0;
+        let mut entrants = settings.offspring;
+        for (idx, stage) in settings.stages.iter().enumerate() {
+            let parent = usize::from(idx == last);
+            sequences_a_generation += (entrants + parent) * stage.num_sequences;
+            entrants = stage.survivors;
+        }
+        let searched = settings.generations as usize * sequences_a_generation
+            + settings.initial_genotypes * settings.initial_sequences
+            + plan.baselines.random as usize
+                * settings
+                    .stages
+                    .last()
+                    .map_or(1, |stage| stage.num_sequences);
+        let evaluated: u64 = plan.evaluation.iter().map(|set| set.tokens).sum();
+        // Targets cost a dense pass and an f32 product with the head; evaluation has dense, result and three baselines.
+        let head = (config.vocab_size * config.hidden_size) as f64;
+        let body = source.num_parameters() as f64 - head;
+        let kept = space_share(space);
+        let flops = 2.0 * (searched as u64 * length) as f64 * (body * kept + head)
+            + 2.0 * plan.calibration.tokens as f64 * (body + 3.0 * head)
+            + 2.0 * evaluated as f64 * (5.0 * (body + head) + 3.0 * head);
+        let bytes_per_weight = u64::from(setup::bytes_per_weight(plan.model.dtype));
+        let weights = source.num_parameters() * bytes_per_weight;
+        let head_bytes = head as u64 * bytes_per_weight;
+        let width = config.hidden_size as u64 * 4 + 8;
+        let targets = (plan.calibration.tokens.max(evaluated)) * width;
+        let memory = weights + head_bytes + targets + 128 * 4 * 3 * config.vocab_size as u64;
+        let on_gpu = evopress::device::resolve(&plan.model.device.to_string())
+            .is_ok_and(|device| device.is_cuda());
+        Self {
+            seconds: flops / (matrix_rate() * EFFICIENCY),
+            memory_bytes: BASE_BYTES + if on_gpu { weights } else { memory },
+            device_memory_bytes: if on_gpu { memory } else { 0 },
+            disk_bytes: 2 * weights + (16 << 20),
+        }
+    }
+}
+
+/// Share of the cost that is kept.
+fn space_share(space: &SearchSpace) -> f64 {
+    let budget: u64 = space.groups().iter().map(|group| group.max_cost).sum();
+    let dense: u64 = space.units().iter().map(|unit| unit.levels[0].cost).sum();
+    budget as f64 / dense as f64
+}
+
+/// Floating-point operations a second of a bf16 product of this machine, measured in a few milliseconds.
+fn matrix_rate() -> f64 {
+    let _no_grad = tch::no_grad_guard();
+    let size = 768;
+    let a = Tensor::zeros([size, size], (Kind::BFloat16, Device::Cpu));
+    let mut best = f64::INFINITY;
+    for _ in 0..16 {
+        let began = Instant::now();
+        let _product = a.matmul(&a);
+        best = best.min(began.elapsed().as_secs_f64());
+    }
+    2.0 * (size as f64).powi(3) / best
+}

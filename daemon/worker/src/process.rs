@@ -1,0 +1,64 @@
+//! This process among others: its log, its parent, its signals, its memory.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use signal_hook::consts::{SIGINT, SIGTERM};
+use tracing_subscriber::EnvFilter;
+
+/// Sends the log to stderr, which the daemon keeps as `worker.log`.
+pub(crate) fn log_to_stderr() {
+    let filter = EnvFilter::try_from_env("EVOPRESS_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(false)
+        .init();
+}
+
+/// Asks the kernel for SIGTERM when the parent dies, so that no worker is left behind a killed daemon.
+pub(crate) fn die_with_parent() {
+    #[cfg(target_os = "linux")]
+    // SAFETY: sets an attribute of this process only.
+    unsafe {
+        libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGTERM);
+    }
+}
+
+/// A flag that SIGTERM and SIGINT set; a second signal ends the process at once.
+pub(crate) fn stop_flag() -> std::io::Result<Arc<AtomicBool>> {
+    let stop = Arc::new(AtomicBool::new(false));
+    for signal in [SIGTERM, SIGINT] {
+        signal_hook::flag::register_conditional_shutdown(signal, 75, Arc::clone(&stop))?;
+        signal_hook::flag::register(signal, Arc::clone(&stop))?;
+    }
+    Ok(stop)
+}
+
+/// Largest resident set of this process so far.
+pub(crate) fn peak_memory_bytes() -> u64 {
+    // SAFETY: `rusage` is plain numbers, and `getrusage` fills it in.
+    let usage = unsafe {
+        let mut usage: libc::rusage = std::mem::zeroed();
+        libc::getrusage(libc::RUSAGE_SELF, &raw mut usage);
+        usage
+    };
+    u64::try_from(usage.ru_maxrss).unwrap_or(0) * 1024
+}
+
+/// The CPU's name and cores, and the GPU's where one is used.
+pub(crate) fn hardware(device: tch::Device, threads: usize) -> String {
+    let cpuinfo = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let name = cpuinfo
+        .lines()
+        .find_map(|line| line.strip_prefix("model name"))
+        .map_or("unknown CPU", |rest| {
+            rest.trim_start_matches([' ', '\t', ':'])
+        });
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let host = format!("{name}, {cores} cores");
+    match device {
+        tch::Device::Cuda(index) => format!("CUDA device {index}; {host}"),
+        _ => format!("{host}, {threads} compute threads"),
+    }
+}

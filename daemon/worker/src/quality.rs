@@ -1,0 +1,167 @@
+//! The last proof: the written artifact, loaded again, against the dense model and the baselines on held-out text.
+
+use std::cell::Cell;
+use std::sync::Arc;
+
+use anyhow::Result;
+use evopress::baselines::Baseline;
+use evopress::corpus::Corpus;
+use evopress::evaluation::{Quality, Reference};
+use evopress::evaluator::Engine;
+use evopress::genotype::Dropped;
+use evopress::model::Model;
+use evopress::source::Source;
+use evopress_spec::events::{EventKind, Stage};
+use evopress_spec::{Evaluation, GateResult, Metric, MetricResult};
+use indexmap::IndexMap;
+
+use crate::run::Run;
+
+/// Everything measured on one evaluation set.
+struct Measured {
+    reference: Reference,
+    baselines: Vec<(String, Quality)>,
+}
+
+/// Results by set and metric, the gates, and the baselines that beat the result on the first set's perplexity.
+pub(crate) struct Outcome {
+    pub(crate) metrics: Vec<MetricResult>,
+    pub(crate) gates: Vec<GateResult>,
+    pub(crate) beaten_by: Vec<String>,
+}
+
+/// Measures dense model and baselines with `dense`, then gives its memory back and measures the artifact.
+pub(crate) fn evaluate(run: &Run, dense: Engine, baselines: &[Baseline]) -> Result<Outcome> {
+    let Run { plan, recorder, .. } = run;
+    let mut sets = Vec::new();
+    let num_sequences: u64 = plan
+        .evaluation
+        .iter()
+        .map(|set| set.tokens.div_ceil(set.sequence_length.into()))
+        .sum();
+    // The dense model, each baseline and the result see every sequence.
+    let total = num_sequences * (2 + baselines.len() as u64);
+    let measured = Cell::new(0);
+    let one_more = |_| {
+        measured.set(measured.get() + 1);
+        recorder.progress(Stage::Evaluate, measured.get(), total, "sequences");
+    };
+    for set in &plan.evaluation {
+        let reference = Reference::new(&dense, corpus(set, &run.source)?, one_more)?;
+        let mut of_baselines = Vec::new();
+        for baseline in baselines {
+            let quality =
+                reference.measure(&dense, &run.space.dropped(&baseline.genotype), one_more)?;
+            recorder.event(EventKind::Baseline {
+                name: baseline.name.to_owned(),
+                kl_divergence: quality.kl_divergence,
+                perplexity: quality.perplexity,
+            });
+            of_baselines.push((baseline.name.to_owned(), quality));
+        }
+        sets.push(Measured {
+            reference,
+            baselines: of_baselines,
+        });
+    }
+    drop(dense);
+    let artifact = Source::open(&run.dir.model())?;
+    let model = Model::load(&artifact, run.kind, run.device, |_| ())?;
+    let length = plan
+        .evaluation
+        .iter()
+        .map(|set| set.sequence_length)
+        .max()
+        .unwrap_or(1);
+    let compressed = Engine::new(model, run.threads, length as usize, Arc::clone(&run.stop))?;
+    let mut outcome = Outcome {
+        metrics: Vec::new(),
+        gates: Vec::new(),
+        beaten_by: Vec::new(),
+    };
+    for (set, measured) in plan.evaluation.iter().zip(&sets) {
+        let quality = measured.reference.measure(
+            &compressed,
+            &Dropped::none(compressed.num_blocks()),
+            one_more,
+        )?;
+        if outcome.metrics.is_empty() {
+            let better = measured
+                .baselines
+                .iter()
+                .filter(|(_, baseline)| baseline.perplexity < quality.perplexity);
+            outcome.beaten_by = better.map(|(name, _)| name.clone()).collect();
+        }
+        outcome.metrics.extend(results(set, measured, quality));
+        outcome.gates.extend(gates(set, measured, quality));
+    }
+    Ok(outcome)
+}
+
+fn corpus(set: &Evaluation, source: &Source) -> Result<Corpus> {
+    let length = set.sequence_length as usize;
+    Ok(Corpus::read(
+        &set.source,
+        &source.tokenizer()?,
+        None,
+        set.tokens as usize,
+        length,
+    )?)
+}
+
+fn results(set: &Evaluation, measured: &Measured, quality: Quality) -> [MetricResult; 2] {
+    let of_baselines = |value: fn(&Quality) -> f64| -> IndexMap<String, f64> {
+        measured
+            .baselines
+            .iter()
+            .map(|(name, quality)| (name.clone(), value(quality)))
+            .collect()
+    };
+    let tokens = measured.reference.num_tokens();
+    [
+        MetricResult {
+            set: set.name.clone(),
+            metric: Metric::Perplexity,
+            dense: measured.reference.perplexity,
+            compressed: quality.perplexity,
+            baselines: of_baselines(|quality| quality.perplexity),
+            tokens,
+        },
+        MetricResult {
+            set: set.name.clone(),
+            metric: Metric::KlDivergence,
+            dense: 0.0,
+            compressed: quality.kl_divergence,
+            baselines: of_baselines(|quality| quality.kl_divergence),
+            tokens,
+        },
+    ]
+}
+
+fn gates(set: &Evaluation, measured: &Measured, quality: Quality) -> Vec<GateResult> {
+    let limits = [
+        (
+            "max_perplexity_ratio",
+            set.gate.max_perplexity_ratio,
+            quality.perplexity / measured.reference.perplexity,
+        ),
+        (
+            "max_perplexity",
+            set.gate.max_perplexity,
+            quality.perplexity,
+        ),
+        ("max_kl", set.gate.max_kl, quality.kl_divergence),
+    ];
+    limits
+        .into_iter()
+        .filter_map(|(name, limit, value)| {
+            let limit = limit?;
+            Some(GateResult {
+                set: set.name.clone(),
+                limit: format!("{name} ≤ {limit}"),
+                value,
+                passed: value <= limit,
+            })
+        })
+        .collect()
+}

@@ -1,0 +1,94 @@
+//! `report.json` from what the stages found.
+
+use anyhow::Result;
+use evopress::baselines::Baseline;
+use evopress::export;
+use evopress::genotype::Genotype;
+use evopress_spec::{Achieved, BaselineResult, Report, SearchResult, Status};
+use indexmap::IndexMap;
+
+use crate::run::Run;
+use crate::{artifact, checkpoint, process, quality, setup};
+
+/// The report without its artifacts, which come last because the model card is one of their files.
+pub(crate) fn build(
+    run: &Run,
+    baselines: &[Baseline],
+    found: &checkpoint::Search,
+    outcome: quality::Outcome,
+) -> Result<Report> {
+    let genotype = &found.state.parent;
+    let passed = outcome.gates.iter().all(|gate| gate.passed);
+    let failed_gate = outcome.gates.iter().find(|gate| !gate.passed);
+    Ok(Report {
+        run: run.dir.id(),
+        name: run.plan.name.clone(),
+        status: if passed {
+            Status::Done
+        } else {
+            Status::GateFailed
+        },
+        reason: failed_gate.map(|gate| {
+            format!(
+                "quality gate `{}` of set `{}` failed: {:.4}",
+                gate.limit, gate.set, gate.value
+            )
+        }),
+        spec_digest: run.manifest.spec_digest().to_owned(),
+        target: serde_json::to_value(run.plan.target)?,
+        achieved: achieved(run, genotype)?,
+        genotype: levels(run, genotype),
+        search: SearchResult {
+            mode: run.plan.search.mode,
+            generations: found.state.generation,
+            forward_tokens: found.forward_tokens,
+            seconds: found.seconds,
+            best_fitness: found.state.fitness,
+            history: found.history.clone(),
+        },
+        evaluation: outcome.metrics,
+        baselines: baselines
+            .iter()
+            .map(|baseline| BaselineResult {
+                name: baseline.name.clone(),
+                genotype: levels(run, &baseline.genotype),
+                parameters: export::num_parameters(
+                    &run.source,
+                    &run.space.dropped(&baseline.genotype),
+                ),
+            })
+            .collect(),
+        beaten_by: outcome.beaten_by,
+        gates: outcome.gates,
+        artifacts: Vec::new(),
+        published: Vec::new(),
+        timings: run.recorder.timings(),
+        peak_memory_bytes: process::peak_memory_bytes(),
+        hardware: process::hardware(run.device, run.threads),
+        warnings: run.recorder.warnings(),
+    })
+}
+
+fn achieved(run: &Run, genotype: &Genotype) -> Result<Achieved> {
+    let space = &run.space;
+    let cost: u64 = space
+        .groups()
+        .iter()
+        .map(|group| space.cost(genotype, group))
+        .sum();
+    let dense_cost: u64 = space.units().iter().map(|unit| unit.levels[0].cost).sum();
+    let dense_parameters = run.source.num_parameters();
+    Ok(Achieved {
+        measure: run.plan.target.measure().to_owned(),
+        value: (dense_cost - cost) as f64 / dense_cost as f64,
+        parameters: export::num_parameters(&run.source, &space.dropped(genotype)),
+        dense_parameters,
+        size_bytes: artifact::weight_bytes(&run.dir.model())?,
+        dense_size_bytes: dense_parameters
+            * u64::from(setup::bytes_per_weight(run.plan.model.dtype)),
+    })
+}
+
+fn levels(run: &Run, genotype: &Genotype) -> IndexMap<String, String> {
+    run.space.describe(genotype).into_iter().collect()
+}

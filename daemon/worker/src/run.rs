@@ -1,0 +1,359 @@
+//! One run: stages in order, each of them skipped where an earlier attempt has finished it.
+
+use std::cell::Cell;
+use std::fs::File;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Instant;
+
+use anyhow::{Context, Result, bail};
+use evopress::baselines::{self, Baseline};
+use evopress::corpus::Corpus;
+use evopress::evaluator::{CalibratedFitness, Engine};
+use evopress::genotype::{Genotype, SearchSpace};
+use evopress::model::Model;
+use evopress::search::{self, Settings};
+use evopress::source::Source;
+use evopress::{EngineError, device};
+use evopress_plugin::host::PluginDir;
+use evopress_spec::{EventKind, HistoryEntry, Plan, RunDir, Stage, Status};
+
+use crate::checkpoint::{self, Checkpoint};
+use crate::cli::RunOptions;
+use crate::manifest::Manifest;
+use crate::recorder::Recorder;
+use crate::{artifact, card, process, quality, report, report_html, setup};
+
+/// Sequences that baselines are measured on: as many as the last selection stage has, but at least these.
+const MIN_BASELINE_SEQUENCES: usize = 8;
+
+/// What every stage works with.
+pub(crate) struct Run {
+    pub(crate) dir: RunDir,
+    pub(crate) plan: Plan,
+    pub(crate) source: Source,
+    pub(crate) plugins: PluginDir,
+    pub(crate) space: SearchSpace,
+    pub(crate) settings: Settings,
+    pub(crate) manifest: Manifest,
+    pub(crate) kind: tch::Kind,
+    pub(crate) device: tch::Device,
+    pub(crate) threads: usize,
+    pub(crate) stop: Arc<AtomicBool>,
+    pub(crate) recorder: Recorder,
+}
+
+/// Runs the plan and turns what became of it into events and an exit code.
+pub(crate) fn main(options: &RunOptions) -> ExitCode {
+    process::die_with_parent();
+    let run_dir = RunDir::new(&options.run_dir);
+    let result = lock(&run_dir).and_then(|lock| {
+        let recorder = Recorder::open(&run_dir)?;
+        Ok((lock, recorder))
+    });
+    let (_lock, recorder) = match result {
+        Ok(both) => both,
+        Err(error) => {
+            eprintln!("{error:#}");
+            return ExitCode::FAILURE;
+        }
+    };
+    match execute(options, run_dir.clone(), recorder) {
+        Ok(Status::GateFailed) => ExitCode::from(3),
+        Ok(_) => ExitCode::SUCCESS,
+        Err(error) => {
+            let Ok(recorder) = Recorder::open(&run_dir) else {
+                return ExitCode::FAILURE;
+            };
+            if matches!(error.downcast_ref(), Some(EngineError::Interrupted)) {
+                tracing::info!("interrupted; the run goes on from its checkpoint");
+                recorder.event(EventKind::Interrupted { generation: None });
+                return ExitCode::from(75);
+            }
+            let reason = format!("{error:#}");
+            tracing::error!(%reason, "the run failed");
+            recorder.event(EventKind::Failed { reason });
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn execute(options: &RunOptions, dir: RunDir, recorder: Recorder) -> Result<Status> {
+    let run = Run::prepare(options, dir, recorder)?;
+    let checkpoint = Checkpoint::open(run.dir.checkpoint(), run.manifest.identity()?)?;
+    let saved: Option<checkpoint::Search> = checkpoint.load("search")?;
+    run.recorder.event(EventKind::Started {
+        attempt: options.attempt,
+        device: format!("{:?}", run.device).to_lowercase(),
+        dtype: run.plan.model.dtype.to_string(),
+        threads: run.threads as u32,
+        resumed_generation: saved.as_ref().map(|search| search.state.generation),
+    });
+    let engine = run.recorder.stage(Stage::Load, false, || run.load())?;
+    let (baselines, found) = find(&run, &engine, &checkpoint, saved)?;
+    run.recorder
+        .stage(Stage::Stitch, run.dir.model().exists(), || {
+            artifact::write(&run, &found.state.parent)
+        })?;
+    let outcome = run.recorder.stage(Stage::Evaluate, false, || {
+        quality::evaluate(&run, engine, &baselines)
+    })?;
+    conclude(&run, &baselines, &found, outcome)
+}
+
+impl Run {
+    /// Reads everything but weights, and writes the manifest.
+    fn prepare(options: &RunOptions, dir: RunDir, recorder: Recorder) -> Result<Self> {
+        let stop = process::stop_flag()?;
+        let path = dir.plan();
+        let text = std::fs::read(&path).with_context(|| path.display().to_string())?;
+        let plan: Plan =
+            serde_json::from_slice(&text).with_context(|| path.display().to_string())?;
+        let device = device::resolve(&plan.model.device.to_string())?;
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let threads = if device.is_cuda() {
+            1
+        } else {
+            options.threads.unwrap_or(cores).max(1)
+        };
+        let source = Source::open(&plan.model.source)?;
+        let plugins = PluginDir::open(&options.plugins)?;
+        let space = setup::search_space(&plan, &plugins, &source)?;
+        let spec = std::fs::read(dir.spec()).unwrap_or_default();
+        let hardware = process::hardware(device, threads);
+        let manifest = Manifest::new(dir.id(), &spec, &plan, &source, &plugins, hardware)?;
+        evopress_spec::atomic_write(&dir.manifest(), &serde_json::to_vec_pretty(&manifest)?)?;
+        Ok(Self {
+            settings: setup::search_settings(&plan, &space),
+            kind: device::kind(&plan.model.dtype.to_string())?,
+            dir,
+            plan,
+            source,
+            plugins,
+            space,
+            manifest,
+            device,
+            threads,
+            stop,
+            recorder,
+        })
+    }
+
+    /// The dense model on its compute threads.
+    fn load(&self) -> Result<Engine> {
+        let num_blocks = self.source.config().num_blocks as u64;
+        let model = Model::load(&self.source, self.kind, self.device, |done| {
+            self.recorder
+                .progress(Stage::Load, done as u64, num_blocks, "blocks");
+        })?;
+        let longest = self.plan.evaluation.iter().map(|set| set.sequence_length);
+        let length = longest
+            .chain([self.plan.calibration.sequence_length])
+            .max()
+            .unwrap_or(1);
+        Ok(Engine::new(
+            model,
+            self.threads,
+            length as usize,
+            Arc::clone(&self.stop),
+        )?)
+    }
+}
+
+/// Baselines and the search, from wherever an earlier attempt left them.
+fn find(
+    run: &Run,
+    engine: &Engine,
+    checkpoint: &Checkpoint,
+    saved: Option<checkpoint::Search>,
+) -> Result<(Vec<Baseline>, checkpoint::Search)> {
+    let Run {
+        plan,
+        recorder,
+        settings,
+        space,
+        ..
+    } = run;
+    let saved_baselines: Option<Vec<(String, Genotype)>> = checkpoint.load("baselines")?;
+    let is_done = saved
+        .as_ref()
+        .is_some_and(|search| search.state.generation >= settings.generations);
+    let fitness = setup::fitness(plan, &run.plugins)?;
+    let calibration = &plan.calibration;
+    let length = calibration.sequence_length as usize;
+    let tokenizer = run.source.tokenizer()?;
+    let corpus = Corpus::read(
+        &calibration.source,
+        &tokenizer,
+        None,
+        calibration.tokens as usize,
+        length,
+    )?;
+    let total = corpus.num_sequences() as u64;
+    // In the search itself each generation is an event of its own.
+    let stage = Cell::new(Stage::Baselines);
+    let mut fitness = CalibratedFitness::new(engine, space, fitness, corpus);
+    fitness.on_progress(|done, total| {
+        if stage.get() != Stage::Search {
+            recorder.progress(stage.get(), done as u64, total as u64, "forward passes");
+        }
+    });
+    if !(is_done && saved_baselines.is_some()) {
+        recorder.stage(Stage::Calibrate, false, || {
+            let progress =
+                |done| recorder.progress(Stage::Calibrate, done as u64, total, "sequences");
+            Ok(fitness.calibrate(progress)?)
+        })?;
+    }
+    let baselines =
+        recorder.stage(
+            Stage::Baselines,
+            saved_baselines.is_some(),
+            || match saved_baselines {
+                Some(saved) => Ok(saved
+                    .into_iter()
+                    .map(|(name, genotype)| Baseline { name, genotype })
+                    .collect()),
+                None => {
+                    let widest = settings
+                        .stages
+                        .iter()
+                        .map(|stage| stage.num_sequences)
+                        .max()
+                        .unwrap_or(1);
+                    let settings = baselines::Settings {
+                        num_sequences: widest.max(MIN_BASELINE_SEQUENCES),
+                        num_random: plan.baselines.random as usize,
+                        seed: plan.search.seed,
+                    };
+                    let found = baselines::all(&mut fitness, settings)?;
+                    let named: Vec<_> = found
+                        .iter()
+                        .map(|baseline| (&baseline.name, &baseline.genotype))
+                        .collect();
+                    checkpoint.save("baselines", &named)?;
+                    Ok(found)
+                }
+            },
+        )?;
+    stage.set(Stage::Initial);
+    let start = recorder.stage(Stage::Initial, saved.is_some(), || match saved {
+        Some(saved) => Ok(saved),
+        None => {
+            let starts: Vec<Genotype> = match plan.search.initial.baselines {
+                true => baselines
+                    .iter()
+                    .map(|baseline| baseline.genotype.clone())
+                    .collect(),
+                false => Vec::new(),
+            };
+            let tokens = fitness.token_counter();
+            tokens.set(0);
+            let began = Instant::now();
+            let state = search::initial(space, &mut fitness, settings, &starts)?;
+            let found = checkpoint::Search {
+                history: vec![HistoryEntry {
+                    generation: 0,
+                    best_fitness: state.fitness,
+                    forward_tokens: tokens.get(),
+                    seconds: began.elapsed().as_secs_f64(),
+                }],
+                state,
+                forward_tokens: tokens.get(),
+                seconds: began.elapsed().as_secs_f64(),
+            };
+            checkpoint.save("search", &found)?;
+            Ok(found)
+        }
+    })?;
+    stage.set(Stage::Search);
+    let found = recorder.stage(Stage::Search, is_done, || {
+        search_on(run, &mut fitness, checkpoint, start)
+    })?;
+    Ok((baselines, found))
+}
+
+/// The generations that are left, each made durable before the next begins.
+fn search_on(
+    run: &Run,
+    fitness: &mut CalibratedFitness<'_>,
+    checkpoint: &Checkpoint,
+    start: checkpoint::Search,
+) -> Result<checkpoint::Search> {
+    let tokens_before = start.forward_tokens;
+    let seconds_before = start.seconds;
+    let mut found = start.clone();
+    let tokens = fitness.token_counter();
+    tokens.set(0);
+    let began = Instant::now();
+    search::run(&run.space, fitness, &run.settings, start.state, |state| {
+        found.state = state.clone();
+        found.forward_tokens = tokens_before + tokens.get();
+        found.seconds = seconds_before + began.elapsed().as_secs_f64();
+        found.history.push(HistoryEntry {
+            generation: state.generation,
+            best_fitness: state.fitness,
+            forward_tokens: found.forward_tokens,
+            seconds: found.seconds,
+        });
+        checkpoint
+            .save("search", &found)
+            .map_err(|error| EngineError::Damaged {
+                path: PathBuf::from("checkpoint"),
+                reason: format!("{error:#}"),
+            })?;
+        run.recorder.event(EventKind::Generation {
+            generation: state.generation,
+            generations: run.settings.generations,
+            best_fitness: state.fitness,
+            accepted: state.accepted,
+            forward_tokens: found.forward_tokens,
+            search_seconds: found.seconds,
+        });
+        Ok(())
+    })?;
+    Ok(found)
+}
+
+/// Report, page and card; the last event comes when all of them are on disk.
+fn conclude(
+    run: &Run,
+    baselines: &[Baseline],
+    found: &checkpoint::Search,
+    outcome: quality::Outcome,
+) -> Result<Status> {
+    for name in &outcome.beaten_by {
+        run.recorder.warn(format!(
+            "baseline `{name}` has a lower perplexity on held-out text than the searched model: search longer, start from the \
+             baselines (`search.initial.baselines: true`) or use more calibration text"
+        ));
+    }
+    let mut report = report::build(run, baselines, found, outcome)?;
+    card::write(run, &report)?;
+    report.artifacts = vec![artifact::describe(&run.dir)?];
+    evopress_spec::atomic_write(
+        &run.dir.report_html(),
+        report_html::render(&report).as_bytes(),
+    )?;
+    evopress_spec::atomic_write(&run.dir.report_json(), &serde_json::to_vec_pretty(&report)?)?;
+    run.recorder.event(EventKind::Finished {
+        status: report.status,
+    });
+    tracing::info!(status = %report.status, "finished");
+    Ok(report.status)
+}
+
+/// Two workers on one run would mix their checkpoints.
+fn lock(run_dir: &RunDir) -> Result<File> {
+    let path = run_dir.lock();
+    let file = File::create(&path).with_context(|| path.display().to_string())?;
+    if file.try_lock().is_err() {
+        bail!(
+            "{}: another worker is on this run",
+            run_dir.path().display()
+        );
+    }
+    Ok(file)
+}

@@ -1,0 +1,64 @@
+#!/usr/bin/env bash
+# The demo: starts the real daemon on a temporary watched folder, drops a pipeline into it and follows the run.
+#   scripts/demo.sh [PIPELINE.yaml]      after `cargo build --workspace` and `scripts/setup.py all-for-demo`
+set -euo pipefail
+
+clone=$(cd "$(dirname "$0")/.." && pwd)
+pipeline=${1:-$clone/pipelines/smollm2-depth.yaml}
+[[ -f $pipeline ]] || { echo "no such pipeline: $pipeline" >&2; exit 2; }
+
+target=$(cd "$clone" && cargo metadata --no-deps --format-version 1 | python3 -c 'import json, sys; print(json.load(sys.stdin)["target_directory"])')
+bin=$target/debug
+data=${XDG_CACHE_HOME:-$HOME/.cache}/evopress/data
+place=$(mktemp -d "${TMPDIR:-/tmp}/evopress-demo.XXXXXX")
+watched=$place/pipelines
+state=$place/state
+log=$place/evopressd.log
+mkdir "$watched" "$state"
+port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
+
+daemon=
+stop_daemon() {
+    [[ -n $daemon ]] || return 0
+    local pid=$daemon
+    daemon=
+    kill -TERM "$pid" 2>/dev/null || true
+    wait "$pid" || echo "evopressd ended with status $?; its log: $log" >&2
+}
+trap stop_daemon EXIT
+trap 'exit 130' INT TERM HUP
+
+# Its own session: Ctrl-C reaches this script alone, which then stops the daemon in an orderly way.
+setsid "$bin/evopressd" serve --watch "$watched" --state "$state" --plugins "$bin" \
+    --data-root "$(cd "$(dirname "$pipeline")" && pwd)" --data-root "$clone/pipelines" --data-root "$data" \
+    --listen "127.0.0.1:$port" </dev/null >"$log" 2>&1 &
+daemon=$!
+
+ready() {
+    python3 -c 'import sys, urllib.request; urllib.request.urlopen(sys.argv[1], timeout=1)' "http://127.0.0.1:$port/readyz" 2>/dev/null
+}
+for _ in {1..100}; do
+    ready && break
+    if ! kill -0 "$daemon" 2>/dev/null; then
+        daemon=
+        echo "evopressd did not start:" >&2
+        cat "$log" >&2
+        exit 1
+    fi
+    sleep 0.1
+done
+ready || { echo "evopressd is not ready after 10 s; its log: $log" >&2; exit 1; }
+
+echo "evopressd watches $watched (metrics: http://127.0.0.1:$port/metrics, log: $log)"
+cp "$pipeline" "$watched/.incoming.tmp"
+mv "$watched/.incoming.tmp" "$watched/$(basename "$pipeline")"
+echo "dropped $(basename "$pipeline") into it"
+echo
+
+code=0
+"$bin/evopressd" follow --state "$state" || code=$?
+stop_daemon
+
+echo
+echo "everything of this run is kept in $place"
+exit "$code"

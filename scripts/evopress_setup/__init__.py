@@ -1,0 +1,1 @@
+"""What `scripts/setup.py` is made of: pins (versions and digests), the cache folder, and one module per thing laid out in it."""

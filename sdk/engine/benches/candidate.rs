@@ -1,0 +1,149 @@
+//! `cargo bench --bench candidate`: seconds to evaluate one candidate (a genotype that drops a quarter of SmolLM2-135M, 512
+//! tokens, bf16, forward pass and KL divergence), against plain PyTorch doing the same in the same run, and against the
+//! matrix products alone.
+//!
+//! Ours is throughput: each of the two compute threads has a candidate of its own, as in a search. PyTorch runs one
+//! candidate on two threads, once with glibc's malloc as it is and once tuned to keep large blocks.
+
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::{Arc, atomic::AtomicBool};
+use std::time::Instant;
+
+use anyhow::{Context, Result};
+use evopress::corpus::Corpus;
+use evopress::evaluation::Reference;
+use evopress::evaluator::Engine;
+use evopress::genotype::Dropped;
+use evopress::model::Model;
+use evopress::source::Source;
+use tch::{Device, Kind, Tensor};
+
+const THREADS: usize = 2;
+const LENGTH: usize = 512;
+const REPEATS: usize = 7;
+const MALLOC_TUNING: &[(&str, &str)] = &[
+    ("MALLOC_MMAP_THRESHOLD_", "1073741824"),
+    ("MALLOC_TRIM_THRESHOLD_", "2147483647"),
+    ("MALLOC_TOP_PAD_", "67108864"),
+];
+
+fn main() -> Result<()> {
+    evopress::device::tune_allocator();
+    let source = Source::open(&model_path()?)?;
+    let config = source.config().clone();
+    let mut dropped = Dropped::none(config.num_blocks);
+    dropped.attention[12..19].fill(true);
+    dropped.mlp[12..19].fill(true);
+
+    let model = Model::load(&source, Kind::BFloat16, Device::Cpu, |_| ())?;
+    let engine = Engine::new(model, THREADS, LENGTH, Arc::new(AtomicBool::new(false)))?;
+    let num_sequences = 2 * THREADS;
+    let tokens = (0..LENGTH * num_sequences)
+        .map(|i| (i as i64 * 7919) % config.vocab_size)
+        .collect();
+    let reference = Reference::new(&engine, Corpus::from_tokens(tokens, LENGTH), |_| ())?;
+    let ours = || -> Result<f64> {
+        let began = Instant::now();
+        reference.measure(&engine, &dropped, |_| ())?;
+        Ok(began.elapsed().as_secs_f64() / num_sequences as f64)
+    };
+    ours()?;
+    let mut seconds = Vec::new();
+    let (mut default_malloc, mut tuned_malloc) = (Vec::new(), Vec::new());
+    for _ in 0..2 {
+        for _ in 0..REPEATS {
+            seconds.push(ours()?);
+        }
+        default_malloc.push(pytorch(&[])?);
+        tuned_malloc.push(pytorch(MALLOC_TUNING)?);
+    }
+    let (ours, default_malloc, tuned_malloc) = (
+        median(seconds),
+        median(default_malloc),
+        median(tuned_malloc),
+    );
+
+    let width = config.hidden_size as f64;
+    let body = 23.0 * width * (2.0 * width + 2.0 * 192.0 + 3.0 * config.intermediate_size as f64);
+    let flops = 2.0 * LENGTH as f64 * (body + config.vocab_size as f64 * width);
+    let floor = flops / matrix_rate()?;
+    println!("one candidate of {LENGTH} tokens, {THREADS} threads, bf16");
+    println!("  evopress                        {ours:.4} s");
+    println!(
+        "  PyTorch, default malloc         {default_malloc:.4} s   ratio {:.2}",
+        default_malloc / ours
+    );
+    println!(
+        "  PyTorch, tuned malloc           {tuned_malloc:.4} s   ratio {:.2}",
+        tuned_malloc / ours
+    );
+    println!(
+        "  matrix products alone           {floor:.4} s   share {:.0} % ({:.0} GFLOP at {:.0} GFLOP/s)",
+        100.0 * floor / ours,
+        flops / 1e9,
+        flops / floor / 1e9
+    );
+    Ok(())
+}
+
+fn model_path() -> Result<PathBuf> {
+    let data = std::env::var_os("EVOPRESS_DATA")
+        .map(PathBuf::from)
+        .or_else(|| {
+            let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
+            let cache =
+                cache.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache")))?;
+            Some(cache.join("evopress/data"))
+        });
+    Ok(data
+        .context("neither EVOPRESS_DATA nor HOME is set")?
+        .join("models/SmolLM2-135M-Instruct.gguf"))
+}
+
+/// Median seconds that the script beside this file prints.
+fn pytorch(environment: &[(&str, &str)]) -> Result<f64> {
+    let packages = std::env::var("EVOPRESS_TEST_PYTHONPATH")
+        .context("run `make bench`, which sets up PyTorch")?;
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/candidate.py");
+    let output = Command::new("python3")
+        .args([script, &THREADS.to_string(), &REPEATS.to_string()])
+        .env("PYTHONPATH", packages)
+        .envs(environment.iter().copied())
+        .output()?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    text.trim()
+        .parse()
+        .with_context(|| String::from_utf8_lossy(&output.stderr).into_owned())
+}
+
+/// Operations a second of the model's own products, one per thread and all threads at once.
+fn matrix_rate() -> Result<f64> {
+    let shape = |rows: i64, columns: i64| {
+        Tensor::rand([rows, columns], (Kind::Float, Device::Cpu)).to_kind(Kind::BFloat16)
+    };
+    let threads: Vec<_> = (0..THREADS)
+        .map(|_| {
+            let (input, weight) = (shape(LENGTH as i64, 576), shape(3072, 576));
+            std::thread::spawn(move || {
+                let _no_grad = tch::no_grad_guard();
+                let mut best = f64::INFINITY;
+                for _ in 0..40 {
+                    let began = Instant::now();
+                    let _product = input.linear::<&Tensor>(&weight, None);
+                    best = best.min(began.elapsed().as_secs_f64());
+                }
+                2.0 * LENGTH as f64 * 576.0 * 3072.0 / best
+            })
+        })
+        .collect();
+    Ok(threads
+        .into_iter()
+        .filter_map(|thread| thread.join().ok())
+        .sum())
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}

@@ -1,0 +1,150 @@
+//! Quality on held-out text: perplexity and KL divergence to the dense model.
+//!
+//! `perplexity = exp(mean −log q(next token))` and `KL = mean Σ_v p_v log(p_v / q_v)`, both over all positions of all
+//! sequences that have a next token; `p` is the dense model, `q` the compressed one.
+
+use std::sync::Arc;
+
+use tch::Tensor;
+
+use crate::corpus::Corpus;
+use crate::error::Result;
+use crate::evaluator::{Context, Engine};
+use crate::genotype::Dropped;
+use crate::kernels;
+
+/// A model's quality on an evaluation set.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Quality {
+    /// `exp` of the mean cross-entropy of the next token.
+    pub perplexity: f64,
+    /// Mean KL divergence from the dense model, in nats a token.
+    pub kl_divergence: f64,
+}
+
+/// What the dense model says about an evaluation set.
+pub struct Reference {
+    corpus: Arc<Corpus>,
+    sequences: Arc<Vec<DenseSequence>>,
+    /// The dense model's own perplexity.
+    pub perplexity: f64,
+}
+
+/// Per token: `Σ_v p log p` and `Wᵀp`.
+struct DenseSequence {
+    negative_entropy: Vec<f32>,
+    weighted_head: Tensor,
+}
+
+// SAFETY: the tensors are made once and only read afterwards; libtorch's reference counts are atomic.
+unsafe impl Sync for DenseSequence {}
+
+impl Reference {
+    /// Runs the dense model over `corpus`; `progress` is told how many sequences are done.
+    ///
+    /// # Errors
+    /// When a forward pass fails or the run was interrupted.
+    pub fn new(engine: &Engine, corpus: Corpus, progress: impl FnMut(usize)) -> Result<Self> {
+        let corpus = Arc::new(corpus);
+        let shared = Arc::clone(&corpus);
+        let dense = Dropped::none(engine.num_blocks());
+        let work = move |context: &mut Context, idx: usize| -> Result<(f64, DenseSequence)> {
+            let tokens = shared.sequence(idx);
+            let hidden = context.hidden(tokens, &dense)?;
+            let log_sums = context.head.log_sum_exp(&hidden)?;
+            let loss = cross_entropy(context, &hidden, tokens, &log_sums)?;
+            let (negative_entropy, weighted_head) = context.head.expectation(&hidden)?;
+            Ok((
+                loss,
+                DenseSequence {
+                    negative_entropy,
+                    weighted_head,
+                },
+            ))
+        };
+        let measured = engine
+            .pool()
+            .map((0..corpus.num_sequences()).collect(), work, progress)?;
+        let (losses, sequences): (Vec<f64>, Vec<DenseSequence>) = measured.into_iter().unzip();
+        Ok(Self {
+            perplexity: perplexity(&losses, &corpus),
+            corpus,
+            sequences: Arc::new(sequences),
+        })
+    }
+
+    /// Tokens of the evaluation set.
+    pub fn num_tokens(&self) -> u64 {
+        (self.corpus.num_sequences() * self.corpus.sequence_length()) as u64
+    }
+
+    /// Quality of what `engine` holds with `dropped` left out: of a genotype on the dense model, or of a written artifact
+    /// that was loaded again (with nothing left out). `progress` is told how many sequences are done.
+    ///
+    /// # Errors
+    /// When a forward pass fails or the run was interrupted.
+    pub fn measure(
+        &self,
+        engine: &Engine,
+        dropped: &Dropped,
+        progress: impl FnMut(usize),
+    ) -> Result<Quality> {
+        let (corpus, sequences, dropped) = (
+            Arc::clone(&self.corpus),
+            Arc::clone(&self.sequences),
+            dropped.clone(),
+        );
+        let work = move |context: &mut Context, idx: usize| -> Result<(f64, f64)> {
+            let tokens = corpus.sequence(idx);
+            let hidden = context.hidden(tokens, &dropped)?;
+            let log_sums = context.head.log_sum_exp(&hidden)?;
+            let dense = &sequences[idx];
+            let expected_logits = kernels::row_dot(&hidden.f_contiguous()?, &dense.weighted_head)?;
+            let divergence = dense
+                .negative_entropy
+                .iter()
+                .zip(&expected_logits)
+                .zip(&log_sums)
+                .map(|((&entropy, &logit), &log_sum)| {
+                    f64::from(entropy) - f64::from(logit) + f64::from(log_sum)
+                })
+                .sum();
+            Ok((
+                cross_entropy(context, &hidden, tokens, &log_sums)?,
+                divergence,
+            ))
+        };
+        let measured =
+            engine
+                .pool()
+                .map((0..self.corpus.num_sequences()).collect(), work, progress)?;
+        let (losses, divergences): (Vec<f64>, Vec<f64>) = measured.into_iter().unzip();
+        Ok(Quality {
+            perplexity: perplexity(&losses, &self.corpus),
+            kl_divergence: divergences.iter().sum::<f64>() / num_predictions(&self.corpus),
+        })
+    }
+}
+
+/// Sum over a sequence of `−log q(next token)`.
+fn cross_entropy(
+    context: &Context,
+    hidden: &Tensor,
+    tokens: &[i64],
+    log_sums: &[f32],
+) -> Result<f64> {
+    let logits = context.head.token_logits(hidden, &tokens[1..])?;
+    Ok(log_sums
+        .iter()
+        .zip(&logits)
+        .map(|(&log_sum, &logit)| f64::from(log_sum) - f64::from(logit))
+        .sum())
+}
+
+fn perplexity(losses: &[f64], corpus: &Corpus) -> f64 {
+    (losses.iter().sum::<f64>() / num_predictions(corpus)).exp()
+}
+
+fn num_predictions(corpus: &Corpus) -> f64 {
+    (corpus.num_sequences() * (corpus.sequence_length() - 1)) as f64
+}

@@ -1,0 +1,260 @@
+//! From genotypes to numbers: forward passes of candidates over sequences, and their loss against the dense model.
+//!
+//! The dense model's targets are computed once per sequence and kept (O(D) a token, see DESIGN 'KL without logits').
+
+use std::cell::Cell;
+use std::rc::Rc;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, OnceLock};
+
+use evopress_plugin::{Chunk, Target, TargetView};
+use tch::Tensor;
+
+use crate::corpus::Corpus;
+use crate::error::{EngineError, Result};
+use crate::genotype::{Dropped, Genotype, SearchSpace};
+use crate::head::Head;
+use crate::model::Model;
+use crate::pool::Pool;
+use crate::search;
+
+/// A fitness plugin, shared by the compute threads.
+pub type SharedFitness = Arc<dyn evopress_plugin::Fitness>;
+
+/// What each compute thread owns.
+pub(crate) struct Context {
+    pub(crate) model: Model,
+    pub(crate) head: Head,
+}
+
+/// The dense model on its compute threads.
+pub struct Engine {
+    pool: Pool<Context>,
+    num_blocks: usize,
+}
+
+impl Engine {
+    /// Spreads `model` over `num_threads` compute threads (one on a GPU). Setting `stop` ends every later call with
+    /// [`EngineError::Interrupted`].
+    ///
+    /// # Errors
+    /// When the rotary table for sequences of `sequence_length` tokens cannot be made.
+    pub fn new(
+        mut model: Model,
+        num_threads: usize,
+        sequence_length: usize,
+        stop: Arc<AtomicBool>,
+    ) -> Result<Self> {
+        model.prepare_length(sequence_length)?;
+        let num_threads = if model.device().is_cuda() {
+            1
+        } else {
+            num_threads.max(1)
+        };
+        if !model.device().is_cuda() {
+            // Parallel over sequences, not inside an operator.
+            tch::set_num_threads(1);
+        }
+        let num_blocks = model.config().num_blocks;
+        let head = Head::new(&model);
+        let contexts = (0..num_threads)
+            .map(|_| Context {
+                model: model.share(),
+                head: head.share(),
+            })
+            .collect();
+        Ok(Self {
+            pool: Pool::new(contexts, stop),
+            num_blocks,
+        })
+    }
+
+    /// Blocks of the model.
+    pub fn num_blocks(&self) -> usize {
+        self.num_blocks
+    }
+
+    /// Compute threads.
+    pub fn num_threads(&self) -> usize {
+        self.pool.num_threads()
+    }
+
+    pub(crate) fn pool(&self) -> &Pool<Context> {
+        &self.pool
+    }
+}
+
+impl Context {
+    /// Final hidden states `[L − 1, D]` of a sequence: the last token has nothing after it to predict.
+    pub(crate) fn hidden(&self, tokens: &[i64], dropped: &Dropped) -> Result<Tensor> {
+        let ids = Tensor::f_from_slice(tokens)?
+            .f_view([1, -1])?
+            .f_to_device(self.model.device())?;
+        let hidden = self.model.forward(&ids, dropped)?;
+        Ok(hidden.f_narrow(0, 0, tokens.len() as i64 - 1)?)
+    }
+}
+
+/// The fitness of genotypes on calibration text: [`search::Fitness`] over an [`Engine`].
+pub struct CalibratedFitness<'a> {
+    engine: &'a Engine,
+    space: &'a SearchSpace,
+    fitness: SharedFitness,
+    corpus: Arc<Corpus>,
+    targets: Arc<Vec<OnceLock<Target>>>,
+    forward_tokens: Rc<Cell<u64>>,
+    progress: Box<dyn Fn(usize, usize) + 'a>,
+}
+
+impl<'a> CalibratedFitness<'a> {
+    /// Nothing is computed yet: targets are made when a sequence is first used, or all at once by [`Self::calibrate`].
+    pub fn new(
+        engine: &'a Engine,
+        space: &'a SearchSpace,
+        fitness: SharedFitness,
+        corpus: Corpus,
+    ) -> Self {
+        let targets = (0..corpus.num_sequences())
+            .map(|_| OnceLock::new())
+            .collect();
+        Self {
+            engine,
+            space,
+            fitness,
+            corpus: Arc::new(corpus),
+            targets: Arc::new(targets),
+            forward_tokens: Rc::default(),
+            progress: Box::new(|_, _| ()),
+        }
+    }
+
+    /// Computes the dense model's targets of every calibration sequence; `progress` is told how many are done.
+    ///
+    /// # Errors
+    /// When the forward pass or the plugin fails.
+    pub fn calibrate(&self, progress: impl FnMut(usize)) -> Result<()> {
+        if !self.fitness.needs_target() {
+            return Ok(());
+        }
+        let (fitness, corpus, targets) = (
+            Arc::clone(&self.fitness),
+            Arc::clone(&self.corpus),
+            Arc::clone(&self.targets),
+        );
+        let dense = Dropped::none(self.engine.num_blocks);
+        let work = move |context: &mut Context, sequence_idx: usize| -> Result<()> {
+            let tokens = corpus.sequence(sequence_idx);
+            let hidden = context.hidden(tokens, &dense)?;
+            let view = evopress_plugin_tch::view(&hidden)?;
+            let chunk = Chunk {
+                hidden: view,
+                next_tokens: &tokens[1..],
+            };
+            let target = fitness.target(&context.head, &chunk)?;
+            // Each sequence is visited once, so the cell is empty.
+            let _ = targets[sequence_idx].set(target);
+            Ok(())
+        };
+        let missing = (0..self.corpus.num_sequences())
+            .filter(|&idx| self.targets[idx].get().is_none())
+            .collect();
+        self.engine.pool.map(missing, work, progress).map(drop)
+    }
+
+    /// From now on `progress` is told, within each evaluation, how many forward passes are done and how many there will be.
+    pub fn on_progress(&mut self, progress: impl Fn(usize, usize) + 'a) {
+        self.progress = Box::new(progress);
+    }
+
+    /// Tokens that went through the model for candidates so far; whoever holds it may also reset it.
+    pub fn token_counter(&self) -> Rc<Cell<u64>> {
+        Rc::clone(&self.forward_tokens)
+    }
+
+    /// The search space that genotypes belong to.
+    pub fn space(&self) -> &SearchSpace {
+        self.space
+    }
+
+    /// The engine that does the work.
+    pub fn engine(&self) -> &Engine {
+        self.engine
+    }
+
+    /// The calibration sequences.
+    pub fn corpus(&self) -> &Arc<Corpus> {
+        &self.corpus
+    }
+}
+
+impl search::Fitness for CalibratedFitness<'_> {
+    fn num_sequences(&self) -> usize {
+        self.corpus.num_sequences()
+    }
+
+    fn evaluate(&mut self, genotypes: &[Genotype], minibatch: &[usize]) -> Result<Vec<f64>> {
+        let mut items = Vec::with_capacity(genotypes.len() * minibatch.len());
+        for genotype in genotypes {
+            assert!(
+                self.space.meets_budget(genotype),
+                "a genotype beyond its budget is never evaluated"
+            );
+            let dropped = Arc::new(self.space.dropped(genotype));
+            items.extend(
+                minibatch
+                    .iter()
+                    .map(|&sequence_idx| (Arc::clone(&dropped), sequence_idx)),
+            );
+        }
+        let (fitness, corpus, targets) = (
+            Arc::clone(&self.fitness),
+            Arc::clone(&self.corpus),
+            Arc::clone(&self.targets),
+        );
+        let work = move |context: &mut Context,
+                         (dropped, sequence_idx): (Arc<Dropped>, usize)|
+              -> Result<f64> {
+            let tokens = corpus.sequence(sequence_idx);
+            let hidden = context.hidden(tokens, &dropped)?;
+            let chunk = Chunk {
+                hidden: evopress_plugin_tch::view(&hidden)?,
+                next_tokens: &tokens[1..],
+            };
+            let target = targets[sequence_idx]
+                .get()
+                .map_or_else(TargetView::default, Target::view);
+            let losses = fitness.loss(&context.head, &chunk, &target)?;
+            mean_loss(&losses, tokens.len() - 1, sequence_idx)
+        };
+        let tokens = (items.len() * self.corpus.sequence_length()) as u64;
+        self.forward_tokens.set(self.forward_tokens.get() + tokens);
+        let total = items.len();
+        let losses = self
+            .engine
+            .pool
+            .map(items, work, |done| (self.progress)(done, total))?;
+        Ok(losses
+            .chunks(minibatch.len())
+            .map(|losses| losses.iter().sum::<f64>() / losses.len() as f64)
+            .collect())
+    }
+}
+
+fn mean_loss(losses: &[f32], expected: usize, sequence_idx: usize) -> Result<f64> {
+    if losses.len() != expected {
+        let message = format!(
+            "the fitness returned {} losses for {expected} tokens",
+            losses.len()
+        );
+        return Err(EngineError::Plugin(evopress_plugin::PluginError::new(
+            message,
+        )));
+    }
+    if let Some(&value) = losses.iter().find(|loss| !loss.is_finite()) {
+        return Err(EngineError::NotFinite {
+            value,
+            sequence_idx,
+        });
+    }
+    Ok(losses.iter().map(|&loss| f64::from(loss)).sum::<f64>() / expected as f64)
+}

@@ -1,0 +1,217 @@
+//! The model's head `W [V, D]`: everything that a fitness may ask of it, without logits that outlive a tile or a few tokens.
+//!
+//! On a CPU with bf16 units logits are bf16 products summed in f32, which is exact in the products; elsewhere f32
+//! throughout. The expectations that fitness targets are made of are in f32 either way.
+
+use std::sync::Arc;
+
+use evopress_plugin::{Expectation, HeadOps, OwnedTensor, PluginError, TensorView};
+use tch::{Kind, Tensor};
+
+use crate::error::{EngineError, Result};
+use crate::kernels::{self, PackedHead};
+use crate::model::Model;
+
+/// Tokens whose logits exist at once where logits have to exist.
+const LOGIT_TOKENS: i64 = 128;
+/// Vocabulary rows that are converted to f32 at once.
+const VOCABULARY_CHUNK: i64 = 8192;
+/// Vocabulary rows that `Wᵀp` sums in f32 before the sum goes on in f64: over the whole vocabulary f32 would lose 1e-6 of it.
+const SUM_CHUNK: i64 = 1024;
+
+/// The head on its device; sharing is cheap.
+pub struct Head {
+    weight: Tensor,
+    packed: Option<Arc<PackedHead>>,
+}
+
+impl Head {
+    /// Takes the head of `model`, packed where the CPU has units for that.
+    pub fn new(model: &Model) -> Self {
+        let weight = model.head().shallow_clone();
+        let depth = weight.size()[1];
+        let packed = kernels::has_packed_products(weight.kind(), weight.device(), depth)
+            .then(|| Arc::new(kernels::pack_head(&weight)));
+        Self { weight, packed }
+    }
+
+    /// Another handle to the same head, for another thread.
+    pub fn share(&self) -> Self {
+        Self {
+            weight: self.weight.shallow_clone(),
+            packed: self.packed.clone(),
+        }
+    }
+
+    /// `log Σ_v exp ⟨h_t, W_v⟩` of `hidden [T, D]`, `[T]`.
+    pub(crate) fn log_sum_exp(&self, hidden: &Tensor) -> Result<Vec<f32>> {
+        if let (Some(packed), Kind::BFloat16) = (&self.packed, hidden.kind()) {
+            return Ok(kernels::packed_log_sum_exp(packed, &hidden.f_contiguous()?));
+        }
+        let mut sums = Vec::with_capacity(hidden.size()[0] as usize);
+        for start in (0..hidden.size()[0]).step_by(LOGIT_TOKENS as usize) {
+            let chunk = hidden.f_narrow(0, start, LOGIT_TOKENS.min(hidden.size()[0] - start))?;
+            sums.extend(kernels::to_vec(
+                &self.logits(&chunk)?.f_logsumexp(&[-1i64][..], false)?,
+            )?);
+        }
+        Ok(sums)
+    }
+
+    /// All logits `[T, V]` in f32.
+    pub(crate) fn logits(&self, hidden: &Tensor) -> Result<Tensor> {
+        let vocab_size = self.weight.size()[0];
+        if let (Some(packed), Kind::BFloat16) = (&self.packed, hidden.kind()) {
+            return kernels::packed_logits(packed, &hidden.f_contiguous()?, vocab_size);
+        }
+        let hidden = hidden.f_to_kind(Kind::Float)?;
+        let mut parts = Vec::new();
+        for start in (0..vocab_size).step_by(VOCABULARY_CHUNK as usize) {
+            parts.push(hidden.f_matmul(&self.rows(start, VOCABULARY_CHUNK)?.f_transpose(0, 1)?)?);
+        }
+        Ok(Tensor::f_cat(&parts, -1)?)
+    }
+
+    /// `Σ_v p log p [T]` and `Wᵀp [T, D]` of `p = softmax(W h)`.
+    pub(crate) fn expectation(&self, hidden: &Tensor) -> Result<(Vec<f32>, Tensor)> {
+        let num_tokens = hidden.size()[0];
+        let mut negative_entropy = Vec::with_capacity(num_tokens as usize);
+        let mut weighted = Vec::new();
+        for start in (0..num_tokens).step_by(LOGIT_TOKENS as usize) {
+            let chunk = hidden.f_narrow(0, start, LOGIT_TOKENS.min(num_tokens - start))?;
+            let (exponentials, inverse_sums, entropies) =
+                kernels::softmax_parts(self.logits(&chunk)?)?;
+            negative_entropy.extend(entropies);
+            let mut sum = Tensor::f_zeros(
+                [chunk.size()[0], hidden.size()[1]],
+                (Kind::Double, hidden.device()),
+            )?;
+            for start in (0..self.weight.size()[0]).step_by(SUM_CHUNK as usize) {
+                let rows = self.rows(start, SUM_CHUNK)?;
+                let part = exponentials
+                    .f_narrow(1, start, rows.size()[0])?
+                    .f_matmul(&rows)?;
+                let _ = sum.f_add_(&part)?;
+            }
+            weighted.push(sum.f_mul(&inverse_sums)?.f_to_kind(Kind::Float)?);
+        }
+        Ok((negative_entropy, Tensor::f_cat(&weighted, 0)?))
+    }
+
+    /// `⟨h_t, W[token_t]⟩`, 0 where the token is −1.
+    pub(crate) fn token_logits(&self, hidden: &Tensor, tokens: &[i64]) -> Result<Vec<f32>> {
+        let ids: Vec<i64> = tokens.iter().map(|&token| token.max(0)).collect();
+        let ids = Tensor::f_from_slice(&ids)?.f_to_device(self.weight.device())?;
+        let rows = self
+            .weight
+            .f_index_select(0, &ids)?
+            .f_to_kind(Kind::Float)?;
+        let mut logits = kernels::row_dot(&hidden.f_contiguous()?, &rows)?;
+        for (logit, &token) in logits.iter_mut().zip(tokens) {
+            if token < 0 {
+                *logit = 0.0;
+            }
+        }
+        Ok(logits)
+    }
+
+    /// At most `count` rows of the head in f32.
+    fn rows(&self, start: i64, count: i64) -> Result<Tensor> {
+        let count = count.min(self.weight.size()[0] - start);
+        Ok(self
+            .weight
+            .f_narrow(0, start, count)?
+            .f_to_kind(Kind::Float)?)
+    }
+}
+
+impl HeadOps for Head {
+    fn log_sum_exp(&self, hidden: &TensorView<'_>) -> Result<Vec<f32>, PluginError> {
+        let hidden = self.hidden(hidden)?;
+        self.log_sum_exp(&hidden).map_err(to_plugin_error)
+    }
+
+    fn expectation(&self, hidden: &TensorView<'_>) -> Result<Expectation, PluginError> {
+        let hidden = self.hidden(hidden)?;
+        let (negative_entropy, weighted_head) =
+            self.expectation(&hidden).map_err(to_plugin_error)?;
+        Ok(Expectation {
+            negative_entropy,
+            weighted_head: evopress_plugin_tch::into_owned(weighted_head)?,
+        })
+    }
+
+    fn row_dot(&self, a: &TensorView<'_>, b: &TensorView<'_>) -> Result<Vec<f32>, PluginError> {
+        let (a, b) = (
+            evopress_plugin_tch::borrow(a)?,
+            evopress_plugin_tch::borrow(b)?,
+        );
+        if a.size() != b.size() || a.dim() != 2 {
+            return Err(PluginError::new(format!(
+                "row_dot of {:?} and {:?}: expected two equal [T, D]",
+                a.size(),
+                b.size()
+            )));
+        }
+        let dot = || -> Result<Vec<f32>> {
+            kernels::row_dot(
+                &a.f_contiguous()?,
+                &b.f_to_kind(Kind::Float)?.f_contiguous()?,
+            )
+        };
+        dot().map_err(to_plugin_error)
+    }
+
+    fn token_logits(
+        &self,
+        hidden: &TensorView<'_>,
+        tokens: &[i64],
+    ) -> Result<Vec<f32>, PluginError> {
+        let hidden = self.hidden(hidden)?;
+        let vocab_size = self.weight.size()[0];
+        if hidden.size()[0] != tokens.len() as i64 {
+            return Err(PluginError::new(format!(
+                "{} tokens for hidden states {:?}",
+                tokens.len(),
+                hidden.size()
+            )));
+        }
+        if let Some(token) = tokens
+            .iter()
+            .find(|token| **token >= vocab_size || **token < -1)
+        {
+            return Err(PluginError::new(format!(
+                "token {token} is not in the vocabulary of {vocab_size}"
+            )));
+        }
+        self.token_logits(&hidden, tokens).map_err(to_plugin_error)
+    }
+
+    fn logits(&self, hidden: &TensorView<'_>) -> Result<OwnedTensor, PluginError> {
+        let hidden = self.hidden(hidden)?;
+        evopress_plugin_tch::into_owned(self.logits(&hidden).map_err(to_plugin_error)?)
+    }
+}
+
+impl Head {
+    fn hidden<'a>(
+        &self,
+        view: &TensorView<'a>,
+    ) -> Result<evopress_plugin_tch::Borrowed<'a>, PluginError> {
+        let hidden = evopress_plugin_tch::borrow(view)?;
+        let width = self.weight.size()[1];
+        if hidden.dim() != 2 || hidden.size()[1] != width {
+            return Err(PluginError::new(format!(
+                "hidden states are {:?}, expected [T, {width}]",
+                hidden.size()
+            )));
+        }
+        Ok(hidden)
+    }
+}
+
+// Taken by value so that it can be handed to `map_err`.
+#[expect(clippy::needless_pass_by_value)]
+fn to_plugin_error(error: EngineError) -> PluginError {
+    PluginError::new(error.to_string())
+}

@@ -1,0 +1,103 @@
+//! Fused element-wise kernels of a decoder block on the CPU; f32 arithmetic, one rounding at the end.
+
+use super::simd::{self, Element, simd_fn};
+
+simd_fn! {
+    /// `residual += delta`, then `out = RMSNorm(residual) · weight`, row by row (rows of `weight.len()` numbers).
+    pub(crate) fn add_rms_norm<E: Element>(
+        residual: &mut [f32], delta: Option<&[E]>, weight: &[f32], eps: f32, out: &mut [E],
+    ) {
+        let width = weight.len();
+        for (row_idx, (row, out_row)) in residual.chunks_exact_mut(width).zip(out.chunks_exact_mut(width)).enumerate() {
+            if let Some(delta) = delta {
+                for (value, &change) in row.iter_mut().zip(&delta[row_idx * width..][..width]) {
+                    *value += change.load();
+                }
+            }
+            let mean_square = simd::sum(row, |x| x * x) / width as f32;
+            let scale = 1.0 / (mean_square + eps).sqrt();
+            for ((value, &factor), result) in row.iter().zip(weight).zip(out_row.iter_mut()) {
+                *result = E::store(value * scale * factor);
+            }
+        }
+    }
+}
+
+simd_fn! {
+    /// `out = silu(gate) · up`, where each row of `gate_up` holds `width` gates and then `width` ups.
+    pub(crate) fn swiglu<E: Element>(gate_up: &[E], width: usize, out: &mut [E]) {
+        for (row, out_row) in gate_up.chunks_exact(2 * width).zip(out.chunks_exact_mut(width)) {
+            let (gates, ups) = row.split_at(width);
+            for ((gate, up), result) in gates.iter().zip(ups).zip(out_row.iter_mut()) {
+                let gate = gate.load();
+                *result = E::store(gate / (1.0 + simd::exp(-gate)) * up.load());
+            }
+        }
+    }
+}
+
+simd_fn! {
+    /// Rotates the first `num_heads` heads of every row of `qkv` in place (`row_stride` numbers a row, `2·half` a head);
+    /// `cos` and `sin` are `[rows, half]`, repeated over the sequences of a batch.
+    pub(crate) fn rotate<E: Element>(
+        qkv: &mut [E], row_stride: usize, num_heads: usize, cos: &[f32], sin: &[f32], half: usize,
+    ) {
+        let num_positions = cos.len() / half;
+        for (row_idx, row) in qkv.chunks_exact_mut(row_stride).enumerate() {
+            let position = row_idx % num_positions;
+            let cos = &cos[position * half..][..half];
+            let sin = &sin[position * half..][..half];
+            for head in row[..num_heads * 2 * half].chunks_exact_mut(2 * half) {
+                let (first, second) = head.split_at_mut(half);
+                for i in 0..half {
+                    let (a, b) = (first[i].load(), second[i].load());
+                    first[i] = E::store(a * cos[i] - b * sin[i]);
+                    second[i] = E::store(b * cos[i] + a * sin[i]);
+                }
+            }
+        }
+    }
+}
+
+simd_fn! {
+    /// `⟨a_t, b_t⟩` of every row of `width` numbers, summed in f64.
+    pub(crate) fn row_dot<E: Element>(a: &[E], b: &[f32], width: usize, out: &mut [f32]) {
+        for ((a, b), result) in a.chunks_exact(width).zip(b.chunks_exact(width)).zip(out.iter_mut()) {
+            let mut lanes = [0.0_f64; 8];
+            for (a, b) in a.chunks(8).zip(b.chunks(8)) {
+                for ((lane, &a), &b) in lanes.iter_mut().zip(a).zip(b) {
+                    *lane += f64::from(a.load() * b);
+                }
+            }
+            *result = lanes.iter().sum::<f64>() as f32;
+        }
+    }
+}
+
+/// Numbers that are summed in f32 before the sum goes on in f64.
+const BLOCK: usize = 1024;
+
+simd_fn! {
+    /// Replaces each row of logits by `e_v = exp(x_v − max)`; leaves `Σ e` in `sums` and `Σ p log p` of `p = e / Σ e` in
+    /// `negative_entropy`.
+    pub(crate) fn exponentials(
+        logits: &mut [f32], width: usize, sums: &mut [f64], negative_entropy: &mut [f32],
+    ) {
+        for ((row, sum), negative_entropy) in
+            logits.chunks_exact_mut(width).zip(sums.iter_mut()).zip(negative_entropy.iter_mut())
+        {
+            let largest = simd::max(row);
+            let (mut total, mut weighted) = (0.0_f64, 0.0_f64);
+            for block in row.chunks_mut(BLOCK) {
+                // Where e underflows to 0 its share of the entropy is 0 too.
+                weighted += f64::from(simd::sum(block, |x| (x - largest) * simd::exp(x - largest)));
+                for x in block.iter_mut() {
+                    *x = simd::exp(*x - largest);
+                }
+                total += f64::from(simd::sum(block, |e| e));
+            }
+            *sum = total;
+            *negative_entropy = (weighted / total - total.ln()) as f32;
+        }
+    }
+}

@@ -1,0 +1,277 @@
+//! The decoder's operations on tensors: fused CPU kernels where they apply, libtorch's operators everywhere else (GPU,
+//! other dtypes, CPUs without bf16 units). Both ways compute in f32 and round once.
+//!
+//! Shapes: T tokens (of all sequences of a batch, row after row), D hidden size, I intermediate size, d head size.
+
+mod attention;
+mod brgemm;
+mod elementwise;
+mod log_sum_exp;
+mod simd;
+
+use half::bf16;
+use tch::{Kind, Tensor};
+
+pub(crate) use attention::AttentionShape;
+pub(crate) use log_sum_exp::PackedHead;
+
+use crate::error::Result;
+
+/// A number type that a CPU tensor can be viewed as.
+trait Stored: simd::Element {
+    const KIND: Kind;
+}
+impl Stored for f32 {
+    const KIND: Kind = Kind::Float;
+}
+impl Stored for bf16 {
+    const KIND: Kind = Kind::BFloat16;
+}
+
+fn slice<T: Stored>(tensor: &Tensor) -> &[T] {
+    check_layout::<T>(tensor);
+    // SAFETY: a contiguous CPU tensor of this dtype holds `numel` such numbers; the borrow keeps it alive.
+    unsafe { std::slice::from_raw_parts(tensor.data_ptr().cast(), tensor.numel()) }
+}
+
+/// The caller owns the tensor alone: it has just been made, or is the forward pass's own buffer.
+fn slice_mut<T: Stored>(tensor: &mut Tensor) -> &mut [T] {
+    check_layout::<T>(tensor);
+    // SAFETY: as in `slice`; exclusive because the caller holds the only handle.
+    unsafe { std::slice::from_raw_parts_mut(tensor.data_ptr().cast(), tensor.numel()) }
+}
+
+fn check_layout<T: Stored>(tensor: &Tensor) {
+    assert!(
+        tensor.kind() == T::KIND && tensor.is_contiguous() && !tensor.device().is_cuda(),
+        "a CPU kernel was given a {:?} tensor on {:?}",
+        tensor.kind(),
+        tensor.device()
+    );
+}
+
+/// Whether the packed bf16 products can be used for tensors of `kind` on `device`.
+pub(crate) fn has_packed_products(kind: Kind, device: tch::Device, depth: i64) -> bool {
+    kind == Kind::BFloat16 && device == tch::Device::Cpu && depth % 2 == 0 && brgemm::is_available()
+}
+
+/// `residual += delta` in place (f32), then its RMS norm in the dtype of the run.
+pub(crate) fn add_rms_norm(
+    residual: &mut Tensor,
+    delta: Option<&Tensor>,
+    weight: &Tensor,
+    eps: f64,
+    kind: Kind,
+) -> Result<Tensor> {
+    if residual.device().is_cuda() {
+        if let Some(delta) = delta {
+            let _ = residual.f_add_(delta)?;
+        }
+        let mean_square = residual.f_square()?.f_mean_dim(-1i64, true, Kind::Float)?;
+        let scale = (mean_square + eps).f_rsqrt()?;
+        return Ok(residual.f_mul(&scale)?.f_mul(weight)?.f_to_kind(kind)?);
+    }
+    let mut out = Tensor::f_empty(residual.size(), (kind, residual.device()))?;
+    match kind {
+        Kind::BFloat16 => elementwise::add_rms_norm::<bf16>(
+            slice_mut(residual),
+            delta.map(slice),
+            slice(weight),
+            eps as f32,
+            slice_mut(&mut out),
+        ),
+        _ => elementwise::add_rms_norm::<f32>(
+            slice_mut(residual),
+            delta.map(slice),
+            slice(weight),
+            eps as f32,
+            slice_mut(&mut out),
+        ),
+    }
+    Ok(out)
+}
+
+/// `silu(gate) · up` of `[T, 2·I]`.
+pub(crate) fn swiglu(gate_up: &Tensor) -> Result<Tensor> {
+    let (rows, width) = (gate_up.size()[0], gate_up.size()[1] / 2);
+    if gate_up.device().is_cuda() {
+        let halves = gate_up.f_chunk(2, -1)?;
+        return Ok(halves[0].f_silu()?.f_mul(&halves[1])?);
+    }
+    let mut out = Tensor::f_empty([rows, width], (gate_up.kind(), gate_up.device()))?;
+    match gate_up.kind() {
+        Kind::BFloat16 => {
+            elementwise::swiglu::<bf16>(slice(gate_up), width as usize, slice_mut(&mut out))
+        }
+        _ => elementwise::swiglu::<f32>(slice(gate_up), width as usize, slice_mut(&mut out)),
+    }
+    Ok(out)
+}
+
+/// Rotary embedding and causal attention: `qkv [B·L, (heads + 2·kv)·d] → [B·L, heads·d]` for sequences of `cos.size()[0]`
+/// tokens; `cos` and `sin` are `[L, d/2]` in f32.
+pub(crate) fn rotary_attention(
+    mut qkv: Tensor,
+    shape: AttentionShape,
+    cos: &Tensor,
+    sin: &Tensor,
+) -> Result<Tensor> {
+    let AttentionShape {
+        num_heads,
+        num_kv_heads,
+        head_dim,
+    } = shape;
+    let (length, total) = (cos.size()[0], qkv.size()[0]);
+    let (heads, kv, dim) = (num_heads as i64, num_kv_heads as i64, head_dim as i64);
+    let on_cpu = !qkv.device().is_cuda();
+    let stride = (num_heads + 2 * num_kv_heads) * head_dim;
+    if on_cpu {
+        let rotated = num_heads + num_kv_heads;
+        match qkv.kind() {
+            Kind::BFloat16 => elementwise::rotate::<bf16>(
+                slice_mut(&mut qkv),
+                stride,
+                rotated,
+                slice(cos),
+                slice(sin),
+                head_dim / 2,
+            ),
+            _ => elementwise::rotate::<f32>(
+                slice_mut(&mut qkv),
+                stride,
+                rotated,
+                slice(cos),
+                slice(sin),
+                head_dim / 2,
+            ),
+        }
+        if has_packed_products(qkv.kind(), qkv.device(), dim) {
+            let mut out = Tensor::f_empty([total, heads * dim], (qkv.kind(), qkv.device()))?;
+            let (length, out_width) = (length as usize, num_heads * head_dim);
+            let sequences = slice::<bf16>(&qkv).chunks(length * stride);
+            for (sequence, out) in
+                sequences.zip(slice_mut::<bf16>(&mut out).chunks_mut(length * out_width))
+            {
+                attention::causal_attention(sequence, shape, out);
+            }
+            return Ok(out);
+        }
+    }
+    let by_head = qkv
+        .f_view([total / length, length, heads + 2 * kv, dim])?
+        .f_transpose(1, 2)?;
+    let mut queries = by_head.f_narrow(1, 0, heads)?;
+    let mut keys = by_head.f_narrow(1, heads, kv)?;
+    let values = by_head.f_narrow(1, heads + kv, kv)?;
+    if !on_cpu {
+        queries = rotate_on_device(&queries, cos, sin)?;
+        keys = rotate_on_device(&keys, cos, sin)?;
+    }
+    let attended = Tensor::f_scaled_dot_product_attention(
+        &queries,
+        &keys,
+        &values,
+        None::<Tensor>,
+        0.0,
+        true,
+        None,
+        heads != kv,
+    )?;
+    Ok(attended
+        .f_transpose(1, 2)?
+        .f_reshape([total, heads * dim])?)
+}
+
+fn rotate_on_device(heads: &Tensor, cos: &Tensor, sin: &Tensor) -> Result<Tensor> {
+    let halves = heads.f_to_kind(Kind::Float)?.f_chunk(2, -1)?;
+    let first = halves[0].f_mul(cos)?.f_sub(&halves[1].f_mul(sin)?)?;
+    let second = halves[1].f_mul(cos)?.f_add(&halves[0].f_mul(sin)?)?;
+    Ok(Tensor::f_cat(&[first, second], -1)?.f_to_kind(heads.kind())?)
+}
+
+/// `⟨a_t, b_t⟩` per row in f32; `b` is f32.
+pub(crate) fn row_dot(a: &Tensor, b: &Tensor) -> Result<Vec<f32>> {
+    if a.device().is_cuda() {
+        let dot =
+            a.f_to_kind(Kind::Float)?
+                .f_mul(b)?
+                .f_sum_dim_intlist(-1i64, false, Kind::Float)?;
+        return to_vec(&dot);
+    }
+    let (rows, width) = (a.size()[0] as usize, a.size()[1] as usize);
+    let mut out = vec![0.0; rows];
+    match a.kind() {
+        Kind::BFloat16 => elementwise::row_dot::<bf16>(slice(a), slice(b), width, &mut out),
+        _ => elementwise::row_dot::<f32>(slice(a), slice(b), width, &mut out),
+    }
+    Ok(out)
+}
+
+/// Of each row of logits `[T, V]` (f32, replaced): `e = exp(x − max) [T, V]`, `1 / Σ e [T, 1]` and `Σ p log p [T]` of `p = e / Σ e`.
+/// Sums run in f64: an error of 1e-6 in `Σ p` would come back in a KL divergence times the size of the logits.
+pub(crate) fn softmax_parts(mut logits: Tensor) -> Result<(Tensor, Tensor, Vec<f32>)> {
+    let (rows, width) = (logits.size()[0] as usize, logits.size()[1] as usize);
+    if logits.device().is_cuda() {
+        let shifted = logits.f_sub(&logits.f_amax(-1i64, true)?)?;
+        let exponentials = shifted.f_exp()?;
+        let sums = exponentials.f_sum_dim_intlist(-1i64, true, Kind::Double)?;
+        let weighted =
+            shifted
+                .f_mul(&exponentials)?
+                .f_sum_dim_intlist(-1i64, true, Kind::Double)?;
+        let negative_entropy = weighted.f_div(&sums)?.f_sub(&sums.f_log()?)?;
+        return Ok((
+            exponentials,
+            sums.f_reciprocal()?.f_to_kind(Kind::Float)?,
+            to_vec(&negative_entropy.f_view([-1])?)?,
+        ));
+    }
+    let (mut sums, mut negative_entropy) = (vec![0.0; rows], vec![0.0; rows]);
+    elementwise::exponentials(
+        slice_mut(&mut logits),
+        width,
+        &mut sums,
+        &mut negative_entropy,
+    );
+    let inverse: Vec<f32> = sums.iter().map(|sum| (1.0 / sum) as f32).collect();
+    Ok((
+        logits,
+        Tensor::f_from_slice(&inverse)?.f_view([-1, 1])?,
+        negative_entropy,
+    ))
+}
+
+/// Packs a `[V, D]` bf16 head on the CPU.
+pub(crate) fn pack_head(weight: &Tensor) -> PackedHead {
+    PackedHead::new(
+        slice(weight),
+        weight.size()[0] as usize,
+        weight.size()[1] as usize,
+    )
+}
+
+/// Log-sum-exp of the logits of `[T, D]` bf16 hidden states.
+pub(crate) fn packed_log_sum_exp(head: &PackedHead, hidden: &Tensor) -> Vec<f32> {
+    let mut out = vec![0.0; hidden.size()[0] as usize];
+    head.log_sum_exp(slice(hidden), &mut out);
+    out
+}
+
+/// Logits `[T, V]` in f32 of `[T, D]` bf16 hidden states.
+pub(crate) fn packed_logits(head: &PackedHead, hidden: &Tensor, vocab_size: i64) -> Result<Tensor> {
+    let mut out = Tensor::f_empty(
+        [hidden.size()[0], vocab_size],
+        (Kind::Float, hidden.device()),
+    )?;
+    head.logits(slice(hidden), slice_mut(&mut out));
+    Ok(out)
+}
+
+/// A tensor's numbers as f32 on the CPU.
+pub(crate) fn to_vec(tensor: &Tensor) -> Result<Vec<f32>> {
+    let tensor = tensor
+        .f_to_device(tch::Device::Cpu)?
+        .f_to_kind(Kind::Float)?
+        .f_contiguous()?;
+    Ok(slice::<f32>(&tensor).to_vec())
+}

@@ -1,0 +1,31 @@
+//! EvoPress as a library: the best compression level per layer under a global budget, found by an evolutionary search
+//! over whole models (Sieberling et al., ICML 2025).
+//!
+//! ```text
+//! source ──▶ model ──▶ evaluator (fitness of genotypes) ──▶ search ──▶ export ──▶ evaluation of what was written
+//! ```
+//! - [`source`]: models on disk (Hugging Face folders, GGUF), their configuration and tokenizer.
+//! - [`model`], [`head`]: the decoder and its head on libtorch, with kernels of our own where libtorch wastes time.
+//! - [`genotype`]: units, levels and budgets as a method plugin gives them, and what a genotype leaves out.
+//! - [`evaluator`], [`corpus`]: candidates × calibration sequences → losses, on fixed compute threads.
+//! - [`search`]: the paper's search, deterministic in its seed and resumable after every generation.
+//! - [`baselines`]: block influence, cosine window, best of N random.
+//! - [`evaluation`]: perplexity and KL divergence on held-out text.
+//! - [`export`]: a Hugging Face folder that any runtime of the family loads.
+
+pub mod baselines;
+pub mod corpus;
+pub mod device;
+mod error;
+pub mod evaluation;
+pub mod evaluator;
+pub mod export;
+pub mod genotype;
+pub mod head;
+mod kernels;
+pub mod model;
+mod pool;
+pub mod search;
+pub mod source;
+
+pub use error::{EngineError, Result};

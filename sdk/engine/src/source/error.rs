@@ -1,0 +1,129 @@
+//! What can be wrong with a model on disk.
+
+use std::path::PathBuf;
+
+/// Why a model cannot be opened or a tensor of it cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum SourceError {
+    /// The file system refused.
+    #[error("cannot read {}: {cause}", file.display())]
+    Read {
+        /// The file or folder.
+        file: PathBuf,
+        /// What the system said.
+        #[source]
+        cause: std::io::Error,
+    },
+    /// A file of an exported folder could not be written.
+    #[error("cannot write {}: {cause}", file.display())]
+    Write {
+        /// The file.
+        file: PathBuf,
+        /// What the system said.
+        #[source]
+        cause: std::io::Error,
+    },
+    /// Neither of the two kinds of model.
+    #[error("{} is not a model: expected a folder with config.json or a .gguf file, found {found}", path.display())]
+    NotAModel {
+        /// The path that was opened.
+        path: PathBuf,
+        /// What is there.
+        found: String,
+    },
+    /// The file breaks the rules of its own format.
+    #[error("{}: {what}", file.display())]
+    Malformed {
+        /// The file.
+        file: PathBuf,
+        /// What is wrong, both sides.
+        what: String,
+    },
+    /// A model of another family.
+    #[error("{}: unsupported architecture {found:?}; supported: {supported}", file.display())]
+    Architecture {
+        /// The file that names it.
+        file: PathBuf,
+        /// The name there.
+        found: String,
+        /// The names that work.
+        supported: String,
+    },
+    /// A variant of a supported family that the decoder does not compute.
+    #[error("{}: unsupported {what}: found {found}, supported: {supported}", file.display())]
+    Unsupported {
+        /// The file that asks for it.
+        file: PathBuf,
+        /// The setting.
+        what: String,
+        /// Its value there.
+        found: String,
+        /// The values that work.
+        supported: String,
+    },
+    /// The configuration implies a tensor that no file has.
+    #[error("{}: tensor {tensor} of shape {expected:?} is missing", file.display())]
+    MissingTensor {
+        /// The file, or the folder of a model in several files.
+        file: PathBuf,
+        /// Hugging Face name.
+        tensor: String,
+        /// Shape that the configuration implies.
+        expected: Vec<i64>,
+    },
+    /// The tensor is there, in another shape than the configuration implies.
+    #[error("{}: tensor {tensor} has shape {found:?}, expected {expected:?}", file.display())]
+    Shape {
+        /// The file with the tensor.
+        file: PathBuf,
+        /// Name in that file.
+        tensor: String,
+        /// Shape that the configuration implies.
+        expected: Vec<i64>,
+        /// Shape in the file.
+        found: Vec<i64>,
+    },
+    /// An encoding of weights that we do not read.
+    #[error("{}: tensor {tensor} has type {found}; supported: {supported}", file.display())]
+    TensorType {
+        /// The file with the tensor.
+        file: PathBuf,
+        /// Name in that file.
+        tensor: String,
+        /// Name or number of the type.
+        found: String,
+        /// The types that work.
+        supported: &'static str,
+    },
+    /// The file ends before the tensor does.
+    #[error("{}: truncated: tensor {tensor} ends at byte {end}, the file has {size}", file.display())]
+    Truncated {
+        /// The file with the tensor.
+        file: PathBuf,
+        /// Name in that file.
+        tensor: String,
+        /// Where the tensor's last byte should be.
+        end: u64,
+        /// Size of the file.
+        size: u64,
+    },
+    /// A name that the model does not have.
+    #[error("{} has no tensor {name}", file.display())]
+    UnknownTensor {
+        /// The model.
+        file: PathBuf,
+        /// The name asked for.
+        name: String,
+    },
+    /// The tokenizer cannot be built.
+    #[error("{}: tokenizer: {what}", file.display())]
+    Tokenizer {
+        /// The file that describes it.
+        file: PathBuf,
+        /// What is wrong.
+        what: String,
+    },
+    /// libtorch refused.
+    #[error("libtorch: {0}")]
+    Torch(#[from] tch::TchError),
+}

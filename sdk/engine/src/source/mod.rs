@@ -1,0 +1,164 @@
+//! Models on disk: Hugging Face folders and GGUF files behind one face.
+//!
+//! In goes a path; out come a [`ModelConfig`], tensors under Hugging Face's names and in its layout, and a tokenizer,
+//! whatever the format was. Files are memory-mapped; every tensor that the configuration implies is checked for
+//! presence, type, shape and extent when the model is opened, so that a broken file is a sentence then and not a
+//! fault in the middle of a run.
+
+mod config;
+mod error;
+mod folder;
+mod gguf;
+mod hf_config;
+mod hf_files;
+mod map;
+mod rope;
+mod safetensors;
+
+use std::path::{Path, PathBuf};
+
+use tch::Tensor;
+use tokenizers::Tokenizer;
+
+pub use config::ModelConfig;
+pub use error::SourceError;
+pub use hf_files::HfFiles;
+pub use rope::{Rope, RopeScaling};
+
+use config::Expected;
+
+/// A model on disk, open.
+pub struct Source {
+    config: ModelConfig,
+    expected: Vec<Expected>,
+    files: Files,
+}
+
+enum Files {
+    Folder(folder::Folder),
+    Gguf(gguf::Gguf),
+}
+
+impl Source {
+    /// Opens a Hugging Face folder or a GGUF file.
+    ///
+    /// # Errors
+    /// When the model cannot be read, is of another family, or lacks a tensor that its configuration implies.
+    pub fn open(path: &Path) -> Result<Self, SourceError> {
+        let metadata = std::fs::metadata(path).map_err(|cause| SourceError::Read {
+            file: path.to_path_buf(),
+            cause,
+        })?;
+        let (config, files) = if metadata.is_dir() {
+            let folder = folder::Folder::open(path)?;
+            (folder.config()?, Files::Folder(folder))
+        } else if path
+            .extension()
+            .is_some_and(|extension| extension.eq_ignore_ascii_case("gguf"))
+        {
+            let gguf = gguf::Gguf::open(path)?;
+            (gguf.config()?, Files::Gguf(gguf))
+        } else {
+            return Err(SourceError::NotAModel {
+                path: path.to_path_buf(),
+                found: "another file".into(),
+            });
+        };
+        let expected = config::expected_tensors(&config);
+        for tensor in &expected {
+            match &files {
+                Files::Folder(folder) => folder.check(tensor)?,
+                Files::Gguf(gguf) => gguf.check(tensor)?,
+            }
+        }
+        Ok(Self {
+            config,
+            expected,
+            files,
+        })
+    }
+
+    /// The model's shape.
+    pub fn config(&self) -> &ModelConfig {
+        &self.config
+    }
+
+    /// Names of all tensors, in the order of the forward pass. A tied head is not listed.
+    pub fn tensor_names(&self) -> impl Iterator<Item = &str> {
+        self.expected.iter().map(|tensor| tensor.name.as_str())
+    }
+
+    /// Names and shapes of all tensors, in the order of the forward pass.
+    pub(crate) fn tensor_shapes(&self) -> impl Iterator<Item = (&str, &[i64])> {
+        self.expected
+            .iter()
+            .map(|tensor| (tensor.name.as_str(), tensor.shape.as_slice()))
+    }
+
+    /// A tensor by its Hugging Face name, on the CPU, in memory of its own: in the stored type where that is f32, f16 or
+    /// bf16, de-quantized to f32 otherwise. Linear weights are `[out_features, in_features]`.
+    ///
+    /// # Errors
+    /// When the model has no such tensor or libtorch cannot allocate it.
+    pub fn tensor(&self, name: &str) -> Result<Tensor, SourceError> {
+        let unknown = || SourceError::UnknownTensor {
+            file: self.path().to_path_buf(),
+            name: name.into(),
+        };
+        let expected = self
+            .expected
+            .iter()
+            .find(|tensor| tensor.name == name)
+            .ok_or_else(unknown)?;
+        match &self.files {
+            Files::Folder(folder) => folder.tensor(expected),
+            Files::Gguf(gguf) => gguf.tensor(expected, &self.config),
+        }
+    }
+
+    /// The model's tokenizer. `encode(text, false)` gives the plain token ids of a text.
+    ///
+    /// # Errors
+    /// When the model has none or it is of a kind that we cannot rebuild.
+    pub fn tokenizer(&self) -> Result<Tokenizer, SourceError> {
+        match &self.files {
+            Files::Folder(folder) => folder.tokenizer(),
+            Files::Gguf(gguf) => gguf.tokenizer(),
+        }
+    }
+
+    /// What a Hugging Face folder of this model needs beside the weights.
+    ///
+    /// # Errors
+    /// As [`Source::tokenizer`].
+    pub fn hf_files(&self) -> Result<HfFiles, SourceError> {
+        match &self.files {
+            Files::Folder(folder) => folder.hf_files(&self.config),
+            Files::Gguf(gguf) => gguf.hf_files(&self.config),
+        }
+    }
+
+    /// Number of weights; a tied head counts once.
+    pub fn num_parameters(&self) -> u64 {
+        self.expected
+            .iter()
+            .map(|tensor| tensor.shape.iter().product::<i64>() as u64)
+            .sum()
+    }
+
+    /// The files whose content makes the model's identity, in a fixed order.
+    pub fn digest_files(&self) -> Vec<PathBuf> {
+        match &self.files {
+            Files::Folder(folder) => folder.digest_files(),
+            Files::Gguf(gguf) => vec![gguf.path().to_path_buf()],
+        }
+    }
+
+    /// Where the model was opened.
+    pub fn path(&self) -> &Path {
+        match &self.files {
+            Files::Folder(folder) => folder.path(),
+            Files::Gguf(gguf) => gguf.path(),
+        }
+    }
+}

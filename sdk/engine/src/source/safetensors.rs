@@ -1,0 +1,149 @@
+//! Safetensors files: the header is read and checked here rather than by the `safetensors` crate, whose errors name
+//! neither the tensor nor the byte at which a truncated file ends.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use serde::Deserialize;
+use tch::{Kind, Tensor};
+
+use super::SourceError;
+use super::config::Expected;
+use super::map::MappedFile;
+
+const SUPPORTED: &str = "F32, F16, BF16";
+const MAX_HEADER_BYTES: u64 = 100_000_000;
+
+/// One file, mapped, its header read.
+pub(super) struct SafetensorsFile {
+    map: MappedFile,
+    data_start: usize,
+    tensors: BTreeMap<String, TensorInfo>,
+}
+
+#[derive(Deserialize)]
+struct TensorInfo {
+    dtype: String,
+    shape: Vec<i64>,
+    data_offsets: (u64, u64),
+}
+
+impl SafetensorsFile {
+    pub(super) fn open(path: &Path) -> Result<Self, SourceError> {
+        let map = MappedFile::open(path)?;
+        let bytes = map.bytes();
+        let Some((length, rest)) = bytes.split_first_chunk::<8>() else {
+            return Err(map.malformed(format!(
+                "truncated: a safetensors file begins with 8 bytes of header length, this one has {}",
+                bytes.len()
+            )));
+        };
+        let length = u64::from_le_bytes(*length);
+        if length > MAX_HEADER_BYTES {
+            return Err(map.malformed(format!(
+                "not a safetensors file: header of {length} bytes, allowed: {MAX_HEADER_BYTES}"
+            )));
+        }
+        let Some(header) = rest.get(..length as usize) else {
+            return Err(map.malformed(format!(
+                "truncated: header of {length} bytes, the file goes on for {}",
+                rest.len()
+            )));
+        };
+        let tensors = parse_header(header)
+            .map_err(|cause| map.malformed(format!("safetensors header: {cause}")))?;
+        Ok(Self {
+            data_start: 8 + length as usize,
+            tensors,
+            map,
+        })
+    }
+
+    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+        self.tensors.keys().map(String::as_str)
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.map.path
+    }
+
+    /// The tensor's element type and bytes, after all checks; `None` when it is not in this file.
+    fn view(&self, expected: &Expected) -> Result<Option<(Kind, &[u8])>, SourceError> {
+        let Some(info) = self.tensors.get(&expected.name) else {
+            return Ok(None);
+        };
+        let (file, tensor) = (|| self.map.path.clone(), || expected.name.clone());
+        let kind = match info.dtype.as_str() {
+            "F32" => Kind::Float,
+            "F16" => Kind::Half,
+            "BF16" => Kind::BFloat16,
+            found => {
+                return Err(SourceError::TensorType {
+                    file: file(),
+                    tensor: tensor(),
+                    found: found.into(),
+                    supported: SUPPORTED,
+                });
+            }
+        };
+        if info.shape != expected.shape {
+            return Err(SourceError::Shape {
+                file: file(),
+                tensor: tensor(),
+                expected: expected.shape.clone(),
+                found: info.shape.clone(),
+            });
+        }
+        // The shape is the expected one, so the product is small enough.
+        let size_bytes =
+            info.shape.iter().product::<i64>() as u64 * kind.elt_size_in_bytes() as u64;
+        let (start, end) = info.data_offsets;
+        if end.checked_sub(start) != Some(size_bytes) {
+            return Err(self.map.malformed(format!(
+                "tensor {} spans bytes {start} to {end}, its {} numbers of type {} need {size_bytes}",
+                expected.name,
+                info.shape.iter().product::<i64>(),
+                info.dtype
+            )));
+        }
+        let data = &self.map.bytes()[self.data_start..];
+        let bytes = usize::try_from(end)
+            .ok()
+            .and_then(|end| data.get(start as usize..end));
+        match bytes {
+            Some(bytes) => Ok(Some((kind, bytes))),
+            None => Err(SourceError::Truncated {
+                file: file(),
+                tensor: tensor(),
+                end: end.saturating_add(self.data_start as u64),
+                size: self.map.bytes().len() as u64,
+            }),
+        }
+    }
+
+    /// Whether the tensor is here, in the expected shape, a known type and within the file.
+    pub(super) fn check(&self, expected: &Expected) -> Result<bool, SourceError> {
+        Ok(self.view(expected)?.is_some())
+    }
+
+    /// The tensor, copied out of the file.
+    pub(super) fn tensor(&self, expected: &Expected) -> Result<Option<Tensor>, SourceError> {
+        match self.view(expected)? {
+            None => Ok(None),
+            Some((kind, bytes)) => Ok(Some(Tensor::f_from_data_size(
+                bytes,
+                &expected.shape,
+                kind,
+            )?)),
+        }
+    }
+}
+
+fn parse_header(header: &[u8]) -> Result<BTreeMap<String, TensorInfo>, serde_json::Error> {
+    let mut entries: BTreeMap<String, serde_json::Value> = serde_json::from_slice(header)?;
+    entries.remove("__metadata__");
+    entries
+        .into_iter()
+        .map(|(name, info)| Ok((name, serde_json::from_value(info)?)))
+        .collect()
+}

@@ -1,0 +1,204 @@
+//! [`Fitness`] and the host's [`HeadOps`] across the boundary.
+
+use abi_stable::{
+    StableAbi, sabi_trait,
+    sabi_types::RRef,
+    std_types::{RBox, RResult, RSlice, RVec},
+};
+
+use super::{
+    Fault,
+    guard::{Guarded, catch},
+    tensor::{OwnedTwin, ViewTwin},
+};
+use crate::{
+    Chunk, Expectation, Fitness, HeadOps, OwnedTensor, PluginError, TargetView, TensorView,
+};
+
+#[sabi_trait]
+pub trait FitnessAbi: Send + Sync {
+    fn target(&self, ops: OpsTwin<'_>, dense: ChunkTwin<'_>) -> RResult<TargetTwin, Fault>;
+    fn loss(
+        &self,
+        ops: OpsTwin<'_>,
+        student: ChunkTwin<'_>,
+        target: TargetViewTwin<'_>,
+    ) -> RResult<RVec<f32>, Fault>;
+    #[sabi(last_prefix_field)]
+    fn needs_target(&self) -> RResult<bool, Fault>;
+}
+
+pub(crate) type FitnessTwin = FitnessAbi_TO<'static, RBox<()>>;
+
+#[sabi_trait]
+pub trait HeadOpsAbi {
+    fn log_sum_exp(&self, hidden: ViewTwin<'_>) -> RResult<RVec<f32>, Fault>;
+    fn expectation(&self, hidden: ViewTwin<'_>) -> RResult<ExpectationTwin, Fault>;
+    fn row_dot(&self, a: ViewTwin<'_>, b: ViewTwin<'_>) -> RResult<RVec<f32>, Fault>;
+    fn token_logits(
+        &self,
+        hidden: ViewTwin<'_>,
+        tokens: RSlice<'_, i64>,
+    ) -> RResult<RVec<f32>, Fault>;
+    #[sabi(last_prefix_field)]
+    fn logits(&self, hidden: ViewTwin<'_>) -> RResult<OwnedTwin, Fault>;
+}
+
+pub type OpsTwin<'a> = HeadOpsAbi_TO<'a, RRef<'a, ()>>;
+
+#[repr(C)]
+#[derive(StableAbi)]
+pub struct ChunkTwin<'a> {
+    hidden: ViewTwin<'a>,
+    next_tokens: RSlice<'a, i64>,
+}
+
+#[repr(C)]
+#[derive(StableAbi)]
+pub struct TargetTwin {
+    pub(super) scalars: RVec<RVec<f32>>,
+    pub(super) vectors: RVec<OwnedTwin>,
+}
+
+#[repr(C)]
+#[derive(StableAbi)]
+pub struct TargetViewTwin<'a> {
+    pub(super) scalars: RSlice<'a, RSlice<'a, f32>>,
+    pub(super) vectors: RSlice<'a, ViewTwin<'a>>,
+}
+
+#[repr(C)]
+#[derive(StableAbi)]
+pub struct ExpectationTwin {
+    pub(super) negative_entropy: RVec<f32>,
+    pub(super) weighted_head: OwnedTwin,
+}
+
+/// The author's fitness, as it leaves the plugin.
+pub(super) fn export(fitness: Box<dyn Fitness>) -> FitnessTwin {
+    FitnessAbi_TO::from_value(Guarded::new(fitness), sabi_trait::TD_Opaque)
+}
+
+impl FitnessAbi for Guarded<Box<dyn Fitness>> {
+    fn target(&self, ops: OpsTwin<'_>, dense: ChunkTwin<'_>) -> RResult<TargetTwin, Fault> {
+        catch(|| {
+            let target = (**self).target(&PluginOps(ops), &dense.view()?)?;
+            Ok(TargetTwin {
+                scalars: target.scalars.into_iter().map(RVec::from).collect(),
+                vectors: target.vectors.into_iter().map(OwnedTwin::from).collect(),
+            })
+        })
+    }
+
+    fn loss(
+        &self,
+        ops: OpsTwin<'_>,
+        student: ChunkTwin<'_>,
+        target: TargetViewTwin<'_>,
+    ) -> RResult<RVec<f32>, Fault> {
+        catch(|| {
+            let vectors: Result<_, _> = target.vectors.iter().map(ViewTwin::view).collect();
+            let target = TargetView {
+                scalars: target
+                    .scalars
+                    .iter()
+                    .map(|scalars| scalars.as_slice())
+                    .collect(),
+                vectors: vectors?,
+            };
+            Ok((**self)
+                .loss(&PluginOps(ops), &student.view()?, &target)?
+                .into())
+        })
+    }
+
+    fn needs_target(&self) -> RResult<bool, Fault> {
+        catch(|| Ok((**self).needs_target()))
+    }
+}
+
+impl<'a> ChunkTwin<'a> {
+    #[cfg(feature = "host")]
+    pub(super) fn new(chunk: &'a Chunk<'_>) -> Self {
+        ChunkTwin {
+            hidden: ViewTwin::new(&chunk.hidden),
+            next_tokens: chunk.next_tokens.into(),
+        }
+    }
+
+    fn view(&self) -> Result<Chunk<'a>, Fault> {
+        Ok(Chunk {
+            hidden: self.hidden.view()?,
+            next_tokens: self.next_tokens.as_slice(),
+        })
+    }
+}
+
+/// The host's operations, as a plugin sees them.
+struct PluginOps<'a>(OpsTwin<'a>);
+
+impl HeadOps for PluginOps<'_> {
+    fn log_sum_exp(&self, hidden: &TensorView<'_>) -> Result<Vec<f32>, PluginError> {
+        Ok(self
+            .0
+            .log_sum_exp(ViewTwin::new(hidden))
+            .into_result()
+            .map_err(host_error)?
+            .into())
+    }
+
+    fn expectation(&self, hidden: &TensorView<'_>) -> Result<Expectation, PluginError> {
+        let expectation = self
+            .0
+            .expectation(ViewTwin::new(hidden))
+            .into_result()
+            .map_err(host_error)?;
+        Ok(Expectation {
+            negative_entropy: expectation.negative_entropy.into(),
+            weighted_head: expectation.weighted_head.into_tensor()?,
+        })
+    }
+
+    fn row_dot(&self, a: &TensorView<'_>, b: &TensorView<'_>) -> Result<Vec<f32>, PluginError> {
+        Ok(self
+            .0
+            .row_dot(ViewTwin::new(a), ViewTwin::new(b))
+            .into_result()
+            .map_err(host_error)?
+            .into())
+    }
+
+    fn token_logits(
+        &self,
+        hidden: &TensorView<'_>,
+        tokens: &[i64],
+    ) -> Result<Vec<f32>, PluginError> {
+        Ok(self
+            .0
+            .token_logits(ViewTwin::new(hidden), tokens.into())
+            .into_result()
+            .map_err(host_error)?
+            .into())
+    }
+
+    fn logits(&self, hidden: &TensorView<'_>) -> Result<OwnedTensor, PluginError> {
+        Ok(self
+            .0
+            .logits(ViewTwin::new(hidden))
+            .into_result()
+            .map_err(host_error)?
+            .into_tensor()?)
+    }
+}
+
+/// A fault of the host, on its way back to the host through the plugin.
+fn host_error(fault: Fault) -> PluginError {
+    let message = fault.message.into_string();
+    PluginError {
+        message: if fault.panicked {
+            format!("the host panicked: {message}")
+        } else {
+            message
+        },
+    }
+}

@@ -1,0 +1,195 @@
+//! Rules for methods.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+
+use super::{Findings, Library};
+use crate::{GroupBudget, LayerOutline, Method, ModelOutline, SubBlock, Unit};
+
+/// What to try a method with.
+#[derive(Debug, Clone, Default)]
+pub struct MethodSuite {
+    /// Options that it takes, with targets.
+    pub cases: Vec<MethodCase>,
+    /// Options that it must refuse, beside unknown ones.
+    pub bad_options: Vec<Value>,
+}
+
+/// Options and targets in the method's measure.
+#[derive(Debug, Clone)]
+pub struct MethodCase {
+    /// The options.
+    pub options: Value,
+    /// Targets in rising order that models of 12 and 30 blocks can meet.
+    pub targets: Vec<f64>,
+    /// Targets that make no sense.
+    pub bad_targets: Vec<f64>,
+}
+
+/// The outline of a Llama model with grouped-query attention in bf16: hidden size 64, 4 heads with 2 key and value heads.
+pub fn llama_outline(num_blocks: u32) -> ModelOutline {
+    let projections = [
+        ("self_attn.q_proj", SubBlock::Attention, 64, 64),
+        ("self_attn.k_proj", SubBlock::Attention, 32, 64),
+        ("self_attn.v_proj", SubBlock::Attention, 32, 64),
+        ("self_attn.o_proj", SubBlock::Attention, 64, 64),
+        ("mlp.gate_proj", SubBlock::Mlp, 160, 64),
+        ("mlp.up_proj", SubBlock::Mlp, 160, 64),
+        ("mlp.down_proj", SubBlock::Mlp, 64, 160),
+    ];
+    let layers = (0..num_blocks).flat_map(|block_idx| {
+        projections.map(
+            |(name, sub_block, out_features, in_features)| LayerOutline {
+                name: format!("model.layers.{block_idx}.{name}"),
+                block_idx,
+                sub_block,
+                out_features,
+                in_features,
+            },
+        )
+    });
+    ModelOutline {
+        num_blocks,
+        layers: layers.collect(),
+        bytes_per_weight: 2,
+    }
+}
+
+/// Which rules a method breaks: units are there, with unique names and levels of falling cost; budgets name the units' groups, can be met,
+/// ask for something, and move in one direction with the target; the same question gets the same answer; bad input is refused with a message.
+pub fn check_method(library: &Library, suite: &MethodSuite) -> Findings {
+    let mut findings = Findings::default();
+    library.check_options_refused(&mut findings, &suite.bad_options);
+    for case in &suite.cases {
+        match library.method(&case.options) {
+            Ok(method) => {
+                for num_blocks in [12, 30] {
+                    check_case(
+                        &mut findings,
+                        method.as_ref(),
+                        case,
+                        &llama_outline(num_blocks),
+                    );
+                }
+            }
+            Err(error) => {
+                findings.add(format!("the options {} are refused: {error}", case.options))
+            }
+        }
+    }
+    if library.method(&json!(null)).is_err()
+        && suite.cases.iter().any(|case| case.options == json!({}))
+    {
+        findings.add("no options are refused, an empty object is not");
+    }
+    findings
+}
+
+fn check_case(
+    findings: &mut Findings,
+    method: &dyn Method,
+    case: &MethodCase,
+    model: &ModelOutline,
+) {
+    let place = format!("options {}, {} blocks", case.options, model.num_blocks);
+    // The host's side refuses units that break the rules for them.
+    let units = match method.units(model) {
+        Ok(units) => units,
+        Err(error) => return findings.add(format!("{place}: {error}")),
+    };
+    findings.require(method.units(model).as_ref() == Ok(&units), || {
+        format!("{place}: other units the second time")
+    });
+    findings.require(!method.measure().is_empty(), || {
+        format!("{place}: the measure has no name")
+    });
+    let mut budgets = Vec::new();
+    for target in &case.targets {
+        match method.budget(&units, *target) {
+            Ok(budget) => {
+                let again = method.budget(&units, *target);
+                findings.require(again.as_ref() == Ok(&budget), || {
+                    format!("{place}, target {target}: another budget the second time")
+                });
+                check_budget(
+                    findings,
+                    &format!("{place}, target {target}"),
+                    &units,
+                    &budget,
+                );
+                budgets.push(budget);
+            }
+            Err(error) => findings.add(format!("{place}, target {target}: {error}")),
+        }
+    }
+    check_monotone(findings, &place, &budgets);
+    for target in case.bad_targets.iter().chain(&[f64::NAN]) {
+        match method.budget(&units, *target) {
+            Ok(_) => findings.add(format!("{place}: the target {target} is accepted")),
+            Err(error) => findings.require(!error.message.contains(" panicked: "), || {
+                format!("{place}: the target {target} makes the plugin panic: {error}")
+            }),
+        }
+    }
+}
+
+/// Every group has one budget, which its cheapest levels meet and its dearest do not.
+fn check_budget(findings: &mut Findings, place: &str, units: &[Unit], budget: &[GroupBudget]) {
+    let mut costs: BTreeMap<&str, (u64, u64)> = BTreeMap::new();
+    for unit in units {
+        let (least, most) = costs.entry(&unit.group).or_default();
+        *least += unit
+            .levels
+            .iter()
+            .map(|level| level.cost)
+            .min()
+            .unwrap_or_default();
+        *most += unit
+            .levels
+            .iter()
+            .map(|level| level.cost)
+            .max()
+            .unwrap_or_default();
+    }
+    for (group, (least, most)) in costs {
+        let mut of_group = budget.iter().filter(|budget| budget.group == group);
+        match (of_group.next(), of_group.next()) {
+            (Some(GroupBudget { max_cost, .. }), None) => {
+                findings.require(*max_cost >= least, || {
+                    format!("{place}: group `{group}` cannot cost less than {least}, its budget is {max_cost}")
+                });
+                findings.require(*max_cost < most, || {
+                    format!("{place}: group `{group}` costs {most} at most, its budget of {max_cost} asks for nothing")
+                });
+            }
+            (None, _) => findings.add(format!("{place}: group `{group}` has no budget")),
+            (Some(_), Some(_)) => findings.add(format!("{place}: group `{group}` has two budgets")),
+        }
+    }
+    for GroupBudget { group, .. } in budget {
+        findings.require(units.iter().any(|unit| unit.group == *group), || {
+            format!("{place}: there is a budget for `{group}`, but no unit of that group")
+        });
+    }
+}
+
+/// As targets rise, a group's budgets all rise or all fall.
+fn check_monotone(findings: &mut Findings, place: &str, budgets: &[Vec<GroupBudget>]) {
+    let groups = budgets
+        .first()
+        .into_iter()
+        .flatten()
+        .map(|budget| &budget.group);
+    for group in groups {
+        let max_costs: Vec<u64> = budgets
+            .iter()
+            .filter_map(|budget| budget.iter().find(|budget| budget.group == *group))
+            .map(|budget| budget.max_cost)
+            .collect();
+        let is_monotone = max_costs.is_sorted() || max_costs.iter().rev().is_sorted();
+        findings.require(is_monotone, || {
+            format!("{place}: the budgets of `{group}` go up and down: {max_costs:?}")
+        });
+    }
+}

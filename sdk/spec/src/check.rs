@@ -1,0 +1,163 @@
+//! In: a spec's text. Out: a plan, or all mistakes at once.
+
+use std::path::PathBuf;
+
+use crate::mistake::{Fault, Mistake};
+use crate::place::Position;
+use crate::resolve::Resolver;
+use crate::structure::Repaired;
+use crate::{Plan, resolve, rules, structure, syntax, tree, typed, yaml};
+
+/// Where the paths of a spec begin: a relative one is tried in the spec's folder, then in each data root.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Roots {
+    /// The folder that the spec is in.
+    pub spec_dir: PathBuf,
+    /// The configured data roots, in order.
+    pub data_roots: Vec<PathBuf>,
+}
+
+/// A larger file is no spec.
+pub const MAX_SPEC_BYTES: usize = 1 << 20;
+/// More mistakes than this are counted and not told.
+const MAX_MISTAKES: usize = 100;
+
+/// Checks a spec: syntax, fields, types, ranges, files and the rules between fields. What only a plugin or the model
+/// itself can tell is the worker's to check.
+///
+/// # Errors
+/// All mistakes, in the order of the text; at least one.
+pub fn check(text: &str, file_name: &str, roots: &Roots) -> Result<Plan, Vec<Mistake>> {
+    find(text, roots).map_err(|faults| in_order(faults, file_name))
+}
+
+/// [`check`] for a file's bytes, which may not even be text.
+///
+/// # Errors
+/// The same; also that the file is not UTF-8.
+pub fn check_bytes(bytes: &[u8], file_name: &str, roots: &Roots) -> Result<Plan, Vec<Mistake>> {
+    let fault = match std::str::from_utf8(bytes) {
+        Ok(text) => return check(text, file_name, roots),
+        Err(_) if bytes.len() > MAX_SPEC_BYTES => too_large(bytes.len()),
+        Err(error) => not_utf8(bytes, error.valid_up_to()),
+    };
+    Err(vec![fault.in_file(file_name)])
+}
+
+/// A mistake that was found elsewhere (by a plugin, by the worker) at a JSON pointer into the spec.
+pub fn mistake_at(text: &str, file_name: &str, pointer: &str, message: &str) -> Mistake {
+    let (line, column) = locate(text, pointer);
+    Fault::new(Position { line, column }, pointer, message).in_file(file_name)
+}
+
+/// Line and column (counted from 1) of what a JSON pointer into the spec points to; of the nearest thing around it when
+/// the text leaves it out.
+pub fn locate(text: &str, pointer: &str) -> (usize, usize) {
+    let (tree, _) = tree::read(without_mark(text));
+    let at = tree.map_or(Position::START, |tree| match tree.value.pointer(pointer) {
+        Some(value) if value.is_object() || value.is_array() => tree.key_at(pointer),
+        _ => tree.value_at(pointer),
+    });
+    (at.line, at.column)
+}
+
+fn find(text: &str, roots: &Roots) -> Result<Plan, Vec<Fault>> {
+    if text.len() > MAX_SPEC_BYTES {
+        return Err(vec![too_large(text.len())]);
+    }
+    let text = without_mark(text);
+    let (tree, mut faults) = tree::read(text);
+    faults.extend(syntax::invisible_characters(text));
+    let Some(tree) = tree else {
+        if faults.is_empty() {
+            faults.push(empty());
+        }
+        return Err(faults);
+    };
+    if tree.value.is_null() {
+        faults.push(empty());
+        return Err(faults);
+    }
+    let Repaired { value, tainted } = structure::check(&tree, &mut faults);
+    let spec = serde_json::from_value::<typed::Spec>(value);
+    match spec {
+        Ok(spec) => {
+            let mut resolver = Resolver::new(roots, &tree, &tainted, &mut faults);
+            let plan = resolve::resolve(&spec, &mut resolver);
+            rules::check(&spec, &plan, &mut resolver);
+            if faults.is_empty() {
+                confirm(text, &spec)
+                    .map(|()| plan)
+                    .map_err(|fault| vec![fault])
+            } else {
+                Err(faults)
+            }
+        }
+        Err(error) if faults.is_empty() => Err(vec![Fault::new(
+            Position::START,
+            "",
+            &format!("the pipeline cannot be read: {error}"),
+        )]),
+        Err(_) => Err(faults),
+    }
+}
+
+/// A second, typed reading must come to the same spec; where two readers of YAML differ, a person would be misled too.
+fn confirm(text: &str, spec: &typed::Spec) -> Result<(), Fault> {
+    match yaml::read(text) {
+        Ok(read) if read == *spec => Ok(()),
+        Ok(_) => {
+            let message = "this YAML can be read in two ways: put texts in quotes and write numbers in decimal digits";
+            Err(Fault::new(Position::START, "", message))
+        }
+        Err((at, message)) => Err(Fault::new(at, "", &message)),
+    }
+}
+
+fn in_order(mut faults: Vec<Fault>, file_name: &str) -> Vec<Mistake> {
+    faults.sort_by(|a, b| (a.at, &a.pointer).cmp(&(b.at, &b.pointer)));
+    faults.dedup();
+    let more = faults.len().saturating_sub(MAX_MISTAKES);
+    faults.truncate(MAX_MISTAKES);
+    if let Some(last) = faults.last_mut().filter(|_| more > 0) {
+        last.message.push_str(&format!(
+            "; and at least {more} more mistakes after this one"
+        ));
+    }
+    faults
+        .into_iter()
+        .map(|fault| fault.in_file(file_name))
+        .collect()
+}
+
+fn empty() -> Fault {
+    let message =
+        "the file is empty: a pipeline begins with `apiVersion: evopress/v1` and `kind: Pipeline`";
+    Fault::new(Position::START, "", message)
+}
+
+fn too_large(bytes: usize) -> Fault {
+    let message =
+        format!("the file has {bytes} bytes, and a pipeline has at most {MAX_SPEC_BYTES}");
+    Fault::new(Position::START, "", &message)
+}
+
+fn not_utf8(bytes: &[u8], valid: usize) -> Fault {
+    let before = String::from_utf8_lossy(&bytes[..valid]);
+    let line = before.matches('\n').count() + 1;
+    let column = before.chars().rev().take_while(|&c| c != '\n').count() + 1;
+    let message = if bytes.starts_with(&[0xFF, 0xFE]) || bytes.starts_with(&[0xFE, 0xFF]) {
+        "the file is UTF-16: save it as UTF-8".to_owned()
+    } else {
+        format!(
+            "the byte 0x{:02X} here is not UTF-8: save the file as UTF-8",
+            bytes.get(valid).copied().unwrap_or(0)
+        )
+    };
+    Fault::new(Position { line, column }, "", &message)
+}
+
+/// Some editors put a byte order mark first.
+fn without_mark(text: &str) -> &str {
+    text.strip_prefix('\u{FEFF}').unwrap_or(text)
+}

@@ -1,0 +1,44 @@
+//! What a pipeline is, what a run of it says, and where a run keeps its files.
+//!
+//! In: the text of a YAML spec. Out: a [`Plan`], or every [`Mistake`] of the spec at once, each with line and column.
+//! The daemon and the worker share this crate and nothing else: the plan goes to the worker as a file, [`Event`]s come
+//! back as lines of another, and the [`Report`] is the last word. See "Specs" and "Files of a run" in the design.
+
+mod check;
+mod digest;
+pub mod events;
+mod files;
+mod lookup;
+mod mistake;
+mod number;
+mod place;
+mod plan;
+mod render;
+mod report;
+mod resolve;
+mod rules;
+mod run_dir;
+mod schema;
+mod structure;
+mod syntax;
+mod tree;
+mod typed;
+mod words;
+mod yaml;
+
+pub use check::{MAX_SPEC_BYTES, Roots, check, check_bytes, locate, mistake_at};
+pub use digest::{InputDigests, digest_bytes, digest_path};
+pub use events::{Event, EventKind, Stage, Status};
+pub use files::atomic_write;
+pub use mistake::Mistake;
+pub use plan::{
+    Artifact, ArtifactFormat, Baselines, Calibration, Device, Dtype, Evaluation, Gate, Generations,
+    Initial, Mode, Model, Plan, PluginUse, Publish, Search, SelectionStage, Target,
+};
+pub use render::render;
+pub use report::{
+    Achieved, BaselineResult, GateResult, HistoryEntry, Metric, MetricResult, Published, Report,
+    SearchResult, WrittenArtifact,
+};
+pub use run_dir::{RejectedDir, RunDir};
+pub use schema::schema;

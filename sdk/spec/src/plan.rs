@@ -1,0 +1,318 @@
+//! The resolved pipeline: no `Option` left that has a default, every path absolute. It is what the worker accepts
+//! (`plan.json`) and what a run's identity is computed from.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// One pipeline, ready to run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Plan {
+    /// Name of the pipeline, DNS-like: `[a-z0-9-]`, at most 63 characters.
+    pub name: String,
+    /// Free labels of the user, carried into the report.
+    pub labels: BTreeMap<String, String>,
+    /// The model to compress.
+    pub model: Model,
+    /// The text that the search and data-driven methods see.
+    pub calibration: Calibration,
+    /// Method plugins, at least one.
+    pub methods: Vec<PluginUse>,
+    /// The budget.
+    pub target: Target,
+    /// The evolutionary search.
+    pub search: Search,
+    /// Baselines that the report compares with.
+    pub baselines: Baselines,
+    /// Held-out sets that the written artifact is measured on.
+    pub evaluation: Vec<Evaluation>,
+    /// What is written into the run's `model/`.
+    pub artifacts: Vec<Artifact>,
+    /// Where a finished model goes.
+    pub publish: Vec<Publish>,
+}
+
+/// The model to compress.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Model {
+    /// A Hugging Face folder or a `.gguf` file, absolute.
+    pub source: PathBuf,
+    /// The number format that the run computes in.
+    pub dtype: Dtype,
+    /// Where the run computes.
+    pub device: Device,
+}
+
+/// The number format of weights and activations.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(inline)]
+pub enum Dtype {
+    /// 16-bit brain float, 2 bytes a weight.
+    #[default]
+    Bf16,
+    /// 32-bit float, 4 bytes a weight.
+    F32,
+}
+
+impl fmt::Display for Dtype {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Dtype::Bf16 => "bf16",
+            Dtype::F32 => "f32",
+        })
+    }
+}
+
+/// Where a run computes: `auto`, `cpu`, `cuda` or `cuda:N`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub enum Device {
+    /// A CUDA device where there is one, the CPU otherwise.
+    #[default]
+    Auto,
+    /// The CPU.
+    Cpu,
+    /// The CUDA device of this index; `cuda` alone is index 0.
+    Cuda(u32),
+}
+
+impl fmt::Display for Device {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Device::Auto => f.write_str("auto"),
+            Device::Cpu => f.write_str("cpu"),
+            Device::Cuda(idx) => write!(f, "cuda:{idx}"),
+        }
+    }
+}
+
+impl FromStr for Device {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Device, String> {
+        let unknown = || format!("unknown device \"{text}\", expected auto, cpu, cuda or cuda:N");
+        match text {
+            "auto" => Ok(Device::Auto),
+            "cpu" => Ok(Device::Cpu),
+            "cuda" => Ok(Device::Cuda(0)),
+            _ => {
+                let idx = text.strip_prefix("cuda:").ok_or_else(unknown)?;
+                idx.parse().map(Device::Cuda).map_err(|_| unknown())
+            }
+        }
+    }
+}
+
+impl TryFrom<String> for Device {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Device, String> {
+        text.parse()
+    }
+}
+
+impl From<Device> for String {
+    fn from(device: Device) -> String {
+        device.to_string()
+    }
+}
+
+/// The text that fitness is measured on during the search.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Calibration {
+    /// A UTF-8 text file, absolute.
+    pub source: PathBuf,
+    /// How many tokens of it are used; a multiple of `sequence_length`.
+    pub tokens: u64,
+    /// Tokens of one sequence.
+    pub sequence_length: u32,
+}
+
+/// A plugin by name and its options, which the plugin's own JSON Schema describes.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PluginUse {
+    /// The plugin's name, as `evopressd plugins` lists it.
+    pub plugin: String,
+    /// Its options, a JSON object.
+    pub options: serde_json::Value,
+}
+
+/// The budget: exactly one measure.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Target {
+    /// Share of sub-blocks (or blocks) to drop, above 0 and below 1.
+    Drop(f64),
+    /// Share of weights to set to zero, above 0 and below 1.
+    Sparsity(f64),
+    /// Average bits a weight.
+    BitsPerWeight(f64),
+    /// Size of the compressed model's weights in bytes.
+    SizeBytes(u64),
+    /// Dense size divided by compressed size, above 1.
+    Compression(f64),
+}
+
+impl Target {
+    /// The name of the measure, as specs and methods spell it.
+    pub fn measure(&self) -> &'static str {
+        match self {
+            Target::Drop(_) => "drop",
+            Target::Sparsity(_) => "sparsity",
+            Target::BitsPerWeight(_) => "bits_per_weight",
+            Target::SizeBytes(_) => "size_bytes",
+            Target::Compression(_) => "compression",
+        }
+    }
+
+    /// The value in that measure.
+    pub fn value(&self) -> f64 {
+        match *self {
+            Target::Drop(v)
+            | Target::Sparsity(v)
+            | Target::BitsPerWeight(v)
+            | Target::Compression(v) => v,
+            Target::SizeBytes(bytes) => bytes as f64,
+        }
+    }
+}
+
+/// The evolutionary search, as in the paper.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Search {
+    /// Which search.
+    pub mode: Mode,
+    /// How many generations.
+    pub generations: Generations,
+    /// Offspring of each generation.
+    pub offspring: u32,
+    /// The random start.
+    pub initial: Initial,
+    /// Selection stages, the last of which leaves one survivor.
+    pub stages: Vec<SelectionStage>,
+    /// The fitness plugin.
+    pub fitness: PluginUse,
+    /// Seed of every random draw.
+    pub seed: u64,
+}
+
+/// Which search: the paper's, or the accelerated one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(inline)]
+pub enum Mode {
+    /// EvoPress exactly as published.
+    #[default]
+    Paper,
+    /// The same answer for fewer forward passes (not built yet).
+    Fast,
+}
+
+/// How many generations a search has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Generations {
+    /// This many.
+    Fixed(u32),
+    /// The paper's number for the task, which depends on the model: k(n−k)/1.5 for n units of which k are dropped.
+    Paper,
+}
+
+/// The start of the search.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Initial {
+    /// Random genotypes that meet the budget, of which the fittest is the first parent.
+    pub genotypes: u32,
+    /// Calibration tokens that they are compared on.
+    pub tokens: u64,
+    /// Whether the one-shot baselines compete with them.
+    pub baselines: bool,
+}
+
+/// One stage of selection within a generation.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SelectionStage {
+    /// Tokens of the fresh minibatch that everything in the stage is evaluated on.
+    pub tokens: u64,
+    /// How many genotypes are left after it.
+    pub survivors: u32,
+}
+
+/// Baselines that cost a search of their own; the one-shot ones are always computed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Baselines {
+    /// N of "best of N random genotypes"; 0 leaves it out.
+    pub random: u32,
+}
+
+/// A held-out set.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Evaluation {
+    /// Name of the set in the report.
+    pub name: String,
+    /// A UTF-8 text file, absolute, other than the calibration's.
+    pub source: PathBuf,
+    /// Tokens of one sequence.
+    pub sequence_length: u32,
+    /// How many tokens are used; a multiple of `sequence_length`.
+    pub tokens: u64,
+    /// Limits that the compressed model must meet on this set.
+    pub gate: Gate,
+}
+
+/// Quality limits; a run whose model breaks one ends as `gate_failed` and is not published.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Gate {
+    /// Highest allowed perplexity relative to the dense model's.
+    pub max_perplexity_ratio: Option<f64>,
+    /// Highest allowed perplexity.
+    pub max_perplexity: Option<f64>,
+    /// Highest allowed KL divergence to the dense model, in nats a token.
+    pub max_kl: Option<f64>,
+}
+
+/// Something to write.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Artifact {
+    /// Its format.
+    pub format: ArtifactFormat,
+}
+
+/// A format that real runtimes load.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(inline)]
+pub enum ArtifactFormat {
+    /// A Hugging Face folder: config.json, safetensors, tokenizer.json, model card.
+    #[default]
+    Huggingface,
+}
+
+/// A registry to publish to.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "registry", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Publish {
+    /// A folder of versions: `PATH/NAME/VERSION/…` and a `latest` pointer.
+    Folder {
+        /// The registry's folder, absolute; made when it is not there yet.
+        path: PathBuf,
+        /// The model's name in it.
+        name: String,
+    },
+}

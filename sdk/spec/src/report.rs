@@ -1,0 +1,191 @@
+//! The report of a run: `report.json`, the same that `evopressd run --json` prints.
+
+use std::collections::BTreeMap;
+
+use indexmap::IndexMap;
+use serde::{Deserialize, Serialize};
+
+use crate::number::{f64_or_null, map_or_null};
+use crate::{Mode, Stage, Status};
+
+/// What a run came to.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Report {
+    /// The run's ID.
+    pub run: String,
+    /// The pipeline's name.
+    pub name: String,
+    /// How it ended.
+    pub status: Status,
+    /// Why, where it did not end as `done`.
+    pub reason: Option<String>,
+    /// SHA-256 of the spec's text, hex.
+    pub spec_digest: String,
+    /// The spec's target, e.g. `{"drop": 0.25}`.
+    pub target: serde_json::Value,
+    /// What the written artifact measures.
+    pub achieved: Achieved,
+    /// Level name by unit name, in the order of the model.
+    pub genotype: IndexMap<String, String>,
+    /// What the search did.
+    pub search: SearchResult,
+    /// Quality of the written artifact, per set and metric.
+    pub evaluation: Vec<MetricResult>,
+    /// The baselines' genotypes.
+    pub baselines: Vec<BaselineResult>,
+    /// Names of the baselines that are better than the result: lower perplexity on the first evaluation set.
+    pub beaten_by: Vec<String>,
+    /// Quality gates.
+    pub gates: Vec<GateResult>,
+    /// What was written.
+    pub artifacts: Vec<WrittenArtifact>,
+    /// Where it was published.
+    pub published: Vec<Published>,
+    /// Wall time by stage, in seconds.
+    pub timings: BTreeMap<Stage, f64>,
+    /// Highest resident memory of the worker, in bytes.
+    pub peak_memory_bytes: u64,
+    /// The machine, in words.
+    pub hardware: String,
+    /// Everything that the user should know besides.
+    pub warnings: Vec<String>,
+}
+
+/// Size of the written artifact beside the dense model's.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Achieved {
+    /// The target's measure: `drop`, `sparsity`, …
+    pub measure: String,
+    /// What was reached in it, e.g. 0.2333.
+    pub value: f64,
+    /// Parameters that are left.
+    pub parameters: u64,
+    /// Parameters of the dense model.
+    pub dense_parameters: u64,
+    /// Bytes of the weights written.
+    pub size_bytes: u64,
+    /// Bytes of the dense weights in the run's dtype.
+    pub dense_size_bytes: u64,
+}
+
+/// What the search did.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SearchResult {
+    /// Which search.
+    pub mode: Mode,
+    /// Generations done.
+    pub generations: u32,
+    /// Tokens that went forward through a compressed model.
+    pub forward_tokens: u64,
+    /// Wall time of the search over all attempts, in seconds.
+    pub seconds: f64,
+    /// Fitness of the winner when it was last evaluated, lower is better.
+    #[serde(deserialize_with = "f64_or_null")]
+    pub best_fitness: f64,
+    /// One entry a generation.
+    pub history: Vec<HistoryEntry>,
+}
+
+/// The state after one generation; counts are cumulative.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct HistoryEntry {
+    /// Counted from 1.
+    pub generation: u32,
+    /// Fitness of the best so far.
+    #[serde(deserialize_with = "f64_or_null")]
+    pub best_fitness: f64,
+    /// Tokens forward since the search began.
+    pub forward_tokens: u64,
+    /// Seconds since the search began.
+    pub seconds: f64,
+}
+
+/// A metric of an evaluation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Metric {
+    /// exp of the mean negative log-likelihood of the next token.
+    Perplexity,
+    /// Mean KL(dense ‖ compressed) of the next-token distributions, in nats.
+    KlDivergence,
+}
+
+impl std::fmt::Display for Metric {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Metric::Perplexity => "perplexity",
+            Metric::KlDivergence => "kl_divergence",
+        })
+    }
+}
+
+/// One metric on one set.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct MetricResult {
+    /// Name of the evaluation set.
+    pub set: String,
+    /// The metric.
+    pub metric: Metric,
+    /// The dense model's.
+    #[serde(deserialize_with = "f64_or_null")]
+    pub dense: f64,
+    /// The written artifact's, loaded again.
+    #[serde(deserialize_with = "f64_or_null")]
+    pub compressed: f64,
+    /// Each baseline's, by name.
+    #[serde(deserialize_with = "map_or_null")]
+    pub baselines: IndexMap<String, f64>,
+    /// Tokens that it was measured on.
+    pub tokens: u64,
+}
+
+/// A baseline's answer to the same target.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct BaselineResult {
+    /// Its name.
+    pub name: String,
+    /// Level name by unit name.
+    pub genotype: IndexMap<String, String>,
+    /// Parameters that are left.
+    pub parameters: u64,
+}
+
+/// One gate of the spec.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct GateResult {
+    /// Name of the evaluation set.
+    pub set: String,
+    /// The limit in words: `max_perplexity_ratio 3`.
+    pub limit: String,
+    /// The value that was compared with it.
+    #[serde(deserialize_with = "f64_or_null")]
+    pub value: f64,
+    /// Whether it was met.
+    pub passed: bool,
+}
+
+/// Something that was written.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct WrittenArtifact {
+    /// Its absolute path.
+    pub path: String,
+    /// Its format: `huggingface`.
+    pub format: String,
+    /// Its size in bytes.
+    pub bytes: u64,
+    /// SHA-256, hex.
+    pub digest: String,
+}
+
+/// Something that was published.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Published {
+    /// Kind of registry: `folder`.
+    pub registry: String,
+    /// Where it is now.
+    pub location: String,
+    /// Its version there.
+    pub version: String,
+    /// Digest of its manifest, SHA-256, hex.
+    pub digest: String,
+}

@@ -1,0 +1,276 @@
+//! From what was typed to what is run: defaults filled in, paths found.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+use crate::check::Roots;
+use crate::lookup::{self, Wanted};
+use crate::mistake::Fault;
+use crate::structure::Tainted;
+use crate::tree::Tree;
+use crate::typed;
+use crate::{
+    Calibration, Evaluation, Gate, Generations, Initial, Plan, PluginUse, Publish, Search,
+    SelectionStage,
+};
+
+/// Where paths begin and where mistakes go.
+pub(crate) struct Resolver<'a> {
+    roots: &'a Roots,
+    tree: &'a Tree,
+    tainted: &'a Tainted,
+    faults: &'a mut Vec<Fault>,
+}
+
+impl<'a> Resolver<'a> {
+    pub(crate) fn new(
+        roots: &'a Roots,
+        tree: &'a Tree,
+        tainted: &'a Tainted,
+        faults: &'a mut Vec<Fault>,
+    ) -> Self {
+        Resolver {
+            roots,
+            tree,
+            tainted,
+            faults,
+        }
+    }
+
+    /// Reports a mistake at the first of the places that it follows from, unless one of them is a mistake already.
+    pub(crate) fn fault(&mut self, pointers: &[&str], message: &str) {
+        let known = |pointer: &&str| self.tainted.touches(pointer);
+        if let Some(at) = pointers.first().filter(|_| !pointers.iter().any(known)) {
+            self.faults
+                .push(Fault::new(self.tree.value_at(at), at, message));
+        }
+    }
+
+    fn find(&mut self, pointer: &str, typed: &str, wanted: Wanted) -> PathBuf {
+        lookup::find(typed, wanted, self.roots).unwrap_or_else(|message| {
+            self.fault(&[pointer], &message);
+            PathBuf::from(typed)
+        })
+    }
+}
+
+/// The plan that a spec comes to.
+pub(crate) fn resolve(spec: &typed::Spec, resolver: &mut Resolver<'_>) -> Plan {
+    let target = target(&spec.target);
+    let defaults = Defaults::of(target);
+    let calibration = calibration(&spec.calibration, &defaults, resolver);
+    let evaluation = spec.evaluation.iter().enumerate();
+    Plan {
+        name: spec.metadata.name.clone(),
+        labels: spec.metadata.labels.clone(),
+        model: crate::Model {
+            source: resolver.find("/model/source", &spec.model.source, Wanted::Model),
+            dtype: spec.model.dtype,
+            device: device(&spec.model.device, resolver),
+        },
+        methods: spec
+            .methods
+            .iter()
+            .map(|method| plugin(&method.plugin, &method.options))
+            .collect(),
+        target,
+        search: search(&spec.search, &defaults, &calibration),
+        baselines: crate::Baselines {
+            random: spec.baselines.random,
+        },
+        evaluation: evaluation
+            .map(|(idx, set)| evaluation_set(idx, set, &calibration, resolver))
+            .collect(),
+        calibration,
+        artifacts: spec
+            .artifacts
+            .iter()
+            .map(|artifact| crate::Artifact {
+                format: artifact.format,
+            })
+            .collect(),
+        publish: spec
+            .publish
+            .iter()
+            .enumerate()
+            .map(|(idx, to)| publish(idx, to, spec, resolver))
+            .collect(),
+    }
+}
+
+/// The paper's settings for a target.
+struct Defaults {
+    calibration_tokens: u64,
+    offspring: u32,
+    initial_genotypes: u32,
+    stages: &'static [(u64, u32)],
+}
+
+const INITIAL_TOKENS: u64 = 2048;
+const EVALUATION_TOKENS: u64 = 32_768;
+
+impl Defaults {
+    fn of(target: crate::Target) -> Defaults {
+        match target {
+            crate::Target::Drop(_) => Defaults {
+                calibration_tokens: 131_072,
+                offspring: 32,
+                initial_genotypes: 64,
+                stages: &[(2048, 2), (32_768, 1)],
+            },
+            crate::Target::Sparsity(_) => Defaults {
+                calibration_tokens: 524_288,
+                offspring: 64,
+                initial_genotypes: 1,
+                stages: &[(2048, 8), (16_384, 2), (65_536, 1)],
+            },
+            _ => Defaults {
+                calibration_tokens: 524_288,
+                offspring: 128,
+                initial_genotypes: 64,
+                stages: &[(2048, 16), (16_384, 4), (131_072, 1)],
+            },
+        }
+    }
+}
+
+fn target(typed: &typed::Target) -> crate::Target {
+    use crate::Target::{BitsPerWeight, Compression, Drop, SizeBytes, Sparsity};
+    let given = [
+        typed.drop.map(Drop),
+        typed.sparsity.map(Sparsity),
+        typed.bits_per_weight.map(BitsPerWeight),
+        typed.size_bytes.map(SizeBytes),
+        typed.compression.map(Compression),
+    ];
+    given
+        .into_iter()
+        .flatten()
+        .next()
+        .expect("the schema demands exactly one budget")
+}
+
+fn calibration(
+    typed: &typed::Calibration,
+    defaults: &Defaults,
+    resolver: &mut Resolver<'_>,
+) -> Calibration {
+    let sequence_length = typed.sequence_length;
+    Calibration {
+        source: resolver.find("/calibration/source", &typed.source, Wanted::Text),
+        tokens: typed
+            .tokens
+            .unwrap_or_else(|| whole_sequences(defaults.calibration_tokens, sequence_length)),
+        sequence_length,
+    }
+}
+
+fn search(typed: &typed::Search, defaults: &Defaults, calibration: &Calibration) -> Search {
+    let offspring = typed.offspring.unwrap_or(defaults.offspring);
+    // A default never asks for more than the calibration set has, or for parts of a sequence.
+    let fit =
+        |tokens: u64| whole_sequences(tokens, calibration.sequence_length).min(calibration.tokens);
+    let default_stage = |&(tokens, survivors): &(u64, u32)| SelectionStage {
+        tokens: fit(tokens),
+        survivors: survivors.min(offspring),
+    };
+    Search {
+        mode: typed.mode,
+        generations: typed
+            .generations
+            .map_or(Generations::Paper, Generations::Fixed),
+        offspring,
+        initial: Initial {
+            genotypes: typed
+                .initial
+                .genotypes
+                .unwrap_or(defaults.initial_genotypes),
+            tokens: typed.initial.tokens.unwrap_or_else(|| fit(INITIAL_TOKENS)),
+            baselines: typed.initial.baselines,
+        },
+        stages: match &typed.stages {
+            None => defaults.stages.iter().map(default_stage).collect(),
+            Some(stages) => stages
+                .iter()
+                .map(|stage| SelectionStage {
+                    tokens: stage.tokens,
+                    survivors: stage.survivors,
+                })
+                .collect(),
+        },
+        fitness: plugin(&typed.fitness.plugin, &typed.fitness.options),
+        seed: typed.seed,
+    }
+}
+
+fn evaluation_set(
+    idx: usize,
+    typed: &typed::Evaluation,
+    calibration: &Calibration,
+    resolver: &mut Resolver<'_>,
+) -> Evaluation {
+    let sequence_length = typed.sequence_length.unwrap_or(calibration.sequence_length);
+    Evaluation {
+        name: typed.name.clone(),
+        source: resolver.find(
+            &format!("/evaluation/{idx}/source"),
+            &typed.source,
+            Wanted::Text,
+        ),
+        sequence_length,
+        tokens: typed
+            .tokens
+            .unwrap_or_else(|| whole_sequences(EVALUATION_TOKENS, sequence_length)),
+        gate: Gate {
+            max_perplexity_ratio: typed.gate.max_perplexity_ratio,
+            max_perplexity: typed.gate.max_perplexity,
+            max_kl: typed.gate.max_kl,
+        },
+    }
+}
+
+fn publish(
+    idx: usize,
+    typed: &typed::Publish,
+    spec: &typed::Spec,
+    resolver: &mut Resolver<'_>,
+) -> Publish {
+    let path = resolver.find(
+        &format!("/publish/{idx}/path"),
+        &typed.path,
+        Wanted::NewFolder,
+    );
+    let name = typed
+        .name
+        .clone()
+        .unwrap_or_else(|| spec.metadata.name.clone());
+    match typed.registry {
+        typed::Registry::Folder => Publish::Folder { path, name },
+    }
+}
+
+fn device(typed: &str, resolver: &mut Resolver<'_>) -> crate::Device {
+    typed.parse().unwrap_or_else(|message: String| {
+        resolver.fault(&["/model/device"], &message);
+        crate::Device::Auto
+    })
+}
+
+fn plugin(name: &str, options: &serde_json::Map<String, Value>) -> PluginUse {
+    PluginUse {
+        plugin: name.to_owned(),
+        options: Value::Object(options.clone()),
+    }
+}
+
+/// The least multiple of the sequence length that is not below `tokens`.
+fn whole_sequences(tokens: u64, sequence_length: u32) -> u64 {
+    tokens.next_multiple_of(u64::from(sequence_length))
+}
+
+/// Whether two paths lead to the same file.
+pub(crate) fn same_file(one: &Path, other: &Path) -> bool {
+    let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    real(one) == real(other)
+}

@@ -1,0 +1,169 @@
+//! Rules between the fields of a spec, which no schema can say.
+
+use std::collections::HashMap;
+
+use crate::resolve::{Resolver, same_file};
+use crate::typed::Spec;
+use crate::{Evaluation, Mode, Plan, Publish};
+
+/// Reports every rule that the plan breaks.
+pub(crate) fn check(spec: &Spec, plan: &Plan, resolver: &mut Resolver<'_>) {
+    mode(plan, resolver);
+    calibration(plan, resolver);
+    initial(spec, plan, resolver);
+    stages(plan, resolver);
+    for (idx, set) in plan.evaluation.iter().enumerate() {
+        evaluation(idx, set, plan, resolver);
+    }
+    twice(plan, resolver);
+}
+
+fn mode(plan: &Plan, resolver: &mut Resolver<'_>) {
+    if plan.search.mode == Mode::Fast {
+        resolver.fault(
+            &["/search/mode"],
+            "found `fast`, which is not built yet, expected `paper`",
+        );
+    }
+}
+
+const CALIBRATION_TOKENS: &str = "/calibration/tokens";
+const SEQUENCE_LENGTH: &str = "/calibration/sequence_length";
+
+fn calibration(plan: &Plan, resolver: &mut Resolver<'_>) {
+    let calibration = &plan.calibration;
+    if let Some(message) = parts_of_sequences(calibration.tokens, calibration.sequence_length) {
+        resolver.fault(&[CALIBRATION_TOKENS, SEQUENCE_LENGTH], &message);
+    }
+}
+
+fn initial(spec: &Spec, plan: &Plan, resolver: &mut Resolver<'_>) {
+    if spec.search.initial.tokens.is_some() {
+        search_tokens(
+            "/search/initial/tokens",
+            plan.search.initial.tokens,
+            plan,
+            resolver,
+        );
+    }
+}
+
+fn stages(plan: &Plan, resolver: &mut Resolver<'_>) {
+    let search = &plan.search;
+    let last = search.stages.len().saturating_sub(1);
+    let (mut before, mut before_at) = (search.offspring, "/search/offspring".to_owned());
+    for (idx, stage) in search.stages.iter().enumerate() {
+        search_tokens(
+            &format!("/search/stages/{idx}/tokens"),
+            stage.tokens,
+            plan,
+            resolver,
+        );
+        let survivors = stage.survivors;
+        let at = format!("/search/stages/{idx}/survivors");
+        if idx == last && survivors != 1 {
+            let message = format!(
+                "found {survivors} survivors of the last stage, expected 1: the next parent"
+            );
+            resolver.fault(&[&at], &message);
+        } else if survivors > before {
+            let of = if idx == 0 {
+                "offspring"
+            } else {
+                "that are left"
+            };
+            let message =
+                format!("found {survivors} survivors of {before} {of}, expected at most {before}");
+            resolver.fault(&[&at, &before_at], &message);
+        }
+        (before, before_at) = (survivors, at);
+    }
+}
+
+/// Tokens that the search draws: whole sequences of the calibration set, and no more than it has.
+fn search_tokens(pointer: &str, tokens: u64, plan: &Plan, resolver: &mut Resolver<'_>) {
+    let calibration = &plan.calibration;
+    if let Some(message) = parts_of_sequences(tokens, calibration.sequence_length) {
+        resolver.fault(&[pointer, SEQUENCE_LENGTH], &message);
+    } else if tokens > calibration.tokens {
+        let message = format!(
+            "found {tokens} tokens, expected at most the calibration's {}",
+            calibration.tokens
+        );
+        resolver.fault(&[pointer, CALIBRATION_TOKENS, SEQUENCE_LENGTH], &message);
+    }
+}
+
+fn evaluation(idx: usize, set: &Evaluation, plan: &Plan, resolver: &mut Resolver<'_>) {
+    let tokens = format!("/evaluation/{idx}/tokens");
+    if let Some(message) = parts_of_sequences(set.tokens, set.sequence_length) {
+        let sequence_length = format!("/evaluation/{idx}/sequence_length");
+        resolver.fault(&[&tokens, &sequence_length, SEQUENCE_LENGTH], &message);
+    }
+    if same_file(&set.source, &plan.calibration.source) {
+        let message = "this is the calibration's own text, expected another: the search has seen it, so it measures nothing";
+        resolver.fault(
+            &[&format!("/evaluation/{idx}/source"), "/calibration/source"],
+            message,
+        );
+    }
+}
+
+fn twice(plan: &Plan, resolver: &mut Resolver<'_>) {
+    let names = plan.evaluation.iter().map(|set| set.name.clone());
+    each_once(names, "evaluation", "/name", "set is named", resolver);
+    let formats = plan
+        .artifacts
+        .iter()
+        .map(|artifact| format!("{:?}", artifact.format).to_lowercase());
+    each_once(
+        formats,
+        "artifacts",
+        "/format",
+        "artifact has the format",
+        resolver,
+    );
+    let places = plan
+        .publish
+        .iter()
+        .map(|Publish::Folder { path, name }| path.join(name).display().to_string());
+    each_once(places, "publish", "", "entry publishes to", resolver);
+}
+
+fn each_once(
+    names: impl Iterator<Item = String>,
+    list: &str,
+    field: &str,
+    what: &str,
+    resolver: &mut Resolver<'_>,
+) {
+    let mut first: HashMap<String, usize> = HashMap::new();
+    for (idx, name) in names.enumerate() {
+        if let Some(earlier) = first.get(&name) {
+            let message = format!("another {what} `{name}` already: each may be there once");
+            let (this, other) = (
+                format!("/{list}/{idx}{field}"),
+                format!("/{list}/{earlier}{field}"),
+            );
+            resolver.fault(&[&this, &other], &message);
+        } else {
+            first.insert(name, idx);
+        }
+    }
+}
+
+fn parts_of_sequences(tokens: u64, sequence_length: u32) -> Option<String> {
+    let length = u64::from(sequence_length);
+    if tokens.is_multiple_of(length) {
+        return None;
+    }
+    let above = tokens.next_multiple_of(length);
+    let near = if tokens > length {
+        format!("{} or {above}", above - length)
+    } else {
+        above.to_string()
+    };
+    Some(format!(
+        "found {tokens} tokens, expected whole sequences of {length} tokens: {near}"
+    ))
+}

@@ -1,0 +1,97 @@
+//! The JSON Schema of a spec, derived from the typed fields. Draft 7 and everything in place, no references: what
+//! editors understand best, and a pointer into it is a path of the spec.
+
+use std::sync::LazyLock;
+
+use schemars::Schema;
+use schemars::generate::SchemaSettings;
+use schemars::transform::{RecursiveTransform, Transform};
+use serde_json::{Map, Value, json};
+
+use crate::typed::Spec;
+
+static SCHEMA: LazyLock<Value> = LazyLock::new(|| {
+    let settings = SchemaSettings::draft07().with(|settings| settings.inline_subschemas = true);
+    let mut schema = settings.into_generator().into_root_schema_for::<Spec>();
+    RecursiveTransform(plain).transform(&mut schema);
+    schema.to_value()
+});
+
+/// The JSON Schema of a spec: every field with its docs, unit, range and default.
+pub fn schema() -> Value {
+    SCHEMA.clone()
+}
+
+/// The same, borrowed.
+pub(crate) fn get() -> &'static Value {
+    &SCHEMA
+}
+
+/// A whole spec, which the schema shows as its example.
+pub(crate) fn example() -> Value {
+    json!({
+        "apiVersion": "evopress/v1",
+        "kind": "Pipeline",
+        "metadata": {"name": "smollm2-depth"},
+        "model": {"source": "models/SmolLM2-135M-Instruct.gguf"},
+        "calibration": {"source": "text/calibration.txt"},
+        "methods": [{"plugin": "drop", "options": {"granularity": "sub-block"}}],
+        "target": {"drop": 0.25},
+        "evaluation": [{"source": "text/evaluation.txt", "gate": {"max_perplexity_ratio": 3.0}}],
+        "publish": [{"registry": "folder", "path": "registry"}]
+    })
+}
+
+/// Leaves out what says nothing to a person: machine formats, and `null`, which stands for a field that is left out.
+/// What says most comes first.
+fn plain(schema: &mut Schema) {
+    let Some(keywords) = schema.as_object_mut() else {
+        return;
+    };
+    keywords.remove("format");
+    if keywords.get("default") == Some(&Value::Null) {
+        keywords.remove("default");
+    }
+    if let Some(Value::Array(types)) = keywords.get_mut("type") {
+        types.retain(|name| name != "null");
+        if let [only] = types.as_slice() {
+            let only = only.clone();
+            keywords.insert("type".to_owned(), only);
+        }
+    }
+    if let Some(Value::String(description)) = keywords.get_mut("description") {
+        *description = description.replace('\n', " ");
+    }
+    let mut ordered = Map::new();
+    for keyword in ORDER {
+        if let Some(value) = keywords.shift_remove(*keyword) {
+            ordered.insert((*keyword).to_owned(), value);
+        }
+    }
+    ordered.append(keywords);
+    *keywords = ordered;
+}
+
+const ORDER: &[&str] = &[
+    "$schema",
+    "title",
+    "description",
+    "type",
+    "const",
+    "oneOf",
+    "default",
+    "examples",
+    "minimum",
+    "exclusiveMinimum",
+    "maximum",
+    "exclusiveMaximum",
+    "minLength",
+    "pattern",
+    "patternErrorMessage",
+    "minItems",
+    "maxItems",
+    "minProperties",
+    "maxProperties",
+    "required",
+    "additionalProperties",
+];

@@ -1,0 +1,333 @@
+//! What a person types: the fields of a spec with their docs, ranges and defaults. The JSON Schema is derived from
+//! these types, so that editors, validation and reading cannot disagree. [`Plan`](crate::Plan) is what comes of it.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+use crate::{ArtifactFormat, Dtype, Mode};
+
+/// One pipeline: which model is compressed how far, how the search goes, and where the result is published.
+#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+#[schemars(title = "evopressd pipeline", example = crate::schema::example())]
+pub(crate) struct Spec {
+    /// Version of this format.
+    pub(crate) api_version: ApiVersion,
+    /// What the file describes.
+    pub(crate) kind: Kind,
+    /// Name and labels of the pipeline.
+    pub(crate) metadata: Metadata,
+    /// The model to compress.
+    pub(crate) model: Model,
+    /// The text that fitness is measured on during the search.
+    pub(crate) calibration: Calibration,
+    /// Method plugins that offer levels of compression for the model's units; several compete for one budget.
+    #[schemars(length(min = 1, max = 16))]
+    pub(crate) methods: Vec<Method>,
+    /// The budget: exactly one measure. It is never exceeded.
+    pub(crate) target: Target,
+    /// The evolutionary search; what is left out is the paper's setting for the target.
+    #[serde(default)]
+    pub(crate) search: Search,
+    /// Baselines that the report compares with.
+    #[serde(default)]
+    pub(crate) baselines: Baselines,
+    /// Held-out texts that the written model is measured on, beside the dense model and the baselines.
+    #[serde(default)]
+    #[schemars(length(max = 32))]
+    pub(crate) evaluation: Vec<Evaluation>,
+    /// What is written.
+    #[serde(default = "default_artifacts")]
+    #[schemars(length(min = 1, max = 16))]
+    pub(crate) artifacts: Vec<Artifact>,
+    /// Registries that a finished model is published to.
+    #[serde(default)]
+    #[schemars(length(max = 16))]
+    pub(crate) publish: Vec<Publish>,
+}
+
+/// Version of the spec format.
+#[derive(Debug, Clone, Copy, PartialEq, Deserialize, JsonSchema)]
+pub(crate) enum ApiVersion {
+    /// The first version.
+    #[serde(rename = "evopress/v1")]
+    V1,
+}
+
+/// What a file describes.
+#[derive(Debug, Clone, Copy, PartialEq, Deserialize, JsonSchema)]
+pub(crate) enum Kind {
+    /// A pipeline.
+    Pipeline,
+}
+
+/// Name and labels.
+#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Metadata {
+    /// Name of the pipeline: lower-case letters, digits and hyphens, at most 63 characters. Runs are named after it.
+    #[schemars(regex(pattern = NAME), example = &"smollm2-depth", extend("patternErrorMessage" = NAME_HINT))]
+    pub(crate) name: String,
+    /// Free labels, text by text, which the report carries.
+    #[serde(default)]
+    #[schemars(example = serde_json::json!({"team": "edge"}))]
+    pub(crate) labels: BTreeMap<String, String>,
+}
+
+const NAME: &str = "^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$";
+const NAME_HINT: &str = "a name of lower-case letters, digits and hyphens, at most 63 characters, that begins and ends \
+                         with a letter or digit";
+
+/// The model to compress.
+#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Model {
+    /// A Hugging Face folder (config.json, tokenizer.json, safetensors) or a .gguf file, relative to the spec's folder
+    /// or to a data root.
+    #[schemars(length(min = 1), example = &"models/SmolLM2-135M-Instruct.gguf")]
+    pub(crate) source: String,
+    /// Number format of weights and activations in the run.
+    #[serde(default)]
+    pub(crate) dtype: Dtype,
+    /// Where the run computes: auto, cpu, cuda or cuda:N.
+    #[serde(default = "default_device")]
+    #[schemars(
+        regex(pattern = "^(auto|cpu|cuda(:[0-9]{1,3})?)$"),
+        example = &"auto", example = &"cpu", example = &"cuda", example = &"cuda:0",
+        extend("patternErrorMessage" = "auto, cpu, cuda or cuda:N")
+    )]
+    pub(crate) device: String,
+}
+
+fn default_device() -> String {
+    "auto".to_owned()
+}
+
+/// Calibration text.
+#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Calibration {
+    /// A UTF-8 text file, relative to the spec's folder or to a data root.
+    #[schemars(length(min = 1), example = &"text/calibration.txt")]
+    pub(crate) source: String,
+    /// How many tokens of it are used, a multiple of sequence_length. Default: the paper's, 131072 for drop and 524288
+    /// for other targets.
+    #[schemars(range(min = 1, max = 1_000_000_000), example = 131_072)]
+    pub(crate) tokens: Option<u64>,
+    /// Length of one sequence, in tokens.
+    #[serde(default = "default_sequence_length")]
+    #[schemars(range(min = 2, max = 1_048_576))]
+    pub(crate) sequence_length: u32,
+}
+
+fn default_sequence_length() -> u32 {
+    512
+}
+
+/// A method plugin.
+#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Method {
+    /// Name of the plugin, as `evopressd plugins` lists it.
+    #[schemars(length(min = 1), example = &"drop")]
+    pub(crate) plugin: String,
+    /// Its options; `evopressd plugins` says which there are.
+    #[serde(default)]
+    pub(crate) options: Map<String, Value>,
+}
+
+/// The budget.
+#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(extend("minProperties" = 1, "maxProperties" = 1), example = serde_json::json!({"drop": 0.25}))]
+pub(crate) struct Target {
+    /// Share of the model's sub-blocks (or blocks) to drop, above 0 and below 1.
+    #[schemars(extend("exclusiveMinimum" = 0, "exclusiveMaximum" = 1), example = 0.25)]
+    pub(crate) drop: Option<f64>,
+    /// Share of the weights to set to zero, above 0 and below 1.
+    #[schemars(extend("exclusiveMinimum" = 0, "exclusiveMaximum" = 1), example = 0.5)]
+    pub(crate) sparsity: Option<f64>,
+    /// Average bits of a weight, above 0 and at most 32.
+    #[schemars(extend("exclusiveMinimum" = 0, "maximum" = 32), example = 3.0)]
+    pub(crate) bits_per_weight: Option<f64>,
+    /// Size of the compressed weights, in bytes.
+    #[schemars(
+        range(min = 1, max = 9_007_199_254_740_991u64),
+        example = 4_000_000_000u64
+    )]
+    pub(crate) size_bytes: Option<u64>,
+    /// Dense size divided by compressed size, above 1 and at most 100.
+    #[schemars(extend("exclusiveMinimum" = 1, "maximum" = 100), example = 4.0)]
+    pub(crate) compression: Option<f64>,
+}
+
+/// The evolutionary search.
+#[derive(Debug, Clone, PartialEq, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Search {
+    /// Which search: the paper's, or the accelerated one.
+    pub(crate) mode: Mode,
+    /// Number of generations. Default: the paper's for the task; for drop k(n-k)/1.5, where k of n blocks are dropped.
+    #[schemars(range(min = 1, max = 1_000_000), example = 107)]
+    pub(crate) generations: Option<u32>,
+    /// Offspring of each generation. Default: the paper's, 32 for drop, 64 for sparsity and 128 for other targets.
+    #[schemars(range(min = 1, max = 65_536), example = 32)]
+    pub(crate) offspring: Option<u32>,
+    /// The start of the search.
+    pub(crate) initial: Initial,
+    /// Stages of selection in each generation: fewer and fewer genotypes on more and more tokens. Default: the paper's;
+    /// for drop 2 survivors on 2048 tokens, then 1 on 32768.
+    #[schemars(length(min = 1, max = 8))]
+    pub(crate) stages: Option<Vec<SelectionStage>>,
+    /// The fitness plugin, whose loss the search lowers.
+    pub(crate) fitness: Fitness,
+    /// Seed of every random draw: the same seed gives the same genotype.
+    #[schemars(range(min = 0, max = 9_007_199_254_740_991u64))]
+    pub(crate) seed: u64,
+}
+
+/// The start of the search.
+#[derive(Debug, Clone, PartialEq, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Initial {
+    /// Random genotypes that meet the budget, of which the fittest becomes the first parent. Default: 64; for sparsity
+    /// 1, the uniform one.
+    #[schemars(range(min = 1, max = 1_000_000), example = 64)]
+    pub(crate) genotypes: Option<u32>,
+    /// Calibration tokens that they are compared on, a multiple of sequence_length. Default: 2048.
+    #[schemars(range(min = 1, max = 1_000_000_000), example = 2048)]
+    pub(crate) tokens: Option<u64>,
+    /// Whether the one-shot baselines compete with them for the first parent's place.
+    pub(crate) baselines: bool,
+}
+
+/// One stage of selection.
+#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct SelectionStage {
+    /// Calibration tokens of the fresh minibatch that the stage evaluates on, a multiple of sequence_length.
+    #[schemars(range(min = 1, max = 1_000_000_000), example = 2048)]
+    pub(crate) tokens: u64,
+    /// How many genotypes are left after the stage; 1 after the last.
+    #[schemars(range(min = 1, max = 65_536), example = 1)]
+    pub(crate) survivors: u32,
+}
+
+/// A fitness plugin.
+#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Fitness {
+    /// Name of the plugin, as `evopressd plugins` lists it.
+    #[schemars(length(min = 1), example = &"kl")]
+    pub(crate) plugin: String,
+    /// Its options; `evopressd plugins` says which there are.
+    pub(crate) options: Map<String, Value>,
+}
+
+impl Default for Fitness {
+    fn default() -> Fitness {
+        Fitness {
+            plugin: "kl".to_owned(),
+            options: Map::new(),
+        }
+    }
+}
+
+/// Baselines beside the one-shot ones.
+#[derive(Debug, Clone, PartialEq, Deserialize, serde::Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Baselines {
+    /// N of the baseline "best of N random genotypes"; 0 leaves it out.
+    #[schemars(range(min = 0, max = 10_000))]
+    pub(crate) random: u32,
+}
+
+impl Default for Baselines {
+    fn default() -> Baselines {
+        Baselines { random: 32 }
+    }
+}
+
+/// A held-out text.
+#[derive(Debug, Clone, PartialEq, Deserialize, serde::Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Evaluation {
+    /// Name of the set in the report: lower-case letters, digits and hyphens, at most 63 characters.
+    #[serde(default = "default_evaluation_name")]
+    #[schemars(regex(pattern = NAME), extend("patternErrorMessage" = NAME_HINT))]
+    pub(crate) name: String,
+    /// A UTF-8 text file other than the calibration's, relative to the spec's folder or to a data root.
+    #[schemars(length(min = 1), example = &"text/evaluation.txt")]
+    pub(crate) source: String,
+    /// Length of one sequence, in tokens. Default: the calibration's.
+    #[schemars(range(min = 2, max = 1_048_576), example = 512)]
+    pub(crate) sequence_length: Option<u32>,
+    /// How many tokens are used, a multiple of sequence_length. Default: 32768.
+    #[schemars(range(min = 1, max = 1_000_000_000), example = 32_768)]
+    pub(crate) tokens: Option<u64>,
+    /// Limits that the compressed model must meet on this set; a model that breaks one is not published.
+    #[serde(default)]
+    pub(crate) gate: Gate,
+}
+
+fn default_evaluation_name() -> String {
+    "held-out".to_owned()
+}
+
+/// Quality limits.
+#[derive(Debug, Clone, PartialEq, Default, Deserialize, serde::Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Gate {
+    /// Highest perplexity of the compressed model divided by the dense model's.
+    #[schemars(extend("exclusiveMinimum" = 0, "maximum" = 1_000_000), example = 1.5)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) max_perplexity_ratio: Option<f64>,
+    /// Highest perplexity of the compressed model.
+    #[schemars(range(min = 1, max = 1_000_000_000), example = 20.0)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) max_perplexity: Option<f64>,
+    /// Highest KL divergence to the dense model, in nats a token.
+    #[schemars(extend("exclusiveMinimum" = 0, "maximum" = 1000), example = 0.5)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) max_kl: Option<f64>,
+}
+
+/// Something to write.
+#[derive(Debug, Clone, PartialEq, Deserialize, serde::Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Artifact {
+    /// Format of the artifact.
+    pub(crate) format: ArtifactFormat,
+}
+
+fn default_artifacts() -> Vec<Artifact> {
+    vec![Artifact {
+        format: ArtifactFormat::Huggingface,
+    }]
+}
+
+/// A registry to publish to.
+#[derive(Debug, Clone, PartialEq, Deserialize, serde::Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Publish {
+    /// Kind of registry.
+    pub(crate) registry: Registry,
+    /// The registry's folder, relative to the spec's folder or to a data root; made when it is not there yet.
+    #[schemars(length(min = 1), example = &"registry")]
+    pub(crate) path: String,
+    /// Name of the model in the registry: lower-case letters, digits and hyphens, at most 63 characters. Default: the
+    /// pipeline's name.
+    #[schemars(regex(pattern = NAME), example = &"smollm2-depth", extend("patternErrorMessage" = NAME_HINT))]
+    pub(crate) name: Option<String>,
+}
+
+/// A kind of registry.
+#[derive(Debug, Clone, Copy, PartialEq, Deserialize, serde::Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Registry {
+    /// A folder of versions, PATH/NAME/VERSION, with a manifest of digests and a `latest` pointer.
+    Folder,
+}

@@ -1,0 +1,11 @@
+//! What the real programs do, end to end, on a tiny random model and, where it takes a real one, on SmolLM2.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod artifact;
+mod badinput;
+mod budget;
+mod daemon;
+mod gates;
+mod pipelines;
+mod resume;
