@@ -50,7 +50,7 @@ fn check(kind: Kind, tolerance: f64) {
     let tokens = corpus.sequence(0);
     let mut model = Model::load(&source, kind, Device::Cpu, |_| ()).unwrap();
     model.prepare_length(LENGTH).unwrap();
-    let head = Head::new(&model);
+    let head = Head::new(&model).unwrap();
     let scratch = Scratch::new();
     let plugins = PluginDir::open(scratch.plugins()).unwrap();
     let fitness = plugins.fitness("kl", &json!({})).unwrap();

@@ -7,7 +7,7 @@
 
 use std::path::PathBuf;
 use std::process::Command;
-use std::sync::{Arc, atomic::AtomicBool};
+use std::sync::{Arc, Barrier, atomic::AtomicBool};
 use std::time::Instant;
 
 use anyhow::{Context, Result};
@@ -117,23 +117,27 @@ fn pytorch(environment: &[(&str, &str)]) -> Result<f64> {
         .with_context(|| String::from_utf8_lossy(&output.stderr).into_owned())
 }
 
-/// Operations a second of the model's own products, one per thread and all threads at once.
+/// Operations a second of the MLP's products by libtorch, all threads at once: cores may share their matrix units.
 fn matrix_rate() -> Result<f64> {
+    const PRODUCTS: usize = 400;
     let shape = |rows: i64, columns: i64| {
         Tensor::rand([rows, columns], (Kind::Float, Device::Cpu)).to_kind(Kind::BFloat16)
     };
+    let all_ready = Arc::new(Barrier::new(THREADS));
     let threads: Vec<_> = (0..THREADS)
         .map(|_| {
             let (input, weight) = (shape(LENGTH as i64, 576), shape(3072, 576));
+            let all_ready = Arc::clone(&all_ready);
             std::thread::spawn(move || {
                 let _no_grad = tch::no_grad_guard();
-                let mut best = f64::INFINITY;
-                for _ in 0..40 {
-                    let began = Instant::now();
+                let _warm = input.linear::<&Tensor>(&weight, None);
+                all_ready.wait();
+                let began = Instant::now();
+                for _ in 0..PRODUCTS {
                     let _product = input.linear::<&Tensor>(&weight, None);
-                    best = best.min(began.elapsed().as_secs_f64());
                 }
-                2.0 * LENGTH as f64 * 576.0 * 3072.0 / best
+                2.0 * LENGTH as f64 * 576.0 * 3072.0 * PRODUCTS as f64
+                    / began.elapsed().as_secs_f64()
             })
         })
         .collect();

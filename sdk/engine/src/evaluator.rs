@@ -56,7 +56,7 @@ impl Engine {
             tch::set_num_threads(1);
         }
         let num_blocks = model.config().num_blocks;
-        let head = Head::new(&model);
+        let head = Head::new(&model)?;
         let contexts = (0..num_threads)
             .map(|_| Context {
                 model: model.share(),

@@ -3,13 +3,11 @@
 //! On a CPU with bf16 units logits are bf16 products summed in f32, which is exact in the products; elsewhere f32
 //! throughout. The expectations that fitness targets are made of are in f32 either way.
 
-use std::sync::Arc;
-
 use evopress_plugin::{Expectation, HeadOps, OwnedTensor, PluginError, TensorView};
 use tch::{Kind, Tensor};
 
 use crate::error::{EngineError, Result};
-use crate::kernels::{self, PackedHead};
+use crate::kernels::{self, PackedWeight};
 use crate::model::Model;
 
 /// Tokens whose logits exist at once where logits have to exist.
@@ -22,31 +20,35 @@ const SUM_CHUNK: i64 = 1024;
 /// The head on its device; sharing is cheap.
 pub struct Head {
     weight: Tensor,
-    packed: Option<Arc<PackedHead>>,
+    packed: Option<PackedWeight>,
 }
 
 impl Head {
     /// Takes the head of `model`, packed where the CPU has units for that.
-    pub fn new(model: &Model) -> Self {
+    ///
+    /// # Errors
+    /// When there is no memory for it.
+    pub fn new(model: &Model) -> Result<Self> {
         let weight = model.head().shallow_clone();
         let depth = weight.size()[1];
         let packed = kernels::has_packed_products(weight.kind(), weight.device(), depth)
-            .then(|| Arc::new(kernels::pack_head(&weight)));
-        Self { weight, packed }
+            .then(|| PackedWeight::new(&weight))
+            .transpose()?;
+        Ok(Self { weight, packed })
     }
 
     /// Another handle to the same head, for another thread.
     pub fn share(&self) -> Self {
         Self {
             weight: self.weight.shallow_clone(),
-            packed: self.packed.clone(),
+            packed: self.packed.as_ref().map(PackedWeight::share),
         }
     }
 
     /// `log Σ_v exp ⟨h_t, W_v⟩` of `hidden [T, D]`, `[T]`.
     pub(crate) fn log_sum_exp(&self, hidden: &Tensor) -> Result<Vec<f32>> {
         if let (Some(packed), Kind::BFloat16) = (&self.packed, hidden.kind()) {
-            return Ok(kernels::packed_log_sum_exp(packed, &hidden.f_contiguous()?));
+            return kernels::log_sum_exp(packed, &hidden.f_contiguous()?);
         }
         let mut sums = Vec::with_capacity(hidden.size()[0] as usize);
         for start in (0..hidden.size()[0]).step_by(LOGIT_TOKENS as usize) {
@@ -62,7 +64,7 @@ impl Head {
     pub(crate) fn logits(&self, hidden: &Tensor) -> Result<Tensor> {
         let vocab_size = self.weight.size()[0];
         if let (Some(packed), Kind::BFloat16) = (&self.packed, hidden.kind()) {
-            return kernels::packed_logits(packed, &hidden.f_contiguous()?, vocab_size);
+            return kernels::packed_logits(packed, &hidden.f_contiguous()?);
         }
         let hidden = hidden.f_to_kind(Kind::Float)?;
         let mut parts = Vec::new();

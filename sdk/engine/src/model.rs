@@ -10,7 +10,7 @@ use tch::{Device, Kind, Tensor};
 
 use crate::error::Result;
 use crate::genotype::Dropped;
-use crate::kernels::{self, AttentionShape};
+use crate::kernels::{self, AttentionShape, GatedLinear, Linear};
 use crate::source::{ModelConfig, Source};
 
 /// A model on a device. Sharing is cheap: [`Model::share`] makes another handle to the same weights.
@@ -33,14 +33,8 @@ struct Block {
     qkv: Linear,
     output: Linear,
     mlp_norm: Tensor,
-    gate_up: Linear,
+    gate_up: GatedLinear,
     down: Linear,
-}
-
-#[derive(Debug)]
-struct Linear {
-    weight: Tensor,
-    bias: Option<Tensor>,
 }
 
 #[derive(Debug)]
@@ -49,21 +43,17 @@ struct RopeTable {
     sin: Tensor,
 }
 
-/// Hidden states between blocks: the residual stream and the last sub-block's output that is not added to it yet.
+/// Hidden states between blocks: the residual stream `[T, D]` in f32.
 #[derive(Debug)]
 pub(crate) struct Stream {
     residual: Tensor,
-    pending: Option<Tensor>,
     length: i64,
 }
 
 impl Stream {
-    /// The residual stream `[T, D]` in f32, all added up, in memory of its own.
+    /// The residual stream in memory of its own.
     pub(crate) fn snapshot(&self) -> Result<Tensor> {
-        Ok(match &self.pending {
-            Some(pending) => self.residual.f_add(pending)?,
-            None => self.residual.f_detach_copy()?,
-        })
+        Ok(self.residual.f_detach_copy()?)
     }
 }
 
@@ -88,18 +78,21 @@ impl Model {
                 .f_to_kind(kind)?
                 .f_contiguous()?)
         };
+        let bias = |layer: &str, has_bias: bool| -> Result<Option<Tensor>> {
+            has_bias
+                .then(|| read(&format!("{layer}.bias"), kind))
+                .transpose()
+        };
+        let weight = |layer: &str| read(&format!("{layer}.weight"), kind);
         let linear = |layers: &[String], has_bias: bool| -> Result<Linear> {
-            let parts = |suffix: &str| -> Result<Tensor> {
-                let parts: Vec<Tensor> = layers
-                    .iter()
-                    .map(|layer| read(&format!("{layer}.{suffix}"), kind))
-                    .collect::<Result<_>>()?;
-                Ok(Tensor::f_cat(&parts, 0)?)
-            };
-            Ok(Linear {
-                weight: parts("weight")?,
-                bias: if has_bias { Some(parts("bias")?) } else { None },
-            })
+            let weights: Vec<Tensor> = layers.iter().map(|l| weight(l)).collect::<Result<_>>()?;
+            let biases: Option<Vec<Tensor>> = layers
+                .iter()
+                .map(|layer| bias(layer, has_bias).transpose())
+                .collect::<Option<Result<_>>>()
+                .transpose()?;
+            let bias = biases.map(|parts| Tensor::f_cat(&parts, 0)).transpose()?;
+            Linear::new(Tensor::f_cat(&weights, 0)?, bias)
         };
         let mut blocks = Vec::with_capacity(config.num_blocks);
         for block_idx in 0..config.num_blocks {
@@ -116,10 +109,14 @@ impl Model {
                 )?,
                 output: linear(&[name("self_attn.o_proj")], config.attention_bias)?,
                 mlp_norm: read(&name("post_attention_layernorm.weight"), Kind::Float)?,
-                gate_up: linear(
-                    &[name("mlp.gate_proj"), name("mlp.up_proj")],
-                    config.mlp_bias,
-                )?,
+                gate_up: {
+                    let (gate, up) = (name("mlp.gate_proj"), name("mlp.up_proj"));
+                    let biases = (bias(&gate, config.mlp_bias)?).zip(bias(&up, config.mlp_bias)?);
+                    GatedLinear::new(
+                        &[weight(&gate)?, weight(&up)?],
+                        biases.map(|(gate, up)| [gate, up]).as_ref(),
+                    )?
+                },
                 down: linear(&[name("mlp.down_proj")], config.mlp_bias)?,
             });
             progress(block_idx + 1);
@@ -192,7 +189,7 @@ impl Model {
         for block_idx in 0..self.config.num_blocks {
             self.run_block(block_idx, &mut stream, dropped)?;
         }
-        self.finish(stream)
+        self.finish(&stream)
     }
 
     /// Logits `[T, V]` in f32 of all tokens: for tests and small inputs.
@@ -214,7 +211,6 @@ impl Model {
         // `embedding` has made new memory, so the buffer is ours alone even where no conversion happens.
         Ok(Stream {
             residual: residual.f_to_kind(Kind::Float)?,
-            pending: None,
             length,
         })
     }
@@ -237,18 +233,18 @@ impl Model {
                 &cos,
                 &sin,
             )?;
-            stream.pending = Some(block.output.apply(&attended)?);
+            block.output.add_to(&mut stream.residual, &attended)?;
         }
         if !dropped.mlp[block_idx] {
             let normed = stream.norm(&block.mlp_norm, eps, self.kind)?;
-            let activated = kernels::swiglu(&block.gate_up.apply(&normed)?)?;
-            stream.pending = Some(block.down.apply(&activated)?);
+            let activated = block.gate_up.apply(&normed)?;
+            block.down.add_to(&mut stream.residual, &activated)?;
         }
         Ok(())
     }
 
     /// The final norm.
-    pub(crate) fn finish(&self, mut stream: Stream) -> Result<Tensor> {
+    pub(crate) fn finish(&self, stream: &Stream) -> Result<Tensor> {
         stream.norm(&self.final_norm, self.config.rms_norm_eps, self.kind)
     }
 
@@ -262,14 +258,8 @@ impl Model {
 }
 
 impl Stream {
-    fn norm(&mut self, weight: &Tensor, eps: f64, kind: Kind) -> Result<Tensor> {
-        kernels::add_rms_norm(
-            &mut self.residual,
-            self.pending.take().as_ref(),
-            weight,
-            eps,
-            kind,
-        )
+    fn norm(&self, weight: &Tensor, eps: f64, kind: Kind) -> Result<Tensor> {
+        kernels::rms_norm(&self.residual, weight, eps, kind)
     }
 }
 
@@ -282,20 +272,6 @@ impl Block {
             mlp_norm: self.mlp_norm.shallow_clone(),
             gate_up: self.gate_up.share(),
             down: self.down.share(),
-        }
-    }
-}
-
-impl Linear {
-    /// `x Wᵀ + b` for `x [T, in_features]`.
-    fn apply(&self, input: &Tensor) -> Result<Tensor> {
-        Ok(input.f_linear(&self.weight, self.bias.as_ref())?)
-    }
-
-    fn share(&self) -> Self {
-        Self {
-            weight: self.weight.shallow_clone(),
-            bias: self.bias.as_ref().map(Tensor::shallow_clone),
         }
     }
 }

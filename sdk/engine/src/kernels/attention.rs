@@ -1,13 +1,21 @@
 //! Causal attention of one sequence in bf16 on the CPU: products with f32 output, softmax in f32, and only the key
 //! blocks that a query may see (libtorch's CPU kernel computes them all).
 
+use std::f32::consts::LOG2_E;
+
 use half::bf16;
+use tch::{Device, Kind, Tensor};
 
 use super::brgemm::{Gemm, Session};
 use super::simd::{self, Element, simd_fn};
+use super::slice_mut;
+use crate::error::Result;
 
 /// Query rows that are worked on at once.
 const QUERY_BLOCK: usize = 64;
+
+/// An unnormalised softmax whose terms add up to at most this is exact; beyond, they come close to overflowing.
+const LARGEST_SUM: f32 = 1e30;
 
 /// Shape of an attention: `num_heads` query heads share `num_kv_heads` key and value heads of `head_dim` (even) numbers.
 #[derive(Clone, Copy, Debug)]
@@ -18,7 +26,11 @@ pub(crate) struct AttentionShape {
 }
 
 /// `out[T, heads·d] = softmax(q kᵀ / √d + causal mask) v`, where a row of `qkv` holds all query heads, all key heads, all value heads.
-pub(crate) fn causal_attention(qkv: &[bf16], shape: AttentionShape, out: &mut [bf16]) {
+pub(crate) fn causal_attention(
+    qkv: &[bf16],
+    shape: AttentionShape,
+    out: &mut [bf16],
+) -> Result<()> {
     let AttentionShape {
         num_heads,
         num_kv_heads,
@@ -27,15 +39,22 @@ pub(crate) fn causal_attention(qkv: &[bf16], shape: AttentionShape, out: &mut [b
     let stride = (num_heads + 2 * num_kv_heads) * head_dim;
     let out_stride = num_heads * head_dim;
     let num_tokens = qkv.len() / stride;
-    let padded = num_tokens.next_multiple_of(2);
-    let scale = 1.0 / (head_dim as f32).sqrt();
+    let stored = row_stride(num_tokens);
+    // In powers of two, which are cheaper than those of e.
+    let scale = LOG2_E / (head_dim as f32).sqrt();
 
-    let mut keys = vec![bf16::ZERO; padded * head_dim];
-    let mut values = vec![bf16::ZERO; padded * head_dim];
-    let mut scores = vec![0.0_f32; QUERY_BLOCK * padded];
-    let mut weights = vec![bf16::ZERO; QUERY_BLOCK * padded];
+    let buffer =
+        |numbers: usize, kind: Kind| Tensor::f_zeros([numbers as i64], (kind, Device::Cpu));
+    // From libtorch, which aligns memory to cache lines.
+    let mut keys = buffer(stored * head_dim, Kind::BFloat16)?;
+    let mut values = buffer(stored * head_dim, Kind::BFloat16)?;
+    let mut scores = buffer(QUERY_BLOCK * stored, Kind::Float)?;
+    let mut weights = buffer(QUERY_BLOCK * stored, Kind::BFloat16)?;
+    let mut block_out = buffer(QUERY_BLOCK * head_dim, Kind::Float)?;
+    let (keys, values) = (slice_mut(&mut keys), slice_mut(&mut values));
+    let (scores, weights) = (slice_mut(&mut scores), slice_mut(&mut weights));
+    let block_out = slice_mut(&mut block_out);
     let mut inverse_sums = [0.0_f32; QUERY_BLOCK];
-    let mut block_out = vec![0.0_f32; QUERY_BLOCK * head_dim];
     let _session = Session;
     for kv_head in 0..num_kv_heads {
         pack_keys(
@@ -43,15 +62,15 @@ pub(crate) fn causal_attention(qkv: &[bf16], shape: AttentionShape, out: &mut [b
             stride,
             num_tokens,
             head_dim,
-            padded,
-            &mut keys,
+            stored,
+            keys,
         );
         pack_values(
             &qkv[(num_heads + num_kv_heads + kv_head) * head_dim..],
             stride,
             num_tokens,
             head_dim,
-            &mut values,
+            values,
         );
         let heads_per_kv = num_heads / num_kv_heads;
         for head in kv_head * heads_per_kv..(kv_head + 1) * heads_per_kv {
@@ -64,34 +83,34 @@ pub(crate) fn causal_attention(qkv: &[bf16], shape: AttentionShape, out: &mut [b
                     n: visible,
                     k: head_dim,
                     lda: stride,
-                    ldb: padded,
-                    ldc: padded,
+                    ldb: stored,
+                    ldc: stored,
                     accumulate: false,
                 }
-                .run(queries, &keys, &mut scores);
+                .run(queries, keys, scores);
                 causal_softmax(
-                    &mut scores,
-                    padded,
+                    scores,
+                    stored,
                     start,
                     rows,
                     visible,
                     scale,
-                    &mut weights,
+                    weights,
                     &mut inverse_sums,
                 );
                 Gemm {
                     m: rows,
                     n: head_dim,
                     k: visible,
-                    lda: padded,
+                    lda: stored,
                     ldb: head_dim,
                     ldc: head_dim,
                     accumulate: false,
                 }
-                .run(&weights, &values, &mut block_out);
+                .run(weights, values, block_out);
                 let out_block = &mut out[start * out_stride + head * head_dim..];
                 write_scaled(
-                    &block_out,
+                    block_out,
                     &inverse_sums[..rows],
                     head_dim,
                     out_stride,
@@ -100,15 +119,22 @@ pub(crate) fn causal_attention(qkv: &[bf16], shape: AttentionShape, out: &mut [b
             }
         }
     }
+    Ok(())
+}
+
+/// Numbers from one row of keys, scores or weights to the next: whole cache lines, and an odd number of them in bf16, so that
+/// rows do not fall on each other in the first-level cache.
+fn row_stride(num_tokens: usize) -> usize {
+    (num_tokens.div_ceil(32) | 1) * 32
 }
 
 simd_fn! {
-    /// Keys `[T, d]` (rows `stride` apart) as `[d / 2][padded][2]`.
-    fn pack_keys(rows: &[bf16], stride: usize, num_tokens: usize, head_dim: usize, padded: usize, packed: &mut [bf16]) {
+    /// Keys `[T, d]` (rows `stride` apart) as `[d / 2][stored][2]`.
+    fn pack_keys(rows: &[bf16], stride: usize, num_tokens: usize, head_dim: usize, stored: usize, packed: &mut [bf16]) {
         for token in 0..num_tokens {
             let row = &rows[token * stride..][..head_dim];
             for (pair, two) in row.chunks_exact(2).enumerate() {
-                let at = (pair * padded + token) * 2;
+                let at = (pair * stored + token) * 2;
                 packed[at] = two[0];
                 packed[at + 1] = two[1];
             }
@@ -119,7 +145,7 @@ simd_fn! {
 simd_fn! {
     /// Values `[T, d]` (rows `stride` apart) as `[T / 2][d][2]`, a missing last row as zeros.
     fn pack_values(rows: &[bf16], stride: usize, num_tokens: usize, head_dim: usize, packed: &mut [bf16]) {
-        for (pair, block) in packed.chunks_exact_mut(2 * head_dim).enumerate() {
+        for (pair, block) in packed.chunks_exact_mut(2 * head_dim).take(num_tokens.div_ceil(2)).enumerate() {
             let first = &rows[2 * pair * stride..][..head_dim];
             if 2 * pair + 1 < num_tokens {
                 let second = &rows[(2 * pair + 1) * stride..][..head_dim];
@@ -139,25 +165,43 @@ simd_fn! {
 
 simd_fn! {
     /// Unnormalised softmax of each row of a block of queries that begins at position `start`; keys after the query get 0.
+    ///
+    /// Any score will do as what is subtracted, as long as no term overflows: the first one spares a pass for the largest.
     fn causal_softmax(
         scores: &mut [f32], stride: usize, start: usize, rows: usize, visible: usize, scale: f32,
         weights: &mut [bf16], inverse_sums: &mut [f32],
     ) {
         for row in 0..rows {
             let seen = start + row + 1;
-            let row_scores = &mut scores[row * stride..][..seen];
-            let largest = simd::max(row_scores);
-            for score in row_scores.iter_mut() {
-                *score = simd::exp((*score - largest) * scale);
+            let whole = seen.next_multiple_of(simd::LANES);
+            let row_scores = &mut scores[row * stride..][..whole];
+            row_scores[seen..].fill(f32::MIN);
+            let row_weights = &mut weights[row * stride..][..whole.max(visible)];
+            let mut sum = exponentials(row_scores, row_scores[0], scale, row_weights);
+            if sum > LARGEST_SUM {
+                sum = exponentials(row_scores, simd::max(row_scores), scale, row_weights);
             }
-            inverse_sums[row] = 1.0 / simd::sum(row_scores, |x| x);
-            let row_weights = &mut weights[row * stride..][..visible];
-            for (weight, &score) in row_weights.iter_mut().zip(row_scores.iter()) {
-                *weight = <bf16 as Element>::store(score);
-            }
+            inverse_sums[row] = 1.0 / sum;
             row_weights[seen..].fill(bf16::ZERO);
         }
     }
+}
+
+/// `weights = 2^((scores − reference) · scale)` of whole groups of lanes; returns their sum before rounding.
+#[inline(always)]
+fn exponentials(scores: &[f32], reference: f32, scale: f32, weights: &mut [bf16]) -> f32 {
+    let mut lanes = [0.0_f32; simd::LANES];
+    let offset = -reference * scale;
+    let (scores, _) = scores.as_chunks::<{ simd::LANES }>();
+    let (weights, _) = weights.as_chunks_mut::<{ simd::LANES }>();
+    for (scores, weights) in scores.iter().zip(weights) {
+        for ((&score, weight), lane) in scores.iter().zip(weights).zip(&mut lanes) {
+            let term = simd::exp2(score.mul_add(scale, offset));
+            *lane += term;
+            *weight = <bf16 as Element>::store(term);
+        }
+    }
+    simd::fold(lanes, |a, b| a + b)
 }
 
 simd_fn! {

@@ -3,34 +3,14 @@
 use super::simd::{self, Element, simd_fn};
 
 simd_fn! {
-    /// `residual += delta`, then `out = RMSNorm(residual) · weight`, row by row (rows of `weight.len()` numbers).
-    pub(crate) fn add_rms_norm<E: Element>(
-        residual: &mut [f32], delta: Option<&[E]>, weight: &[f32], eps: f32, out: &mut [E],
-    ) {
+    /// `out = RMSNorm(residual) · weight`, row by row (rows of `weight.len()` numbers).
+    pub(crate) fn rms_norm<E: Element>(residual: &[f32], weight: &[f32], eps: f32, out: &mut [E]) {
         let width = weight.len();
-        for (row_idx, (row, out_row)) in residual.chunks_exact_mut(width).zip(out.chunks_exact_mut(width)).enumerate() {
-            if let Some(delta) = delta {
-                for (value, &change) in row.iter_mut().zip(&delta[row_idx * width..][..width]) {
-                    *value += change.load();
-                }
-            }
+        for (row, out_row) in residual.chunks_exact(width).zip(out.chunks_exact_mut(width)) {
             let mean_square = simd::sum(row, |x| x * x) / width as f32;
             let scale = 1.0 / (mean_square + eps).sqrt();
             for ((value, &factor), result) in row.iter().zip(weight).zip(out_row.iter_mut()) {
                 *result = E::store(value * scale * factor);
-            }
-        }
-    }
-}
-
-simd_fn! {
-    /// `out = silu(gate) · up`, where each row of `gate_up` holds `width` gates and then `width` ups.
-    pub(crate) fn swiglu<E: Element>(gate_up: &[E], width: usize, out: &mut [E]) {
-        for (row, out_row) in gate_up.chunks_exact(2 * width).zip(out.chunks_exact_mut(width)) {
-            let (gates, ups) = row.split_at(width);
-            for ((gate, up), result) in gates.iter().zip(ups).zip(out_row.iter_mut()) {
-                let gate = gate.load();
-                *result = E::store(gate / (1.0 + simd::exp(-gate)) * up.load());
             }
         }
     }

@@ -6,14 +6,18 @@
 mod attention;
 mod brgemm;
 mod elementwise;
+mod linear;
 mod log_sum_exp;
+mod packed;
 mod simd;
 
 use half::bf16;
 use tch::{Kind, Tensor};
 
 pub(crate) use attention::AttentionShape;
-pub(crate) use log_sum_exp::PackedHead;
+pub(crate) use linear::{GatedLinear, Linear};
+pub(crate) use log_sum_exp::log_sum_exp;
+pub(crate) use packed::PackedWeight;
 
 use crate::error::Result;
 
@@ -55,55 +59,20 @@ pub(crate) fn has_packed_products(kind: Kind, device: tch::Device, depth: i64) -
     kind == Kind::BFloat16 && device == tch::Device::Cpu && depth % 2 == 0 && brgemm::is_available()
 }
 
-/// `residual += delta` in place (f32), then its RMS norm in the dtype of the run.
-pub(crate) fn add_rms_norm(
-    residual: &mut Tensor,
-    delta: Option<&Tensor>,
-    weight: &Tensor,
-    eps: f64,
-    kind: Kind,
-) -> Result<Tensor> {
+/// RMS norm of the residual stream (f32) in the dtype of the run.
+pub(crate) fn rms_norm(residual: &Tensor, weight: &Tensor, eps: f64, kind: Kind) -> Result<Tensor> {
     if residual.device().is_cuda() {
-        if let Some(delta) = delta {
-            let _ = residual.f_add_(delta)?;
-        }
         let mean_square = residual.f_square()?.f_mean_dim(-1i64, true, Kind::Float)?;
         let scale = (mean_square + eps).f_rsqrt()?;
         return Ok(residual.f_mul(&scale)?.f_mul(weight)?.f_to_kind(kind)?);
     }
     let mut out = Tensor::f_empty(residual.size(), (kind, residual.device()))?;
+    let (residual, weight, eps) = (slice(residual), slice(weight), eps as f32);
     match kind {
-        Kind::BFloat16 => elementwise::add_rms_norm::<bf16>(
-            slice_mut(residual),
-            delta.map(slice),
-            slice(weight),
-            eps as f32,
-            slice_mut(&mut out),
-        ),
-        _ => elementwise::add_rms_norm::<f32>(
-            slice_mut(residual),
-            delta.map(slice),
-            slice(weight),
-            eps as f32,
-            slice_mut(&mut out),
-        ),
-    }
-    Ok(out)
-}
-
-/// `silu(gate) · up` of `[T, 2·I]`.
-pub(crate) fn swiglu(gate_up: &Tensor) -> Result<Tensor> {
-    let (rows, width) = (gate_up.size()[0], gate_up.size()[1] / 2);
-    if gate_up.device().is_cuda() {
-        let halves = gate_up.f_chunk(2, -1)?;
-        return Ok(halves[0].f_silu()?.f_mul(&halves[1])?);
-    }
-    let mut out = Tensor::f_empty([rows, width], (gate_up.kind(), gate_up.device()))?;
-    match gate_up.kind() {
         Kind::BFloat16 => {
-            elementwise::swiglu::<bf16>(slice(gate_up), width as usize, slice_mut(&mut out))
+            elementwise::rms_norm::<bf16>(residual, weight, eps, slice_mut(&mut out));
         }
-        _ => elementwise::swiglu::<f32>(slice(gate_up), width as usize, slice_mut(&mut out)),
+        _ => elementwise::rms_norm::<f32>(residual, weight, eps, slice_mut(&mut out)),
     }
     Ok(out)
 }
@@ -152,7 +121,7 @@ pub(crate) fn rotary_attention(
             for (sequence, out) in
                 sequences.zip(slice_mut::<bf16>(&mut out).chunks_mut(length * out_width))
             {
-                attention::causal_attention(sequence, shape, out);
+                attention::causal_attention(sequence, shape, out)?;
             }
             return Ok(out);
         }
@@ -241,29 +210,11 @@ pub(crate) fn softmax_parts(mut logits: Tensor) -> Result<(Tensor, Tensor, Vec<f
     ))
 }
 
-/// Packs a `[V, D]` bf16 head on the CPU.
-pub(crate) fn pack_head(weight: &Tensor) -> PackedHead {
-    PackedHead::new(
-        slice(weight),
-        weight.size()[0] as usize,
-        weight.size()[1] as usize,
-    )
-}
-
-/// Log-sum-exp of the logits of `[T, D]` bf16 hidden states.
-pub(crate) fn packed_log_sum_exp(head: &PackedHead, hidden: &Tensor) -> Vec<f32> {
-    let mut out = vec![0.0; hidden.size()[0] as usize];
-    head.log_sum_exp(slice(hidden), &mut out);
-    out
-}
-
 /// Logits `[T, V]` in f32 of `[T, D]` bf16 hidden states.
-pub(crate) fn packed_logits(head: &PackedHead, hidden: &Tensor, vocab_size: i64) -> Result<Tensor> {
-    let mut out = Tensor::f_empty(
-        [hidden.size()[0], vocab_size],
-        (Kind::Float, hidden.device()),
-    )?;
-    head.logits(slice(hidden), slice_mut(&mut out));
+pub(crate) fn packed_logits(head: &PackedWeight, hidden: &Tensor) -> Result<Tensor> {
+    let size = [hidden.size()[0], head.num_rows() as i64];
+    let mut out = Tensor::f_empty(size, (Kind::Float, hidden.device()))?;
+    head.product(slice(hidden), slice_mut(&mut out), false);
     Ok(out)
 }
 

@@ -1,0 +1,174 @@
+//! Weights packed for the CPU's micro-kernels, and products with them that hand over each piece of the result while it is
+//! in cache: what follows a product is fused to it.
+
+use std::ops::Range;
+
+use half::bf16;
+use tch::{Device, Kind, Tensor};
+
+use super::brgemm::{self, Gemm, Session};
+use super::{slice, slice_mut};
+use crate::error::Result;
+
+/// Rows of a weight that are packed together, columns of a piece of the result. 96 is whole in registers and tiles alike
+/// (AMX: 6 × 16, AVX-512: 6 vectors) and divides the widths of most models.
+pub(super) const TILE: usize = 96;
+/// Tokens of a piece: its f32 results, 48 KiB, stay in the first-level cache or close to it.
+pub(super) const TOKENS: usize = 128;
+
+/// A weight `W [N, K]` in bf16: tiles of [`TILE`] rows, each as `[K / 2][rows][2]`.
+#[derive(Debug)]
+pub(crate) struct PackedWeight {
+    /// Memory that libtorch aligns to cache lines: tiles that straddle them are loaded at half the speed.
+    tiles: Tensor,
+    num_rows: usize,
+    depth: usize,
+}
+
+/// A piece of `x Wᵀ`: rows `tokens`, columns `first..first + width`; row `t` begins at `t · TILE` of `values`.
+pub(super) struct Piece<'a> {
+    pub(super) tokens: Range<usize>,
+    pub(super) first: usize,
+    pub(super) width: usize,
+    pub(super) values: &'a [f32],
+}
+
+impl PackedWeight {
+    /// Packs `weight` (`[N, K]` in bf16 on the CPU, `K` even).
+    pub(crate) fn new(weight: &Tensor) -> Result<Self> {
+        let (num_rows, depth) = (weight.size()[0] as usize, weight.size()[1] as usize);
+        let mut tiles = Tensor::f_empty([weight.numel() as i64], (Kind::BFloat16, Device::Cpu))?;
+        for (rows, tile) in slice(weight)
+            .chunks(TILE * depth)
+            .zip(slice_mut(&mut tiles).chunks_mut(TILE * depth))
+        {
+            brgemm::pack_transposed(rows, rows.len() / depth, depth, tile);
+        }
+        Ok(Self {
+            tiles,
+            num_rows,
+            depth,
+        })
+    }
+
+    /// Another handle to the same weight.
+    pub(crate) fn share(&self) -> Self {
+        Self {
+            tiles: self.tiles.shallow_clone(),
+            num_rows: self.num_rows,
+            depth: self.depth,
+        }
+    }
+
+    /// `N`.
+    pub(super) fn num_rows(&self) -> usize {
+        self.num_rows
+    }
+
+    /// Shows `visit` every piece of `input Wᵀ` (`input` is `[T, K]`). Each tile of the weight is read once.
+    pub(super) fn for_each_piece(
+        &self,
+        input: &[bf16],
+        mut visit: impl FnMut(Piece<'_>),
+    ) -> Result<()> {
+        let mut scratch = Tensor::f_empty([(TOKENS * TILE) as i64], (Kind::Float, Device::Cpu))?;
+        let scratch = slice_mut::<f32>(&mut scratch);
+        self.for_each_product(input, TILE, false, |gemm, tokens, first, tile, input| {
+            gemm.run(input, tile, scratch);
+            visit(Piece {
+                tokens,
+                first,
+                width: gemm.n,
+                values: scratch,
+            });
+        });
+        Ok(())
+    }
+
+    /// `out = input Wᵀ`, or `out += input Wᵀ` with `accumulate`, in f32 (`out` is `[T, N]`).
+    pub(super) fn product(&self, input: &[bf16], out: &mut [f32], accumulate: bool) {
+        let num_rows = self.num_rows;
+        self.for_each_product(
+            input,
+            num_rows,
+            accumulate,
+            |gemm, tokens, first, tile, input| {
+                gemm.run(input, tile, &mut out[tokens.start * num_rows + first..]);
+            },
+        );
+    }
+
+    fn for_each_product(
+        &self,
+        input: &[bf16],
+        ldc: usize,
+        accumulate: bool,
+        mut run: impl FnMut(Gemm, Range<usize>, usize, &[bf16], &[bf16]),
+    ) {
+        let depth = self.depth;
+        let num_tokens = input.len() / depth;
+        let _session = Session;
+        for (tile_idx, tile) in slice::<bf16>(&self.tiles).chunks(TILE * depth).enumerate() {
+            for start in (0..num_tokens).step_by(TOKENS) {
+                let end = num_tokens.min(start + TOKENS);
+                let width = tile.len() / depth;
+                let gemm = Gemm {
+                    m: end - start,
+                    n: width,
+                    k: depth,
+                    lda: depth,
+                    ldb: width,
+                    ldc,
+                    accumulate,
+                };
+                let input = &input[start * depth..end * depth];
+                run(gemm, start..end, tile_idx * TILE, tile, input);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn products_agree_with_libtorchs() {
+        if !brgemm::is_available() {
+            return;
+        }
+        for (num_tokens, num_rows, depth) in [(1, 1, 2), (7, 97, 32), (300, 200, 64), (128, 96, 10)]
+        {
+            let random = |rows: i64, columns: i64| {
+                Tensor::randn([rows, columns], (Kind::Float, Device::Cpu)).to_kind(Kind::BFloat16)
+            };
+            let (input, weight) = (random(num_tokens, depth), random(num_rows, depth));
+            let expected = input
+                .to_kind(Kind::Float)
+                .matmul(&weight.to_kind(Kind::Float).transpose(0, 1));
+            let packed = PackedWeight::new(&weight).unwrap();
+            let close = |found: &Tensor, expected: &Tensor| {
+                let error = (found - expected).abs().max().double_value(&[]);
+                assert!(error < 1e-4, "{num_tokens}×{num_rows}×{depth}: {error}");
+            };
+
+            let mut whole = Tensor::ones([num_tokens, num_rows], (Kind::Float, Device::Cpu));
+            packed.product(slice(&input), slice_mut(&mut whole), true);
+            close(&whole, &(&expected + 1.0));
+            packed.product(slice(&input), slice_mut(&mut whole), false);
+            close(&whole, &expected);
+
+            let mut pieced = Tensor::zeros([num_tokens, num_rows], (Kind::Float, Device::Cpu));
+            let out = slice_mut::<f32>(&mut pieced);
+            packed
+                .for_each_piece(slice(&input), |piece| {
+                    for (token, values) in piece.tokens.zip(piece.values.chunks(TILE)) {
+                        out[token * num_rows as usize + piece.first..][..piece.width]
+                            .copy_from_slice(&values[..piece.width]);
+                    }
+                })
+                .unwrap();
+            close(&pieced, &expected);
+        }
+    }
+}
