@@ -81,7 +81,8 @@ impl View {
                     .last_line
                     .is_none_or(|(when, last)| last != headline || when.elapsed() >= LINE_EVERY);
                 if due {
-                    self.say(&format!("{prefix}: {message}"));
+                    let separator = if message.is_empty() { "" } else { ": " };
+                    self.say(&format!("{prefix}{separator}{message}"));
                     self.last_line = Some((Instant::now(), headline));
                 }
             }
