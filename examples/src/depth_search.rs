@@ -113,17 +113,17 @@ fn whole_blocks(num_blocks: usize, num_dropped: usize) -> Result<SearchSpace> {
         name: format!("model.layers.{block_idx}"),
         group: "block".into(),
         block_idx,
+        layer_idxs: vec![],
+        calibration_level: 0,
         levels: vec![
             Level {
                 name: "keep".into(),
                 cost: 1,
-                size_bytes: 0,
                 edits: vec![],
             },
             Level {
                 name: "drop".into(),
                 cost: 0,
-                size_bytes: 0,
                 edits: vec![
                     Edit::DropAttention { block_idx },
                     Edit::DropMlp { block_idx },

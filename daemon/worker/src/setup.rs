@@ -27,8 +27,8 @@ pub(crate) fn search_space(
         bail!(sentence);
     }
     let outline = outline(source, plan.model.dtype);
-    let units = method.units(&outline)?;
-    let budgets = method.budget(&units, plan.target.value())?;
+    let units = method.units(&outline, Some(plan.target.value()))?;
+    let budgets = method.budget(&outline, &units, plan.target.value())?;
     Ok(SearchSpace::new(
         source.config().num_blocks,
         units,

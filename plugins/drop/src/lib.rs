@@ -72,7 +72,7 @@ struct Drop {
 }
 
 impl Method for Drop {
-    fn units(&self, model: &ModelOutline) -> Result<Vec<Unit>, PluginError> {
+    fn units(&self, model: &ModelOutline, _target: Option<f64>) -> Result<Vec<Unit>, PluginError> {
         if model.num_blocks == 0 {
             return Err("the model has no blocks to drop".into());
         }
@@ -95,7 +95,12 @@ impl Method for Drop {
     }
 
     /// `k = ⌊target n⌋` of each group's `n` units are dropped; where attention and MLP share a group of `2n` units, `2k`.
-    fn budget(&self, units: &[Unit], target: f64) -> Result<Vec<GroupBudget>, PluginError> {
+    fn budget(
+        &self,
+        _model: &ModelOutline,
+        units: &[Unit],
+        target: f64,
+    ) -> Result<Vec<GroupBudget>, PluginError> {
         if !(target > 0.0 && target < 1.0) {
             return Err(format!("a drop of {target} is out of range; it is the share of units to leave out, above 0 and below 1").into());
         }
@@ -150,21 +155,21 @@ impl Drop {
         } else {
             group
         };
-        let size_bytes = size_bytes(model, |layer| {
+        let layer_idxs = layer_idxs(model, |layer| {
             layer.block_idx == block_idx && layer.sub_block == sub_block
         });
         unit(
             format!("model.layers.{block_idx}.{suffix}"),
             group,
             block_idx,
-            size_bytes,
+            layer_idxs,
             vec![edit],
         )
     }
 }
 
 fn block_unit(model: &ModelOutline, block_idx: u32) -> Unit {
-    let size_bytes = size_bytes(model, |layer| layer.block_idx == block_idx);
+    let layer_idxs = layer_idxs(model, |layer| layer.block_idx == block_idx);
     let edits = vec![
         Edit::DropAttention { block_idx },
         Edit::DropMlp { block_idx },
@@ -173,40 +178,38 @@ fn block_unit(model: &ModelOutline, block_idx: u32) -> Unit {
         format!("model.layers.{block_idx}"),
         "block",
         block_idx,
-        size_bytes,
+        layer_idxs,
         edits,
     )
 }
 
-fn unit(name: String, group: &str, block_idx: u32, size_bytes: u64, edits: Vec<Edit>) -> Unit {
+fn unit(name: String, group: &str, block_idx: u32, layer_idxs: Vec<u32>, edits: Vec<Edit>) -> Unit {
     let keep = Level {
         name: "keep".to_owned(),
         cost: 1,
-        size_bytes,
         edits: Vec::new(),
     };
     let drop = Level {
         name: "drop".to_owned(),
         cost: 0,
-        size_bytes: 0,
         edits,
     };
     Unit {
         name,
         group: group.to_owned(),
         block_idx,
+        layer_idxs,
         levels: vec![keep, drop],
+        calibration_level: 0,
     }
 }
 
-fn size_bytes(model: &ModelOutline, is_in: impl Fn(&LayerOutline) -> bool) -> u64 {
-    let num_weights: u64 = model
-        .layers
-        .iter()
-        .filter(|layer| is_in(layer))
-        .map(LayerOutline::num_weights)
-        .sum();
-    num_weights * u64::from(model.bytes_per_weight)
+fn layer_idxs(model: &ModelOutline, is_in: impl Fn(&LayerOutline) -> bool) -> Vec<u32> {
+    let layers = (0_u32..).zip(&model.layers);
+    layers
+        .filter(|(_, layer)| is_in(layer))
+        .map(|(idx, _)| idx)
+        .collect()
 }
 
 #[cfg(test)]
@@ -242,8 +245,8 @@ mod tests {
 
     fn budgets(options: &str, num_blocks: u32, target: f64) -> String {
         let method = method(options);
-        let units = method.units(&model(num_blocks)).unwrap();
-        match method.budget(&units, target) {
+        let units = method.units(&model(num_blocks), None).unwrap();
+        match method.budget(&model(num_blocks), &units, target) {
             Ok(budgets) => budgets
                 .iter()
                 .map(|b| format!("{} {}", b.group, b.max_cost))
@@ -259,7 +262,7 @@ mod tests {
 
     #[test]
     fn sub_blocks_are_units_of_two_groups() {
-        let units = method(SUB_BLOCK).units(&model(3)).unwrap();
+        let units = method(SUB_BLOCK).units(&model(3), None).unwrap();
         let names: Vec<_> = units
             .iter()
             .map(|unit| format!("{} {}", unit.name, unit.group))
@@ -273,35 +276,21 @@ mod tests {
         );
         assert_eq!(units.len(), 6);
         let levels = &units[3].levels;
-        assert_eq!(
-            (
-                levels[0].name.as_str(),
-                levels[0].cost,
-                levels[0].size_bytes
-            ),
-            ("keep", 1, 2 * 512)
-        );
-        assert_eq!(
-            (
-                levels[1].name.as_str(),
-                levels[1].cost,
-                levels[1].size_bytes
-            ),
-            ("drop", 0, 0)
-        );
+        assert_eq!((levels[0].name.as_str(), levels[0].cost), ("keep", 1));
+        assert_eq!((levels[1].name.as_str(), levels[1].cost), ("drop", 0));
         assert_eq!(levels[1].edits, [Edit::DropMlp { block_idx: 1 }]);
-        assert_eq!(units[2].levels[0].size_bytes, 2 * 128);
+        assert_eq!(units[2].layer_idxs, [4, 5]);
     }
 
     #[test]
     fn blocks_drop_both_halves() {
-        let units = method(BLOCK).units(&model(3)).unwrap();
+        let units = method(BLOCK).units(&model(3), None).unwrap();
         assert_eq!(units.len(), 3);
         assert_eq!(
             (units[2].name.as_str(), units[2].group.as_str()),
             ("model.layers.2", "block")
         );
-        assert_eq!(units[2].levels[0].size_bytes, 2 * 640);
+        assert_eq!(units[2].layer_idxs, [8, 9, 10, 11]);
         let both = [
             Edit::DropAttention { block_idx: 2 },
             Edit::DropMlp { block_idx: 2 },
@@ -311,7 +300,7 @@ mod tests {
 
     #[test]
     fn free_sub_blocks_share_a_group() {
-        let units = method(FREE).units(&model(3)).unwrap();
+        let units = method(FREE).units(&model(3), None).unwrap();
         assert_eq!(units.len(), 6);
         assert!(units.iter().all(|unit| unit.group == "sub-block"));
     }
@@ -343,7 +332,7 @@ mod tests {
 
     #[test]
     fn odd_models_and_options_are_refused() {
-        insta::assert_snapshot!(method(SUB_BLOCK).units(&model(0)).unwrap_err(), @"the model has no blocks to drop");
+        insta::assert_snapshot!(method(SUB_BLOCK).units(&model(0), None).unwrap_err(), @"the model has no blocks to drop");
         insta::assert_snapshot!(create(r#"{"granularity": "layer"}"#).map(|_| ()).unwrap_err(), @"unknown variant `layer`, expected one of `sub-block`, `block`, `free` at line 1 column 23");
         insta::assert_snapshot!(create(r#"{"grain": 1}"#).map(|_| ()).unwrap_err(), @"unknown field `grain`, expected `granularity` at line 1 column 8");
     }

@@ -1,6 +1,6 @@
 //! What a plugin of evopressd is made of.
 //!
-//! A plugin is a shared library that offers a [`Method`] (which units of a model can be compressed, to which levels, at which cost)
+//! A plugin is a shared library that offers a [`Method`] (which units of a model can be compressed, to which levels, at which cost, and how)
 //! or a [`Fitness`] (how bad a compressed model is, token by token). Authors write plain Rust against these traits and export it with
 //! [`export_plugin!`]; `examples/minimal-plugin` is a whole one to copy.
 //!
@@ -24,6 +24,7 @@ mod fitness;
 pub mod host;
 mod info;
 mod method;
+mod packed;
 mod tensor;
 
 pub use abi::{ABI_VERSION, ABI_VERSION_SYMBOL};
@@ -32,8 +33,10 @@ pub use fitness::{Chunk, Expectation, Fitness, HeadOps, Target, TargetView};
 pub use half;
 pub use info::{Info, PluginKind};
 pub use method::{
-    Edit, GroupBudget, LayerOutline, Level, Method, ModelOutline, SubBlock, Unit, check_units,
+    CompressTask, Edit, GroupBudget, LayerOutline, LayerTask, Level, Method, ModelOutline,
+    PackedWeight, Statistics, SubBlock, Unit, Variant, check_units,
 };
+pub use packed::{Decoder, Encoding, Part, pack_codes, pack_sparse};
 pub use tensor::{
     DLDataType, DLDevice, DLManagedTensor, DLTensor, DType, Device, Element, MAX_RANK, OwnedTensor,
     TensorError, TensorView,

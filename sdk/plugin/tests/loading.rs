@@ -114,15 +114,18 @@ fn method_works_across_the_boundary() {
         .open()
         .method("drop", &json!({"granularity": "free"}))
         .unwrap();
-    let units = method.units(&llama_outline(4)).unwrap();
+    let units = method.units(&llama_outline(4), None).unwrap();
     assert_eq!(units.len(), 8);
     assert_eq!(method.measure(), "drop");
-    assert_eq!(method.budget(&units, 0.5).unwrap()[0].max_cost, 4);
-    insta::assert_snapshot!(method.budget(&units, 0.1).unwrap_err(), @"method `drop`: a drop of 0.1 leaves out none of 4 blocks; the smallest that does is 0.25");
-    insta::assert_snapshot!(method.units(&llama_outline(0)).unwrap_err(), @"method `drop`: the model has no blocks to drop");
+    assert_eq!(
+        method.budget(&llama_outline(4), &units, 0.5).unwrap()[0].max_cost,
+        4
+    );
+    insta::assert_snapshot!(method.budget(&llama_outline(4), &units, 0.1).unwrap_err(), @"method `drop`: a drop of 0.1 leaves out none of 4 blocks; the smallest that does is 0.25");
+    insta::assert_snapshot!(method.units(&llama_outline(0), None).unwrap_err(), @"method `drop`: the model has no blocks to drop");
     // The plugin outlives the folder object.
     drop(folder);
-    assert_eq!(method.units(&llama_outline(2)).unwrap().len(), 4);
+    assert_eq!(method.units(&llama_outline(2), None).unwrap().len(), 4);
 }
 
 #[test]
@@ -206,7 +209,7 @@ fn truncated_library_is_not_loaded() {
 
 #[test]
 fn library_of_another_version_or_kind_is_refused() {
-    insta::assert_snapshot!(Folder::reject(&fs::read(&*WRONG_VERSION).unwrap()), @"DIR/libevopress_x.so was built for plugin ABI version 4000000; this evopressd has version 1: rebuild the plugin");
+    insta::assert_snapshot!(Folder::reject(&fs::read(&*WRONG_VERSION).unwrap()), @"DIR/libevopress_x.so was built for plugin ABI version 4000000; this evopressd has version 2: rebuild the plugin");
     // abi_stable's own report of this is tens of kilobytes.
     insta::assert_snapshot!(Folder::reject(&fs::read(&*WRONG_LAYOUT).unwrap()), @"DIR/libevopress_x.so has another layout of the plugin interface: mismatched package: rebuild the plugin");
     // Some shared library that is no plugin.
@@ -249,7 +252,7 @@ fn names_that_are_not_there_are_explained() {
     insta::assert_snapshot!(folder.say(&method_error(&plugins, "dorp", &json!({}))), @"no method plugin is named `dorp` in DIR; there is `drop`; did you mean `drop`? (could not be loaded: DIR/libevopress_other.so)");
     insta::assert_snapshot!(folder.say(&fitness_error(&plugins, "magnitude", &json!({}))), @"no fitness plugin is named `magnitude` in DIR; there are `kl`, `perplexity` (could not be loaded: DIR/libevopress_other.so)");
     insta::assert_snapshot!(folder.say(&method_error(&plugins, "kl", &json!({}))), @"the plugin `kl` is a fitness, not a method");
-    insta::assert_snapshot!(folder.say(&fitness_error(&plugins, "other", &json!({}))), @"DIR/libevopress_other.so was built for plugin ABI version 4000000; this evopressd has version 1: rebuild the plugin");
+    insta::assert_snapshot!(folder.say(&fitness_error(&plugins, "other", &json!({}))), @"DIR/libevopress_other.so was built for plugin ABI version 4000000; this evopressd has version 2: rebuild the plugin");
     insta::assert_snapshot!(folder.say(&fitness_error(&plugins, "../kl", &json!({}))), @"no fitness plugin is named `../kl` in DIR; there are `kl`, `perplexity` (could not be loaded: DIR/libevopress_other.so)");
     let empty = Folder::new(&[]);
     insta::assert_snapshot!(empty.say(&fitness_error(&empty.open(), "kl", &json!({}))), @"no fitness plugin is named `kl` in DIR; there are none");

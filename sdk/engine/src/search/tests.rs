@@ -9,11 +9,12 @@ fn space(num_units: usize, num_levels: usize, step: u64, max_cost: u64) -> Searc
         name: format!("unit {u}"),
         group: "all".into(),
         block_idx: 0,
+        layer_idxs: vec![],
+        calibration_level: 0,
         levels: (0..num_levels)
             .map(|l| Level {
                 name: l.to_string(),
                 cost: (num_levels - 1 - l) as u64 * step,
-                size_bytes: 0,
                 edits: if l == 0 {
                     vec![]
                 } else {
@@ -199,7 +200,9 @@ proptest! {
             name: format!("{group} {u}"),
             group: group.into(),
             block_idx: 0,
-            levels: (0..2).map(|l| Level { name: l.to_string(), cost: 1 - l, size_bytes: 0, edits: vec![] }).collect(),
+            layer_idxs: vec![],
+            calibration_level: 0,
+            levels: (0..2).map(|l| Level { name: l.to_string(), cost: 1 - l, edits: vec![] }).collect(),
         };
         let units = (0..10).map(|u| unit(if u % 2 == 0 { "a" } else { "b" }, u)).collect();
         let budgets = [GroupBudget { group: "a".into(), max_cost: 3 }, GroupBudget { group: "b".into(), max_cost: 1 }];

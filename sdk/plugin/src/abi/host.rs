@@ -11,6 +11,7 @@ use abi_stable::{
 
 use super::{
     Fault, InstanceTwin, PluginModuleRef,
+    compress::{self, LayerTaskTwin, TaskTwin},
     fitness::{
         ChunkTwin, ExpectationTwin, FitnessTwin, HeadOpsAbi, HeadOpsAbi_TO, OpsTwin, TargetViewTwin,
     },
@@ -19,8 +20,8 @@ use super::{
     tensor::{OwnedTwin, ViewTwin},
 };
 use crate::{
-    Chunk, Fitness, GroupBudget, HeadOps, Info, Method, ModelOutline, PluginError, PluginKind,
-    Target, TargetView, Unit, check_units,
+    Chunk, CompressTask, Fitness, GroupBudget, HeadOps, Info, Method, ModelOutline, PackedWeight,
+    PluginError, PluginKind, Statistics, Target, TargetView, Unit, check_units,
 };
 
 /// A plugin library whose layout has been checked.
@@ -65,15 +66,18 @@ pub(crate) struct HostMethod {
     twin: MethodTwin,
     name: String,
     measure: String,
+    statistics: Statistics,
 }
 
 impl HostMethod {
     pub(crate) fn new(twin: MethodTwin, name: &str) -> Result<Self, Fault> {
         let measure = twin.measure().into_result()?.into_string();
+        let statistics = twin.statistics().into_result()?.into();
         Ok(HostMethod {
             twin,
             name: name.to_owned(),
             measure,
+            statistics,
         })
     }
 
@@ -83,10 +87,10 @@ impl HostMethod {
 }
 
 impl Method for HostMethod {
-    fn units(&self, model: &ModelOutline) -> Result<Vec<Unit>, PluginError> {
+    fn units(&self, model: &ModelOutline, target: Option<f64>) -> Result<Vec<Unit>, PluginError> {
         let units = self
             .twin
-            .units(&ModelTwin::from(model))
+            .units(&ModelTwin::from(model), target.into())
             .into_result()
             .map_err(|fault| self.explain(fault))?;
         let units: Vec<Unit> = units.iter().map(UnitTwin::to_plain).collect();
@@ -98,11 +102,30 @@ impl Method for HostMethod {
         &self.measure
     }
 
-    fn budget(&self, units: &[Unit], target: f64) -> Result<Vec<GroupBudget>, PluginError> {
+    fn budget(
+        &self,
+        model: &ModelOutline,
+        units: &[Unit],
+        target: f64,
+    ) -> Result<Vec<GroupBudget>, PluginError> {
         let units: Vec<UnitTwin> = units.iter().cloned().map(UnitTwin::from).collect();
-        let budgets = self.twin.budget(units.as_slice().into(), target);
+        let model = ModelTwin::from(model);
+        let budgets = self.twin.budget(&model, units.as_slice().into(), target);
         let budgets = budgets.into_result().map_err(|fault| self.explain(fault))?;
         Ok(budgets.into_iter().map(GroupBudget::from).collect())
+    }
+
+    fn statistics(&self) -> Statistics {
+        self.statistics
+    }
+
+    fn compress(&self, task: &CompressTask<'_>) -> Result<Vec<Vec<PackedWeight>>, PluginError> {
+        let layers: Vec<LayerTaskTwin<'_>> = task.layers.iter().map(LayerTaskTwin::new).collect();
+        let packed = self.twin.compress(TaskTwin::new(task, &layers));
+        packed
+            .into_result()
+            .and_then(|packed| compress::receive(packed, task))
+            .map_err(|fault| self.explain(fault))
     }
 }
 

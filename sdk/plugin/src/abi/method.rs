@@ -1,19 +1,31 @@
-//! [`Method`] across the boundary.
+//! [`Method`] across the boundary: units and budgets here, weights in [`super::compress`].
 
 use abi_stable::{
     StableAbi, sabi_trait,
-    std_types::{RBox, RResult, RSlice, RString, RVec},
+    std_types::{RBox, ROption, RResult, RSlice, RString, RVec},
 };
 
-use super::{Fault, guard::Guarded, guard::catch};
+use super::{
+    Fault,
+    compress::{PackedTwin, StatisticsTwin, TaskTwin, VariantTwin},
+    guard::Guarded,
+    guard::catch,
+};
 use crate::{Edit, GroupBudget, LayerOutline, Level, Method, ModelOutline, SubBlock, Unit};
 
 #[sabi_trait]
 pub trait MethodAbi: Send + Sync {
-    fn units(&self, model: &ModelTwin) -> RResult<RVec<UnitTwin>, Fault>;
+    fn units(&self, model: &ModelTwin, target: ROption<f64>) -> RResult<RVec<UnitTwin>, Fault>;
     fn measure(&self) -> RResult<RString, Fault>;
+    fn budget(
+        &self,
+        model: &ModelTwin,
+        units: RSlice<'_, UnitTwin>,
+        target: f64,
+    ) -> RResult<RVec<BudgetTwin>, Fault>;
+    fn statistics(&self) -> RResult<StatisticsTwin, Fault>;
     #[sabi(last_prefix_field)]
-    fn budget(&self, units: RSlice<'_, UnitTwin>, target: f64) -> RResult<RVec<BudgetTwin>, Fault>;
+    fn compress(&self, task: TaskTwin<'_>) -> RResult<RVec<RVec<PackedTwin>>, Fault>;
 }
 
 pub(crate) type MethodTwin = MethodAbi_TO<'static, RBox<()>>;
@@ -24,9 +36,9 @@ pub(super) fn export(method: Box<dyn Method>) -> MethodTwin {
 }
 
 impl MethodAbi for Guarded<Box<dyn Method>> {
-    fn units(&self, model: &ModelTwin) -> RResult<RVec<UnitTwin>, Fault> {
+    fn units(&self, model: &ModelTwin, target: ROption<f64>) -> RResult<RVec<UnitTwin>, Fault> {
         catch(|| {
-            let units = (**self).units(&model.to_plain())?;
+            let units = (**self).units(&model.to_plain(), target.into_option())?;
             Ok(units.into_iter().map(UnitTwin::from).collect())
         })
     }
@@ -35,11 +47,30 @@ impl MethodAbi for Guarded<Box<dyn Method>> {
         catch(|| Ok((**self).measure().into()))
     }
 
-    fn budget(&self, units: RSlice<'_, UnitTwin>, target: f64) -> RResult<RVec<BudgetTwin>, Fault> {
+    fn budget(
+        &self,
+        model: &ModelTwin,
+        units: RSlice<'_, UnitTwin>,
+        target: f64,
+    ) -> RResult<RVec<BudgetTwin>, Fault> {
         catch(|| {
             let units: Vec<Unit> = units.iter().map(UnitTwin::to_plain).collect();
-            let budgets = (**self).budget(&units, target)?;
+            let budgets = (**self).budget(&model.to_plain(), &units, target)?;
             Ok(budgets.into_iter().map(BudgetTwin::from).collect())
+        })
+    }
+
+    fn statistics(&self) -> RResult<StatisticsTwin, Fault> {
+        catch(|| Ok((**self).statistics().into()))
+    }
+
+    fn compress(&self, task: TaskTwin<'_>) -> RResult<RVec<RVec<PackedTwin>>, Fault> {
+        catch(|| {
+            let variants = task.layers.iter().map(|layer| layer.variants());
+            let variants: Vec<_> = variants.collect();
+            let packed = (**self).compress(&task.to_plain(&variants)?)?;
+            let of_layer = |packed: Vec<_>| packed.into_iter().map(PackedTwin::from).collect();
+            Ok(packed.into_iter().map(of_layer).collect())
         })
     }
 }
@@ -75,7 +106,9 @@ pub struct UnitTwin {
     name: RString,
     group: RString,
     block_idx: u32,
+    layer_idxs: RVec<u32>,
     levels: RVec<LevelTwin>,
+    calibration_level: u32,
 }
 
 #[repr(C)]
@@ -83,15 +116,22 @@ pub struct UnitTwin {
 pub struct LevelTwin {
     name: RString,
     cost: u64,
-    size_bytes: u64,
     edits: RVec<EditTwin>,
 }
 
 #[repr(C, u8)]
-#[derive(StableAbi, Clone, Copy)]
+#[derive(StableAbi)]
 pub enum EditTwin {
-    DropAttention { block_idx: u32 },
-    DropMlp { block_idx: u32 },
+    DropAttention {
+        block_idx: u32,
+    },
+    DropMlp {
+        block_idx: u32,
+    },
+    Replace {
+        layer_idx: u32,
+        variant: VariantTwin,
+    },
 }
 
 #[repr(C)]
@@ -147,7 +187,9 @@ impl From<Unit> for UnitTwin {
             name: unit.name.into(),
             group: unit.group.into(),
             block_idx: unit.block_idx,
+            layer_idxs: unit.layer_idxs.into(),
             levels: unit.levels.into_iter().map(LevelTwin::from).collect(),
+            calibration_level: unit.calibration_level,
         }
     }
 }
@@ -158,21 +200,26 @@ impl UnitTwin {
             name: self.name.to_string(),
             group: self.group.to_string(),
             block_idx: self.block_idx,
+            layer_idxs: self.layer_idxs.to_vec(),
             levels: self.levels.iter().map(LevelTwin::to_plain).collect(),
+            calibration_level: self.calibration_level,
         }
     }
 }
 
 impl From<Level> for LevelTwin {
     fn from(level: Level) -> Self {
-        let edit = |edit: &Edit| match *edit {
-            Edit::DropAttention { block_idx } => EditTwin::DropAttention { block_idx },
-            Edit::DropMlp { block_idx } => EditTwin::DropMlp { block_idx },
+        let edit = |edit: &Edit| match edit {
+            &Edit::DropAttention { block_idx } => EditTwin::DropAttention { block_idx },
+            &Edit::DropMlp { block_idx } => EditTwin::DropMlp { block_idx },
+            Edit::Replace { layer_idx, variant } => EditTwin::Replace {
+                layer_idx: *layer_idx,
+                variant: variant.into(),
+            },
         };
         LevelTwin {
             name: level.name.into(),
             cost: level.cost,
-            size_bytes: level.size_bytes,
             edits: level.edits.iter().map(edit).collect(),
         }
     }
@@ -180,14 +227,17 @@ impl From<Level> for LevelTwin {
 
 impl LevelTwin {
     fn to_plain(&self) -> Level {
-        let edit = |edit: &EditTwin| match *edit {
-            EditTwin::DropAttention { block_idx } => Edit::DropAttention { block_idx },
-            EditTwin::DropMlp { block_idx } => Edit::DropMlp { block_idx },
+        let edit = |edit: &EditTwin| match edit {
+            &EditTwin::DropAttention { block_idx } => Edit::DropAttention { block_idx },
+            &EditTwin::DropMlp { block_idx } => Edit::DropMlp { block_idx },
+            EditTwin::Replace { layer_idx, variant } => Edit::Replace {
+                layer_idx: *layer_idx,
+                variant: variant.to_plain(),
+            },
         };
         Level {
             name: self.name.to_string(),
             cost: self.cost,
-            size_bytes: self.size_bytes,
             edits: self.edits.iter().map(edit).collect(),
         }
     }

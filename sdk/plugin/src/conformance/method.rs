@@ -94,11 +94,11 @@ fn check_case(
 ) {
     let place = format!("options {}, {} blocks", case.options, model.num_blocks);
     // The host's side refuses units that break the rules for them.
-    let units = match method.units(model) {
+    let units = match method.units(model, None) {
         Ok(units) => units,
         Err(error) => return findings.add(format!("{place}: {error}")),
     };
-    findings.require(method.units(model).as_ref() == Ok(&units), || {
+    findings.require(method.units(model, None).as_ref() == Ok(&units), || {
         format!("{place}: other units the second time")
     });
     findings.require(!method.measure().is_empty(), || {
@@ -106,9 +106,9 @@ fn check_case(
     });
     let mut budgets = Vec::new();
     for target in &case.targets {
-        match method.budget(&units, *target) {
+        match method.budget(model, &units, *target) {
             Ok(budget) => {
-                let again = method.budget(&units, *target);
+                let again = method.budget(model, &units, *target);
                 findings.require(again.as_ref() == Ok(&budget), || {
                     format!("{place}, target {target}: another budget the second time")
                 });
@@ -125,7 +125,7 @@ fn check_case(
     }
     check_monotone(findings, &place, &budgets);
     for target in case.bad_targets.iter().chain(&[f64::NAN]) {
-        match method.budget(&units, *target) {
+        match method.budget(model, &units, *target) {
             Ok(_) => findings.add(format!("{place}: the target {target} is accepted")),
             Err(error) => findings.require(!error.message.contains(" panicked: "), || {
                 format!("{place}: the target {target} makes the plugin panic: {error}")
