@@ -39,6 +39,7 @@ pub(super) fn digests(
     let mut digests = InputDigests {
         model: digest(&plan.model.source, "/model/source")?,
         calibration: digest(&plan.calibration.source, "/calibration/source")?,
+        database: digest(&plan.database.source, "/database/source")?,
         ..InputDigests::default()
     };
     for (idx, set) in plan.evaluation.iter().enumerate() {

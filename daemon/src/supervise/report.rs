@@ -52,6 +52,7 @@ fn empty(run_dir: &RunDir) -> io::Result<Report> {
         parameters: 0,
         dense_parameters: 0,
         size_bytes: 0,
+        packed_bytes: 0,
         dense_size_bytes: 0,
     };
     let search = SearchResult {
@@ -59,6 +60,7 @@ fn empty(run_dir: &RunDir) -> io::Result<Report> {
         generations: 0,
         forward_tokens: 0,
         seconds: 0.0,
+        switch_seconds: 0.0,
         best_fitness: f64::NAN,
         history: Vec::new(),
     };
@@ -71,6 +73,7 @@ fn empty(run_dir: &RunDir) -> io::Result<Report> {
         target: serde_json::to_value(plan.target)?,
         achieved,
         genotype: Default::default(),
+        databases: Vec::new(),
         search,
         evaluation: Vec::new(),
         baselines: Vec::new(),

@@ -38,11 +38,13 @@ pub(crate) fn build(
         target: serde_json::to_value(run.plan.target)?,
         achieved: achieved(run, genotype)?,
         genotype: levels(run, genotype),
+        databases: Vec::new(),
         search: SearchResult {
             mode: run.plan.search.mode,
             generations: found.state.generation,
             forward_tokens: found.forward_tokens,
             seconds: found.seconds,
+            switch_seconds: 0.0,
             best_fitness: found.state.fitness,
             history: found.history.clone(),
         },
@@ -56,6 +58,8 @@ pub(crate) fn build(
                     &run.source,
                     &run.space.dropped(&baseline.genotype),
                 ),
+                achieved: f64::NAN,
+                packed_bytes: 0,
             })
             .collect(),
         beaten_by: outcome.beaten_by,
@@ -84,6 +88,7 @@ fn achieved(run: &Run, genotype: &Genotype) -> Result<Achieved> {
         parameters: export::num_parameters(&run.source, &space.dropped(genotype)),
         dense_parameters,
         size_bytes: artifact::weight_bytes(&run.dir.model())?,
+        packed_bytes: 0,
         dense_size_bytes: dense_parameters
             * u64::from(setup::bytes_per_weight(run.plan.model.dtype)),
     })

@@ -16,6 +16,8 @@ pub struct InputDigests {
     pub model: String,
     /// Of the calibration text.
     pub calibration: String,
+    /// Of the text that level databases are built from.
+    pub database: String,
     /// Of each evaluation text, in the plan's order.
     pub evaluation: Vec<String>,
     /// Of each plugin's file, by the plugin's name.
@@ -68,11 +70,18 @@ fn collect_files(folder: &Path, depth: usize, files: &mut Vec<PathBuf>) -> io::R
 }
 
 fn digest_file(path: &Path) -> io::Result<String> {
-    let mut file = File::open(path)?;
+    digest_reader(File::open(path)?)
+}
+
+/// SHA-256 of all that is left in a reader, hex.
+///
+/// # Errors
+/// It cannot be read.
+pub fn digest_reader(mut from: impl Read) -> io::Result<String> {
     let mut hasher = Sha256::new();
     let mut buffer = vec![0u8; 1 << 20];
     loop {
-        let count = file.read(&mut buffer)?;
+        let count = from.read(&mut buffer)?;
         if count == 0 {
             return Ok(hex(&hasher.finalize()));
         }

@@ -68,7 +68,7 @@ pub enum EventKind {
         done: u64,
         /// Of how much.
         total: u64,
-        /// Of what: `sequences`, `genotypes`, `MiB`.
+        /// Of what: `sequences`, `layers`, `MiB`.
         unit: String,
     },
     /// A generation of the search is done; counts are cumulative over the run.
@@ -126,6 +126,8 @@ pub enum EventKind {
 pub enum Stage {
     /// The model is read.
     Load,
+    /// Levels of the model's layers are made, or found in the cache.
+    Database,
     /// Calibration text is tokenized, dense targets are computed.
     Calibrate,
     /// Random genotypes compete for the first parent.
@@ -144,8 +146,9 @@ pub enum Stage {
 
 impl Stage {
     /// All of them, in order.
-    pub const ALL: [Stage; 8] = [
+    pub const ALL: [Stage; 9] = [
         Stage::Load,
+        Stage::Database,
         Stage::Calibrate,
         Stage::Initial,
         Stage::Search,
@@ -159,6 +162,7 @@ impl Stage {
     pub fn as_str(self) -> &'static str {
         match self {
             Stage::Load => "load",
+            Stage::Database => "database",
             Stage::Calibrate => "calibrate",
             Stage::Initial => "initial",
             Stage::Search => "search",

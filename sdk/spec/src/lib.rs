@@ -27,18 +27,19 @@ mod words;
 mod yaml;
 
 pub use check::{MAX_SPEC_BYTES, Roots, check, check_bytes, locate, mistake_at};
-pub use digest::{InputDigests, digest_bytes, digest_path};
+pub use digest::{InputDigests, digest_bytes, digest_path, digest_reader};
 pub use events::{Event, EventKind, Stage, Status};
 pub use files::atomic_write;
 pub use mistake::Mistake;
 pub use plan::{
-    Artifact, ArtifactFormat, Baselines, Calibration, Device, Dtype, Evaluation, Gate, Generations,
-    Initial, Mode, Model, Plan, PluginUse, Publish, Search, SelectionStage, Target,
+    Artifact, ArtifactFormat, Baselines, Calibration, Database, Device, Dtype, Evaluation, Gate,
+    Generations, Grouping, Initial, Mode, Model, Plan, PluginUse, Publish, Search, SelectionStage,
+    Target,
 };
 pub use render::render;
 pub use report::{
-    Achieved, BaselineResult, GateResult, HistoryEntry, Metric, MetricResult, Published, Report,
-    SearchResult, WrittenArtifact,
+    Achieved, BaselineResult, DatabaseResult, GateResult, HistoryEntry, Metric, MetricResult,
+    Published, Report, SearchResult, WrittenArtifact,
 };
 pub use run_dir::{RejectedDir, RunDir};
 pub use schema::schema;

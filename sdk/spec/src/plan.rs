@@ -21,7 +21,9 @@ pub struct Plan {
     pub model: Model,
     /// The text that the search and data-driven methods see.
     pub calibration: Calibration,
-    /// Method plugins, at least one.
+    /// The text that level databases are built from.
+    pub database: Database,
+    /// Method plugins, at least one; several only for a budget in bytes.
     pub methods: Vec<PluginUse>,
     /// The budget.
     pub target: Target,
@@ -136,6 +138,18 @@ pub struct Calibration {
     pub sequence_length: u32,
 }
 
+/// The text that data-driven methods compress layers on, when a level database is built.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Database {
+    /// A UTF-8 text file, absolute.
+    pub source: PathBuf,
+    /// How many tokens of it are used; a multiple of `sequence_length`.
+    pub tokens: u64,
+    /// Tokens of one sequence.
+    pub sequence_length: u32,
+}
+
 /// A plugin by name and its options, which the plugin's own JSON Schema describes.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -184,6 +198,11 @@ impl Target {
             Target::SizeBytes(bytes) => bytes as f64,
         }
     }
+
+    /// Whether the budget is in bytes, which levels of any method have in common.
+    pub fn is_in_bytes(&self) -> bool {
+        matches!(self, Target::SizeBytes(_) | Target::Compression(_))
+    }
 }
 
 /// The evolutionary search, as in the paper.
@@ -192,6 +211,8 @@ impl Target {
 pub struct Search {
     /// Which search.
     pub mode: Mode,
+    /// Between which units a mutation moves budget; `None` leaves it to the method and the target.
+    pub grouping: Option<Grouping>,
     /// How many generations.
     pub generations: Generations,
     /// Offspring of each generation.
@@ -216,6 +237,33 @@ pub enum Mode {
     Paper,
     /// The same answer for fewer forward passes (not built yet).
     Fast,
+}
+
+/// Between which units a level switch moves budget.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(inline)]
+pub enum Grouping {
+    /// Between layers of equal size, as in the paper: each size keeps a budget of its own.
+    Size,
+    /// Between layers of the same name (q_proj with q_proj): each name keeps a budget of its own.
+    Name,
+    /// Between all layers: one budget.
+    None,
+    /// Between all layers, where q, k and v of a block share one level, and gate and up share one: for runtimes that
+    /// fuse them.
+    Tied,
+}
+
+impl fmt::Display for Grouping {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Grouping::Size => "size",
+            Grouping::Name => "name",
+            Grouping::None => "none",
+            Grouping::Tied => "tied",
+        })
+    }
 }
 
 /// How many generations a search has.

@@ -27,6 +27,9 @@ pub struct Report {
     pub achieved: Achieved,
     /// Level name by unit name, in the order of the model.
     pub genotype: IndexMap<String, String>,
+    /// The level databases that the genotype's levels come from; none where no method needs one.
+    #[serde(default)]
+    pub databases: Vec<DatabaseResult>,
     /// What the search did.
     pub search: SearchResult,
     /// Quality of the written artifact, per set and metric.
@@ -64,6 +67,10 @@ pub struct Achieved {
     pub dense_parameters: u64,
     /// Bytes of the weights written.
     pub size_bytes: u64,
+    /// Bytes of the model with its levels as the database packs them: codes, scales, zeros, masks; embeddings and norms
+    /// in the run's dtype.
+    #[serde(default)]
+    pub packed_bytes: u64,
     /// Bytes of the dense weights in the run's dtype.
     pub dense_size_bytes: u64,
 }
@@ -79,6 +86,9 @@ pub struct SearchResult {
     pub forward_tokens: u64,
     /// Wall time of the search over all attempts, in seconds.
     pub seconds: f64,
+    /// Part of it that went into decoding levels and switching them, in seconds.
+    #[serde(default)]
+    pub switch_seconds: f64,
     /// Fitness of the winner when it was last evaluated, lower is better.
     #[serde(deserialize_with = "f64_or_null")]
     pub best_fitness: f64,
@@ -148,6 +158,33 @@ pub struct BaselineResult {
     pub genotype: IndexMap<String, String>,
     /// Parameters that are left.
     pub parameters: u64,
+    /// What it reaches in the target's measure.
+    #[serde(default = "not_known", deserialize_with = "f64_or_null")]
+    pub achieved: f64,
+    /// Bytes of the model with its levels packed, as in [`Achieved`].
+    #[serde(default)]
+    pub packed_bytes: u64,
+}
+
+fn not_known() -> f64 {
+    f64::NAN
+}
+
+/// A level database of the run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct DatabaseResult {
+    /// The method plugin whose levels it holds.
+    pub method: String,
+    /// Its key: SHA-256 of all that shaped it, hex.
+    pub key: String,
+    /// Its size on disk, in bytes.
+    pub bytes: u64,
+    /// Wall time of building it, when it was built, in seconds.
+    pub build_seconds: f64,
+    /// Whether it was there before this run.
+    pub reused: bool,
+    /// Calibration tokens that it was built from.
+    pub tokens: u64,
 }
 
 /// One gate of the spec.

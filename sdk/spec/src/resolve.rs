@@ -11,8 +11,8 @@ use crate::structure::Tainted;
 use crate::tree::Tree;
 use crate::typed;
 use crate::{
-    Calibration, Evaluation, Gate, Generations, Initial, Plan, PluginUse, Publish, Search,
-    SelectionStage,
+    Calibration, Database, Evaluation, Gate, Generations, Initial, Plan, PluginUse, Publish,
+    Search, SelectionStage,
 };
 
 /// Where paths begin and where mistakes go.
@@ -74,6 +74,7 @@ pub(crate) fn resolve(spec: &typed::Spec, resolver: &mut Resolver<'_>) -> Plan {
             .iter()
             .map(|method| plugin(&method.plugin, &method.options))
             .collect(),
+        database: database(&spec.database, &calibration, resolver),
         target,
         search: search(&spec.search, &defaults, &calibration),
         baselines: crate::Baselines {
@@ -166,6 +167,25 @@ fn calibration(
     }
 }
 
+/// A text that is not given is not looked for, so a mistake in the calibration's is told once.
+fn database(
+    typed: &typed::Database,
+    calibration: &Calibration,
+    resolver: &mut Resolver<'_>,
+) -> Database {
+    let sequence_length = typed.sequence_length.unwrap_or(calibration.sequence_length);
+    Database {
+        source: match &typed.source {
+            Some(source) => resolver.find("/database/source", source, Wanted::Text),
+            None => calibration.source.clone(),
+        },
+        tokens: typed
+            .tokens
+            .unwrap_or_else(|| whole_sequences(calibration.tokens, sequence_length)),
+        sequence_length,
+    }
+}
+
 fn search(typed: &typed::Search, defaults: &Defaults, calibration: &Calibration) -> Search {
     let offspring = typed.offspring.unwrap_or(defaults.offspring);
     // A default never asks for more than the calibration set has, or for parts of a sequence.
@@ -177,6 +197,7 @@ fn search(typed: &typed::Search, defaults: &Defaults, calibration: &Calibration)
     };
     Search {
         mode: typed.mode,
+        grouping: typed.grouping,
         generations: typed
             .generations
             .map_or(Generations::Paper, Generations::Fixed),

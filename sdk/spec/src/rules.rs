@@ -4,12 +4,15 @@ use std::collections::HashMap;
 
 use crate::resolve::{Resolver, same_file};
 use crate::typed::Spec;
-use crate::{Evaluation, Mode, Plan, Publish};
+use crate::{Evaluation, Grouping, Mode, Plan, Publish};
 
 /// Reports every rule that the plan breaks.
 pub(crate) fn check(spec: &Spec, plan: &Plan, resolver: &mut Resolver<'_>) {
     mode(plan, resolver);
+    grouping(plan, resolver);
+    methods(plan, resolver);
     calibration(plan, resolver);
+    database(plan, resolver);
     initial(spec, plan, resolver);
     stages(plan, resolver);
     for (idx, set) in plan.evaluation.iter().enumerate() {
@@ -27,6 +30,39 @@ fn mode(plan: &Plan, resolver: &mut Resolver<'_>) {
     }
 }
 
+/// Budgets of their own, for each size or name, are in the method's measure: what the same level takes in bytes differs
+/// from layer to layer and from method to method.
+fn grouping(plan: &Plan, resolver: &mut Resolver<'_>) {
+    let own = plan
+        .search
+        .grouping
+        .filter(|grouping| matches!(grouping, Grouping::Size | Grouping::Name));
+    if let Some(grouping) = own.filter(|_| plan.target.is_in_bytes()) {
+        let measure = plan.target.measure();
+        let message = format!(
+            "found `{grouping}`, which gives each group of layers a budget of its own, but `{measure}` is one budget over all \
+             layers: expected `none` or `tied`"
+        );
+        resolver.fault(&["/search/grouping", &target_at(plan)], &message);
+    }
+}
+
+fn methods(plan: &Plan, resolver: &mut Resolver<'_>) {
+    if plan.methods.len() > 1 && !plan.target.is_in_bytes() {
+        let message = format!(
+            "found `{}` for {} methods, but several methods compete for one byte budget: expected `size_bytes` or \
+             `compression`, or a single method",
+            plan.target.measure(),
+            plan.methods.len()
+        );
+        resolver.fault(&[&target_at(plan), "/methods"], &message);
+    }
+}
+
+fn target_at(plan: &Plan) -> String {
+    format!("/target/{}", plan.target.measure())
+}
+
 const CALIBRATION_TOKENS: &str = "/calibration/tokens";
 const SEQUENCE_LENGTH: &str = "/calibration/sequence_length";
 
@@ -34,6 +70,18 @@ fn calibration(plan: &Plan, resolver: &mut Resolver<'_>) {
     let calibration = &plan.calibration;
     if let Some(message) = parts_of_sequences(calibration.tokens, calibration.sequence_length) {
         resolver.fault(&[CALIBRATION_TOKENS, SEQUENCE_LENGTH], &message);
+    }
+}
+
+fn database(plan: &Plan, resolver: &mut Resolver<'_>) {
+    let database = &plan.database;
+    if let Some(message) = parts_of_sequences(database.tokens, database.sequence_length) {
+        let places = [
+            "/database/tokens",
+            "/database/sequence_length",
+            SEQUENCE_LENGTH,
+        ];
+        resolver.fault(&places, &message);
     }
 }
 
@@ -106,10 +154,18 @@ fn evaluation(idx: usize, set: &Evaluation, plan: &Plan, resolver: &mut Resolver
             &[&format!("/evaluation/{idx}/source"), "/calibration/source"],
             message,
         );
+    } else if same_file(&set.source, &plan.database.source) {
+        let message = "this is the level databases' own text, expected another: the layers were compressed on it, so it measures nothing";
+        resolver.fault(
+            &[&format!("/evaluation/{idx}/source"), "/database/source"],
+            message,
+        );
     }
 }
 
 fn twice(plan: &Plan, resolver: &mut Resolver<'_>) {
+    let plugins = plan.methods.iter().map(|method| method.plugin.clone());
+    each_once(plugins, "methods", "/plugin", "method is", resolver);
     let names = plan.evaluation.iter().map(|set| set.name.clone());
     each_once(names, "evaluation", "/name", "set is named", resolver);
     let formats = plan

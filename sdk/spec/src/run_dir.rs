@@ -29,6 +29,7 @@ impl RunDir {
         let mut identity = json!(plan);
         identity["model"]["source"] = Value::Null;
         identity["calibration"]["source"] = Value::Null;
+        identity["database"]["source"] = Value::Null;
         for set in identity["evaluation"].as_array_mut().into_iter().flatten() {
             set["source"] = Value::Null;
         }

@@ -49,6 +49,7 @@ fn plain(schema: &mut Schema) {
         return;
     };
     keywords.remove("format");
+    only_choice(keywords);
     if keywords.get("default") == Some(&Value::Null) {
         keywords.remove("default");
     }
@@ -70,6 +71,22 @@ fn plain(schema: &mut Schema) {
     }
     ordered.append(keywords);
     *keywords = ordered;
+}
+
+/// A choice between something and `null` is that something; what the field itself says goes before what its type says.
+fn only_choice(keywords: &mut Map<String, Value>) {
+    let choices = keywords.get("anyOf").and_then(Value::as_array);
+    let mut some = choices
+        .into_iter()
+        .flatten()
+        .filter(|choice| choice["type"] != "null");
+    if let (Some(Value::Object(only)), None) = (some.next(), some.next()) {
+        let only = only.clone();
+        keywords.shift_remove("anyOf");
+        for (keyword, value) in only {
+            keywords.entry(keyword).or_insert(value);
+        }
+    }
 }
 
 const ORDER: &[&str] = &[

@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use crate::{ArtifactFormat, Dtype, Mode};
+use crate::{ArtifactFormat, Dtype, Grouping, Mode};
 
 /// One pipeline: which model is compressed how far, how the search goes, and where the result is published.
 #[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
@@ -24,7 +24,10 @@ pub(crate) struct Spec {
     pub(crate) model: Model,
     /// The text that fitness is measured on during the search.
     pub(crate) calibration: Calibration,
-    /// Method plugins that offer levels of compression for the model's units; several compete for one budget.
+    /// The text that level databases are built from; what is left out is the calibration's.
+    #[serde(default)]
+    pub(crate) database: Database,
+    /// Method plugins that offer levels of compression for the model's units; several compete for one budget in bytes.
     #[schemars(length(min = 1, max = 16))]
     pub(crate) methods: Vec<Method>,
     /// The budget: exactly one measure. It is never exceeded.
@@ -127,6 +130,21 @@ fn default_sequence_length() -> u32 {
     512
 }
 
+/// The text of level databases: methods that look at data (GPTQ, SparseGPT, …) compress the model's layers on it.
+#[derive(Debug, Clone, PartialEq, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Database {
+    /// A UTF-8 text file, relative to the spec's folder or to a data root. Default: the calibration's.
+    #[schemars(length(min = 1), example = &"text/calibration.txt")]
+    pub(crate) source: Option<String>,
+    /// How many tokens of it are used, a multiple of sequence_length. Default: as many as the calibration's.
+    #[schemars(range(min = 1, max = 1_000_000_000), example = 131_072)]
+    pub(crate) tokens: Option<u64>,
+    /// Length of one sequence, in tokens. Default: the calibration's.
+    #[schemars(range(min = 2, max = 1_048_576), example = 2048)]
+    pub(crate) sequence_length: Option<u32>,
+}
+
 /// A method plugin.
 #[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -170,6 +188,10 @@ pub(crate) struct Target {
 pub(crate) struct Search {
     /// Which search: the paper's, or the accelerated one.
     pub(crate) mode: Mode,
+    /// Between which units a mutation moves budget. Default: what suits the target: size for sparsity and
+    /// bits_per_weight, none for size_bytes and compression, the method's own groups for drop.
+    #[schemars(example = Grouping::Size)]
+    pub(crate) grouping: Option<Grouping>,
     /// Number of generations. Default: the paper's for the task; for drop k(n-k)/1.5, where k of n blocks are dropped.
     #[schemars(range(min = 1, max = 1_000_000), example = 107)]
     pub(crate) generations: Option<u32>,

@@ -168,6 +168,36 @@ fn each_mistake_has_its_sentence() {
             "{tokens: 2048, survivors: 3}",
         ),
         ("genotypes: 4, tokens: 512", "genotypes: 4, tokens: 8192"),
+        ("methods:", "database: {tokens: 3000}\nmethods:"),
+        (
+            "methods:",
+            "database: {sequence_length: 1000, tokens: 4096}\nmethods:",
+        ),
+        (
+            "methods:",
+            "database: {source: text/calibratoin.txt}\nmethods:",
+        ),
+        (
+            "calibration: {source: text/calibration.txt",
+            "database: {source: text/evaluation.txt}\ncalibration: {source: text/calibration.txt",
+        ),
+        ("mode: paper", "grouping: sizes"),
+        (
+            "target: {drop: 0.25}\nsearch:",
+            "target: {size_bytes: 90000000}\nsearch:\n  grouping: size",
+        ),
+        (
+            "target: {drop: 0.25}\nsearch:",
+            "target: {compression: 4}\nsearch:\n  grouping: name",
+        ),
+        (
+            "  - {plugin: drop, options",
+            "  - {plugin: gptq}\n  - {plugin: drop, options",
+        ),
+        (
+            "target: {drop: 0.25}",
+            "  - {plugin: drop}\ntarget: {size_bytes: 1000000}",
+        ),
         ("tokens: 1024", "tokens: 1000"),
         (
             "[{format: huggingface}]",
@@ -277,7 +307,7 @@ fn hostile_texts_end_soon() {
         .collect();
     let told = told(&many);
     assert_eq!(told.lines().count(), 100);
-    insta::assert_snapshot!(told.lines().last().unwrap(), @"small.yaml:93:1: $.field92: `field92` is not a field of a pipeline, which has `apiVersion`, `kind`, `metadata`, `model`, `calibration`, `methods`, `target`, `search`, `baselines`, `evaluation`, `artifacts` and `publish`; and at least 907 more mistakes after this one");
+    insta::assert_snapshot!(told.lines().last().unwrap(), @"small.yaml:93:1: $.field92: `field92` is not a field of a pipeline, which has `apiVersion`, `kind`, `metadata`, `model`, `calibration`, `database`, `methods`, `target`, `search`, `baselines`, `evaluation`, `artifacts` and `publish`; and at least 907 more mistakes after this one");
 }
 
 #[test]

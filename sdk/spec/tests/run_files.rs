@@ -8,9 +8,9 @@ use std::path::Path;
 
 use evopress_spec::events::{Reader, Writer};
 use evopress_spec::{
-    Achieved, BaselineResult, Event, EventKind, GateResult, Generations, HistoryEntry,
-    InputDigests, Metric, MetricResult, Mode, Plan, Published, RejectedDir, Report, Roots, RunDir,
-    SearchResult, Stage, Status, WrittenArtifact, check,
+    Achieved, BaselineResult, DatabaseResult, Event, EventKind, GateResult, Generations,
+    HistoryEntry, InputDigests, Metric, MetricResult, Mode, Plan, Published, RejectedDir, Report,
+    Roots, RunDir, SearchResult, Stage, Status, WrittenArtifact, check,
 };
 use serde_json::json;
 
@@ -77,6 +77,27 @@ fn defaults_fit_what_is_given() {
 }
 
 #[test]
+fn a_database_is_built_from_the_calibration_text_unless_told_otherwise() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = LEAST.replace("a.txt}", "a.txt, tokens: 5120}");
+    let of = |database: &str| {
+        let plan = plan_of(&format!("{text}{database}"), folder.path());
+        let source = plan.database.source.file_name().unwrap().to_owned();
+        (source, plan.database.tokens, plan.database.sequence_length)
+    };
+    assert_eq!(of(""), ("a.txt".into(), 5120, 512));
+    assert_eq!(
+        of("database: {sequence_length: 2048}\n"),
+        ("a.txt".into(), 6144, 2048),
+        "whole sequences, and no fewer tokens"
+    );
+    assert_eq!(
+        of("database: {source: model.gguf, tokens: 512}\n"),
+        ("model.gguf".into(), 512, 512)
+    );
+}
+
+#[test]
 fn a_plan_comes_back_from_its_file() {
     let folder = tempfile::tempdir().unwrap();
     let mut plan = plan_of(LEAST, folder.path());
@@ -101,6 +122,7 @@ fn a_run_is_named_by_what_decides_its_result() {
     let digests = InputDigests {
         model: "m".into(),
         calibration: "c".into(),
+        database: "c".into(),
         evaluation: vec!["e".into()],
         plugins: [("drop".to_owned(), "p".to_owned())].into(),
     };
@@ -350,14 +372,24 @@ fn a_report_comes_back_from_its_file() {
             parameters: 1,
             dense_parameters: 2,
             size_bytes: 3,
+            packed_bytes: 2,
             dense_size_bytes: 4,
         },
         genotype: genotype(),
+        databases: vec![DatabaseResult {
+            method: "gptq".into(),
+            key: "01".into(),
+            bytes: 9,
+            build_seconds: 1.5,
+            reused: true,
+            tokens: 8192,
+        }],
         search: SearchResult {
             mode: Mode::Paper,
             generations: 1,
             forward_tokens: 2,
             seconds: 3.0,
+            switch_seconds: 0.25,
             best_fitness: 0.5,
             history: vec![HistoryEntry {
                 generation: 1,
@@ -378,6 +410,8 @@ fn a_report_comes_back_from_its_file() {
             name: "window".into(),
             genotype: genotype(),
             parameters: 1,
+            achieved: 0.25,
+            packed_bytes: 2,
         }],
         beaten_by: vec!["window".into()],
         gates: vec![GateResult {

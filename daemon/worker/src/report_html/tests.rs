@@ -56,14 +56,17 @@ pub(super) fn made_up() -> Report {
             parameters: 105_000_000,
             dense_parameters: 134_515_008,
             size_bytes: 210_000_000,
+            packed_bytes: 210_000_000,
             dense_size_bytes: 269_030_016,
         },
         genotype: genotype(&[3, 9, 11, 14, 18, 20, 26]),
+        databases: Vec::new(),
         search: SearchResult {
             mode: Mode::Paper,
             generations: 40,
             forward_tokens: 425_984,
             seconds: 187.4,
+            switch_seconds: 0.0,
             best_fitness: 0.7476,
             history: history.collect(),
         },
@@ -132,6 +135,8 @@ fn baseline(name: &str, genotype: IndexMap<String, String>) -> BaselineResult {
         name: name.to_owned(),
         genotype,
         parameters: 105_000_000,
+        achieved: 0.2333,
+        packed_bytes: 210_000_000,
     }
 }
 
