@@ -1,0 +1,26 @@
+//! The cache folder: what one run has made and another can use, level databases above all.
+//!
+//! ```text
+//! CACHE/KIND/KEY/        an entry: its files, and
+//! CACHE/KIND/KEY/manifest.json   what shaped it, and each file's size and digest
+//! CACHE/KIND/KEY/used    its time is when the entry was last used
+//! CACHE/KIND/KEY.lock    held exclusively while the entry is built, shared while it is used
+//! ```
+//! The key is a digest of all inputs, so what is there under a key is what would be made again. Every file is written
+//! under another name, synchronised and renamed: a process that is killed leaves whole files and no others under their
+//! names, and the next one goes on after them. [`Cache::prune`] keeps the folder under a limit, and never takes an entry
+//! that any process holds.
+
+mod entry;
+mod error;
+mod folder;
+mod lock;
+mod manifest;
+mod prune;
+
+pub use entry::{Content, Damage, Entry};
+pub use error::CacheError;
+pub use folder::{Cache, Listed, State};
+pub use lock::Guard;
+pub use manifest::{FileRecord, Loaded, MANIFEST_VERSION, Manifest};
+pub use prune::{Pruned, Removed};
