@@ -13,7 +13,7 @@ use tch::Kind;
 
 use crate::error::Result;
 use crate::evaluator::{CalibratedFitness, Context};
-use crate::genotype::{Dropped, Genotype, SearchSpace};
+use crate::genotype::{Genotype, SearchSpace};
 use crate::search::{self, Fitness, Purpose};
 
 /// A genotype that was not searched for.
@@ -176,7 +176,7 @@ fn boundaries(context: &Context, tokens: &[i64]) -> Result<Vec<tch::Tensor>> {
         .f_view([1, -1])?
         .f_to_device(context.model.device())?;
     let num_blocks = context.model.config().num_blocks;
-    let dense = Dropped::none(num_blocks);
+    let dense = context.model.dense();
     let mut stream = context.model.embed(&ids)?;
     let mut streams = vec![stream.snapshot()?];
     for block_idx in 0..num_blocks {

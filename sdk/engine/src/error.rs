@@ -61,6 +61,20 @@ pub enum EngineError {
         /// Which calibration sequence.
         sequence_idx: usize,
     },
+    /// Numbers of a layer that nothing sound can be made of.
+    #[error("layer `{layer}`: its {what} contain NaN or infinity")]
+    NotFiniteLayer {
+        /// The layer's name.
+        layer: String,
+        /// `weights`, `inputs`, `compressed weights`.
+        what: &'static str,
+    },
+    /// The cache folder cannot be read or written.
+    #[error(transparent)]
+    Cache(#[from] evopress_cache::CacheError),
+    /// A level database cannot be written.
+    #[error("level database: {0}")]
+    Database(String),
     /// A file of this project's own making is damaged or belongs to something else.
     #[error("{}: {reason}", path.display())]
     Damaged {

@@ -10,7 +10,7 @@ use tch::Tensor;
 use crate::corpus::Corpus;
 use crate::error::Result;
 use crate::evaluator::{Context, Engine};
-use crate::genotype::Dropped;
+use crate::genotype::Candidate;
 use crate::kernels;
 
 /// A model's quality on an evaluation set.
@@ -47,7 +47,7 @@ impl Reference {
     pub fn new(engine: &Engine, corpus: Corpus, progress: impl FnMut(usize)) -> Result<Self> {
         let corpus = Arc::new(corpus);
         let shared = Arc::clone(&corpus);
-        let dense = Dropped::none(engine.num_blocks());
+        let dense = engine.dense().clone();
         let work = move |context: &mut Context, idx: usize| -> Result<(f64, DenseSequence)> {
             let tokens = shared.sequence(idx);
             let hidden = context.hidden(tokens, &dense)?;
@@ -78,25 +78,25 @@ impl Reference {
         (self.corpus.num_sequences() * self.corpus.sequence_length()) as u64
     }
 
-    /// Quality of what `engine` holds with `dropped` left out: of a genotype on the dense model, or of a written artifact
-    /// that was loaded again (with nothing left out). `progress` is told how many sequences are done.
+    /// Quality of a candidate of what `engine` holds: of a genotype, or of a written artifact that was loaded again (then the candidate is
+    /// the artifact's own dense model). `progress` is told how many sequences are done.
     ///
     /// # Errors
     /// When a forward pass fails or the run was interrupted.
     pub fn measure(
         &self,
         engine: &Engine,
-        dropped: &Dropped,
+        candidate: &Candidate,
         progress: impl FnMut(usize),
     ) -> Result<Quality> {
-        let (corpus, sequences, dropped) = (
+        let (corpus, sequences, candidate) = (
             Arc::clone(&self.corpus),
             Arc::clone(&self.sequences),
-            dropped.clone(),
+            candidate.clone(),
         );
         let work = move |context: &mut Context, idx: usize| -> Result<(f64, f64)> {
             let tokens = corpus.sequence(idx);
-            let hidden = context.hidden(tokens, &dropped)?;
+            let hidden = context.hidden(tokens, &candidate)?;
             let log_sums = context.head.log_sum_exp(&hidden)?;
             let dense = &sequences[idx];
             let expected_logits = kernels::row_dot(&hidden.f_contiguous()?, &dense.weighted_head)?;

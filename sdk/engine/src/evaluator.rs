@@ -5,14 +5,15 @@
 use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
 
 use evopress_plugin::{Chunk, Target, TargetView};
-use tch::Tensor;
+use tch::{Device, Kind, Tensor};
 
 use crate::corpus::Corpus;
 use crate::error::{EngineError, Result};
-use crate::genotype::{Dropped, Genotype, SearchSpace};
+use crate::genotype::{Candidate, Genotype, SearchSpace};
 use crate::head::Head;
 use crate::model::Model;
 use crate::pool::Pool;
@@ -30,7 +31,11 @@ pub(crate) struct Context {
 /// The dense model on its compute threads.
 pub struct Engine {
     pool: Pool<Context>,
-    num_blocks: usize,
+    /// For what needs no thread of its own.
+    model: Mutex<Model>,
+    dense: Candidate,
+    kind: Kind,
+    device: Device,
 }
 
 impl Engine {
@@ -55,7 +60,6 @@ impl Engine {
             // Parallel over sequences, not inside an operator.
             tch::set_num_threads(1);
         }
-        let num_blocks = model.config().num_blocks;
         let head = Head::new(&model)?;
         let contexts = (0..num_threads)
             .map(|_| Context {
@@ -65,13 +69,37 @@ impl Engine {
             .collect();
         Ok(Self {
             pool: Pool::new(contexts, stop),
-            num_blocks,
+            dense: model.dense(),
+            kind: model.kind(),
+            device: model.device(),
+            model: Mutex::new(model),
         })
     }
 
     /// Blocks of the model.
     pub fn num_blocks(&self) -> usize {
-        self.num_blocks
+        self.dense.dropped.attention.len()
+    }
+
+    /// The dense model as a candidate.
+    pub fn dense(&self) -> &Candidate {
+        &self.dense
+    }
+
+    /// Dtype of weights and activations.
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// Where it computes.
+    pub fn device(&self) -> Device {
+        self.device
+    }
+
+    /// Time that the compute threads spent decoding levels so far.
+    pub fn switch_time(&self) -> Duration {
+        let model = self.model.lock().unwrap_or_else(PoisonError::into_inner);
+        model.switch_time()
     }
 
     /// Compute threads.
@@ -86,11 +114,11 @@ impl Engine {
 
 impl Context {
     /// Final hidden states `[L − 1, D]` of a sequence: the last token has nothing after it to predict.
-    pub(crate) fn hidden(&self, tokens: &[i64], dropped: &Dropped) -> Result<Tensor> {
+    pub(crate) fn hidden(&self, tokens: &[i64], candidate: &Candidate) -> Result<Tensor> {
         let ids = Tensor::f_from_slice(tokens)?
             .f_view([1, -1])?
             .f_to_device(self.model.device())?;
-        let hidden = self.model.forward(&ids, dropped)?;
+        let hidden = self.model.forward(&ids, candidate)?;
         Ok(hidden.f_narrow(0, 0, tokens.len() as i64 - 1)?)
     }
 }
@@ -141,7 +169,7 @@ impl<'a> CalibratedFitness<'a> {
             Arc::clone(&self.corpus),
             Arc::clone(&self.targets),
         );
-        let dense = Dropped::none(self.engine.num_blocks);
+        let dense = self.engine.dense.clone();
         let work = move |context: &mut Context, sequence_idx: usize| -> Result<()> {
             let tokens = corpus.sequence(sequence_idx);
             let hidden = context.hidden(tokens, &dense)?;
@@ -199,11 +227,11 @@ impl search::Fitness for CalibratedFitness<'_> {
                 self.space.meets_budget(genotype),
                 "a genotype beyond its budget is never evaluated"
             );
-            let dropped = Arc::new(self.space.dropped(genotype));
+            let candidate = Arc::new(self.space.candidate(genotype));
             items.extend(
                 minibatch
                     .iter()
-                    .map(|&sequence_idx| (Arc::clone(&dropped), sequence_idx)),
+                    .map(|&sequence_idx| (Arc::clone(&candidate), sequence_idx)),
             );
         }
         let (fitness, corpus, targets) = (
@@ -212,10 +240,10 @@ impl search::Fitness for CalibratedFitness<'_> {
             Arc::clone(&self.targets),
         );
         let work = move |context: &mut Context,
-                         (dropped, sequence_idx): (Arc<Dropped>, usize)|
+                         (candidate, sequence_idx): (Arc<Candidate>, usize)|
               -> Result<f64> {
             let tokens = corpus.sequence(sequence_idx);
-            let hidden = context.hidden(tokens, &dropped)?;
+            let hidden = context.hidden(tokens, &candidate)?;
             let chunk = Chunk {
                 hidden: evopress_plugin_tch::view(&hidden)?,
                 next_tokens: &tokens[1..],

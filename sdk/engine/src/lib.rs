@@ -6,6 +6,7 @@
 //! ```
 //! - [`source`]: models on disk (Hugging Face folders, GGUF), their configuration and tokenizer.
 //! - [`model`], [`head`]: the decoder and its head on libtorch, with kernels of our own where libtorch wastes time.
+//! - [`levels`]: level databases, built by method plugins block by block, packed on disk, decoded where they are used.
 //! - [`genotype`]: units, levels and budgets as a method plugin gives them, and what a genotype leaves out.
 //! - [`evaluator`], [`corpus`]: candidates × calibration sequences → losses, on fixed compute threads.
 //! - [`search`]: the paper's search, deterministic in its seed and resumable after every generation.
@@ -23,9 +24,11 @@ pub mod export;
 pub mod genotype;
 pub mod head;
 mod kernels;
+pub mod levels;
 pub mod model;
 mod pool;
 pub mod search;
 pub mod source;
+mod weights;
 
 pub use error::{EngineError, Result};

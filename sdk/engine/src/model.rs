@@ -1,41 +1,77 @@
-//! A decoder-only transformer in memory, and its forward pass with sub-blocks left out.
+//! A decoder-only transformer, and its forward pass with a candidate's weights and sub-blocks left out.
 //!
 //! In go token ids; out come the hidden states after the final norm. The residual stream is f32 whatever the dtype of
 //! the weights, so that sixty additions in a row do not each round. One decoder serves every family that [`ModelConfig`]
-//! describes: q, k and v are one product, gate and up another.
+//! describes.
 //!
 //! Shapes: B sequences of L tokens, T = B·L, D hidden size, d head size, I intermediate size.
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Duration;
 
 use tch::{Device, Kind, Tensor};
 
 use crate::error::Result;
-use crate::genotype::Dropped;
-use crate::kernels::{self, AttentionShape, GatedLinear, Linear};
-use crate::source::{ModelConfig, Source};
+use crate::genotype::Candidate;
+use crate::kernels::{self, AttentionShape, Weight};
+use crate::levels::Database;
+use crate::source::{LAYERS_PER_BLOCK, ModelConfig, Source};
+use crate::weights::Weights;
 
 /// A model on a device. Sharing is cheap: [`Model::share`] makes another handle to the same weights.
-#[derive(Debug)]
 pub struct Model {
     config: ModelConfig,
     kind: Kind,
     device: Device,
     embedding: Tensor,
     blocks: Vec<Block>,
+    weights: Arc<Weights>,
     final_norm: Tensor,
     head: Tensor,
     rope: RopeTable,
 }
 
-/// Weights of one block; linear layers are `[out_features, in_features]`, norms f32.
-#[derive(Debug)]
+/// What a block has beside the weights of its linear layers: norms in f32, biases.
 struct Block {
     attention_norm: Tensor,
-    qkv: Linear,
-    output: Linear,
     mlp_norm: Tensor,
-    gate_up: GatedLinear,
-    down: Linear,
+    /// Of q, k and v together.
+    qkv_bias: Option<Tensor>,
+    output_bias: Option<Tensor>,
+    gate_up_biases: Option<[Tensor; 2]>,
+    down_bias: Option<Tensor>,
 }
+
+/// Inputs of linear layers that have a name of their own; q, k and v share one, gate and up another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Input {
+    /// Of q, k and v.
+    Attention,
+    /// Of the attention's output projection.
+    Output,
+    /// Of gate and up.
+    Mlp,
+    /// Of the MLP's down projection.
+    Down,
+}
+
+impl Input {
+    pub(crate) const ALL: [Input; 4] = [Input::Attention, Input::Output, Input::Mlp, Input::Down];
+
+    /// The layers that read it, as places within the block.
+    pub(crate) fn layers(self) -> Range<usize> {
+        match self {
+            Input::Attention => 0..3,
+            Input::Output => 3..4,
+            Input::Mlp => 4..6,
+            Input::Down => 6..7,
+        }
+    }
+}
+
+/// Sees the inputs `[T, K]` of a block's linear layers as they come by.
+pub(crate) type Observer<'a> = &'a mut dyn FnMut(Input, &Tensor);
 
 #[derive(Debug)]
 struct RopeTable {
@@ -51,6 +87,19 @@ pub(crate) struct Stream {
 }
 
 impl Stream {
+    /// The stream of one sequence, in the caller's memory: blocks change it in place.
+    pub(crate) fn of(residual: Tensor) -> Self {
+        Self {
+            length: residual.size()[0],
+            residual,
+        }
+    }
+
+    /// The residual stream.
+    pub(crate) fn residual(&self) -> &Tensor {
+        &self.residual
+    }
+
     /// The residual stream in memory of its own.
     pub(crate) fn snapshot(&self) -> Result<Tensor> {
         Ok(self.residual.f_detach_copy()?)
@@ -58,17 +107,17 @@ impl Stream {
 }
 
 impl Model {
-    /// Reads every weight of `source` to `device` as `kind` (`BFloat16` or `Float`).
-    ///
-    /// `progress` is told how many blocks are there after each one.
+    /// Opens `source` on `device` in `kind` (`BFloat16` or `Float`), with level databases in the order of the methods. The weights of
+    /// linear layers are read or decoded where they are first used, and kept while all of them take at most `limit_bytes`.
     ///
     /// # Errors
     /// A tensor that cannot be read, or a device without room for it.
-    pub fn load(
-        source: &Source,
+    pub fn open(
+        source: &Arc<Source>,
         kind: Kind,
         device: Device,
-        mut progress: impl FnMut(usize),
+        databases: Vec<Arc<Database>>,
+        limit_bytes: u64,
     ) -> Result<Self> {
         let config = source.config().clone();
         let read = |name: &str, kind: Kind| -> Result<Tensor> {
@@ -78,48 +127,37 @@ impl Model {
                 .f_to_kind(kind)?
                 .f_contiguous()?)
         };
-        let bias = |layer: &str, has_bias: bool| -> Result<Option<Tensor>> {
-            has_bias
-                .then(|| read(&format!("{layer}.bias"), kind))
-                .transpose()
-        };
-        let weight = |layer: &str| read(&format!("{layer}.weight"), kind);
-        let linear = |layers: &[String], has_bias: bool| -> Result<Linear> {
-            let weights: Vec<Tensor> = layers.iter().map(|l| weight(l)).collect::<Result<_>>()?;
-            let biases: Option<Vec<Tensor>> = layers
-                .iter()
-                .map(|layer| bias(layer, has_bias).transpose())
-                .collect::<Option<Result<_>>>()
-                .transpose()?;
-            let bias = biases.map(|parts| Tensor::f_cat(&parts, 0)).transpose()?;
-            Linear::new(Tensor::f_cat(&weights, 0)?, bias)
-        };
         let mut blocks = Vec::with_capacity(config.num_blocks);
         for block_idx in 0..config.num_blocks {
             let name = |layer: &str| format!("model.layers.{block_idx}.{layer}");
+            let joined_bias = |layers: &[&str], depth: i64| -> Result<Tensor> {
+                let parts = layers.iter().map(|layer| read(&format!("{}.bias", name(layer)), kind));
+                let parts: Vec<Tensor> = parts.collect::<Result<_>>()?;
+                kernels::bias(&Tensor::f_cat(&parts, 0)?, kind, device, depth)
+            };
+            let (hidden, mlp) = (config.hidden_size, config.intermediate_size);
+            let attended = config.num_heads * config.head_dim;
+            let attention = |layers: &[&str], depth| -> Result<Option<Tensor>> {
+                config.attention_bias.then(|| joined_bias(layers, depth)).transpose()
+            };
+            let gate_up = ["mlp.gate_proj", "mlp.up_proj"];
             blocks.push(Block {
                 attention_norm: read(&name("input_layernorm.weight"), Kind::Float)?,
-                qkv: linear(
-                    &[
-                        name("self_attn.q_proj"),
-                        name("self_attn.k_proj"),
-                        name("self_attn.v_proj"),
-                    ],
-                    config.attention_bias,
-                )?,
-                output: linear(&[name("self_attn.o_proj")], config.attention_bias)?,
                 mlp_norm: read(&name("post_attention_layernorm.weight"), Kind::Float)?,
-                gate_up: {
-                    let (gate, up) = (name("mlp.gate_proj"), name("mlp.up_proj"));
-                    let biases = (bias(&gate, config.mlp_bias)?).zip(bias(&up, config.mlp_bias)?);
-                    GatedLinear::new(
-                        &[weight(&gate)?, weight(&up)?],
-                        biases.map(|(gate, up)| [gate, up]).as_ref(),
-                    )?
+                qkv_bias: attention(&["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"], hidden)?,
+                output_bias: attention(&["self_attn.o_proj"], attended)?,
+                gate_up_biases: match config.mlp_bias {
+                    true => Some([
+                        joined_bias(&gate_up[..1], hidden)?,
+                        joined_bias(&gate_up[1..], hidden)?,
+                    ]),
+                    false => None,
                 },
-                down: linear(&[name("mlp.down_proj")], config.mlp_bias)?,
+                down_bias: match config.mlp_bias {
+                    true => Some(joined_bias(&["mlp.down_proj"], mlp)?),
+                    false => None,
+                },
             });
-            progress(block_idx + 1);
         }
         let embedding = read("model.embed_tokens.weight", kind)?;
         let head = if config.tie_word_embeddings {
@@ -129,16 +167,32 @@ impl Model {
         };
         let final_norm = read("model.norm.weight", Kind::Float)?;
         let rope = RopeTable::new(&config, 1, device)?;
+        let weights = Weights::new(Arc::clone(source), kind, device, databases, limit_bytes);
         Ok(Self {
             config,
             kind,
             device,
             embedding,
             blocks,
+            weights: Arc::new(weights),
             final_norm,
             head,
             rope,
         })
+    }
+
+    /// Reads every dense weight, as far as the limit lets it stay; `progress` is told how many blocks are there after each one.
+    ///
+    /// # Errors
+    /// A weight that cannot be read.
+    pub fn preload(&self, mut progress: impl FnMut(usize)) -> Result<()> {
+        for block_idx in 0..self.config.num_blocks {
+            for slot in 0..LAYERS_PER_BLOCK {
+                self.weights.get(block_idx * LAYERS_PER_BLOCK + slot, None)?;
+            }
+            progress(block_idx + 1);
+        }
+        Ok(())
     }
 
     /// Another handle to the same weights, for another thread.
@@ -149,6 +203,7 @@ impl Model {
             device: self.device,
             embedding: self.embedding.shallow_clone(),
             blocks: self.blocks.iter().map(Block::share).collect(),
+            weights: Arc::clone(&self.weights),
             final_norm: self.final_norm.shallow_clone(),
             head: self.head.shallow_clone(),
             rope: self.rope.share(),
@@ -182,12 +237,17 @@ impl Model {
         Ok(())
     }
 
-    /// Final hidden states `[T, D]` (after the final norm) of `tokens` (`[B, L]` int64 on the model's device), with the
-    /// sub-blocks in `dropped` left out: they add nothing to the residual stream.
-    pub fn forward(&self, tokens: &Tensor, dropped: &Dropped) -> Result<Tensor> {
+    /// Time that was spent decoding levels, over all threads.
+    pub fn switch_time(&self) -> Duration {
+        self.weights.switch_time()
+    }
+
+    /// Final hidden states `[T, D]` (after the final norm) of `tokens` (`[B, L]` int64 on the model's device) with the candidate's
+    /// weights; its dropped sub-blocks add nothing to the residual stream.
+    pub fn forward(&self, tokens: &Tensor, candidate: &Candidate) -> Result<Tensor> {
         let mut stream = self.embed(tokens)?;
         for block_idx in 0..self.config.num_blocks {
-            self.run_block(block_idx, &mut stream, dropped)?;
+            self.run_block(block_idx, &mut stream, candidate)?;
         }
         self.finish(&stream)
     }
@@ -197,10 +257,15 @@ impl Model {
         let ids = Tensor::f_from_slice(tokens)?
             .f_view([1, -1])?
             .f_to_device(self.device)?;
-        let hidden = self.forward(&ids, &Dropped::none(self.config.num_blocks))?;
+        let hidden = self.forward(&ids, &self.dense())?;
         Ok(hidden
             .f_to_kind(Kind::Float)?
             .f_matmul(&self.head.f_to_kind(Kind::Float)?.f_transpose(0, 1)?)?)
+    }
+
+    /// The dense model as a candidate.
+    pub fn dense(&self) -> Candidate {
+        Candidate::dense(self.config.num_blocks, self.config.num_blocks * LAYERS_PER_BLOCK)
     }
 
     /// The stream before the first block.
@@ -215,32 +280,68 @@ impl Model {
         })
     }
 
-    /// Runs one block, or what `dropped` leaves of it.
+    /// Runs one block, or what the candidate leaves of it.
     pub(crate) fn run_block(
         &self,
         block_idx: usize,
         stream: &mut Stream,
-        dropped: &Dropped,
+        candidate: &Candidate,
     ) -> Result<()> {
-        let block = &self.blocks[block_idx];
-        let eps = self.config.rms_norm_eps;
-        if !dropped.attention[block_idx] {
-            let normed = stream.norm(&block.attention_norm, eps, self.kind)?;
-            let (cos, sin) = self.rope.rows(&self.config, stream.length, self.device)?;
-            let attended = kernels::rotary_attention(
-                block.qkv.apply(&normed)?,
-                self.attention_shape(),
-                &cos,
-                &sin,
-            )?;
-            block.output.add_to(&mut stream.residual, &attended)?;
+        let weights = |slots: Range<usize>| -> Result<Vec<Weight>> {
+            let layers = slots.map(|slot| block_idx * LAYERS_PER_BLOCK + slot);
+            layers
+                .map(|layer_idx| self.weights.get(layer_idx, candidate.weights[layer_idx]))
+                .collect()
+        };
+        if !candidate.dropped.attention[block_idx] {
+            self.attention(block_idx, stream, &weights(0..4)?, &mut |_, _| ())?;
         }
-        if !dropped.mlp[block_idx] {
-            let normed = stream.norm(&block.mlp_norm, eps, self.kind)?;
-            let activated = block.gate_up.apply(&normed)?;
-            block.down.add_to(&mut stream.residual, &activated)?;
+        if !candidate.dropped.mlp[block_idx] {
+            self.mlp(block_idx, stream, &weights(4..7)?, &mut |_, _| ())?;
         }
         Ok(())
+    }
+
+    /// Adds the attention of a block to the stream; `weights` are those of q, k, v and o.
+    pub(crate) fn attention(
+        &self,
+        block_idx: usize,
+        stream: &mut Stream,
+        weights: &[Weight],
+        observe: Observer<'_>,
+    ) -> Result<()> {
+        let block = &self.blocks[block_idx];
+        let normed = stream.norm(&block.attention_norm, self.config.rms_norm_eps, self.kind)?;
+        observe(Input::Attention, &normed);
+        let (cos, sin) = self.rope.rows(&self.config, stream.length, self.device)?;
+        let (qkv, output) = weights.split_at(3);
+        let attended = kernels::rotary_attention(
+            kernels::project(qkv, block.qkv_bias.as_ref(), &normed)?,
+            self.attention_shape(),
+            &cos,
+            &sin,
+        )?;
+        observe(Input::Output, &attended);
+        let bias = block.output_bias.as_ref();
+        kernels::add_projection(&mut stream.residual, &output[0], bias, &attended)
+    }
+
+    /// Adds the MLP of a block to the stream; `weights` are those of gate, up and down.
+    pub(crate) fn mlp(
+        &self,
+        block_idx: usize,
+        stream: &mut Stream,
+        weights: &[Weight],
+        observe: Observer<'_>,
+    ) -> Result<()> {
+        let block = &self.blocks[block_idx];
+        let normed = stream.norm(&block.mlp_norm, self.config.rms_norm_eps, self.kind)?;
+        observe(Input::Mlp, &normed);
+        let biases = block.gate_up_biases.as_ref();
+        let activated = kernels::gated([&weights[0], &weights[1]], biases, &normed)?;
+        observe(Input::Down, &activated);
+        let bias = block.down_bias.as_ref();
+        kernels::add_projection(&mut stream.residual, &weights[2], bias, &activated)
     }
 
     /// The final norm.
@@ -265,13 +366,17 @@ impl Stream {
 
 impl Block {
     fn share(&self) -> Self {
+        let share = |bias: &Option<Tensor>| bias.as_ref().map(Tensor::shallow_clone);
         Self {
             attention_norm: self.attention_norm.shallow_clone(),
-            qkv: self.qkv.share(),
-            output: self.output.share(),
             mlp_norm: self.mlp_norm.shallow_clone(),
-            gate_up: self.gate_up.share(),
-            down: self.down.share(),
+            qkv_bias: share(&self.qkv_bias),
+            output_bias: share(&self.output_bias),
+            gate_up_biases: self
+                .gate_up_biases
+                .as_ref()
+                .map(|biases| biases.each_ref().map(Tensor::shallow_clone)),
+            down_bias: share(&self.down_bias),
         }
     }
 }

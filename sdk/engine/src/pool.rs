@@ -97,6 +97,29 @@ impl<C: Send + 'static> Pool<C> {
     }
 }
 
+/// Tensors that every thread may read: they are made before they are shared, and never changed afterwards.
+pub(crate) struct ReadOnly<T>(Arc<Inner<T>>);
+
+struct Inner<T>(T);
+
+// SAFETY: what is inside is only read; libtorch's reference counts are atomic.
+unsafe impl<T: Send> Sync for Inner<T> {}
+
+impl<T> ReadOnly<T> {
+    pub(crate) fn new(content: T) -> Self {
+        Self(Arc::new(Inner(content)))
+    }
+
+    /// Another handle to the same.
+    pub(crate) fn share(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+
+    pub(crate) fn get(&self) -> &T {
+        &self.0.0
+    }
+}
+
 impl<C> Drop for Pool<C> {
     fn drop(&mut self) {
         drop(self.jobs.take());

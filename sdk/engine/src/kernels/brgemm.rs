@@ -1,5 +1,5 @@
 //! bf16 matrix products with f32 output, through the batch-reduce GEMM that libtorch carries (oneDNN's micro-kernels:
-//! AMX or AVX512-BF16).
+//! AMX or AVX512-BF16), or by [`super::widening`] on CPUs without such units.
 //!
 //! libtorch has no operator for `bf16 × bf16 → f32` on the CPU; `at::native::cpublas::brgemm` is an exported C++
 //! function of plain pointers and integers, so it is called by its mangled name. The pair tch/libtorch is pinned.
@@ -26,11 +26,16 @@ unsafe extern "C" {
     fn brgemm_release(b_is_packed: bool);
 }
 
-/// Whether this CPU runs the micro-kernels in bf16 (every CPU with AMX has AVX512-BF16 too). oneDNN must not have been told to
-/// use less than the CPU has: it would refuse with a C++ exception.
+/// Whether this CPU can run the products: on bf16 units, or widened to f32.
 pub(crate) fn is_available() -> bool {
-    static AVAILABLE: std::sync::OnceLock<bool> = std::sync::OnceLock::new();
-    *AVAILABLE.get_or_init(|| {
+    uses_bf16_units() || super::widening::is_available()
+}
+
+/// Whether the micro-kernels run in bf16 (every CPU with AMX has AVX512-BF16 too). oneDNN must not have been told to
+/// use less than the CPU has: it would refuse with a C++ exception.
+fn uses_bf16_units() -> bool {
+    static USED: std::sync::OnceLock<bool> = std::sync::OnceLock::new();
+    *USED.get_or_init(|| {
         let is_limited = ["ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA"]
             .iter()
             .any(|name| std::env::var_os(name).is_some());
@@ -80,6 +85,9 @@ impl Gemm {
         assert!(m > 0 && n > 0 && k > 0 && k.is_multiple_of(2) && lda >= k && ldb >= n && ldc >= n);
         assert!(a.len() >= (m - 1) * lda + k && c.len() >= (m - 1) * ldc + n);
         assert!(b.len() >= ((k / 2 - 1) * ldb + n) * 2);
+        if !uses_bf16_units() {
+            return super::widening::product(self, a, b, c);
+        }
         // SAFETY: the extents were checked above; the function reads and writes only within them.
         unsafe {
             brgemm(
@@ -104,6 +112,9 @@ pub(crate) struct Session;
 
 impl Drop for Session {
     fn drop(&mut self) {
+        if !uses_bf16_units() {
+            return;
+        }
         // SAFETY: releases hardware state of this thread only, and does nothing where there is none.
         unsafe { brgemm_release(true) }
     }
@@ -134,6 +145,7 @@ mod tests {
             (64, 64, 64),
             (65, 48, 576),
             (512, 64, 64),
+            (7, 25, 1600),
         ] {
             let value = |i: usize| bf16::from_f32(((i * 7919) % 101) as f32 / 50.0 - 1.0);
             let a: Vec<bf16> = (0..m * k).map(value).collect();

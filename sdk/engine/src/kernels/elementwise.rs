@@ -3,6 +3,15 @@
 use super::simd::{self, Element, simd_fn};
 
 simd_fn! {
+    /// `out = values`, rounded.
+    pub(crate) fn round<E: Element>(values: &[f32], out: &mut [E]) {
+        for (&value, result) in values.iter().zip(out.iter_mut()) {
+            *result = E::store(value);
+        }
+    }
+}
+
+simd_fn! {
     /// `out = RMSNorm(residual) · weight`, row by row (rows of `weight.len()` numbers).
     pub(crate) fn rms_norm<E: Element>(residual: &[f32], weight: &[f32], eps: f32, out: &mut [E]) {
         let width = weight.len();

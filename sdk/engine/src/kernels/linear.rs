@@ -1,171 +1,160 @@
-//! Linear layers on the device that they were made for: packed where the CPU has bf16 units, libtorch's elsewhere.
+//! Linear layers on the device that they were made for: packed where the CPU has bf16 products, libtorch's elsewhere.
+//!
+//! A layer's weight comes from outside with every call, because a candidate may have another one than the dense model.
 
 use std::f32::consts::LOG2_E;
 
 use half::bf16;
-use tch::{Kind, Tensor};
+use tch::{Device, Kind, Tensor};
 
-use super::packed::{PackedWeight, Piece, TILE};
+use super::packed::{self, PackedWeight, Piece, TILE};
 use super::simd::{self, Element, VECTOR, simd_fn};
 use super::{has_packed_products, slice, slice_mut};
 use crate::error::Result;
 
-/// `x ↦ x Wᵀ + b` with `W [N, K]` and, maybe, `b [N]`.
+/// A weight `W [N, K]` as the products want it.
 #[derive(Debug)]
-pub(crate) struct Linear {
-    weight: Weight,
-    bias: Option<Tensor>,
-}
-
-#[derive(Debug)]
-enum Weight {
+pub(crate) enum Weight {
+    /// libtorch's layout, in the dtype of the run.
     Plain(Tensor),
+    /// Tiles for the CPU's micro-kernels.
     Packed(PackedWeight),
 }
 
-impl Linear {
-    /// Takes a weight in the dtype of the run, and a bias in any.
-    pub(crate) fn new(weight: Tensor, bias: Option<Tensor>) -> Result<Self> {
+impl Weight {
+    /// Takes a weight in the dtype of the run.
+    pub(crate) fn new(weight: Tensor) -> Result<Self> {
         let is_packed = has_packed_products(weight.kind(), weight.device(), weight.size()[1]);
-        let bias_kind = if is_packed {
-            Kind::Float
+        Ok(if is_packed {
+            Self::Packed(PackedWeight::new(&weight.f_contiguous()?)?)
         } else {
-            weight.kind()
-        };
-        Ok(Self {
-            bias: bias.map(|bias| bias.f_to_kind(bias_kind)).transpose()?,
-            weight: if is_packed {
-                Weight::Packed(PackedWeight::new(&weight)?)
-            } else {
-                Weight::Plain(weight)
-            },
+            Self::Plain(weight)
         })
     }
 
-    /// Another handle to the same layer, for another thread.
+    /// Another handle to the same weight.
     pub(crate) fn share(&self) -> Self {
-        Self {
-            weight: match &self.weight {
-                Weight::Plain(weight) => Weight::Plain(weight.shallow_clone()),
-                Weight::Packed(weight) => Weight::Packed(weight.share()),
-            },
-            bias: self.bias.as_ref().map(Tensor::shallow_clone),
+        match self {
+            Self::Plain(weight) => Self::Plain(weight.shallow_clone()),
+            Self::Packed(weight) => Self::Packed(weight.share()),
         }
     }
 
-    /// `x Wᵀ + b` of `x [T, K]`, `[T, N]` in the dtype of `x`.
-    pub(crate) fn apply(&self, input: &Tensor) -> Result<Tensor> {
-        let weight = match &self.weight {
-            Weight::Plain(weight) => return Ok(input.f_linear(weight, self.bias.as_ref())?),
-            Weight::Packed(weight) => weight,
-        };
-        let width = weight.num_rows();
-        let mut out = Tensor::f_empty(
-            [input.size()[0], width as i64],
-            (Kind::BFloat16, input.device()),
-        )?;
-        let (result, bias) = (slice_mut::<bf16>(&mut out), self.bias());
-        weight.for_each_piece(slice(input), |piece| {
-            let bias = &bias[piece.first.min(bias.len())..];
-            let rows = &mut result[piece.tokens.start * width..];
-            store(
-                piece.values,
-                piece.tokens.len(),
-                piece.width,
-                bias,
-                &mut rows[piece.first..],
-                width,
-            );
-        })?;
-        Ok(out)
-    }
-
-    /// `residual += x Wᵀ + b` of `x [T, K]`, in the f32 of `residual [T, N]`.
-    pub(crate) fn add_to(&self, residual: &mut Tensor, input: &Tensor) -> Result<()> {
-        match &self.weight {
-            Weight::Plain(weight) => {
-                let _ = residual.f_add_(&input.f_linear(weight, self.bias.as_ref())?)?;
-            }
-            Weight::Packed(weight) => {
-                if let Some(bias) = &self.bias {
-                    let _ = residual.f_add_(bias)?;
-                }
-                weight.product(slice(input), slice_mut(residual), true);
-            }
+    /// Bytes that it takes.
+    pub(crate) fn num_bytes(&self) -> u64 {
+        match self {
+            Self::Plain(weight) => (weight.numel() * weight.kind().elt_size_in_bytes()) as u64,
+            Self::Packed(weight) => weight.num_bytes(),
         }
-        Ok(())
-    }
-
-    fn bias(&self) -> &[f32] {
-        self.bias.as_ref().map_or(&[], slice)
     }
 }
 
-/// `x ↦ silu(x Gᵀ) · (x Uᵀ)`: the gate and the up projection of an MLP as one product.
-#[derive(Debug)]
-pub(crate) struct GatedLinear(Linear);
+/// A bias as the products want it for weights of this kind, device and depth.
+pub(crate) fn bias(bias: &Tensor, kind: Kind, device: Device, depth: i64) -> Result<Tensor> {
+    let is_packed = has_packed_products(kind, device, depth);
+    Ok(bias.f_to_kind(if is_packed { Kind::Float } else { kind })?)
+}
 
-impl GatedLinear {
-    /// Takes both weights `[I, K]`, and both biases or none.
-    pub(crate) fn new(weights: &[Tensor; 2], biases: Option<&[Tensor; 2]>) -> Result<Self> {
-        let [gate, up] = weights;
-        let is_packed = has_packed_products(gate.kind(), gate.device(), gate.size()[1]);
-        let join = |[gate, up]: [&Tensor; 2]| -> Result<Tensor> {
-            if !is_packed {
-                return Ok(Tensor::f_cat(&[gate, up], 0)?);
-            }
-            // Half a tile of gates, then the ups that belong to them: a piece has both.
-            let (gates, ups) = (gate.f_split(HALF as i64, 0)?, up.f_split(HALF as i64, 0)?);
-            let halves: Vec<&Tensor> = gates.iter().zip(&ups).flat_map(|(g, u)| [g, u]).collect();
-            Ok(Tensor::f_cat(&halves, 0)?)
+/// `x Wᵀ + b` of `x [T, K]` for weights side by side (q, k and v): `[T, ΣN]` in the dtype of `x`. `bias` is `[ΣN]`.
+pub(crate) fn project(weights: &[Weight], bias: Option<&Tensor>, input: &Tensor) -> Result<Tensor> {
+    let packed: Vec<&PackedWeight> = weights.iter().filter_map(as_packed).collect();
+    if packed.len() < weights.len() {
+        let plain = weights.iter().filter_map(as_plain);
+        let parts: Vec<Tensor> = plain
+            .map(|weight| input.f_linear(weight, None::<&Tensor>))
+            .collect::<Result<_, _>>()?;
+        let mut out = match parts.len() {
+            1 => parts[0].shallow_clone(),
+            _ => Tensor::f_cat(&parts, -1)?,
         };
-        let bias = match biases {
-            Some([gate, up]) => Some(join([gate, up])?),
-            None => None,
-        };
-        Ok(Self(Linear::new(join([gate, up])?, bias)?))
+        if let Some(bias) = bias {
+            let _ = out.f_add_(bias)?;
+        }
+        return Ok(out);
     }
-
-    /// Another handle to the same layer, for another thread.
-    pub(crate) fn share(&self) -> Self {
-        Self(self.0.share())
-    }
-
-    /// `silu(x Gᵀ) · (x Uᵀ)` of `x [T, K]`, `[T, I]` in the dtype of `x`.
-    pub(crate) fn apply(&self, input: &Tensor) -> Result<Tensor> {
-        let Weight::Packed(weight) = &self.0.weight else {
-            let halves = self.0.apply(input)?.f_chunk(2, -1)?;
-            return Ok(halves[0].f_silu()?.f_mul(&halves[1])?);
-        };
-        let width = weight.num_rows() / 2;
-        let mut out = Tensor::f_empty(
-            [input.size()[0], width as i64],
-            (Kind::BFloat16, input.device()),
-        )?;
-        let (result, bias) = (slice_mut::<bf16>(&mut out), self.0.bias());
+    let width: usize = packed.iter().map(|weight| weight.num_rows()).sum();
+    let size = [input.size()[0], width as i64];
+    let mut out = Tensor::f_empty(size, (Kind::BFloat16, input.device()))?;
+    let (result, bias) = (slice_mut::<bf16>(&mut out), bias.map_or(&[][..], slice));
+    let mut offset = 0;
+    for weight in packed {
         weight.for_each_piece(slice(input), |piece| {
-            let Piece {
-                tokens,
-                first,
-                width: columns,
-                values,
-            } = piece;
+            let first = offset + piece.first;
             let bias = &bias[first.min(bias.len())..];
-            let rows = &mut result[tokens.start * width..];
-            swiglu(
-                values,
-                tokens.len(),
-                columns / 2,
-                bias,
-                &mut rows[first / 2..],
-                width,
-            );
+            let rows = &mut result[piece.tokens.start * width + first..];
+            store(piece.values, piece.tokens.len(), piece.width, bias, rows, width);
         })?;
-        Ok(out)
+        offset += weight.num_rows();
+    }
+    Ok(out)
+}
+
+/// `residual += x Wᵀ + b` of `x [T, K]`, in the f32 of `residual [T, N]`.
+pub(crate) fn add_projection(
+    residual: &mut Tensor,
+    weight: &Weight,
+    bias: Option<&Tensor>,
+    input: &Tensor,
+) -> Result<()> {
+    match weight {
+        Weight::Plain(weight) => {
+            let _ = residual.f_add_(&input.f_linear(weight, bias)?)?;
+        }
+        Weight::Packed(weight) => {
+            if let Some(bias) = bias {
+                let _ = residual.f_add_(bias)?;
+            }
+            weight.product(slice(input), slice_mut(residual), true);
+        }
+    }
+    Ok(())
+}
+
+/// `silu(x Gᵀ + b) · (x Uᵀ + c)` of `x [T, K]`: the gate and the up projection of an MLP, `[T, I]` in the dtype of `x`.
+pub(crate) fn gated(
+    [gate, up]: [&Weight; 2],
+    biases: Option<&[Tensor; 2]>,
+    input: &Tensor,
+) -> Result<Tensor> {
+    let (Weight::Packed(gate), Weight::Packed(up)) = (gate, up) else {
+        let half = |weight: &Weight, idx: usize| -> Result<Tensor> {
+            let bias = biases.map(|biases| &biases[idx]);
+            project(&[weight.share()], bias, input)
+        };
+        return Ok(half(gate, 0)?.f_silu()?.f_mul(&half(up, 1)?)?);
+    };
+    let width = gate.num_rows();
+    let size = [input.size()[0], width as i64];
+    let mut out = Tensor::f_empty(size, (Kind::BFloat16, input.device()))?;
+    let result = slice_mut::<bf16>(&mut out);
+    let biases = biases.map_or([&[][..]; 2], |biases| biases.each_ref().map(slice::<f32>));
+    packed::for_each_pair([gate, up], slice(input), |piece, ups| {
+        let Piece {
+            tokens,
+            first,
+            width: columns,
+            values,
+        } = piece;
+        let biases = biases.map(|bias| &bias[first.min(bias.len())..]);
+        let rows = &mut result[tokens.start * width + first..];
+        swiglu([values, ups], tokens.len(), columns, biases, rows, width);
+    })?;
+    Ok(out)
+}
+
+fn as_packed(weight: &Weight) -> Option<&PackedWeight> {
+    match weight {
+        Weight::Plain(_) => None,
+        Weight::Packed(weight) => Some(weight),
     }
 }
 
-const HALF: usize = TILE / 2;
+fn as_plain(weight: &Weight) -> Option<&Tensor> {
+    match weight {
+        Weight::Plain(weight) => Some(weight),
+        Weight::Packed(_) => None,
+    }
+}
 
 simd_fn! {
     /// `out = values + bias` for rows of `width` numbers, `TILE` apart in `values` and `stride` apart in `out`.
@@ -187,15 +176,14 @@ simd_fn! {
 }
 
 simd_fn! {
-    /// `out = silu(gate) · up` for rows of `width` gates and `width` ups, `TILE` apart in `values` and `stride` apart in `out`.
-    fn swiglu(values: &[f32], rows: usize, width: usize, bias: &[f32], out: &mut [bf16], stride: usize) {
-        let (gate_bias, up_bias) = bias.split_at(width.min(bias.len()));
-        let (gate_bias, up_bias) = (padded(gate_bias), padded(&up_bias[..gate_bias.len()]));
-        for (row, values) in values.chunks_exact(TILE).take(rows).enumerate() {
-            let (gates, ups) = values[..2 * width].split_at(width);
+    /// `out = silu(gate + b) · (up + c)` for rows of `width` numbers, `TILE` apart in both and `stride` apart in `out`.
+    fn swiglu(halves: [&[f32]; 2], rows: usize, width: usize, biases: [&[f32]; 2], out: &mut [bf16], stride: usize) {
+        let [gate_bias, up_bias] = biases.map(|bias| padded(&bias[..width.min(bias.len())]));
+        let [gates, ups] = halves.map(|half| half.chunks_exact(TILE));
+        for (row, (gates, ups)) in gates.zip(ups).take(rows).enumerate() {
             let (chunks, rest) = out[row * stride..][..width].as_chunks_mut::<VECTOR>();
-            let (gate_chunks, gate_rest) = gates.as_chunks::<VECTOR>();
-            let (up_chunks, up_rest) = ups.as_chunks::<VECTOR>();
+            let (gate_chunks, gate_rest) = gates[..width].as_chunks::<VECTOR>();
+            let (up_chunks, up_rest) = ups[..width].as_chunks::<VECTOR>();
             let done = chunks.len();
             let inputs = gate_chunks.iter().zip(&gate_bias).zip(up_chunks.iter().zip(&up_bias));
             for (chunk, ((gates, gate_bias), (ups, up_bias))) in chunks.iter_mut().zip(inputs) {
@@ -224,41 +212,36 @@ fn padded(bias: &[f32]) -> [[f32; VECTOR]; TILE / VECTOR] {
 
 #[cfg(test)]
 mod tests {
-    use tch::Device;
-
     use super::*;
 
     /// Against the same layers in f32, which are libtorch's.
     #[test]
     fn packed_layers_agree_with_plain_ones() {
         for (num_tokens, num_rows, depth) in [(1, 1, 2), (130, 100, 64), (5, 48, 32)] {
-            let random = |rows: i64, columns: i64| {
-                let size = if columns == 0 {
-                    vec![rows]
-                } else {
-                    vec![rows, columns]
-                };
+            let random = |size: &[i64]| {
                 // Rounded, so that both dtypes hold the same numbers.
                 Tensor::randn(size, (Kind::Float, Device::Cpu)).to_kind(Kind::BFloat16)
             };
-            let (input, weights) = (
-                random(num_tokens, depth),
-                [random(num_rows, depth), random(num_rows, depth)],
-            );
-            for biases in [None, Some([random(num_rows, 0), random(num_rows, 0)])] {
+            let input = random(&[num_tokens, depth]);
+            let weights = [random(&[num_rows, depth]), random(&[num_rows, depth])];
+            let joined = Tensor::cat(&[random(&[num_rows]), random(&[num_rows])], 0);
+            for has_bias in [false, true] {
                 let made = |kind: Kind| {
-                    let cast = |pair: &[Tensor; 2]| pair.each_ref().map(|t| t.to_kind(kind));
-                    let (weights, biases) = (cast(&weights), biases.as_ref().map(cast));
-                    let bias = biases.as_ref().map(|biases| biases[0].shallow_clone());
-                    let linear = Linear::new(weights[0].shallow_clone(), bias).unwrap();
-                    let gated = GatedLinear::new(&weights, biases.as_ref()).unwrap();
+                    let prepare = |it: &Tensor| bias(it, kind, Device::Cpu, depth).unwrap();
+                    let biases = [0, 1].map(|idx| prepare(&joined.narrow(0, idx * num_rows, num_rows)));
+                    let biases = has_bias.then_some(&biases);
+                    let both = has_bias.then(|| prepare(&joined));
+                    let weights = weights
+                        .each_ref()
+                        .map(|weight| Weight::new(weight.to_kind(kind)).unwrap());
                     let input = input.to_kind(kind);
                     let mut residual =
                         Tensor::ones([num_tokens, num_rows], (Kind::Float, Device::Cpu));
-                    linear.add_to(&mut residual, &input).unwrap();
+                    let first = biases.map(|biases| &biases[0]);
+                    add_projection(&mut residual, &weights[0], first, &input).unwrap();
                     [
-                        linear.apply(&input).unwrap(),
-                        gated.apply(&input).unwrap(),
+                        project(&weights, both.as_ref(), &input).unwrap(),
+                        gated([&weights[0], &weights[1]], biases, &input).unwrap(),
                         residual,
                     ]
                 };

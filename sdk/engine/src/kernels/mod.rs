@@ -10,19 +10,20 @@ mod linear;
 mod log_sum_exp;
 mod packed;
 mod simd;
+mod widening;
 
 use half::bf16;
 use tch::{Kind, Tensor};
 
 pub(crate) use attention::AttentionShape;
-pub(crate) use linear::{GatedLinear, Linear};
+pub(crate) use linear::{Weight, add_projection, bias, gated, project};
 pub(crate) use log_sum_exp::log_sum_exp;
-pub(crate) use packed::PackedWeight;
+pub(crate) use packed::{PackedWeight, TILE};
 
 use crate::error::Result;
 
 /// A number type that a CPU tensor can be viewed as.
-trait Stored: simd::Element {
+pub(crate) trait Stored: simd::Element {
     const KIND: Kind;
 }
 impl Stored for f32 {
@@ -32,14 +33,14 @@ impl Stored for bf16 {
     const KIND: Kind = Kind::BFloat16;
 }
 
-fn slice<T: Stored>(tensor: &Tensor) -> &[T] {
+pub(crate) fn slice<T: Stored>(tensor: &Tensor) -> &[T] {
     check_layout::<T>(tensor);
     // SAFETY: a contiguous CPU tensor of this dtype holds `numel` such numbers; the borrow keeps it alive.
     unsafe { std::slice::from_raw_parts(tensor.data_ptr().cast(), tensor.numel()) }
 }
 
 /// The caller owns the tensor alone: it has just been made, or is the forward pass's own buffer.
-fn slice_mut<T: Stored>(tensor: &mut Tensor) -> &mut [T] {
+pub(crate) fn slice_mut<T: Stored>(tensor: &mut Tensor) -> &mut [T] {
     check_layout::<T>(tensor);
     // SAFETY: as in `slice`; exclusive because the caller holds the only handle.
     unsafe { std::slice::from_raw_parts_mut(tensor.data_ptr().cast(), tensor.numel()) }
@@ -57,6 +58,11 @@ fn check_layout<T: Stored>(tensor: &Tensor) {
 /// Whether the packed bf16 products can be used for tensors of `kind` on `device`.
 pub(crate) fn has_packed_products(kind: Kind, device: tch::Device, depth: i64) -> bool {
     kind == Kind::BFloat16 && device == tch::Device::Cpu && depth % 2 == 0 && brgemm::is_available()
+}
+
+/// `out = values`, rounded to bf16.
+pub(crate) fn round(values: &[f32], out: &mut [bf16]) {
+    elementwise::round(values, out);
 }
 
 /// RMS norm of the residual stream (f32) in the dtype of the run.

@@ -12,9 +12,11 @@ use crate::error::Result;
 
 /// Rows of a weight that are packed together, columns of a piece of the result. 96 is whole in registers and tiles alike
 /// (AMX: 6 × 16, AVX-512: 6 vectors) and divides the widths of most models.
-pub(super) const TILE: usize = 96;
+pub(crate) const TILE: usize = 96;
 /// Tokens of a piece: its f32 results, 48 KiB, stay in the first-level cache or close to it.
 pub(super) const TOKENS: usize = 128;
+/// The same for two pieces at once.
+const PAIR_TOKENS: usize = 64;
 
 /// A weight `W [N, K]` in bf16: tiles of [`TILE`] rows, each as `[K / 2][rows][2]`.
 #[derive(Debug)]
@@ -65,6 +67,11 @@ impl PackedWeight {
         self.num_rows
     }
 
+    /// Bytes that the weight takes.
+    pub(crate) fn num_bytes(&self) -> u64 {
+        2 * self.tiles.numel() as u64
+    }
+
     /// Shows `visit` every piece of `input Wᵀ` (`input` is `[T, K]`). Each tile of the weight is read once.
     pub(super) fn for_each_piece(
         &self,
@@ -72,60 +79,101 @@ impl PackedWeight {
         mut visit: impl FnMut(Piece<'_>),
     ) -> Result<()> {
         let mut scratch = Tensor::f_empty([(TOKENS * TILE) as i64], (Kind::Float, Device::Cpu))?;
-        let scratch = slice_mut::<f32>(&mut scratch);
-        self.for_each_product(input, TILE, false, |gemm, tokens, first, tile, input| {
-            gemm.run(input, tile, scratch);
-            visit(Piece {
-                tokens,
-                first,
-                width: gemm.n,
-                values: scratch,
-            });
-        });
+        let values = slice_mut::<f32>(&mut scratch);
+        let _session = Session;
+        for (tile_idx, tile) in self.tiles() {
+            for (tokens, input) in self.chunks(input, TOKENS) {
+                self.gemm(tile, tokens.len(), TILE, false).run(input, tile, values);
+                visit(Piece {
+                    tokens,
+                    first: tile_idx * TILE,
+                    width: tile.len() / self.depth,
+                    values,
+                });
+            }
+        }
         Ok(())
     }
 
     /// `out = input Wᵀ`, or `out += input Wᵀ` with `accumulate`, in f32 (`out` is `[T, N]`).
     pub(super) fn product(&self, input: &[bf16], out: &mut [f32], accumulate: bool) {
-        let num_rows = self.num_rows;
-        self.for_each_product(
-            input,
-            num_rows,
-            accumulate,
-            |gemm, tokens, first, tile, input| {
-                gemm.run(input, tile, &mut out[tokens.start * num_rows + first..]);
-            },
-        );
+        self.products_from(0, input, out, accumulate);
     }
 
-    fn for_each_product(
-        &self,
-        input: &[bf16],
-        ldc: usize,
-        accumulate: bool,
-        mut run: impl FnMut(Gemm, Range<usize>, usize, &[bf16], &[bf16]),
-    ) {
-        let depth = self.depth;
-        let num_tokens = input.len() / depth;
+    /// `out += input Wᵀ` in the columns from tile `first_tile` on (`out` is `[T, N]`).
+    pub(crate) fn add_products_from(&self, first_tile: usize, input: &[bf16], out: &mut [f32]) {
+        self.products_from(first_tile, input, out, true);
+    }
+
+    fn products_from(&self, first_tile: usize, input: &[bf16], out: &mut [f32], accumulate: bool) {
         let _session = Session;
-        for (tile_idx, tile) in slice::<bf16>(&self.tiles).chunks(TILE * depth).enumerate() {
-            for start in (0..num_tokens).step_by(TOKENS) {
-                let end = num_tokens.min(start + TOKENS);
-                let width = tile.len() / depth;
-                let gemm = Gemm {
-                    m: end - start,
-                    n: width,
-                    k: depth,
-                    lda: depth,
-                    ldb: width,
-                    ldc,
-                    accumulate,
-                };
-                let input = &input[start * depth..end * depth];
-                run(gemm, start..end, tile_idx * TILE, tile, input);
+        for (tile_idx, tile) in self.tiles().skip(first_tile) {
+            for (tokens, input) in self.chunks(input, TOKENS) {
+                let out = &mut out[tokens.start * self.num_rows + tile_idx * TILE..];
+                self.gemm(tile, tokens.len(), self.num_rows, accumulate)
+                    .run(input, tile, out);
             }
         }
     }
+
+    fn tiles(&self) -> impl Iterator<Item = (usize, &[bf16])> {
+        slice::<bf16>(&self.tiles)
+            .chunks(TILE * self.depth)
+            .enumerate()
+    }
+
+    /// At most `count` tokens at a time, and which.
+    fn chunks<'a>(
+        &self,
+        input: &'a [bf16],
+        count: usize,
+    ) -> impl Iterator<Item = (Range<usize>, &'a [bf16])> {
+        let depth = self.depth;
+        input.chunks(count * depth).enumerate().map(move |(idx, chunk)| {
+            let start = idx * count;
+            (start..start + chunk.len() / depth, chunk)
+        })
+    }
+
+    fn gemm(&self, tile: &[bf16], num_tokens: usize, ldc: usize, accumulate: bool) -> Gemm {
+        let width = tile.len() / self.depth;
+        Gemm {
+            m: num_tokens,
+            n: width,
+            k: self.depth,
+            lda: self.depth,
+            ldb: width,
+            ldc,
+            accumulate,
+        }
+    }
+}
+
+/// Shows `visit` the pieces of `input Gᵀ` and `input Uᵀ` that belong together, for weights of one shape.
+pub(super) fn for_each_pair(
+    [gate, up]: [&PackedWeight; 2],
+    input: &[bf16],
+    mut visit: impl FnMut(Piece<'_>, &[f32]),
+) -> Result<()> {
+    const SIZE: usize = PAIR_TOKENS * TILE;
+    let mut scratch = Tensor::f_empty([2 * SIZE as i64], (Kind::Float, Device::Cpu))?;
+    let (gates, ups) = slice_mut::<f32>(&mut scratch).split_at_mut(SIZE);
+    let _session = Session;
+    for ((tile_idx, gate_tile), (_, up_tile)) in gate.tiles().zip(up.tiles()) {
+        for (tokens, input) in gate.chunks(input, PAIR_TOKENS) {
+            let gemm = gate.gemm(gate_tile, tokens.len(), TILE, false);
+            gemm.run(input, gate_tile, gates);
+            gemm.run(input, up_tile, ups);
+            let piece = Piece {
+                tokens,
+                first: tile_idx * TILE,
+                width: gemm.n,
+                values: gates,
+            };
+            visit(piece, ups);
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use evopress_plugin::{LayerOutline, ModelOutline, SubBlock};
+
 use super::SourceError;
 use super::rope::Rope;
 
@@ -103,6 +105,49 @@ impl ModelConfig {
     }
 }
 
+/// Linear layers of a block, in the order q, k, v, o, gate, up, down.
+pub(crate) const LAYERS_PER_BLOCK: usize = 7;
+
+impl ModelConfig {
+    /// The linear layers of one block: name within the block, half of the block, rows, columns, whether there is a bias.
+    fn linear_layers(&self) -> [(&'static str, SubBlock, i64, i64, bool); LAYERS_PER_BLOCK] {
+        use SubBlock::{Attention, Mlp};
+        let (hidden, mlp) = (self.hidden_size, self.intermediate_size);
+        let (q, kv) = (
+            self.num_heads * self.head_dim,
+            self.num_kv_heads * self.head_dim,
+        );
+        [
+            ("self_attn.q_proj", Attention, q, hidden, self.attention_bias),
+            ("self_attn.k_proj", Attention, kv, hidden, self.attention_bias),
+            ("self_attn.v_proj", Attention, kv, hidden, self.attention_bias),
+            ("self_attn.o_proj", Attention, hidden, q, self.attention_bias),
+            ("mlp.gate_proj", Mlp, mlp, hidden, self.mlp_bias),
+            ("mlp.up_proj", Mlp, mlp, hidden, self.mlp_bias),
+            ("mlp.down_proj", Mlp, hidden, mlp, self.mlp_bias),
+        ]
+    }
+
+    /// What a method sees of the model; `bytes_per_weight` is that of the run's dtype.
+    pub fn outline(&self, bytes_per_weight: u32) -> ModelOutline {
+        let layers = (0..self.num_blocks as u32).flat_map(|block_idx| {
+            let of_block = self.linear_layers().into_iter();
+            of_block.map(move |(layer, sub_block, rows, columns, _)| LayerOutline {
+                name: format!("model.layers.{block_idx}.{layer}"),
+                block_idx,
+                sub_block,
+                out_features: rows as u64,
+                in_features: columns as u64,
+            })
+        });
+        ModelOutline {
+            num_blocks: self.num_blocks as u32,
+            layers: layers.collect(),
+            bytes_per_weight,
+        }
+    }
+}
+
 /// Name and shape of a tensor that a configuration implies.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Expected {
@@ -112,20 +157,7 @@ pub(super) struct Expected {
 
 /// Every tensor of the model, in the order of its forward pass. Linear weights are `[out_features, in_features]`.
 pub(super) fn expected_tensors(config: &ModelConfig) -> Vec<Expected> {
-    let (hidden, mlp) = (config.hidden_size, config.intermediate_size);
-    let (q, kv) = (
-        config.num_heads * config.head_dim,
-        config.num_kv_heads * config.head_dim,
-    );
-    let linears = [
-        ("self_attn.q_proj", q, hidden, config.attention_bias),
-        ("self_attn.k_proj", kv, hidden, config.attention_bias),
-        ("self_attn.v_proj", kv, hidden, config.attention_bias),
-        ("self_attn.o_proj", hidden, q, config.attention_bias),
-        ("mlp.gate_proj", mlp, hidden, config.mlp_bias),
-        ("mlp.up_proj", mlp, hidden, config.mlp_bias),
-        ("mlp.down_proj", hidden, mlp, config.mlp_bias),
-    ];
+    let hidden = config.hidden_size;
     let mut tensors = Vec::new();
     let mut push = |name: String, shape: Vec<i64>| tensors.push(Expected { name, shape });
     push(
@@ -139,7 +171,7 @@ pub(super) fn expected_tensors(config: &ModelConfig) -> Vec<Expected> {
             format!("{block}.post_attention_layernorm.weight"),
             vec![hidden],
         );
-        for (layer, out_features, in_features, bias) in linears {
+        for (layer, _, out_features, in_features, bias) in config.linear_layers() {
             push(
                 format!("{block}.{layer}.weight"),
                 vec![out_features, in_features],

@@ -25,6 +25,8 @@ pub use error::SourceError;
 pub use hf_files::HfFiles;
 pub use rope::{Rope, RopeScaling};
 
+pub(crate) use config::LAYERS_PER_BLOCK;
+
 use config::Expected;
 
 /// A model on disk, open.
@@ -86,6 +88,12 @@ impl Source {
     /// Names of all tensors, in the order of the forward pass. A tied head is not listed.
     pub fn tensor_names(&self) -> impl Iterator<Item = &str> {
         self.expected.iter().map(|tensor| tensor.name.as_str())
+    }
+
+    /// Names of the linear layers of all blocks, in the order of the outline.
+    pub(crate) fn layer_names(&self) -> Vec<String> {
+        let outline = self.config.outline(0);
+        outline.layers.into_iter().map(|layer| layer.name).collect()
     }
 
     /// Names and shapes of all tensors, in the order of the forward pass.

@@ -2,47 +2,55 @@
 //!
 //! Blocks that are dropped whole are left out and the rest renumbered; `num_hidden_layers` and every list with an entry per
 //! block follow. A sub-block that is dropped alone keeps its tensors, with an output projection of zeros: it adds exactly
-//! nothing, in every runtime. Weights are streamed; no more than one tensor is in memory.
+//! nothing, in every runtime. Compressed weights are written decoded, in the run's dtype. Weights are streamed; no more than one tensor
+//! is in memory.
+
+mod layout;
+mod verify;
 
 use std::borrow::Cow;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 
 use safetensors::tensor::{Dtype, View};
 use serde_json::{Map, Value, json};
-use tch::Kind;
+use evopress_plugin::Edit;
+use tch::{Device, Kind, Tensor};
 
 use crate::error::{EngineError, Result};
-use crate::genotype::{Dropped, Genotype, SearchSpace};
-use crate::source::{Source, SourceError};
+use crate::genotype::{Candidate, Genotype, SearchSpace};
+use crate::levels::Database;
+use crate::source::Source;
 
-/// Largest weights file; more become shards with an index.
-const SHARD_BYTES: usize = 4 << 30;
+use layout::{Layout, OutTensor};
+pub use verify::verify;
 
 /// What was written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Written {
-    /// Parameters that still do something: zeroed sub-blocks do not count.
+    /// Parameters that still do something: zeroed sub-blocks and pruned weights do not count.
     pub parameters: u64,
     /// Bytes of all weights files.
     pub weight_bytes: u64,
 }
 
-/// Writes the model that `genotype` stands for into `folder`, which exists and is empty. `progress` is told bytes written and
-/// bytes in all.
+/// Writes the model that `genotype` stands for into `folder`, which exists and is empty. `databases` are in the order of the methods.
+/// `progress` is told bytes written and bytes in all.
 ///
 /// # Errors
 /// A tensor that cannot be read, or a file that cannot be written.
 pub fn huggingface(
     source: &Source,
     space: &SearchSpace,
+    databases: &[Arc<Database>],
     genotype: &Genotype,
     kind: Kind,
     folder: &Path,
     mut progress: impl FnMut(u64, u64),
 ) -> Result<Written> {
-    let layout = Layout::new(source, &space.dropped(genotype), kind);
+    let layout = Layout::new(source, space, &space.candidate(genotype), kind);
     let shards = layout.shards();
     let total: u64 = layout
         .tensors
@@ -67,6 +75,7 @@ pub fn huggingface(
                 tensor.name.clone(),
                 Stream {
                     source,
+                    databases,
                     tensor,
                     kind,
                     failure: &failure,
@@ -78,7 +87,7 @@ pub fn huggingface(
         let path = folder.join(&name);
         let result = safetensors::serialize_to_file(views, metadata, &path);
         if let Some(error) = failure.into_inner() {
-            return Err(EngineError::Source(error));
+            return Err(error);
         }
         result.map_err(|error| EngineError::Damaged {
             path: path.clone(),
@@ -104,133 +113,39 @@ pub fn huggingface(
         .config
         .insert("evopress".into(), describe(space, genotype));
     files.write(folder)?;
-    let zeroed: u64 = layout
-        .tensors
-        .iter()
-        .filter(|tensor| tensor.is_idle)
-        .map(OutTensor::num_elements)
-        .sum();
-    let all: u64 = layout.tensors.iter().map(OutTensor::num_elements).sum();
     Ok(Written {
-        parameters: all - zeroed,
+        parameters: layout.num_parameters(),
         weight_bytes: total,
     })
 }
 
-/// Parameters that a genotype leaves working.
-pub fn num_parameters(source: &Source, dropped: &Dropped) -> u64 {
-    let layout = Layout::new(source, dropped, Kind::BFloat16);
-    layout
-        .tensors
-        .iter()
-        .filter(|tensor| !tensor.is_idle)
-        .map(OutTensor::num_elements)
-        .sum()
-}
-
-/// The tensors of the artifact, in the order of the forward pass.
-struct Layout {
-    tensors: Vec<OutTensor>,
-    kept_blocks: Vec<usize>,
-}
-
-struct OutTensor {
-    /// In the artifact.
-    name: String,
-    /// In the source.
-    source_name: String,
-    shape: Vec<usize>,
-    element_bytes: usize,
-    /// Whether it belongs to a sub-block that adds nothing.
-    is_idle: bool,
-    /// Whether it is written as zeros.
-    is_zero: bool,
-}
-
-impl OutTensor {
-    fn num_elements(&self) -> u64 {
-        self.shape.iter().product::<usize>() as u64
-    }
-
-    fn num_bytes(&self) -> usize {
-        self.num_elements() as usize * self.element_bytes
-    }
-}
-
-impl Layout {
-    fn new(source: &Source, dropped: &Dropped, kind: Kind) -> Self {
-        let num_blocks = source.config().num_blocks;
-        let kept_blocks: Vec<usize> = (0..num_blocks)
-            .filter(|&idx| !(dropped.attention[idx] && dropped.mlp[idx]))
-            .collect();
-        let element_bytes = if kind == Kind::Float { 4 } else { 2 };
-        let mut tensors = Vec::new();
-        for (source_name, shape) in source.tensor_shapes() {
-            let shape = shape.iter().map(|&extent| extent as usize).collect();
-            let mut tensor = OutTensor {
-                name: source_name.to_owned(),
-                source_name: source_name.to_owned(),
-                shape,
-                element_bytes,
-                is_idle: false,
-                is_zero: false,
-            };
-            if let Some((block_idx, layer)) = block_of(source_name) {
-                let Some(new_idx) = kept_blocks.iter().position(|&idx| idx == block_idx) else {
-                    continue;
-                };
-                tensor.name = format!("model.layers.{new_idx}.{layer}");
-                let attention =
-                    layer.starts_with("self_attn.") || layer.starts_with("input_layernorm.");
-                tensor.is_idle = if attention {
-                    dropped.attention[block_idx]
-                } else {
-                    dropped.mlp[block_idx]
-                };
-                let is_output =
-                    layer.starts_with("self_attn.o_proj.") || layer.starts_with("mlp.down_proj.");
-                tensor.is_zero = tensor.is_idle && is_output;
-            }
-            tensors.push(tensor);
-        }
-        Self {
-            tensors,
-            kept_blocks,
-        }
-    }
-
-    /// The tensors cut into files.
-    fn shards(&self) -> Vec<Vec<&OutTensor>> {
-        let mut shards: Vec<Vec<&OutTensor>> = vec![Vec::new()];
-        let mut bytes = 0;
-        for tensor in &self.tensors {
-            if bytes > 0 && bytes + tensor.num_bytes() > SHARD_BYTES {
-                shards.push(Vec::new());
-                bytes = 0;
-            }
-            bytes += tensor.num_bytes();
-            if let Some(shard) = shards.last_mut() {
-                shard.push(tensor);
-            }
-        }
-        shards
-    }
-}
-
-/// `model.layers.3.mlp.up_proj.weight` → `(3, "mlp.up_proj.weight")`.
-fn block_of(name: &str) -> Option<(usize, &str)> {
-    let (idx, layer) = name.strip_prefix("model.layers.")?.split_once('.')?;
-    Some((idx.parse().ok()?, layer))
+/// Parameters that a candidate leaves working.
+pub fn num_parameters(source: &Source, space: &SearchSpace, candidate: &Candidate) -> u64 {
+    Layout::new(source, space, candidate, Kind::BFloat16).num_parameters()
 }
 
 /// A tensor that is read when safetensors asks for its bytes.
 struct Stream<'a> {
     source: &'a Source,
+    databases: &'a [Arc<Database>],
     tensor: &'a OutTensor,
     kind: Kind,
     /// `data` cannot fail; what went wrong is left here and the file thrown away.
-    failure: &'a RefCell<Option<SourceError>>,
+    failure: &'a RefCell<Option<EngineError>>,
     on_tensor: &'a dyn Fn(usize),
+}
+
+impl Stream<'_> {
+    fn read(&self) -> Result<Tensor> {
+        let tensor = match self.tensor.level {
+            Some(id) => {
+                let database = &self.databases[usize::from(id.method_idx)];
+                database.decode(id, self.kind, Device::Cpu)?
+            }
+            None => self.source.tensor(&self.tensor.source_name)?,
+        };
+        Ok(tensor.f_to_kind(self.kind)?.f_contiguous()?)
+    }
 }
 
 impl View for Stream<'_> {
@@ -249,13 +164,8 @@ impl View for Stream<'_> {
     fn data(&self) -> Cow<'_, [u8]> {
         let mut bytes = vec![0; self.data_len()];
         if !self.tensor.is_zero {
-            match self.source.tensor(&self.tensor.source_name) {
-                Ok(tensor) => {
-                    let tensor = tensor.to_kind(self.kind).contiguous();
-                    tensor
-                        .to_kind(self.kind)
-                        .copy_data_u8(&mut bytes, tensor.numel());
-                }
+            match self.read() {
+                Ok(tensor) => tensor.copy_data_u8(&mut bytes, tensor.numel()),
                 Err(error) => *self.failure.borrow_mut() = Some(error),
             }
         }
@@ -306,7 +216,12 @@ fn describe(space: &SearchSpace, genotype: &Genotype) -> Value {
         .units()
         .iter()
         .zip(&genotype.0)
-        .filter(|(unit, level)| !unit.levels[usize::from(**level)].edits.is_empty())
+        .filter(|(unit, level)| {
+            let edits = &unit.levels[usize::from(**level)].edits;
+            edits
+                .iter()
+                .any(|edit| !matches!(edit, Edit::Replace { .. }))
+        })
         .map(|(unit, _)| &unit.name)
         .collect();
     json!({"num_hidden_layers_dense": space.num_blocks(), "dropped": dropped, "levels": levels})

@@ -1,0 +1,184 @@
+//! The same bf16 products with f32 output for CPUs without bf16 units: numbers are widened to f32 in registers and
+//! multiplied there (AVX2 and FMA). Weights stay bf16 in memory, so a product reads half of what an f32 one would.
+
+#[cfg(target_arch = "x86_64")]
+pub(super) use x86_64::product;
+
+use super::brgemm::Gemm;
+
+/// Whether this CPU can.
+pub(super) fn is_available() -> bool {
+    #[cfg(target_arch = "x86_64")]
+    {
+        is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma")
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    {
+        false
+    }
+}
+
+/// Never called: `is_available` says no.
+#[cfg(not(target_arch = "x86_64"))]
+pub(super) fn product(_: &Gemm, _: &[half::bf16], _: &[half::bf16], _: &mut [f32]) {}
+
+#[cfg(target_arch = "x86_64")]
+mod x86_64 {
+    use std::arch::x86_64::{
+        __m256, __m256i, _mm256_and_si256, _mm256_broadcast_ss, _mm256_castsi256_ps,
+        _mm256_fmadd_ps, _mm256_loadu_si256, _mm256_maskload_epi32, _mm256_maskload_ps,
+        _mm256_maskstore_ps, _mm256_set1_epi32, _mm256_setzero_ps, _mm256_slli_epi32,
+    };
+    use std::cell::RefCell;
+
+    use half::bf16;
+
+    use super::Gemm;
+
+    /// Rows of A and columns of B whose 12 accumulators fill the registers.
+    const ROWS: usize = 6;
+    const COLUMNS: usize = 16;
+    /// Depth of a panel of A: as f32 it takes 18 KiB of the first-level cache.
+    const DEPTH: usize = 768;
+
+    thread_local! {
+        static PANEL: RefCell<Vec<f32>> = RefCell::default();
+    }
+
+    /// `C (+)= A · B`; the extents have been checked by the caller.
+    pub(in super::super) fn product(gemm: &Gemm, a: &[bf16], b: &[bf16], c: &mut [f32]) {
+        PANEL.with_borrow_mut(|panel| {
+            panel.resize(ROWS * DEPTH, 0.0);
+            for first_depth in (0..gemm.k).step_by(DEPTH) {
+                let depth = DEPTH.min(gemm.k - first_depth);
+                let accumulate = gemm.accumulate || first_depth > 0;
+                for first_row in (0..gemm.m).step_by(ROWS) {
+                    let rows = ROWS.min(gemm.m - first_row);
+                    let a = &a[first_row * gemm.lda + first_depth..];
+                    widen(a, gemm.lda, rows, depth, panel);
+                    let c = &mut c[first_row * gemm.ldc..];
+                    let b = &b[first_depth * gemm.ldb..];
+                    for first in (0..gemm.n).step_by(COLUMNS) {
+                        let strip = Strip {
+                            b: &b[2 * first..],
+                            ldb: gemm.ldb,
+                            ldc: gemm.ldc,
+                            width: COLUMNS.min(gemm.n - first),
+                            depth,
+                            accumulate,
+                        };
+                        strip.run(rows, panel, &mut c[first..]);
+                    }
+                }
+            }
+        });
+    }
+
+    /// `rows` rows of A as f32, `[depth][ROWS]`.
+    fn widen(a: &[bf16], lda: usize, rows: usize, depth: usize, panel: &mut [f32]) {
+        for row in 0..rows {
+            let numbers = &a[row * lda..][..depth];
+            for (number, out) in numbers.iter().zip(panel[row..].iter_mut().step_by(ROWS)) {
+                *out = f32::from_bits(u32::from(number.to_bits()) << 16);
+            }
+        }
+    }
+
+    /// Up to [`COLUMNS`] columns of B, packed as `[depth / 2][ldb][2]`.
+    struct Strip<'a> {
+        b: &'a [bf16],
+        ldb: usize,
+        ldc: usize,
+        width: usize,
+        depth: usize,
+        accumulate: bool,
+    }
+
+    impl Strip<'_> {
+        fn run(&self, rows: usize, panel: &[f32], c: &mut [f32]) {
+            assert!(panel.len() >= ROWS * self.depth && self.width > 0);
+            assert!(self.b.len() >= ((self.depth / 2 - 1) * self.ldb + self.width) * 2);
+            assert!(c.len() >= (rows - 1) * self.ldc + self.width);
+            // SAFETY: the extents were just checked; the caller has asked `is_available`.
+            unsafe {
+                match rows {
+                    1 => self.kernel::<1>(panel, c),
+                    2 => self.kernel::<2>(panel, c),
+                    3 => self.kernel::<3>(panel, c),
+                    4 => self.kernel::<4>(panel, c),
+                    5 => self.kernel::<5>(panel, c),
+                    _ => self.kernel::<ROWS>(panel, c),
+                }
+            }
+        }
+
+        /// # Safety
+        /// The CPU has AVX2 and FMA; `panel`, `b` and `c` reach as far as `run` checks.
+        #[target_feature(enable = "avx2,fma")]
+        unsafe fn kernel<const M: usize>(&self, panel: &[f32], c: &mut [f32]) {
+            let masks = [mask(self.width), mask(self.width.saturating_sub(8))];
+            let is_whole = self.width == COLUMNS;
+            let mut sums = [[_mm256_setzero_ps(); 2]; M];
+            if self.accumulate {
+                for (row, sums) in sums.iter_mut().enumerate() {
+                    for half in 0..2 {
+                        let at = c.as_ptr().wrapping_add(row * self.ldc + 8 * half);
+                        // SAFETY: lanes beyond the width are masked out.
+                        sums[half] = unsafe { _mm256_maskload_ps(at, masks[half]) };
+                    }
+                }
+            }
+            let high_half = _mm256_set1_epi32(0xFFFF_0000_u32 as i32);
+            let (mut b, mut a) = (self.b.as_ptr(), panel.as_ptr());
+            for _ in 0..self.depth / 2 {
+                let mut pairs = [high_half; 2];
+                for half in 0..2 {
+                    let at = b.wrapping_add(16 * half);
+                    // SAFETY: within `b`, or masked out.
+                    pairs[half] = unsafe {
+                        if is_whole {
+                            _mm256_loadu_si256(at.cast())
+                        } else {
+                            _mm256_maskload_epi32(at.cast(), masks[half])
+                        }
+                    };
+                }
+                // A pair holds two depths of one column: the lower is the even one.
+                let even = pairs.map(|pair| _mm256_castsi256_ps(_mm256_slli_epi32::<16>(pair)));
+                let odd = pairs.map(|pair| _mm256_castsi256_ps(_mm256_and_si256(pair, high_half)));
+                for (row, sums) in sums.iter_mut().enumerate() {
+                    // SAFETY: the panel has `ROWS` numbers for each of `depth` depths.
+                    let (first, second) = unsafe { (&*a.add(row), &*a.add(ROWS + row)) };
+                    add_product(sums, first, &even);
+                    add_product(sums, second, &odd);
+                }
+                b = b.wrapping_add(2 * self.ldb);
+                a = a.wrapping_add(2 * ROWS);
+            }
+            for (row, sums) in sums.iter().enumerate() {
+                for half in 0..2 {
+                    let at = c.as_mut_ptr().wrapping_add(row * self.ldc + 8 * half);
+                    // SAFETY: lanes beyond the width are masked out.
+                    unsafe { _mm256_maskstore_ps(at, masks[half], sums[half]) };
+                }
+            }
+        }
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx2,fma")]
+    fn add_product(sums: &mut [__m256; 2], factor: &f32, columns: &[__m256; 2]) {
+        let factor = _mm256_broadcast_ss(factor);
+        for half in 0..2 {
+            sums[half] = _mm256_fmadd_ps(factor, columns[half], sums[half]);
+        }
+    }
+
+    /// The first `width` lanes.
+    #[target_feature(enable = "avx2")]
+    fn mask(width: usize) -> __m256i {
+        let lanes: [i32; 8] = std::array::from_fn(|lane| if lane < width { -1 } else { 0 });
+        // SAFETY: an array of eight i32 is what a register holds.
+        unsafe { _mm256_loadu_si256(lanes.as_ptr().cast()) }
+    }
+}

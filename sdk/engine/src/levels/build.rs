@@ -1,0 +1,401 @@
+//! Building a database, block by block (see [`super`]).
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use evopress_cache::{Entry, Manifest};
+use evopress_plugin::{CompressTask, LayerTask, Method, ModelOutline, Statistics as Wanted};
+use tch::{Device, Kind, Tensor};
+
+use super::activations::Activations;
+use super::file::{self, LayerFile, Measured};
+use super::statistics::{Statistics, Sums};
+use super::{decode, file_name, quality};
+use crate::corpus::Corpus;
+use crate::error::{EngineError, Result};
+use crate::evaluator::{Context, Engine};
+use crate::genotype::LayerVariants;
+use crate::kernels::Weight;
+use crate::model::{Input, Stream};
+use crate::pool::ReadOnly;
+use crate::source::{LAYERS_PER_BLOCK, Source};
+
+/// A method plugin, shared by the compute threads.
+pub type SharedMethod = Arc<dyn Method>;
+
+/// Tokens whose layer inputs are in memory at once.
+const BATCH_TOKENS: usize = 2048;
+
+/// A database that is being built: what goes in, and how far it is.
+pub struct Build<'a> {
+    engine: &'a Engine,
+    source: Arc<Source>,
+    outline: ModelOutline,
+    method: SharedMethod,
+    layers: &'a [LayerVariants],
+    entry: Entry,
+    manifest: Arc<Mutex<Manifest>>,
+    /// Layers whose files are not there yet.
+    missing: BTreeSet<u32>,
+}
+
+impl<'a> Build<'a> {
+    /// Takes up a build where `manifest` and the files of `entry` are; the caller holds the entry alone. Files that are damaged are
+    /// taken for missing.
+    pub fn new(
+        engine: &'a Engine,
+        source: &Arc<Source>,
+        outline: &ModelOutline,
+        method: &SharedMethod,
+        layers: &'a [LayerVariants],
+        entry: &Entry,
+        manifest: Manifest,
+    ) -> Self {
+        let is_there = |layer: &&LayerVariants| {
+            let name = file_name(&outline.layers[layer.layer_idx as usize].name);
+            let record = manifest.files.get(&name);
+            record.is_some_and(|record| entry.damage(&name, record).is_none())
+        };
+        let missing = layers.iter().filter(|layer| !is_there(layer));
+        Self {
+            engine,
+            source: Arc::clone(source),
+            outline: outline.clone(),
+            method: Arc::clone(method),
+            missing: missing.map(|layer| layer.layer_idx).collect(),
+            layers,
+            entry: entry.clone(),
+            manifest: Arc::new(Mutex::new(manifest)),
+        }
+    }
+
+    /// Layers that are not there yet.
+    pub fn num_missing(&self) -> usize {
+        self.missing.len()
+    }
+
+    /// Builds what is missing on the sequences of `corpus`; `progress` is told how many of all layers are there. Activations beyond
+    /// `limit_bytes` lie in a file in the entry's folder.
+    ///
+    /// # Errors
+    /// Weights or activations that are not finite, a method that fails, a full disk, or an interruption: what is finished stays.
+    pub fn run(
+        &self,
+        corpus: &Corpus,
+        limit_bytes: u64,
+        mut progress: impl FnMut(usize, usize),
+    ) -> Result<Manifest> {
+        let total = self.layers.len();
+        let mut done = total - self.missing.len();
+        progress(done, total);
+        let wanted = self.method.statistics();
+        let last = self.missing.last().map(|idx| self.block(*idx));
+        let mut activations = match (last, wanted) {
+            (Some(_), Wanted::InputNorms | Wanted::Hessian) => {
+                Some(self.embed(corpus, limit_bytes)?)
+            }
+            _ => None,
+        };
+        for block_idx in 0..last.map_or(0, |last| last + 1) {
+            let statistics = self.missing_inputs(block_idx);
+            if !statistics.is_empty() {
+                let dense = self.dense_weights(block_idx)?;
+                let statistics = match &activations {
+                    Some(activations) => {
+                        self.collect(block_idx, activations, &dense, &statistics, wanted)?
+                    }
+                    None => statistics
+                        .into_iter()
+                        .map(|input| (input, Statistics::none()))
+                        .collect(),
+                };
+                let before = done;
+                self.compress(block_idx, statistics, |layers| {
+                    done = before + layers;
+                    progress(done, total);
+                })?;
+            }
+            if let Some(activations) = &mut activations
+                && Some(block_idx) < last
+            {
+                self.propagate(block_idx, activations)?;
+            }
+        }
+        let mut manifest = self.manifest();
+        manifest.is_complete = true;
+        self.entry.save_manifest(&manifest)?;
+        Ok(manifest.clone())
+    }
+
+    fn manifest(&self) -> std::sync::MutexGuard<'_, Manifest> {
+        self.manifest.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn block(&self, layer_idx: u32) -> usize {
+        self.outline.layers[layer_idx as usize].block_idx as usize
+    }
+
+    /// The inputs of a block that missing layers read.
+    fn missing_inputs(&self, block_idx: usize) -> Vec<Input> {
+        let is_missing = |slot: usize| {
+            let layer_idx = block_idx * LAYERS_PER_BLOCK + slot;
+            self.missing.contains(&(layer_idx as u32))
+        };
+        let inputs = Input::ALL.into_iter();
+        inputs
+            .filter(|input| input.layers().any(is_missing))
+            .collect()
+    }
+
+    /// The stream before the first block.
+    fn embed(&self, corpus: &Corpus, limit_bytes: u64) -> Result<Activations> {
+        let width = self.source.config().hidden_size as usize;
+        let shape = (corpus.num_sequences(), corpus.sequence_length(), width);
+        let activations = Activations::new(shape, limit_bytes, self.entry.path())?;
+        let (tokens, streams) = (corpus.clone(), sequences(&activations, shape.0)?);
+        let work = move |context: &mut Context, (idx, mut stream): (usize, Tensor)| {
+            let ids = Tensor::f_from_slice(tokens.sequence(idx))?
+                .f_view([1, -1])?
+                .f_to_device(context.model.device())?;
+            stream.f_copy_(context.model.embed(&ids)?.residual())?;
+            Ok(())
+        };
+        self.engine.pool().map(streams, work, |_| ())?;
+        Ok(activations)
+    }
+
+    /// A block's dense weights.
+    fn dense_weights(&self, block_idx: usize) -> Result<ReadOnly<Vec<Weight>>> {
+        let (kind, device) = (self.engine.kind(), self.engine.device());
+        let slots = (0..LAYERS_PER_BLOCK).map(|slot| block_idx * LAYERS_PER_BLOCK + slot);
+        let weights = slots.map(|layer_idx| {
+            let weight = self.dense_weight(layer_idx)?;
+            Weight::new(weight.f_to_kind(kind)?.f_to_device(device)?)
+        });
+        Ok(ReadOnly::new(weights.collect::<Result<_>>()?))
+    }
+
+    /// A layer's dense weight as the model has it.
+    fn dense_weight(&self, layer_idx: usize) -> Result<Tensor> {
+        let name = &self.outline.layers[layer_idx].name;
+        let weight = self.source.tensor(&format!("{name}.weight"))?;
+        if weight.f_isfinite()?.f_all()?.int64_value(&[]) == 0 {
+            return Err(EngineError::NotFiniteLayer {
+                layer: name.clone(),
+                what: "weights",
+            });
+        }
+        Ok(weight)
+    }
+
+    /// The statistics of some inputs of a block, behind the compressed blocks before it.
+    fn collect(
+        &self,
+        block_idx: usize,
+        activations: &Activations,
+        dense: &ReadOnly<Vec<Weight>>,
+        inputs: &[Input],
+        wanted: Wanted,
+    ) -> Result<Vec<(Input, Statistics)>> {
+        let mut sums: Vec<Sums> = inputs.iter().map(|_| Sums::new(wanted)).collect();
+        let (num_sequences, length) = activations.shape();
+        let batch = (BATCH_TOKENS / length).max(self.engine.num_threads());
+        for first in (0..num_sequences).step_by(batch) {
+            let streams = sequences(activations, num_sequences)?
+                .into_iter()
+                .skip(first)
+                .take(batch)
+                .collect();
+            let (dense, inputs) = (dense.share(), inputs.to_vec());
+            let work = move |context: &mut Context, (_, stream): (usize, Tensor)| {
+                let mut seen: Vec<Option<Tensor>> = inputs.iter().map(|_| None).collect();
+                let mut observe = |input: Input, values: &Tensor| {
+                    if let Some(place) = inputs.iter().position(|it| *it == input) {
+                        seen[place] = Some(values.shallow_clone());
+                    }
+                };
+                let model = &context.model;
+                let mut stream = Stream::of(stream.f_to_device(model.device())?.f_detach_copy()?);
+                let weights = dense.get();
+                model.attention(block_idx, &mut stream, &weights[..4], &mut observe)?;
+                model.mlp(block_idx, &mut stream, &weights[4..], &mut observe)?;
+                Ok(seen)
+            };
+            let seen = self.engine.pool().map(streams, work, |_| ())?;
+            for (place, sums) in sums.iter_mut().enumerate() {
+                let of_input = seen.iter().filter_map(|seen| seen[place].as_ref());
+                let of_input: Vec<Tensor> = of_input.map(Tensor::shallow_clone).collect();
+                sums.add(self.engine.pool(), &of_input)?;
+            }
+        }
+        let named = inputs.iter().zip(sums).map(|(&input, sums)| {
+            let layer_idx = block_idx * LAYERS_PER_BLOCK + input.layers().start;
+            Ok((input, sums.finish(&self.outline.layers[layer_idx].name)?))
+        });
+        named.collect()
+    }
+
+    /// Compresses a block's missing layers; each file is durable when it is done. `done` is told how many layers are.
+    fn compress(
+        &self,
+        block_idx: usize,
+        statistics: Vec<(Input, Statistics)>,
+        mut done: impl FnMut(usize),
+    ) -> Result<()> {
+        let device = self.engine.device();
+        let mut tasks = Vec::new();
+        let mut counts = Vec::new();
+        for (input, statistics) in statistics {
+            let slots = input.layers().map(|slot| block_idx * LAYERS_PER_BLOCK + slot);
+            let layers = slots.filter(|idx| self.missing.contains(&(*idx as u32)));
+            let layers: Vec<ToCompress> = layers
+                .map(|layer_idx| {
+                    let weight = self.dense_weight(layer_idx)?;
+                    let at = self
+                        .layers
+                        .iter()
+                        .find(|layer| layer.layer_idx as usize == layer_idx);
+                    Ok(ToCompress {
+                        name: self.outline.layers[layer_idx].name.clone(),
+                        weight: weight
+                            .f_to_device(device)?
+                            .f_to_kind(Kind::Float)?
+                            .f_contiguous()?,
+                        variants: at.map_or_else(Vec::new, |layer| layer.variants.clone()),
+                    })
+                })
+                .collect::<Result<_>>()?;
+            counts.push(layers.len());
+            tasks.push((statistics, layers));
+        }
+        let (method, entry, manifest) = (
+            Arc::clone(&self.method),
+            self.entry.clone(),
+            Arc::clone(&self.manifest),
+        );
+        let work = move |_: &mut Context, (statistics, layers): (Statistics, Vec<ToCompress>)| {
+            compress(method.as_ref(), &statistics, &layers, &entry, &manifest)
+        };
+        // Tasks end in any order; the sum over as many is near enough for a progress bar.
+        let finished = |tasks: usize| done(counts[..tasks].iter().sum());
+        self.engine.pool().map(tasks, work, finished).map(drop)
+    }
+
+    /// Runs a block with the weights at the calibration level.
+    fn propagate(&self, block_idx: usize, activations: &mut Activations) -> Result<()> {
+        let (kind, device) = (self.engine.kind(), self.engine.device());
+        let mut weights = Vec::with_capacity(LAYERS_PER_BLOCK);
+        for slot in 0..LAYERS_PER_BLOCK {
+            let layer_idx = block_idx * LAYERS_PER_BLOCK + slot;
+            let layer = self
+                .layers
+                .iter()
+                .find(|layer| layer.layer_idx as usize == layer_idx);
+            let level = layer.and_then(|layer| Some((layer, layer.calibration?)));
+            let weight = match level {
+                Some((layer, variant_idx)) => {
+                    let of_model = &self.outline.layers[layer_idx];
+                    let shape = (of_model.out_features as usize, of_model.in_features as usize);
+                    let path = self.entry.path().join(file_name(&of_model.name));
+                    let file = LayerFile::open(&path, shape, &layer.variants)?;
+                    decode::weight(&file, variant_idx.into(), kind, device)?
+                }
+                None => self
+                    .dense_weight(layer_idx)?
+                    .f_to_kind(kind)?
+                    .f_to_device(device)?,
+            };
+            weights.push(Weight::new(weight)?);
+        }
+        let weights = ReadOnly::new(weights);
+        let streams = sequences(activations, activations.shape().0)?;
+        let work = move |context: &mut Context, (_, mut place): (usize, Tensor)| {
+            let model = &context.model;
+            let on_cpu = model.device() == Device::Cpu;
+            // On the CPU the stream is changed where it lies.
+            let mut stream = Stream::of(place.f_to_device(model.device())?);
+            let weights = weights.get();
+            model.attention(block_idx, &mut stream, &weights[..4], &mut |_, _| ())?;
+            model.mlp(block_idx, &mut stream, &weights[4..], &mut |_, _| ())?;
+            if !on_cpu {
+                place.f_copy_(stream.residual())?;
+            }
+            Ok(())
+        };
+        self.engine.pool().map(streams, work, |_| ()).map(drop)
+    }
+}
+
+/// Views of all sequences' streams, with their numbers.
+fn sequences(activations: &Activations, count: usize) -> Result<Vec<(usize, Tensor)>> {
+    let sequences = (0..count).map(|idx| Ok((idx, activations.sequence(idx)?)));
+    sequences.collect()
+}
+
+/// A layer on its way to the method.
+struct ToCompress {
+    name: String,
+    weight: Tensor,
+    variants: Vec<evopress_plugin::Variant>,
+}
+
+/// Compresses layers that share their inputs, measures the result and commits it.
+fn compress(
+    method: &dyn Method,
+    statistics: &Statistics,
+    layers: &[ToCompress],
+    entry: &Entry,
+    manifest: &Mutex<Manifest>,
+) -> Result<()> {
+    let norms = statistics.input_norms.as_ref().map(crate::kernels::to_vec);
+    let norms = norms.transpose()?;
+    let hessian = statistics.second_moment.as_ref();
+    let task = CompressTask {
+        num_tokens: statistics.num_tokens,
+        input_norms: norms.as_deref(),
+        hessian: hessian.map(evopress_plugin_tch::view).transpose()?,
+        layers: layers
+            .iter()
+            .map(|layer| {
+                Ok(LayerTask {
+                    name: &layer.name,
+                    weight: evopress_plugin_tch::view(&layer.weight)?,
+                    variants: &layer.variants,
+                })
+            })
+            .collect::<Result<_>>()?,
+    };
+    let packed = method.compress(&task)?;
+    for (layer, weights) in layers.iter().zip(&packed) {
+        let size = layer.weight.size();
+        let shape = (size[0] as usize, size[1] as usize);
+        let whole = quality::output_energy(&layer.weight, statistics)?;
+        let mut measured = Measured {
+            outlier_ratio: quality::outlier_ratio(&layer.weight, statistics)?,
+            ..Measured::default()
+        };
+        for (variant, weight) in layer.variants.iter().zip(weights) {
+            let decoded = decode::packed(weight, &variant.encoding, shape)?;
+            let difference = layer
+                .weight
+                .f_sub(&decoded.f_to_device(layer.weight.device())?)?;
+            let lost = quality::output_energy(&difference, statistics)?;
+            let error = if whole > 0.0 { lost / whole } else { 0.0 };
+            if !error.is_finite() {
+                return Err(EngineError::NotFiniteLayer {
+                    layer: layer.name.clone(),
+                    what: "compressed weights",
+                });
+            }
+            measured.errors.insert(variant.name.clone(), error);
+        }
+        let shape = (shape.0 as u64, shape.1 as u64);
+        let bytes = file::serialize(shape, &layer.variants, weights, &measured)?;
+        let name = file_name(&layer.name);
+        let record = entry.commit_file(&name, bytes.as_slice())?;
+        let mut manifest = manifest.lock().unwrap_or_else(PoisonError::into_inner);
+        manifest.files.insert(name, record);
+        entry.save_manifest(&manifest)?;
+    }
+    Ok(())
+}

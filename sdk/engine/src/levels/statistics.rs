@@ -1,0 +1,183 @@
+//! Statistics of the inputs `x` of linear layers over the calibration tokens: `H = mean(x xᵀ)` and the root mean square of each feature.
+//!
+//! `H` is a sum of products of bf16 numbers in f32: where the CPU's packed products serve, `Xᵀ X` runs on them at full speed, only above
+//! the diagonal, and is exact in the products. Tiles of `H` are shared out to the compute threads, each summed in the tokens' order, so
+//! the result does not depend on how many threads there are.
+
+use evopress_plugin::Statistics as Wanted;
+use half::bf16;
+use tch::{Kind, Tensor};
+
+use crate::error::{EngineError, Result};
+use crate::kernels::{self, PackedWeight, TILE};
+use crate::pool::{Pool, ReadOnly};
+
+/// What a method asked for, on the run's device.
+#[derive(Debug)]
+pub(super) struct Statistics {
+    pub(super) num_tokens: u64,
+    /// Root mean square of each feature, `[K]` f32.
+    pub(super) input_norms: Option<Tensor>,
+    /// `mean(x xᵀ)`, `[K, K]` f32.
+    pub(super) second_moment: Option<Tensor>,
+}
+
+// SAFETY: the tensors are only read once they are here; libtorch's reference counts are atomic.
+unsafe impl Sync for Statistics {}
+
+impl Statistics {
+    /// Of a method that needs none.
+    pub(super) fn none() -> Self {
+        Self {
+            num_tokens: 0,
+            input_norms: None,
+            second_moment: None,
+        }
+    }
+}
+
+/// Sums over tokens on their way to [`Statistics`].
+pub(super) struct Sums {
+    wanted: Wanted,
+    num_tokens: u64,
+    sum: Option<Tensor>,
+}
+
+impl Sums {
+    pub(super) fn new(wanted: Wanted) -> Self {
+        Self {
+            wanted,
+            num_tokens: 0,
+            sum: None,
+        }
+    }
+
+    /// Adds tokens: each of `inputs` is `[L, K]`.
+    pub(super) fn add<C: Send + 'static>(&mut self, pool: &Pool<C>, inputs: &[Tensor]) -> Result<()> {
+        let inputs = Tensor::f_cat(inputs, 0)?;
+        let (num_tokens, width) = (inputs.size()[0], inputs.size()[1]);
+        self.num_tokens += num_tokens as u64;
+        let options = (Kind::Float, inputs.device());
+        let is_square = self.wanted == Wanted::Hessian;
+        let mut sum = match self.sum.take() {
+            Some(sum) => sum,
+            None if is_square => Tensor::f_zeros([width, width], options)?,
+            None => Tensor::f_zeros([width], options)?,
+        };
+        if !is_square {
+            let squares = inputs.f_to_kind(Kind::Float)?.f_square()?;
+            let _ = sum.f_add_(&squares.f_sum_dim_intlist(0i64, false, Kind::Float)?)?;
+        } else if kernels::has_packed_products(inputs.kind(), inputs.device(), num_tokens) {
+            add_products(pool, &inputs, &sum)?;
+        } else {
+            let inputs = inputs.f_to_kind(Kind::Float)?;
+            sum = sum.f_addmm(&inputs.f_transpose(0, 1)?, &inputs)?;
+        }
+        self.sum = Some(sum);
+        Ok(())
+    }
+
+    /// The means; `layer` names the first layer that reads these inputs.
+    ///
+    /// # Errors
+    /// Inputs that are not finite.
+    pub(super) fn finish(self, layer: &str) -> Result<Statistics> {
+        let Some(sum) = self.sum else {
+            return Ok(Statistics::none());
+        };
+        if sum.f_isfinite()?.f_all()?.int64_value(&[]) == 0 {
+            return Err(EngineError::NotFiniteLayer {
+                layer: layer.to_owned(),
+                what: "inputs",
+            });
+        }
+        let mean = sum.f_div_scalar(self.num_tokens as f64)?;
+        let (squares, second_moment) = if self.wanted == Wanted::Hessian {
+            // Only the upper triangle was summed.
+            let upper = mean.f_triu(0)?;
+            let whole = upper.f_add(&mean.f_triu(1)?.f_transpose(0, 1)?)?;
+            (whole.f_diagonal(0, 0, 1)?.f_contiguous()?, Some(whole))
+        } else {
+            (mean, None)
+        };
+        Ok(Statistics {
+            num_tokens: self.num_tokens,
+            input_norms: Some(squares.f_sqrt()?),
+            second_moment,
+        })
+    }
+}
+
+/// `sum += Xᵀ X` above the diagonal, in tiles.
+fn add_products<C: Send + 'static>(pool: &Pool<C>, inputs: &Tensor, sum: &Tensor) -> Result<()> {
+    let features = inputs.f_transpose(0, 1)?.f_contiguous()?;
+    let shared = ReadOnly::new((PackedWeight::new(&features)?, features));
+    let width = sum.size()[0];
+    let tiles: Vec<(usize, Tensor)> = (0..width)
+        .step_by(TILE)
+        .map(|first| {
+            let rows = sum.f_narrow(0, first, (width - first).min(TILE as i64))?;
+            Ok((first as usize, rows))
+        })
+        .collect::<Result<_>>()?;
+    let work = move |_: &mut C, (first, mut rows): (usize, Tensor)| -> Result<()> {
+        let (packed, features) = shared.get();
+        let input = features.f_narrow(0, first as i64, rows.size()[0])?;
+        packed.add_products_from(
+            first / TILE,
+            kernels::slice::<bf16>(&input),
+            kernels::slice_mut::<f32>(&mut rows),
+        );
+        Ok(())
+    };
+    pool.map(tiles, work, |_| ()).map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::AtomicBool;
+
+    use tch::Device;
+
+    use super::*;
+
+    #[test]
+    fn second_moments_agree_with_libtorchs() {
+        let pool = Pool::new(vec![(), ()], Arc::new(AtomicBool::new(false)));
+        for (num_tokens, width) in [(64, 10), (130, 250), (32, 192)] {
+            let batches: Vec<Tensor> = (0..3)
+                .map(|_| Tensor::randn([num_tokens, width], (Kind::BFloat16, Device::Cpu)))
+                .collect();
+            let mut sums = Sums::new(Wanted::Hessian);
+            for batch in &batches {
+                sums.add(&pool, std::slice::from_ref(batch)).unwrap();
+            }
+            let found = sums.finish("layer").unwrap();
+            let all = Tensor::cat(&batches, 0).to_kind(Kind::Float);
+            let expected = all.transpose(0, 1).matmul(&all) / (3 * num_tokens) as f64;
+            let moment = found.second_moment.unwrap();
+            assert!((&moment - &expected).abs().max().double_value(&[]) < 1e-4);
+            assert_eq!((&moment - moment.transpose(0, 1)).abs().max().double_value(&[]), 0.0);
+
+            let mut sums = Sums::new(Wanted::InputNorms);
+            sums.add(&pool, &batches).unwrap();
+            let norms = sums.finish("layer").unwrap().input_norms.unwrap();
+            let error = (norms.square() - expected.diagonal(0, 0, 1)).abs().max();
+            assert!(error.double_value(&[]) < 1e-4);
+        }
+    }
+
+    #[test]
+    fn inputs_that_overflow_are_reported() {
+        let pool = Pool::new(vec![()], Arc::new(AtomicBool::new(false)));
+        let mut sums = Sums::new(Wanted::Hessian);
+        let inputs = Tensor::full([4, 4], f64::INFINITY, (Kind::BFloat16, Device::Cpu));
+        sums.add(&pool, &[inputs]).unwrap();
+        let error = sums.finish("model.layers.3.mlp.down_proj").unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "layer `model.layers.3.mlp.down_proj`: its inputs contain NaN or infinity"
+        );
+    }
+}
