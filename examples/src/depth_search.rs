@@ -15,7 +15,8 @@ use evopress::model::Model;
 use evopress::search::{self, SelectionStage, Settings};
 use evopress::source::Source;
 use evopress_plugin::{
-    Chunk, Edit, Fitness, GroupBudget, HeadOps, Level, PluginError, Target, TargetView, Unit,
+    Chunk, Edit, Fitness, GroupBudget, HeadOps, Level, ModelOutline, PluginError, Target,
+    TargetView, Unit,
 };
 use tch::{Device, Kind};
 
@@ -135,5 +136,14 @@ fn whole_blocks(num_blocks: usize, num_dropped: usize) -> Result<SearchSpace> {
         group: "block".into(),
         max_cost: (num_blocks - num_dropped) as u64,
     };
-    Ok(SearchSpace::new(num_blocks, units.collect(), &[budget])?)
+    let outline = ModelOutline {
+        num_blocks: num_blocks as u32,
+        layers: vec![],
+        bytes_per_weight: 2,
+    };
+    Ok(SearchSpace::with_budgets(
+        &outline,
+        units.collect(),
+        &[budget],
+    )?)
 }

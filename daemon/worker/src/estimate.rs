@@ -48,7 +48,7 @@ impl Needs {
         // Targets cost a dense pass and an f32 product with the head; evaluation has dense, result and three baselines.
         let head = (config.vocab_size * config.hidden_size) as f64;
         let body = source.num_parameters() as f64 - head;
-        let kept = space_share(space);
+        let kept = space.forward_share();
         let flops = 2.0 * (searched as u64 * length) as f64 * (body * kept + head)
             + 2.0 * plan.calibration.tokens as f64 * (body + 3.0 * head)
             + 2.0 * evaluated as f64 * (5.0 * (body + head) + 3.0 * head);
@@ -67,13 +67,6 @@ impl Needs {
             disk_bytes: 2 * weights + (16 << 20),
         }
     }
-}
-
-/// Share of the cost that is kept.
-fn space_share(space: &SearchSpace) -> f64 {
-    let budget: u64 = space.groups().iter().map(|group| group.max_cost).sum();
-    let dense: u64 = space.units().iter().map(|unit| unit.levels[0].cost).sum();
-    budget as f64 / dense as f64
 }
 
 /// Floating-point operations a second of a bf16 product of this machine, measured in a few milliseconds.

@@ -2,42 +2,61 @@
 
 use std::sync::Arc;
 
-use anyhow::{Result, bail};
-use evopress::genotype::SearchSpace;
-use evopress::search::{SelectionStage, Settings};
+use anyhow::Result;
+use evopress::genotype::{Budget, MethodUnits, SearchSpace};
+use evopress::search::{self, SelectionStage, Settings};
 use evopress::source::Source;
 use evopress_plugin::host::PluginDir;
 use evopress_plugin::{LayerOutline, Method, ModelOutline, SubBlock};
-use evopress_spec::{Dtype, Generations, Plan};
+use evopress_spec::{Dtype, Generations, Plan, Target};
 
-/// The method of a plan, and the units and budgets it gives for a model.
+/// The units and budgets that a plan's methods give for a model.
 pub(crate) fn search_space(
     plan: &Plan,
     plugins: &PluginDir,
     source: &Source,
 ) -> Result<SearchSpace> {
-    let [used] = plan.methods.as_slice() else {
-        bail!(
-            "a pipeline takes one method in this version, found {}",
-            plan.methods.len()
-        );
-    };
-    let method = plugins.method(&used.plugin, &used.options)?;
-    if let Some(sentence) = wrong_measure(plan, method.as_ref()) {
-        bail!(sentence);
-    }
     let outline = outline(source, plan.model.dtype);
-    let units = method.units(&outline, Some(plan.target.value()))?;
-    let budgets = method.budget(&outline, &units, plan.target.value())?;
+    let budget = budget(plan.target);
+    let mut methods = Vec::with_capacity(plan.methods.len());
+    for used in &plan.methods {
+        methods.push((&used.plugin, plugins.method(&used.plugin, &used.options)?));
+    }
+    let mut units = Vec::with_capacity(methods.len());
+    for (name, method) in &methods {
+        units.push(MethodUnits::of(*name, method.as_ref(), &outline, &budget)?);
+    }
+    let in_layers: u64 = outline.layers.iter().map(LayerOutline::num_weights).sum();
+    let fixed_bytes =
+        (source.num_parameters() - in_layers) * u64::from(bytes_per_weight(plan.model.dtype));
     Ok(SearchSpace::new(
-        source.config().num_blocks,
-        units,
-        &budgets,
+        &outline,
+        &units,
+        &budget,
+        fixed_bytes,
+        None,
     )?)
+}
+
+/// A plan's target as the engine takes it.
+fn budget(target: Target) -> Budget {
+    match target {
+        Target::SizeBytes(bytes) => Budget::SizeBytes(bytes),
+        Target::Compression(ratio) => Budget::Compression(ratio),
+        Target::Drop(value) | Target::Sparsity(value) | Target::BitsPerWeight(value) => {
+            Budget::Measure {
+                name: target.measure().to_owned(),
+                value,
+            }
+        }
+    }
 }
 
 /// Why the target of a plan is not one of its method's, if so.
 pub(crate) fn wrong_measure(plan: &Plan, method: &dyn Method) -> Option<String> {
+    if let Target::SizeBytes(_) | Target::Compression(_) = plan.target {
+        return None;
+    }
     let (asked, offered) = (plan.target.measure(), method.measure());
     (asked != offered).then(|| {
         format!(
@@ -104,7 +123,7 @@ pub(crate) fn search_settings(plan: &Plan, space: &SearchSpace) -> Settings {
     Settings {
         generations: match search.generations {
             Generations::Fixed(count) => count,
-            Generations::Paper => paper_generations(space),
+            Generations::Paper => search::paper_generations(space),
         },
         offspring: search.offspring as usize,
         initial_genotypes: search.initial.genotypes as usize,
@@ -119,19 +138,4 @@ pub(crate) fn search_settings(plan: &Plan, space: &SearchSpace) -> Settings {
             .collect(),
         seed: search.seed,
     }
-}
-
-/// The paper's number of generations for dropping k of n: `k (n − k) / 1.5`, for the largest group of units.
-fn paper_generations(space: &SearchSpace) -> u32 {
-    let of_group = |group: &evopress::genotype::Group| {
-        let (num_units, num_kept) = (group.unit_idxs.len() as f64, group.max_cost as f64);
-        (num_kept * (num_units - num_kept) / 1.5) as u32
-    };
-    space
-        .groups()
-        .iter()
-        .map(of_group)
-        .max()
-        .unwrap_or(0)
-        .max(1)
 }

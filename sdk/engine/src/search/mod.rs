@@ -6,17 +6,20 @@
 
 mod mutation;
 mod random;
+mod start;
 
 use std::collections::BTreeSet;
 
+use evopress_plugin::Encoding;
 use rand::seq::index;
 use serde::{Deserialize, Serialize};
 
 pub(crate) use mutation::distinct;
 pub(crate) use random::{Purpose, stream};
+pub(crate) use start::random_genotype;
 
 use crate::error::Result;
-use crate::genotype::{Genotype, SearchSpace};
+use crate::genotype::{Genotype, Group, SearchSpace};
 
 /// How to search.
 #[derive(Debug, Clone)]
@@ -69,7 +72,8 @@ pub trait Fitness {
     fn evaluate(&mut self, genotypes: &[Genotype], minibatch: &[usize]) -> Result<Vec<f64>>;
 }
 
-/// Draws the start: `starts` and random genotypes, of which the fittest becomes the first parent.
+/// Draws the start: `starts` and the uniform genotype where it uses up the budget, random ones elsewhere. The fittest becomes the first
+/// parent.
 pub fn initial(
     space: &SearchSpace,
     fitness: &mut dyn Fitness,
@@ -79,9 +83,12 @@ pub fn initial(
     let mut rng = stream(settings.seed, 0, Purpose::Initial);
     let mut genotypes = starts.to_vec();
     let excluded: Vec<&Genotype> = starts.iter().collect();
-    genotypes.extend(distinct(settings.initial_genotypes, &excluded, || {
-        mutation::random(space, &mut rng)
-    }));
+    genotypes.extend(match space.exact_uniform() {
+        Some(uniform) => distinct(1, &excluded, || uniform.clone()),
+        None => distinct(settings.initial_genotypes, &excluded, || {
+            random_genotype(space, &mut rng)
+        }),
+    });
     let minibatch = draw(
         fitness,
         settings.seed,
@@ -179,7 +186,29 @@ pub(crate) fn draw(
 /// `count` different random genotypes of the budget, for the baseline.
 pub(crate) fn random_genotypes(space: &SearchSpace, seed: u64, count: usize) -> Vec<Genotype> {
     let mut rng = stream(seed, 0, Purpose::RandomBaseline);
-    distinct(count, &[], || mutation::random(space, &mut rng))
+    distinct(count, &[], || random_genotype(space, &mut rng))
+}
+
+/// The paper's number of generations: `k (n − k) / 1.5` for dropping k of the n units of the largest group, 400 for sparsity, 150 for
+/// quantization.
+pub fn paper_generations(space: &SearchSpace) -> u32 {
+    let of_group = |group: &Group| {
+        let num_units = group.unit_idxs.len() as f64;
+        let num_kept = (num_units * space.allowed_share(group)).round();
+        (num_kept * (num_units - num_kept) / 1.5) as u32
+    };
+    match space.encodings() {
+        encodings if encodings.is_empty() => {
+            let generations = space.groups().iter().map(of_group).max();
+            generations.unwrap_or(0).max(1)
+        }
+        encodings if encodings.iter().any(is_sparse) => 400,
+        _ => 150,
+    }
+}
+
+fn is_sparse(encoding: &Encoding) -> bool {
+    matches!(encoding, Encoding::Sparse { .. })
 }
 
 #[cfg(test)]

@@ -1,78 +1,149 @@
-//! Genotypes out of nothing and out of other genotypes; all of them within the budget.
+//! Genotypes out of other genotypes; all of them within the budget.
 
 use rand::Rng;
-use rand::seq::{IndexedRandom, SliceRandom};
+use rand::seq::IndexedRandom;
 
 use crate::genotype::{Genotype, Group, SearchSpace};
 
-/// A random genotype: from the dense model, random units step down until every group is within its budget.
-pub(crate) fn random(space: &SearchSpace, rng: &mut impl Rng) -> Genotype {
-    let mut genotype = Genotype(vec![0; space.units().len()]);
-    for group in space.groups() {
-        let mut cost = space.cost(&genotype, group);
-        let mut lowerable = group.unit_idxs.clone();
-        while cost > group.max_cost {
-            lowerable.shuffle(rng);
-            let idx = *lowerable
-                .last()
-                .expect("`SearchSpace::new` checked that the cheapest levels meet the budget");
-            cost -= step_cost(space, idx, genotype.0[idx]);
-            genotype.0[idx] += 1;
-            lowerable.retain(|&idx| can_lower(space, &genotype, idx));
-        }
-    }
-    genotype
-}
-
-/// A mutated copy of `parent`: `min(U1, U2)` level switches, U1 and U2 uniform on {1, 2, 3}. Each raises the cost of one
-/// unit and lowers that of another in the same group, so that the budget stays met.
+/// A mutated copy of `parent`: `min(U1, U2)` level switches, U1 and U2 uniform on {1, 2, 3}, each within a group that is drawn by its
+/// number of units. What a switch leaves of the budget is filled up again.
 pub(crate) fn mutate(space: &SearchSpace, parent: &Genotype, rng: &mut impl Rng) -> Genotype {
     let mut genotype = parent.clone();
     let num_switches = rng.random_range(1..=3).min(rng.random_range(1..=3));
     for _ in 0..num_switches {
-        if let Some(group) = space.groups().choose(rng) {
+        let unit_idx = rng.random_range(0..space.units().len());
+        let mut groups = space.groups().iter();
+        if let Some(group) = groups.find(|group| group.unit_idxs.contains(&unit_idx)) {
             switch(space, group, &mut genotype, rng);
+            fill(space, group, &group.unit_idxs, &mut genotype, rng);
         }
     }
     debug_assert!(space.meets_budget(&genotype));
     genotype
 }
 
-/// One level switch; nothing happens where no pair of units allows one.
+/// One level switch: one unit is raised by a level and another lowered, so that the budget stays met. Where steps cost the same, that is
+/// the paper's switch whichever comes first. Elsewhere a coin decides: lowered first, it pays for something that it can pay for; raised
+/// first, it is paid for by as many as it takes. Nothing happens where no units allow either.
 fn switch(space: &SearchSpace, group: &Group, genotype: &mut Genotype, rng: &mut impl Rng) {
-    let lowerable: Vec<usize> = group
-        .unit_idxs
-        .iter()
-        .copied()
-        .filter(|&idx| can_lower(space, genotype, idx))
-        .collect();
-    let Some(&lowered) = lowerable.choose(rng) else {
-        return;
+    let mut tried = Switch {
+        space,
+        group,
+        cost: space.cost(genotype, group) as i64,
+        genotype: genotype.clone(),
+        moved: Vec::new(),
     };
-    let freed = step_cost(space, lowered, genotype.0[lowered]);
-    let slack = group.max_cost - space.cost(genotype, group);
-    let raisable: Vec<usize> = group
-        .unit_idxs
-        .iter()
-        .copied()
-        .filter(|&idx| idx != lowered && genotype.0[idx] > 0)
-        .filter(|&idx| step_cost(space, idx, genotype.0[idx] - 1) <= freed + slack)
-        .collect();
-    let Some(&raised) = raisable.choose(rng) else {
-        return;
+    let is_done = match rng.random() {
+        true => tried.lower_then_raise(rng),
+        false => tried.raise_then_lower(rng),
     };
-    genotype.0[lowered] += 1;
-    genotype.0[raised] -= 1;
+    if is_done.is_some() {
+        *genotype = tried.genotype;
+    }
 }
 
-fn can_lower(space: &SearchSpace, genotype: &Genotype, idx: usize) -> bool {
-    usize::from(genotype.0[idx]) + 1 < space.units()[idx].levels.len()
+/// A level switch in the making.
+struct Switch<'a> {
+    space: &'a SearchSpace,
+    group: &'a Group,
+    genotype: Genotype,
+    cost: i64,
+    /// Units whose level has moved; none moves up and down.
+    moved: Vec<usize>,
 }
 
-/// What a unit's cost falls by from `level` to the next.
-fn step_cost(space: &SearchSpace, idx: usize, level: u16) -> u64 {
-    let levels = &space.units()[idx].levels;
-    levels[usize::from(level)].cost - levels[usize::from(level) + 1].cost
+impl Switch<'_> {
+    fn lower_then_raise(&mut self, rng: &mut impl Rng) -> Option<()> {
+        let mut lowered = self.lowerable();
+        loop {
+            let &idx = lowered.choose(rng)?;
+            self.step(idx, 1);
+            let payable: Vec<usize> = self
+                .raisable()
+                .into_iter()
+                .filter(|&idx| self.cost + self.change(idx, -1) <= self.group.max_cost as i64)
+                .collect();
+            if let Some(&idx) = payable.choose(rng) {
+                self.step(idx, -1);
+                return Some(());
+            }
+            lowered.retain(|&idx| self.can_lower(idx));
+        }
+    }
+
+    fn raise_then_lower(&mut self, rng: &mut impl Rng) -> Option<()> {
+        let &raised = self.raisable().choose(rng)?;
+        self.step(raised, -1);
+        loop {
+            let mut lowered = self.lowerable();
+            lowered.retain(|&idx| idx != raised);
+            let &idx = lowered.choose(rng)?;
+            self.step(idx, 1);
+            if self.cost <= self.group.max_cost as i64 {
+                return Some(());
+            }
+        }
+    }
+
+    fn step(&mut self, idx: usize, by: i16) {
+        self.cost += self.change(idx, by);
+        self.genotype.0[idx] = self.genotype.0[idx].wrapping_add_signed(by);
+        self.moved.push(idx);
+    }
+
+    fn change(&self, idx: usize, by: i16) -> i64 {
+        let level = self.genotype.0[idx].wrapping_add_signed(by);
+        self.space.change(&self.genotype, idx, usize::from(level))
+    }
+
+    fn lowerable(&self) -> Vec<usize> {
+        let units = self.group.unit_idxs.iter().copied();
+        units.filter(|&idx| self.can_lower(idx)).collect()
+    }
+
+    fn can_lower(&self, idx: usize) -> bool {
+        self.genotype.level(idx) + 1 < self.space.units()[idx].levels.len()
+            && !self.space.is_idle(&self.genotype, idx)
+    }
+
+    fn raisable(&self) -> Vec<usize> {
+        let units = self.group.unit_idxs.iter().copied();
+        units
+            .filter(|idx| self.genotype.0[*idx] > 0 && !self.moved.contains(idx))
+            .filter(|&idx| !self.space.is_idle(&self.genotype, idx))
+            .collect()
+    }
+}
+
+/// Raises random ones of `unit_idxs`, all in `group`, to their next dearer level while one fits.
+pub(crate) fn fill(
+    space: &SearchSpace,
+    group: &Group,
+    unit_idxs: &[usize],
+    genotype: &mut Genotype,
+    rng: &mut impl Rng,
+) {
+    let mut slack = group.max_cost as i64 - space.cost(genotype, group) as i64;
+    while slack > 0 {
+        let raises: Vec<(usize, usize, i64)> = unit_idxs
+            .iter()
+            .filter_map(|&idx| dearer(space, genotype, idx))
+            .filter(|(_, _, change)| *change <= slack)
+            .collect();
+        let Some(&(idx, level, change)) = raises.choose(rng) else {
+            return;
+        };
+        genotype.0[idx] = level as u16;
+        slack -= change;
+    }
+}
+
+/// A unit's next level above that costs more, and how much more.
+fn dearer(space: &SearchSpace, genotype: &Genotype, idx: usize) -> Option<(usize, usize, i64)> {
+    let above = (0..genotype.level(idx)).rev();
+    above
+        .map(|level| (idx, level, space.change(genotype, idx, level)))
+        .find(|(_, _, change)| *change > 0)
 }
 
 /// `count` different genotypes from `generate`, fewer if it repeats itself too often; none of them is in `excluded`.

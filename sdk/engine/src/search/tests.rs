@@ -1,7 +1,15 @@
-use evopress_plugin::{Edit, GroupBudget, Level, Unit};
+use evopress_plugin::{Edit, GroupBudget, Level, ModelOutline, Unit};
 use proptest::prelude::*;
 
 use super::*;
+
+fn outline() -> ModelOutline {
+    ModelOutline {
+        num_blocks: 1,
+        layers: vec![],
+        bytes_per_weight: 2,
+    }
+}
 
 /// `num_units` units of `num_levels` levels in one group; level l of unit u costs `(num_levels − 1 − l) · step`.
 fn space(num_units: usize, num_levels: usize, step: u64, max_cost: u64) -> SearchSpace {
@@ -27,7 +35,7 @@ fn space(num_units: usize, num_levels: usize, step: u64, max_cost: u64) -> Searc
         group: "all".into(),
         max_cost,
     };
-    SearchSpace::new(1, (0..num_units).map(unit).collect(), &[budget]).unwrap()
+    SearchSpace::with_budgets(&outline(), (0..num_units).map(unit).collect(), &[budget]).unwrap()
 }
 
 /// The loss is the distance to a hidden genotype, with noise that depends on the minibatch alone.
@@ -184,7 +192,7 @@ proptest! {
         let dense = num_units as u64 * (num_levels - 1) as u64 * step;
         let space = space(num_units, num_levels, step, (dense as f64 * share) as u64);
         let mut rng = stream(seed, 1, Purpose::Mutation);
-        let mut genotype = mutation::random(&space, &mut rng);
+        let mut genotype = random_genotype(&space, &mut rng);
         prop_assert!(space.meets_budget(&genotype));
         let cost = space.cost(&genotype, &space.groups()[0]);
         for _ in 0..50 {
@@ -206,9 +214,9 @@ proptest! {
         };
         let units = (0..10).map(|u| unit(if u % 2 == 0 { "a" } else { "b" }, u)).collect();
         let budgets = [GroupBudget { group: "a".into(), max_cost: 3 }, GroupBudget { group: "b".into(), max_cost: 1 }];
-        let space = SearchSpace::new(1, units, &budgets).unwrap();
+        let space = SearchSpace::with_budgets(&outline(), units, &budgets).unwrap();
         let mut rng = stream(seed, 1, Purpose::Mutation);
-        let mut genotype = mutation::random(&space, &mut rng);
+        let mut genotype = random_genotype(&space, &mut rng);
         for _ in 0..20 {
             genotype = mutation::mutate(&space, &genotype, &mut rng);
             let costs: Vec<u64> = space.groups().iter().map(|group| space.cost(&genotype, group)).collect();
