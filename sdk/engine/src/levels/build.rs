@@ -75,7 +75,8 @@ impl<'a> Build<'a> {
     }
 
     /// Builds what is missing on the sequences of `corpus`; `progress` is told how many of all layers are there. Activations beyond
-    /// `limit_bytes` lie in a file in the entry's folder.
+    /// `limit_bytes` lie in a file in the entry's folder. The manifest that comes back names every file, and is the caller's to call
+    /// complete.
     ///
     /// # Errors
     /// Weights or activations that are not finite, a method that fails, a full disk, or an interruption: what is finished stays.
@@ -121,10 +122,7 @@ impl<'a> Build<'a> {
                 self.propagate(block_idx, activations)?;
             }
         }
-        let mut manifest = self.manifest();
-        manifest.is_complete = true;
-        self.entry.save_manifest(&manifest)?;
-        Ok(manifest.clone())
+        Ok(self.manifest().clone())
     }
 
     fn manifest(&self) -> std::sync::MutexGuard<'_, Manifest> {
