@@ -9,7 +9,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
-use evopress::baselines::{self, Baseline};
+use evopress::baselines::{self, Baseline, Scores};
 use evopress::corpus::Corpus;
 use evopress::evaluator::{CalibratedFitness, Engine};
 use evopress::genotype::{Genotype, SearchSpace};
@@ -228,7 +228,7 @@ fn find(
                         num_random: plan.baselines.random as usize,
                         seed: plan.search.seed,
                     };
-                    let found = baselines::all(&mut fitness, settings)?;
+                    let found = baselines::all(&mut fitness, settings, &Scores::default())?;
                     let named: Vec<_> = found
                         .iter()
                         .map(|baseline| (&baseline.name, &baseline.genotype))
