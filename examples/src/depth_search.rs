@@ -56,7 +56,7 @@ fn main() -> Result<()> {
     let model = arguments.next().context("usage: depth-search MODEL TEXT")?;
     let text = arguments.next().context("usage: depth-search MODEL TEXT")?;
 
-    let source = Source::open(&model)?;
+    let source = Arc::new(Source::open(&model)?);
     let num_blocks = source.config().num_blocks;
     let space = whole_blocks(num_blocks, num_blocks / 4)?;
     let corpus = Corpus::read(
@@ -67,7 +67,7 @@ fn main() -> Result<()> {
         SEQUENCE_LENGTH,
     )?;
 
-    let model = Model::load(&source, Kind::BFloat16, Device::Cpu, |_| ())?;
+    let model = Model::open(&source, Kind::BFloat16, Device::Cpu, Vec::new(), u64::MAX)?;
     let threads = std::thread::available_parallelism()?.get();
     let engine = Engine::new(
         model,

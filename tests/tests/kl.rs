@@ -5,8 +5,10 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+use std::sync::Arc;
+
 use evopress::corpus::Corpus;
-use evopress::genotype::Dropped;
+use evopress::genotype::Candidate;
 use evopress::head::Head;
 use evopress::model::Model;
 use evopress::source::Source;
@@ -44,33 +46,33 @@ fn ordinary(head: &Tensor, dense: &Tensor, student: &Tensor) -> f64 {
 /// For a model without 3 of its attentions and 3 of its MLPs.
 fn check(kind: Kind, tolerance: f64) {
     let _no_grad = tch::no_grad_guard();
-    let source = Source::open(&data_root().join("models/SmolLM2-135M-Instruct.gguf")).unwrap();
+    let path = data_root().join("models/SmolLM2-135M-Instruct.gguf");
+    let source = Arc::new(Source::open(&path).unwrap());
     let text = repository().join("pipelines/text/evaluation.txt");
     let corpus = Corpus::read(&text, &source.tokenizer().unwrap(), None, LENGTH, LENGTH).unwrap();
     let tokens = corpus.sequence(0);
-    let mut model = Model::load(&source, kind, Device::Cpu, |_| ()).unwrap();
+    let mut model = Model::open(&source, kind, Device::Cpu, vec![], u64::MAX).unwrap();
     model.prepare_length(LENGTH).unwrap();
     let head = Head::new(&model).unwrap();
     let scratch = Scratch::new();
     let plugins = PluginDir::open(scratch.plugins()).unwrap();
     let fitness = plugins.fitness("kl", &json!({})).unwrap();
 
-    let num_blocks = model.config().num_blocks;
     let ids = Tensor::from_slice(tokens).view([1, -1]);
-    let hidden = |dropped: &Dropped| {
+    let hidden = |candidate: &Candidate| {
         model
-            .forward(&ids, dropped)
+            .forward(&ids, candidate)
             .unwrap()
             .narrow(0, 0, LENGTH as i64 - 1)
     };
-    let dense = hidden(&Dropped::none(num_blocks));
+    let dense = hidden(&model.dense());
     let target = fitness.target(&head, &chunk(&dense, tokens)).unwrap();
-    let mut dropped = Dropped::none(num_blocks);
+    let mut candidate = model.dense();
     for block in [3, 15, 27] {
-        dropped.attention[block] = true;
-        dropped.mlp[block + 1] = true;
+        candidate.dropped.attention[block] = true;
+        candidate.dropped.mlp[block + 1] = true;
     }
-    let student = hidden(&dropped);
+    let student = hidden(&candidate);
     let losses = fitness
         .loss(&head, &chunk(&student, tokens), &target.view())
         .unwrap();

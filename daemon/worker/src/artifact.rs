@@ -8,10 +8,11 @@ use evopress::genotype::Genotype;
 use evopress_spec::events::Stage;
 use evopress_spec::{RunDir, WrittenArtifact, digest_bytes, digest_path};
 
+use crate::database::Databases;
 use crate::run::Run;
 
 /// Writes the model unless an earlier attempt has.
-pub(crate) fn write(run: &Run, genotype: &Genotype) -> Result<()> {
+pub(crate) fn write(run: &Run, databases: &Databases, genotype: &Genotype) -> Result<()> {
     let Run {
         dir: run_dir,
         source,
@@ -32,6 +33,7 @@ pub(crate) fn write(run: &Run, genotype: &Genotype) -> Result<()> {
     export::huggingface(
         source,
         space,
+        &databases.open,
         genotype,
         run.kind,
         &temporary,

@@ -1,6 +1,7 @@
 //! What only the plugins and the model's own files can tell about a plan, before it runs.
 
 use anyhow::{Context, Result};
+use evopress::genotype::SearchSpace;
 use evopress::source::Source;
 use evopress_plugin::PluginKind;
 use evopress_plugin::host::PluginDir;
@@ -32,12 +33,6 @@ pub(crate) fn check(options: &CheckOptions) -> Result<Answer> {
         serde_json::from_slice(&text).with_context(|| options.plan.display().to_string())?;
     let plugins = PluginDir::open(&options.plugins)?;
     let mut mistakes = Vec::new();
-    if plan.methods.len() > 1 {
-        mistakes.push(Mistake {
-            pointer: "/methods/1".into(),
-            message: "a pipeline takes one method in this version".into(),
-        });
-    }
     for (idx, method) in plan.methods.iter().enumerate() {
         mistakes.extend(plugin_mistakes(
             &plugins,
@@ -65,21 +60,45 @@ pub(crate) fn check(options: &CheckOptions) -> Result<Answer> {
     }));
     let mut needs = None;
     if let (true, Ok(source)) = (mistakes.is_empty(), &source) {
-        let method = plugins.method(&plan.methods[0].plugin, &plan.methods[0].options)?;
-        let pointer = format!("/target/{}", plan.target.measure());
-        if let Some(message) = setup::wrong_measure(&plan, method.as_ref()) {
-            mistakes.push(Mistake { pointer, message });
-        } else {
-            match setup::search_space(&plan, &plugins, source) {
-                Ok(space) => needs = Some(Needs::estimate(&plan, source, &space)),
-                Err(error) => mistakes.push(Mistake {
-                    pointer,
-                    message: format!("{error:#}"),
-                }),
-            }
+        match space_or_mistakes(&plan, &plugins, source)? {
+            Ok(space) => needs = Some(Needs::estimate(&plan, source, &space)),
+            Err(found) => mistakes = found,
         }
     }
     Ok(Answer { mistakes, needs })
+}
+
+/// The search space, or what the methods have against the model or the target.
+fn space_or_mistakes(
+    plan: &Plan,
+    plugins: &PluginDir,
+    source: &Source,
+) -> Result<Result<SearchSpace, Vec<Mistake>>> {
+    let methods = setup::methods(plan, plugins)?;
+    let target = format!("/target/{}", plan.target.measure());
+    let at = |pointer: &str, error: anyhow::Error| Mistake {
+        pointer: pointer.to_owned(),
+        message: format!("{error:#}"),
+    };
+    let mut mistakes: Vec<Mistake> = methods
+        .iter()
+        .filter_map(|method| setup::wrong_measure(plan, method))
+        .map(|message| at(&target, anyhow::anyhow!(message)))
+        .collect();
+    let mut units = Vec::new();
+    if mistakes.is_empty() {
+        for (idx, method) in methods.iter().enumerate() {
+            match setup::units(plan, method, source) {
+                Ok(of_method) => units.push(of_method),
+                Err(error) => mistakes.push(at(&format!("/methods/{idx}"), error)),
+            }
+        }
+    }
+    if !mistakes.is_empty() {
+        return Ok(Err(mistakes));
+    }
+    let space = setup::search_space(plan, &units, source);
+    Ok(space.map_err(|error| vec![at(&target, error)]))
 }
 
 fn plugin_mistakes(
@@ -118,13 +137,21 @@ fn text_mistakes(plan: &Plan) -> Vec<Mistake> {
         &plan.calibration.source,
         plan.calibration.tokens,
     );
+    let database = (
+        "/database/tokens".to_owned(),
+        &plan.database.source,
+        plan.database.tokens,
+    );
     let sets = plan
         .evaluation
         .iter()
         .enumerate()
         .map(|(idx, set)| (format!("/evaluation/{idx}/tokens"), &set.source, set.tokens));
+    let is_apart = plan.database.source != plan.calibration.source
+        || plan.database.tokens > plan.calibration.tokens;
     [calibration]
         .into_iter()
+        .chain(is_apart.then_some(database))
         .chain(sets)
         .filter_map(|(pointer, path, tokens)| {
             let bytes = std::fs::metadata(path).ok()?.len();

@@ -20,6 +20,8 @@ pub(crate) struct Search {
     pub(crate) state: State,
     pub(crate) forward_tokens: u64,
     pub(crate) seconds: f64,
+    /// Of all compute threads' time, what went into decoding levels, a thread's share of it.
+    pub(crate) switch_seconds: f64,
     pub(crate) history: Vec<HistoryEntry>,
 }
 

@@ -34,12 +34,25 @@ pub(crate) struct RunOptions {
     /// The folder of plugins.
     #[arg(long)]
     pub(crate) plugins: PathBuf,
+    /// The cache folder [default: `cache` beside the folder of runs]
+    #[arg(long)]
+    pub(crate) cache: Option<PathBuf>,
     /// Compute threads on a CPU [default: one per core].
     #[arg(long)]
     pub(crate) threads: Option<usize>,
     /// Which attempt at this run it is, counted from 1.
     #[arg(long, default_value_t = 1)]
     pub(crate) attempt: u32,
+}
+
+impl RunOptions {
+    /// The cache folder.
+    pub(crate) fn cache(&self) -> PathBuf {
+        self.cache.clone().unwrap_or_else(|| {
+            let state = self.run_dir.ancestors().nth(2);
+            state.unwrap_or(&self.run_dir).join("cache")
+        })
+    }
 }
 
 #[derive(Debug, Args)]

@@ -6,9 +6,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use evopress::EngineError;
+use evopress::baselines::Scores;
 use evopress::corpus::Corpus;
 use evopress::evaluator::Engine;
-use evopress::genotype::LayerVariants;
+use evopress::genotype::{LayerVariants, WeightId};
 use evopress::levels::{Build, Database};
 use evopress::model::Model;
 use evopress_cache::{Cache, Entry, Guard, Manifest};
@@ -29,6 +30,7 @@ const POLL: Duration = Duration::from_millis(500);
 #[derive(Default)]
 pub(crate) struct Databases {
     pub(crate) open: Vec<Arc<Database>>,
+    /// Of the methods that compress weights.
     pub(crate) results: Vec<DatabaseResult>,
     _held: Vec<Guard>,
 }
@@ -71,14 +73,32 @@ impl Databases {
     }
 }
 
+impl Databases {
+    /// What the databases know of single layers, for the baselines that go by it.
+    pub(crate) fn with_scores<T>(&self, run: &Run, use_scores: impl FnOnce(&Scores<'_>) -> T) -> T {
+        let weight_error = |id: WeightId| self.open[usize::from(id.method_idx)].relative_error(id);
+        let num_layers = run.space.outline().layers.len() as u32;
+        let outlier_ratios: Option<Vec<f64>> = (0..num_layers)
+            .map(|layer_idx| {
+                let mut databases = self.open.iter();
+                databases.find_map(|database| database.outlier_ratio(layer_idx))
+            })
+            .collect();
+        let scores = Scores {
+            weight_error: (!self.results.is_empty()).then_some(&weight_error),
+            outlier_ratios: outlier_ratios.as_deref(),
+        };
+        use_scores(&scores)
+    }
+}
+
 /// All that shapes a database.
 fn inputs(run: &Run, method_idx: usize, layers: &[LayerVariants]) -> Result<Value> {
     let used = &run.plan.methods[method_idx];
     let text = &run.plan.database;
     let needs_text = run.methods[method_idx].method.statistics() != Statistics::None;
-    let digest = |path: &std::path::PathBuf| {
-        digest_path(path).with_context(|| path.display().to_string())
-    };
+    let digest =
+        |path: &std::path::PathBuf| digest_path(path).with_context(|| path.display().to_string());
     let model: Vec<String> = run
         .source
         .digest_files()
@@ -219,7 +239,8 @@ fn build(
     let limit_bytes = process::available_memory_bytes() / 4;
     let mut manifest = build.run(&corpus, limit_bytes, |done, total| {
         let (done, total) = (done as u64, total as u64);
-        run.recorder.progress(Stage::Database, done, total, "layers");
+        run.recorder
+            .progress(Stage::Database, done, total, "layers");
     })?;
     let seconds = before + began.elapsed().as_secs_f64();
     manifest.details = json!({"build_seconds": seconds, "tokens": tokens});

@@ -8,6 +8,7 @@ mod card;
 mod check;
 mod checkpoint;
 mod cli;
+mod database;
 mod estimate;
 mod manifest;
 mod plugins;

@@ -8,13 +8,15 @@ use evopress::baselines::Baseline;
 use evopress::corpus::Corpus;
 use evopress::evaluation::{Quality, Reference};
 use evopress::evaluator::Engine;
-use evopress::genotype::Dropped;
+use evopress::export;
+use evopress::genotype::Genotype;
 use evopress::model::Model;
 use evopress::source::Source;
 use evopress_spec::events::{EventKind, Stage};
 use evopress_spec::{Evaluation, GateResult, Metric, MetricResult};
 use indexmap::IndexMap;
 
+use crate::process;
 use crate::run::Run;
 
 /// Everything measured on one evaluation set.
@@ -31,7 +33,12 @@ pub(crate) struct Outcome {
 }
 
 /// Measures dense model and baselines with `dense`, then gives its memory back and measures the artifact.
-pub(crate) fn evaluate(run: &Run, dense: Engine, baselines: &[Baseline]) -> Result<Outcome> {
+pub(crate) fn evaluate(
+    run: &Run,
+    dense: Engine,
+    baselines: &[Baseline],
+    genotype: &Genotype,
+) -> Result<Outcome> {
     let Run { plan, recorder, .. } = run;
     let mut sets = Vec::new();
     let num_sequences: u64 = plan
@@ -50,8 +57,8 @@ pub(crate) fn evaluate(run: &Run, dense: Engine, baselines: &[Baseline]) -> Resu
         let reference = Reference::new(&dense, corpus(set, &run.source)?, one_more)?;
         let mut of_baselines = Vec::new();
         for baseline in baselines {
-            let quality =
-                reference.measure(&dense, &run.space.dropped(&baseline.genotype), one_more)?;
+            let candidate = run.space.candidate(&baseline.genotype);
+            let quality = reference.measure(&dense, &candidate, one_more)?;
             recorder.event(EventKind::Baseline {
                 name: baseline.name.to_owned(),
                 kl_divergence: quality.kl_divergence,
@@ -65,8 +72,10 @@ pub(crate) fn evaluate(run: &Run, dense: Engine, baselines: &[Baseline]) -> Resu
         });
     }
     drop(dense);
-    let artifact = Source::open(&run.dir.model())?;
-    let model = Model::load(&artifact, run.kind, run.device, |_| ())?;
+    let artifact = Arc::new(Source::open(&run.dir.model())?);
+    export::verify(&artifact, &run.space, &run.space.candidate(genotype))?;
+    let limit_bytes = process::available_memory_bytes() / 2;
+    let model = Model::open(&artifact, run.kind, run.device, Vec::new(), limit_bytes)?;
     let length = plan
         .evaluation
         .iter()
@@ -80,11 +89,9 @@ pub(crate) fn evaluate(run: &Run, dense: Engine, baselines: &[Baseline]) -> Resu
         beaten_by: Vec::new(),
     };
     for (set, measured) in plan.evaluation.iter().zip(&sets) {
-        let quality = measured.reference.measure(
-            &compressed,
-            &Dropped::none(compressed.num_blocks()),
-            one_more,
-        )?;
+        let quality = measured
+            .reference
+            .measure(&compressed, compressed.dense(), one_more)?;
         if outcome.metrics.is_empty() {
             let better = measured
                 .baselines

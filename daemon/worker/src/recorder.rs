@@ -59,11 +59,20 @@ impl Recorder {
         reused: bool,
         work: impl FnOnce() -> Result<T>,
     ) -> Result<T> {
-        tracing::info!(%stage, reused, "stage started");
+        self.stage_that_may_be_reused(stage, || Ok((work()?, reused)))
+    }
+
+    /// The same, where only the work finds out whether its output was there already.
+    pub(crate) fn stage_that_may_be_reused<T>(
+        &self,
+        stage: Stage,
+        work: impl FnOnce() -> Result<(T, bool)>,
+    ) -> Result<T> {
+        tracing::info!(%stage, "stage started");
         self.event(EventKind::StageStarted { stage });
         *self.last_progress.borrow_mut() = None;
         let start = Instant::now();
-        let result = work()?;
+        let (result, reused) = work()?;
         let seconds = start.elapsed().as_secs_f64();
         *self.timings.borrow_mut().entry(stage).or_insert(0.0) += seconds;
         self.event(EventKind::StageFinished {
@@ -71,7 +80,7 @@ impl Recorder {
             seconds,
             reused,
         });
-        tracing::info!(%stage, seconds, "stage finished");
+        tracing::info!(%stage, seconds, reused, "stage finished");
         Ok(result)
     }
 

@@ -4,7 +4,7 @@ use anyhow::Result;
 use evopress::baselines::Baseline;
 use evopress::export;
 use evopress::genotype::Genotype;
-use evopress_spec::{Achieved, BaselineResult, Report, SearchResult, Status};
+use evopress_spec::{Achieved, BaselineResult, DatabaseResult, Report, SearchResult, Status};
 use indexmap::IndexMap;
 
 use crate::run::Run;
@@ -13,6 +13,7 @@ use crate::{artifact, checkpoint, process, quality, setup};
 /// The report without its artifacts, which come last because the model card is one of their files.
 pub(crate) fn build(
     run: &Run,
+    databases: Vec<DatabaseResult>,
     baselines: &[Baseline],
     found: &checkpoint::Search,
     outcome: quality::Outcome,
@@ -38,13 +39,13 @@ pub(crate) fn build(
         target: serde_json::to_value(run.plan.target)?,
         achieved: achieved(run, genotype)?,
         genotype: levels(run, genotype),
-        databases: Vec::new(),
+        databases,
         search: SearchResult {
             mode: run.plan.search.mode,
             generations: found.state.generation,
             forward_tokens: found.forward_tokens,
             seconds: found.seconds,
-            switch_seconds: 0.0,
+            switch_seconds: found.switch_seconds,
             best_fitness: found.state.fitness,
             history: found.history.clone(),
         },
@@ -54,12 +55,9 @@ pub(crate) fn build(
             .map(|baseline| BaselineResult {
                 name: baseline.name.clone(),
                 genotype: levels(run, &baseline.genotype),
-                parameters: export::num_parameters(
-                    &run.source,
-                    &run.space.dropped(&baseline.genotype),
-                ),
-                achieved: f64::NAN,
-                packed_bytes: 0,
+                parameters: num_parameters(run, &baseline.genotype),
+                achieved: run.space.achieved(&baseline.genotype),
+                packed_bytes: run.space.size_bytes(&baseline.genotype),
             })
             .collect(),
         beaten_by: outcome.beaten_by,
@@ -74,24 +72,21 @@ pub(crate) fn build(
 }
 
 fn achieved(run: &Run, genotype: &Genotype) -> Result<Achieved> {
-    let space = &run.space;
-    let cost: u64 = space
-        .groups()
-        .iter()
-        .map(|group| space.cost(genotype, group))
-        .sum();
-    let dense_cost: u64 = space.units().iter().map(|unit| unit.levels[0].cost).sum();
     let dense_parameters = run.source.num_parameters();
     Ok(Achieved {
         measure: run.plan.target.measure().to_owned(),
-        value: (dense_cost - cost) as f64 / dense_cost as f64,
-        parameters: export::num_parameters(&run.source, &space.dropped(genotype)),
+        value: run.space.achieved(genotype),
+        parameters: num_parameters(run, genotype),
         dense_parameters,
         size_bytes: artifact::weight_bytes(&run.dir.model())?,
-        packed_bytes: 0,
+        packed_bytes: run.space.size_bytes(genotype),
         dense_size_bytes: dense_parameters
             * u64::from(setup::bytes_per_weight(run.plan.model.dtype)),
     })
+}
+
+fn num_parameters(run: &Run, genotype: &Genotype) -> u64 {
+    export::num_parameters(&run.source, &run.space, &run.space.candidate(genotype))
 }
 
 fn levels(run: &Run, genotype: &Genotype) -> IndexMap<String, String> {

@@ -22,8 +22,10 @@ use evopress_spec::{EventKind, HistoryEntry, Plan, RunDir, Stage, Status};
 
 use crate::checkpoint::{self, Checkpoint};
 use crate::cli::RunOptions;
+use crate::database::Databases;
 use crate::manifest::Manifest;
 use crate::recorder::Recorder;
+use crate::setup::UsedMethod;
 use crate::{artifact, card, process, quality, report, report_html, setup};
 
 /// Sequences that baselines are measured on: as many as the last selection stage has, but at least these.
@@ -33,8 +35,11 @@ const MIN_BASELINE_SEQUENCES: usize = 8;
 pub(crate) struct Run {
     pub(crate) dir: RunDir,
     pub(crate) plan: Plan,
-    pub(crate) source: Source,
+    pub(crate) source: Arc<Source>,
     pub(crate) plugins: PluginDir,
+    pub(crate) methods: Vec<UsedMethod>,
+    /// The cache's folder.
+    pub(crate) cache: PathBuf,
     pub(crate) space: SearchSpace,
     pub(crate) settings: Settings,
     pub(crate) manifest: Manifest,
@@ -91,16 +96,19 @@ fn execute(options: &RunOptions, dir: RunDir, recorder: Recorder) -> Result<Stat
         threads: run.threads as u32,
         resumed_generation: saved.as_ref().map(|search| search.state.generation),
     });
-    let engine = run.recorder.stage(Stage::Load, false, || run.load())?;
-    let (baselines, found) = find(&run, &engine, &checkpoint, saved)?;
+    let databases = run.databases()?;
+    let engine = run
+        .recorder
+        .stage(Stage::Load, false, || run.load(&databases))?;
+    let (baselines, found) = find(&run, &engine, &databases, &checkpoint, saved)?;
     run.recorder
         .stage(Stage::Stitch, run.dir.model().exists(), || {
-            artifact::write(&run, &found.state.parent)
+            artifact::write(&run, &databases, &found.state.parent)
         })?;
     let outcome = run.recorder.stage(Stage::Evaluate, false, || {
-        quality::evaluate(&run, engine, &baselines)
+        quality::evaluate(&run, engine, &baselines, &found.state.parent)
     })?;
-    conclude(&run, &baselines, &found, outcome)
+    conclude(&run, databases, &baselines, &found, outcome)
 }
 
 impl Run {
@@ -118,9 +126,19 @@ impl Run {
         } else {
             options.threads.unwrap_or(cores).max(1)
         };
-        let source = Source::open(&plan.model.source)?;
+        let source = Arc::new(Source::open(&plan.model.source)?);
         let plugins = PluginDir::open(&options.plugins)?;
-        let space = setup::search_space(&plan, &plugins, &source)?;
+        let methods = setup::methods(&plan, &plugins)?;
+        if let Some(sentence) = methods
+            .iter()
+            .find_map(|it| setup::wrong_measure(&plan, it))
+        {
+            bail!(sentence);
+        }
+        let units = methods.iter().map(|it| setup::units(&plan, it, &source));
+        let units: Vec<_> = units.collect::<Result<_>>()?;
+        let space = setup::search_space(&plan, &units, &source)?;
+        drop(units);
         let spec = std::fs::read(dir.spec()).unwrap_or_default();
         let hardware = process::hardware(device, threads);
         let manifest = Manifest::new(dir.id(), &spec, &plan, &source, &plugins, hardware)?;
@@ -132,6 +150,8 @@ impl Run {
             plan,
             source,
             plugins,
+            methods,
+            cache: options.cache(),
             space,
             manifest,
             device,
@@ -141,10 +161,27 @@ impl Run {
         })
     }
 
-    /// The dense model on its compute threads.
-    fn load(&self) -> Result<Engine> {
+    /// The level databases, a stage only where there are any.
+    fn databases(&self) -> Result<Databases> {
+        let is_needed =
+            (0..self.methods.len()).any(|method_idx| !self.space.variants(method_idx).is_empty());
+        if !is_needed {
+            return Databases::prepare(self);
+        }
+        self.recorder.stage_that_may_be_reused(Stage::Database, || {
+            let databases = Databases::prepare(self)?;
+            let reused = databases.results.iter().all(|result| result.reused);
+            Ok((databases, reused))
+        })
+    }
+
+    /// The model on its compute threads: dense weights in memory, levels in the databases.
+    fn load(&self, databases: &Databases) -> Result<Engine> {
         let num_blocks = self.source.config().num_blocks as u64;
-        let model = Model::load(&self.source, self.kind, self.device, |done| {
+        let limit_bytes = process::available_memory_bytes() / 2;
+        let open = databases.open.clone();
+        let model = Model::open(&self.source, self.kind, self.device, open, limit_bytes)?;
+        model.preload(|done| {
             self.recorder
                 .progress(Stage::Load, done as u64, num_blocks, "blocks");
         })?;
@@ -166,6 +203,7 @@ impl Run {
 fn find(
     run: &Run,
     engine: &Engine,
+    databases: &Databases,
     checkpoint: &Checkpoint,
     saved: Option<checkpoint::Search>,
 ) -> Result<(Vec<Baseline>, checkpoint::Search)> {
@@ -228,7 +266,9 @@ fn find(
                         num_random: plan.baselines.random as usize,
                         seed: plan.search.seed,
                     };
-                    let found = baselines::all(&mut fitness, settings)?;
+                    let found = databases.with_scores(run, |scores| {
+                        baselines::all(&mut fitness, settings, scores)
+                    })?;
                     let named: Vec<_> = found
                         .iter()
                         .map(|baseline| (&baseline.name, &baseline.genotype))
@@ -263,6 +303,7 @@ fn find(
                 state,
                 forward_tokens: tokens.get(),
                 seconds: began.elapsed().as_secs_f64(),
+                switch_seconds: 0.0,
             };
             checkpoint.save("search", &found)?;
             Ok(found)
@@ -284,7 +325,9 @@ fn search_on(
 ) -> Result<checkpoint::Search> {
     let tokens_before = start.forward_tokens;
     let seconds_before = start.seconds;
+    let switched_before = start.switch_seconds - fitness.engine().switch_seconds();
     let mut found = start.clone();
+    let engine = fitness.engine();
     let tokens = fitness.token_counter();
     tokens.set(0);
     let began = Instant::now();
@@ -292,6 +335,7 @@ fn search_on(
         found.state = state.clone();
         found.forward_tokens = tokens_before + tokens.get();
         found.seconds = seconds_before + began.elapsed().as_secs_f64();
+        found.switch_seconds = switched_before + engine.switch_seconds();
         found.history.push(HistoryEntry {
             generation: state.generation,
             best_fitness: state.fitness,
@@ -320,6 +364,7 @@ fn search_on(
 /// Report, page and card; the last event comes when all of them are on disk.
 fn conclude(
     run: &Run,
+    databases: Databases,
     baselines: &[Baseline],
     found: &checkpoint::Search,
     outcome: quality::Outcome,
@@ -330,7 +375,7 @@ fn conclude(
              baselines (`search.initial.baselines: true`) or use more calibration text"
         ));
     }
-    let mut report = report::build(run, baselines, found, outcome)?;
+    let mut report = report::build(run, databases.results, baselines, found, outcome)?;
     card::write(run, &report)?;
     report.artifacts = vec![artifact::describe(&run.dir)?];
     evopress_spec::atomic_write(

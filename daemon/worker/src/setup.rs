@@ -3,38 +3,67 @@
 use std::sync::Arc;
 
 use anyhow::Result;
-use evopress::genotype::{Budget, MethodUnits, SearchSpace};
+use evopress::genotype::{Budget, Grouping, MethodUnits, SearchSpace};
 use evopress::search::{self, SelectionStage, Settings};
 use evopress::source::Source;
 use evopress_plugin::host::PluginDir;
-use evopress_plugin::{LayerOutline, Method, ModelOutline, SubBlock};
+use evopress_plugin::{LayerOutline, Method, ModelOutline};
 use evopress_spec::{Dtype, Generations, Plan, Target};
 
-/// The units and budgets that a plan's methods give for a model.
+/// A method of a plan, loaded.
+pub(crate) struct UsedMethod {
+    /// The plugin's name.
+    pub(crate) name: String,
+    pub(crate) method: Arc<dyn Method>,
+}
+
+/// The methods of a plan, in its order.
+pub(crate) fn methods(plan: &Plan, plugins: &PluginDir) -> Result<Vec<UsedMethod>> {
+    let methods = plan.methods.iter().map(|used| {
+        Ok(UsedMethod {
+            name: used.plugin.clone(),
+            method: Arc::from(plugins.method(&used.plugin, &used.options)?),
+        })
+    });
+    methods.collect()
+}
+
+/// The units of a method for a plan's model and target.
+pub(crate) fn units<'a>(
+    plan: &Plan,
+    method: &'a UsedMethod,
+    source: &Source,
+) -> Result<MethodUnits<'a>> {
+    Ok(MethodUnits::of(
+        &method.name,
+        method.method.as_ref(),
+        &outline(source, plan.model.dtype),
+        &budget(plan.target),
+    )?)
+}
+
+/// What the methods' units come to under the plan's budget.
 pub(crate) fn search_space(
     plan: &Plan,
-    plugins: &PluginDir,
+    units: &[MethodUnits<'_>],
     source: &Source,
 ) -> Result<SearchSpace> {
     let outline = outline(source, plan.model.dtype);
-    let budget = budget(plan.target);
-    let mut methods = Vec::with_capacity(plan.methods.len());
-    for used in &plan.methods {
-        methods.push((&used.plugin, plugins.method(&used.plugin, &used.options)?));
-    }
-    let mut units = Vec::with_capacity(methods.len());
-    for (name, method) in &methods {
-        units.push(MethodUnits::of(*name, method.as_ref(), &outline, &budget)?);
-    }
     let in_layers: u64 = outline.layers.iter().map(LayerOutline::num_weights).sum();
     let fixed_bytes =
         (source.num_parameters() - in_layers) * u64::from(bytes_per_weight(plan.model.dtype));
+    let grouping = plan.search.grouping.map(|grouping| match grouping {
+        evopress_spec::Grouping::Size => Grouping::Size,
+        evopress_spec::Grouping::Name => Grouping::Name,
+        evopress_spec::Grouping::None => Grouping::None,
+        evopress_spec::Grouping::Tied => Grouping::Tied,
+    });
     Ok(SearchSpace::new(
         &outline,
-        &units,
-        &budget,
+        units,
+        &budget(plan.target),
         fixed_bytes,
-        None,
+        grouping,
     )?)
 }
 
@@ -52,16 +81,16 @@ fn budget(target: Target) -> Budget {
     }
 }
 
-/// Why the target of a plan is not one of its method's, if so.
-pub(crate) fn wrong_measure(plan: &Plan, method: &dyn Method) -> Option<String> {
-    if let Target::SizeBytes(_) | Target::Compression(_) = plan.target {
+/// Why the target of a plan is not one of a method's, if so.
+pub(crate) fn wrong_measure(plan: &Plan, method: &UsedMethod) -> Option<String> {
+    if plan.target.is_in_bytes() {
         return None;
     }
-    let (asked, offered) = (plan.target.measure(), method.measure());
+    let (asked, offered) = (plan.target.measure(), method.method.measure());
     (asked != offered).then(|| {
         format!(
             "found the budget `{asked}`, but method `{}` is budgeted in `{offered}`",
-            plan.methods[0].plugin
+            method.name
         )
     })
 }
@@ -76,36 +105,8 @@ pub(crate) fn fitness(
 }
 
 /// What a method sees of a model.
-pub(crate) fn outline(source: &Source, dtype: Dtype) -> ModelOutline {
-    let config = source.config();
-    let (hidden, mlp) = (config.hidden_size as u64, config.intermediate_size as u64);
-    let queries = (config.num_heads * config.head_dim) as u64;
-    let keys = (config.num_kv_heads * config.head_dim) as u64;
-    let shapes = [
-        ("self_attn.q_proj", SubBlock::Attention, queries, hidden),
-        ("self_attn.k_proj", SubBlock::Attention, keys, hidden),
-        ("self_attn.v_proj", SubBlock::Attention, keys, hidden),
-        ("self_attn.o_proj", SubBlock::Attention, hidden, queries),
-        ("mlp.gate_proj", SubBlock::Mlp, mlp, hidden),
-        ("mlp.up_proj", SubBlock::Mlp, mlp, hidden),
-        ("mlp.down_proj", SubBlock::Mlp, hidden, mlp),
-    ];
-    let layers = (0..config.num_blocks as u32).flat_map(|block_idx| {
-        shapes.map(
-            |(layer, sub_block, out_features, in_features)| LayerOutline {
-                name: format!("model.layers.{block_idx}.{layer}"),
-                block_idx,
-                sub_block,
-                out_features,
-                in_features,
-            },
-        )
-    });
-    ModelOutline {
-        num_blocks: config.num_blocks as u32,
-        layers: layers.collect(),
-        bytes_per_weight: bytes_per_weight(dtype),
-    }
+fn outline(source: &Source, dtype: Dtype) -> ModelOutline {
+    source.config().outline(bytes_per_weight(dtype))
 }
 
 pub(crate) fn bytes_per_weight(dtype: Dtype) -> u32 {

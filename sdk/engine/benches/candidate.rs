@@ -14,7 +14,6 @@ use anyhow::{Context, Result};
 use evopress::corpus::Corpus;
 use evopress::evaluation::Reference;
 use evopress::evaluator::Engine;
-use evopress::genotype::Dropped;
 use evopress::model::Model;
 use evopress::source::Source;
 use tch::{Device, Kind, Tensor};
@@ -30,13 +29,12 @@ const MALLOC_TUNING: &[(&str, &str)] = &[
 
 fn main() -> Result<()> {
     evopress::device::tune_allocator();
-    let source = Source::open(&model_path()?)?;
+    let source = Arc::new(Source::open(&model_path()?)?);
     let config = source.config().clone();
-    let mut dropped = Dropped::none(config.num_blocks);
-    dropped.attention[12..19].fill(true);
-    dropped.mlp[12..19].fill(true);
-
-    let model = Model::load(&source, Kind::BFloat16, Device::Cpu, |_| ())?;
+    let model = Model::open(&source, Kind::BFloat16, Device::Cpu, Vec::new(), u64::MAX)?;
+    let mut candidate = model.dense();
+    candidate.dropped.attention[12..19].fill(true);
+    candidate.dropped.mlp[12..19].fill(true);
     let engine = Engine::new(model, THREADS, LENGTH, Arc::new(AtomicBool::new(false)))?;
     let num_sequences = 2 * THREADS;
     let tokens = (0..LENGTH * num_sequences)
@@ -45,7 +43,7 @@ fn main() -> Result<()> {
     let reference = Reference::new(&engine, Corpus::from_tokens(tokens, LENGTH), |_| ())?;
     let ours = || -> Result<f64> {
         let began = Instant::now();
-        reference.measure(&engine, &dropped, |_| ())?;
+        reference.measure(&engine, &candidate, |_| ())?;
         Ok(began.elapsed().as_secs_f64() / num_sequences as f64)
     };
     ours()?;

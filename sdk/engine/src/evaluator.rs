@@ -6,7 +6,6 @@ use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::time::Duration;
 
 use evopress_plugin::{Chunk, Target, TargetView};
 use tch::{Device, Kind, Tensor};
@@ -96,10 +95,10 @@ impl Engine {
         self.device
     }
 
-    /// Time that the compute threads spent decoding levels so far.
-    pub fn switch_time(&self) -> Duration {
+    /// Seconds that the compute threads spent decoding levels so far, on average.
+    pub fn switch_seconds(&self) -> f64 {
         let model = self.model.lock().unwrap_or_else(PoisonError::into_inner);
-        model.switch_time()
+        model.switch_time().as_secs_f64() / self.num_threads() as f64
     }
 
     /// Compute threads.
@@ -205,7 +204,7 @@ impl<'a> CalibratedFitness<'a> {
     }
 
     /// The engine that does the work.
-    pub fn engine(&self) -> &Engine {
+    pub fn engine(&self) -> &'a Engine {
         self.engine
     }
 

@@ -7,10 +7,10 @@
 //! - [`source`]: models on disk (Hugging Face folders, GGUF), their configuration and tokenizer.
 //! - [`model`], [`head`]: the decoder and its head on libtorch, with kernels of our own where libtorch wastes time.
 //! - [`levels`]: level databases, built by method plugins block by block, packed on disk, decoded where they are used.
-//! - [`genotype`]: units, levels and budgets as a method plugin gives them, and what a genotype leaves out.
+//! - [`genotype`]: units, levels and budgets of one or several method plugins, and the model that a genotype stands for.
 //! - [`evaluator`], [`corpus`]: candidates × calibration sequences → losses, on fixed compute threads.
 //! - [`search`]: the paper's search, deterministic in its seed and resumable after every generation.
-//! - [`baselines`]: block influence, cosine window, best of N random.
+//! - [`baselines`]: uniform, dynamic programming, OWL, block influence, cosine window, best of N random.
 //! - [`evaluation`]: perplexity and KL divergence on held-out text.
 //! - [`export`]: a Hugging Face folder that any runtime of the family loads.
 

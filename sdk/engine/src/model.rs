@@ -131,20 +131,28 @@ impl Model {
         for block_idx in 0..config.num_blocks {
             let name = |layer: &str| format!("model.layers.{block_idx}.{layer}");
             let joined_bias = |layers: &[&str], depth: i64| -> Result<Tensor> {
-                let parts = layers.iter().map(|layer| read(&format!("{}.bias", name(layer)), kind));
+                let parts = layers
+                    .iter()
+                    .map(|layer| read(&format!("{}.bias", name(layer)), kind));
                 let parts: Vec<Tensor> = parts.collect::<Result<_>>()?;
                 kernels::bias(&Tensor::f_cat(&parts, 0)?, kind, device, depth)
             };
             let (hidden, mlp) = (config.hidden_size, config.intermediate_size);
             let attended = config.num_heads * config.head_dim;
             let attention = |layers: &[&str], depth| -> Result<Option<Tensor>> {
-                config.attention_bias.then(|| joined_bias(layers, depth)).transpose()
+                config
+                    .attention_bias
+                    .then(|| joined_bias(layers, depth))
+                    .transpose()
             };
             let gate_up = ["mlp.gate_proj", "mlp.up_proj"];
             blocks.push(Block {
                 attention_norm: read(&name("input_layernorm.weight"), Kind::Float)?,
                 mlp_norm: read(&name("post_attention_layernorm.weight"), Kind::Float)?,
-                qkv_bias: attention(&["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"], hidden)?,
+                qkv_bias: attention(
+                    &["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"],
+                    hidden,
+                )?,
                 output_bias: attention(&["self_attn.o_proj"], attended)?,
                 gate_up_biases: match config.mlp_bias {
                     true => Some([
@@ -188,7 +196,8 @@ impl Model {
     pub fn preload(&self, mut progress: impl FnMut(usize)) -> Result<()> {
         for block_idx in 0..self.config.num_blocks {
             for slot in 0..LAYERS_PER_BLOCK {
-                self.weights.get(block_idx * LAYERS_PER_BLOCK + slot, None)?;
+                self.weights
+                    .get(block_idx * LAYERS_PER_BLOCK + slot, None)?;
             }
             progress(block_idx + 1);
         }
@@ -265,7 +274,10 @@ impl Model {
 
     /// The dense model as a candidate.
     pub fn dense(&self) -> Candidate {
-        Candidate::dense(self.config.num_blocks, self.config.num_blocks * LAYERS_PER_BLOCK)
+        Candidate::dense(
+            self.config.num_blocks,
+            self.config.num_blocks * LAYERS_PER_BLOCK,
+        )
     }
 
     /// The stream before the first block.

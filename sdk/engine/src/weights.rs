@@ -88,7 +88,8 @@ impl Weights {
                 let weight = database.decode(id, self.kind, self.device)?;
                 let weight = Weight::new(weight)?;
                 let elapsed = began.elapsed().as_nanos() as u64;
-                self.switch_nanoseconds.fetch_add(elapsed, Ordering::Relaxed);
+                self.switch_nanoseconds
+                    .fetch_add(elapsed, Ordering::Relaxed);
                 weight
             }
         };
@@ -127,7 +128,10 @@ impl Kept {
     }
 
     fn drop_oldest(&mut self) {
-        let oldest = self.weights.iter().min_by_key(|(_, (_, last_use))| *last_use);
+        let oldest = self
+            .weights
+            .iter()
+            .min_by_key(|(_, (_, last_use))| *last_use);
         let Some(key) = oldest.map(|(key, _)| *key) else {
             return;
         };

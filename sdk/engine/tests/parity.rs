@@ -7,6 +7,7 @@
 mod common;
 
 use std::path::Path;
+use std::sync::Arc;
 
 use common::{fixtures, smollm2};
 use evopress::model::Model;
@@ -44,14 +45,14 @@ fn rms_error(found: &Tensor, expected: &Tensor) -> f64 {
 
 /// Runs the model in both dtypes; `select` takes from all logits `[T, V]` what the fixture has.
 fn check(model: &Path, folder: &Path, select: impl Fn(&Tensor) -> Tensor) {
-    let source = Source::open(model).unwrap();
+    let source = Arc::new(Source::open(model).unwrap());
     let ids = Vec::<i64>::try_from(tensor(folder, "input_ids")).unwrap();
     let expected = tensor(folder, "logits");
     let errors: Expected =
         serde_json::from_str(&std::fs::read_to_string(folder.join("expected.json")).unwrap())
             .unwrap();
     let run = |kind| {
-        let model = Model::load(&source, kind, Device::Cpu, |_| ()).unwrap();
+        let model = Model::open(&source, kind, Device::Cpu, vec![], u64::MAX).unwrap();
         select(&tch::no_grad(|| model.logits(&ids).unwrap()))
     };
 
@@ -130,8 +131,8 @@ fn smollm2_model() {
 #[test]
 fn smollm2_log_sum_exp() {
     let folder = fixtures().join("smollm2");
-    let source = Source::open(&smollm2()).unwrap();
-    let model = Model::load(&source, Kind::Float, Device::Cpu, |_| ()).unwrap();
+    let source = Arc::new(Source::open(&smollm2()).unwrap());
+    let model = Model::open(&source, Kind::Float, Device::Cpu, vec![], u64::MAX).unwrap();
     let ids = Vec::<i64>::try_from(tensor(&folder, "input_ids")).unwrap();
     let logits = tch::no_grad(|| model.logits(&ids).unwrap());
     let found = logits

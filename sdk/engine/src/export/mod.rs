@@ -14,9 +14,9 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
+use evopress_plugin::Edit;
 use safetensors::tensor::{Dtype, View};
 use serde_json::{Map, Value, json};
-use evopress_plugin::Edit;
 use tch::{Device, Kind, Tensor};
 
 use crate::error::{EngineError, Result};

@@ -48,7 +48,9 @@ fn excess(weight: &Tensor, encoding: &Encoding) -> Result<Option<String>> {
                 .f_view([-1, i64::from(group_size)])?;
             let (sorted, _) = groups.f_sort(-1, false)?;
             let steps = sorted.f_diff(1, -1, None::<Tensor>, None::<Tensor>)?;
-            let steps = steps.f_ne(0.0)?.f_sum_dim_intlist(-1i64, false, Kind::Int64)?;
+            let steps = steps
+                .f_ne(0.0)?
+                .f_sum_dim_intlist(-1i64, false, Kind::Int64)?;
             let most = steps.f_max()?.int64_value(&[]) + 1;
             (most > 1 << bits).then(|| format!("{most} values in a group of {bits} bits"))
         }

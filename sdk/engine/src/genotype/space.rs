@@ -67,6 +67,11 @@ impl SearchSpace {
         &self.measure
     }
 
+    /// How many methods there are.
+    pub fn num_methods(&self) -> usize {
+        self.variants.len()
+    }
+
     /// For each layer that a method replaces, by layer: the weights that its levels are made of. Empty for an unknown method.
     pub fn variants(&self, method_idx: usize) -> Vec<LayerVariants> {
         self.variants.get(method_idx).cloned().unwrap_or_default()

@@ -82,7 +82,14 @@ pub(crate) fn project(weights: &[Weight], bias: Option<&Tensor>, input: &Tensor)
             let first = offset + piece.first;
             let bias = &bias[first.min(bias.len())..];
             let rows = &mut result[piece.tokens.start * width + first..];
-            store(piece.values, piece.tokens.len(), piece.width, bias, rows, width);
+            store(
+                piece.values,
+                piece.tokens.len(),
+                piece.width,
+                bias,
+                rows,
+                width,
+            );
         })?;
         offset += weight.num_rows();
     }
@@ -228,7 +235,8 @@ mod tests {
             for has_bias in [false, true] {
                 let made = |kind: Kind| {
                     let prepare = |it: &Tensor| bias(it, kind, Device::Cpu, depth).unwrap();
-                    let biases = [0, 1].map(|idx| prepare(&joined.narrow(0, idx * num_rows, num_rows)));
+                    let biases =
+                        [0, 1].map(|idx| prepare(&joined.narrow(0, idx * num_rows, num_rows)));
                     let biases = has_bias.then_some(&biases);
                     let both = has_bias.then(|| prepare(&joined));
                     let weights = weights

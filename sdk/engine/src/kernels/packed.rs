@@ -83,7 +83,8 @@ impl PackedWeight {
         let _session = Session;
         for (tile_idx, tile) in self.tiles() {
             for (tokens, input) in self.chunks(input, TOKENS) {
-                self.gemm(tile, tokens.len(), TILE, false).run(input, tile, values);
+                self.gemm(tile, tokens.len(), TILE, false)
+                    .run(input, tile, values);
                 visit(Piece {
                     tokens,
                     first: tile_idx * TILE,
@@ -129,10 +130,13 @@ impl PackedWeight {
         count: usize,
     ) -> impl Iterator<Item = (Range<usize>, &'a [bf16])> {
         let depth = self.depth;
-        input.chunks(count * depth).enumerate().map(move |(idx, chunk)| {
-            let start = idx * count;
-            (start..start + chunk.len() / depth, chunk)
-        })
+        input
+            .chunks(count * depth)
+            .enumerate()
+            .map(move |(idx, chunk)| {
+                let start = idx * count;
+                (start..start + chunk.len() / depth, chunk)
+            })
     }
 
     fn gemm(&self, tile: &[bf16], num_tokens: usize, ldc: usize, accumulate: bool) -> Gemm {

@@ -244,7 +244,9 @@ impl<'a> Build<'a> {
         let mut tasks = Vec::new();
         let mut counts = Vec::new();
         for (input, statistics) in statistics {
-            let slots = input.layers().map(|slot| block_idx * LAYERS_PER_BLOCK + slot);
+            let slots = input
+                .layers()
+                .map(|slot| block_idx * LAYERS_PER_BLOCK + slot);
             let layers = slots.filter(|idx| self.missing.contains(&(*idx as u32)));
             let layers: Vec<ToCompress> = layers
                 .map(|layer_idx| {
@@ -293,7 +295,10 @@ impl<'a> Build<'a> {
             let weight = match level {
                 Some((layer, variant_idx)) => {
                     let of_model = &self.outline.layers[layer_idx];
-                    let shape = (of_model.out_features as usize, of_model.in_features as usize);
+                    let shape = (
+                        of_model.out_features as usize,
+                        of_model.in_features as usize,
+                    );
                     let path = self.entry.path().join(file_name(&of_model.name));
                     let file = LayerFile::open(&path, shape, &layer.variants)?;
                     decode::weight(&file, variant_idx.into(), kind, device)?

@@ -27,7 +27,10 @@ impl Database {
         let mut opened = BTreeMap::new();
         for layer in layers {
             let of_model = &outline.layers[layer.layer_idx as usize];
-            let shape = (of_model.out_features as usize, of_model.in_features as usize);
+            let shape = (
+                of_model.out_features as usize,
+                of_model.in_features as usize,
+            );
             let path = folder.join(file_name(&of_model.name));
             let file = LayerFile::open(&path, shape, &layer.variants)?;
             opened.insert(layer.layer_idx, file);
@@ -43,7 +46,12 @@ impl Database {
     /// # Panics
     /// If the database has no such layer or variant.
     pub fn decode(&self, id: WeightId, kind: Kind, device: Device) -> Result<Tensor> {
-        decode::weight(&self.layers[&id.layer_idx], id.variant_idx.into(), kind, device)
+        decode::weight(
+            &self.layers[&id.layer_idx],
+            id.variant_idx.into(),
+            kind,
+            device,
+        )
     }
 
     /// Relative output error of a variant, `tr(Δ H Δᵀ) / tr(W H Wᵀ)` over the calibration tokens.

@@ -17,7 +17,9 @@ pub(super) fn weight(
 ) -> Result<Tensor> {
     match device {
         Device::Cpu => by_row(file, variant_idx, kind),
-        _ => by_tensor(file, variant_idx, device)?.f_to_kind(kind).map_err(Into::into),
+        _ => by_tensor(file, variant_idx, device)?
+            .f_to_kind(kind)
+            .map_err(Into::into),
     }
 }
 

@@ -134,7 +134,10 @@ impl LayerFile {
     /// The bytes of a variant's parts.
     pub(super) fn parts(&self, variant_idx: usize) -> Vec<&[u8]> {
         let (_, ranges) = &self.variants[variant_idx];
-        ranges.iter().map(|range| &self.map[range.clone()]).collect()
+        ranges
+            .iter()
+            .map(|range| &self.map[range.clone()])
+            .collect()
     }
 
     pub(super) fn variant(&self, variant_idx: usize) -> &Variant {

@@ -19,7 +19,10 @@ pub(super) fn output_energy(weight: &Tensor, statistics: &Statistics) -> Result<
         (None, Some(norms)) => weight.f_mul(&norms.f_square()?)?,
         (None, None) => weight.shallow_clone(),
     };
-    Ok(outputs.f_mul(weight)?.f_sum(Kind::Double)?.double_value(&[]))
+    Ok(outputs
+        .f_mul(weight)?
+        .f_sum(Kind::Double)?
+        .double_value(&[]))
 }
 
 /// The outlier ratio of `weight`, if there are norms.

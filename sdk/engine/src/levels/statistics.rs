@@ -53,7 +53,11 @@ impl Sums {
     }
 
     /// Adds tokens: each of `inputs` is `[L, K]`.
-    pub(super) fn add<C: Send + 'static>(&mut self, pool: &Pool<C>, inputs: &[Tensor]) -> Result<()> {
+    pub(super) fn add<C: Send + 'static>(
+        &mut self,
+        pool: &Pool<C>,
+        inputs: &[Tensor],
+    ) -> Result<()> {
         let inputs = Tensor::f_cat(inputs, 0)?;
         let (num_tokens, width) = (inputs.size()[0], inputs.size()[1]);
         self.num_tokens += num_tokens as u64;
@@ -158,7 +162,13 @@ mod tests {
             let expected = all.transpose(0, 1).matmul(&all) / (3 * num_tokens) as f64;
             let moment = found.second_moment.unwrap();
             assert!((&moment - &expected).abs().max().double_value(&[]) < 1e-4);
-            assert_eq!((&moment - moment.transpose(0, 1)).abs().max().double_value(&[]), 0.0);
+            assert_eq!(
+                (&moment - moment.transpose(0, 1))
+                    .abs()
+                    .max()
+                    .double_value(&[]),
+                0.0
+            );
 
             let mut sums = Sums::new(Wanted::InputNorms);
             sums.add(&pool, &batches).unwrap();

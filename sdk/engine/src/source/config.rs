@@ -118,10 +118,34 @@ impl ModelConfig {
             self.num_kv_heads * self.head_dim,
         );
         [
-            ("self_attn.q_proj", Attention, q, hidden, self.attention_bias),
-            ("self_attn.k_proj", Attention, kv, hidden, self.attention_bias),
-            ("self_attn.v_proj", Attention, kv, hidden, self.attention_bias),
-            ("self_attn.o_proj", Attention, hidden, q, self.attention_bias),
+            (
+                "self_attn.q_proj",
+                Attention,
+                q,
+                hidden,
+                self.attention_bias,
+            ),
+            (
+                "self_attn.k_proj",
+                Attention,
+                kv,
+                hidden,
+                self.attention_bias,
+            ),
+            (
+                "self_attn.v_proj",
+                Attention,
+                kv,
+                hidden,
+                self.attention_bias,
+            ),
+            (
+                "self_attn.o_proj",
+                Attention,
+                hidden,
+                q,
+                self.attention_bias,
+            ),
             ("mlp.gate_proj", Mlp, mlp, hidden, self.mlp_bias),
             ("mlp.up_proj", Mlp, mlp, hidden, self.mlp_bias),
             ("mlp.down_proj", Mlp, hidden, mlp, self.mlp_bias),

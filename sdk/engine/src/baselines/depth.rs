@@ -1,83 +1,37 @@
-//! One-shot baselines for dropping blocks, at the same budget as the search.
+//! Blocks to drop by how little they turn the residual stream.
 //!
 //! - Block influence (ShortGPT, Men et al. 2024): `BI_i = 1 − mean_t cos(x_i,t , x_{i+1},t)` of the residual stream before
 //!   and after block i; the blocks of least influence go.
 //! - Cosine window (Gromov et al. 2024): the `k` consecutive blocks whose removal turns the stream least,
 //!   `argmax_i mean_t cos(x_i,t , x_{i+k},t)`.
-//! - Best of N random genotypes by the run's own fitness.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use tch::Kind;
 
+use super::Baseline;
 use crate::error::Result;
 use crate::evaluator::{CalibratedFitness, Context};
 use crate::genotype::{Genotype, SearchSpace};
-use crate::search::{self, Fitness, Purpose};
 
-/// A genotype that was not searched for.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Baseline {
-    /// `block-influence`, `cosine-window` or `best-of-random`.
-    pub name: String,
-    /// What it chose.
-    pub genotype: Genotype,
-}
-
-/// How much text baselines see, and how many random genotypes compete.
-#[derive(Debug, Clone, Copy)]
-pub struct Settings {
-    /// Calibration sequences for the cosines and for the random genotypes.
-    pub num_sequences: usize,
-    /// N of 'best of N random'; none if 0.
-    pub num_random: usize,
-    /// Seed of the random genotypes and of the choice of sequences.
-    pub seed: u64,
-}
-
-/// Every baseline that the search space allows.
-///
-/// # Errors
-/// When a forward pass fails or the run was interrupted.
-pub fn all(fitness: &mut CalibratedFitness<'_>, settings: Settings) -> Result<Vec<Baseline>> {
-    let minibatch = search::draw(
-        fitness,
-        settings.seed,
-        0,
-        Purpose::BaselineMinibatch,
-        settings.num_sequences,
-    );
-    let space = fitness.space().clone();
-    let mut baselines = Vec::new();
-    if let Some(num_dropped) = num_whole_blocks(&space) {
-        let cosines = Cosines::measure(fitness, &minibatch, num_dropped)?;
-        let by_influence: BTreeSet<usize> =
-            cosines.least_influential(num_dropped).into_iter().collect();
-        baselines.push(Baseline {
-            name: "block-influence".into(),
-            genotype: drop_blocks(&space, &by_influence),
-        });
-        let start = cosines.best_window();
-        let window = (start..start + num_dropped).collect();
-        baselines.push(Baseline {
-            name: "cosine-window".into(),
-            genotype: drop_blocks(&space, &window),
-        });
-    }
-    if settings.num_random > 0 {
-        let genotypes = search::random_genotypes(&space, settings.seed, settings.num_random);
-        let measured = fitness.evaluate(&genotypes, &minibatch)?;
-        let best = genotypes
-            .into_iter()
-            .zip(measured)
-            .min_by(|a, b| a.1.total_cmp(&b.1));
-        baselines.extend(best.map(|(genotype, _)| Baseline {
-            name: "best-of-random".into(),
-            genotype,
-        }));
-    }
-    Ok(baselines)
+/// Both baselines, where all that the search can do is to drop and the budget amounts to whole blocks.
+pub(super) fn baselines(
+    fitness: &CalibratedFitness<'_>,
+    space: &SearchSpace,
+    minibatch: &[usize],
+) -> Result<Vec<Baseline>> {
+    let Some(num_dropped) = num_whole_blocks(space) else {
+        return Ok(Vec::new());
+    };
+    let cosines = Cosines::measure(fitness, minibatch, num_dropped)?;
+    let by_influence = cosines.least_influential(num_dropped).into_iter().collect();
+    let start = cosines.best_window();
+    let window = (start..start + num_dropped).collect();
+    Ok(vec![
+        Baseline::new("block-influence", drop_blocks(space, &by_influence)),
+        Baseline::new("cosine-window", drop_blocks(space, &window)),
+    ])
 }
 
 /// How many whole blocks the budget amounts to, where every unit is kept or dropped.
@@ -85,7 +39,8 @@ fn num_whole_blocks(space: &SearchSpace) -> Option<usize> {
     let only_drops = space
         .units()
         .iter()
-        .all(|unit| unit.levels.len() == 2 && unit.levels[0].edits.is_empty());
+        .enumerate()
+        .all(|(idx, unit)| unit.levels.len() == 2 && space.only_drops(idx));
     if !only_drops {
         return None;
     }
