@@ -35,10 +35,10 @@ mod x86_64 {
 
     use super::Gemm;
 
-    /// Rows of A and columns of B whose 12 accumulators fill the registers.
-    const ROWS: usize = 6;
+    /// Rows of A and columns of B: their 10 accumulators, 4 vectors of B and a factor fit the 16 registers.
+    const ROWS: usize = 5;
     const COLUMNS: usize = 16;
-    /// Depth of a panel of A: as f32 it takes 18 KiB of the first-level cache.
+    /// Depth of a panel of A: as f32 it takes 15 KiB of the first-level cache.
     const DEPTH: usize = 768;
 
     thread_local! {
@@ -55,7 +55,8 @@ mod x86_64 {
                 for first_row in (0..gemm.m).step_by(ROWS) {
                     let rows = ROWS.min(gemm.m - first_row);
                     let a = &a[first_row * gemm.lda + first_depth..];
-                    widen(a, gemm.lda, rows, depth, panel);
+                    // SAFETY: the caller has asked `is_available`.
+                    unsafe { widen(a, gemm.lda, rows, depth, panel) };
                     let c = &mut c[first_row * gemm.ldc..];
                     let b = &b[first_depth * gemm.ldb..];
                     for first in (0..gemm.n).step_by(COLUMNS) {
@@ -74,11 +75,11 @@ mod x86_64 {
         });
     }
 
-    /// `rows` rows of A as f32, `[depth][ROWS]`.
+    /// `rows` rows of A as f32, [`DEPTH`] apart.
+    #[target_feature(enable = "avx2")]
     fn widen(a: &[bf16], lda: usize, rows: usize, depth: usize, panel: &mut [f32]) {
-        for row in 0..rows {
-            let numbers = &a[row * lda..][..depth];
-            for (number, out) in numbers.iter().zip(panel[row..].iter_mut().step_by(ROWS)) {
+        for (numbers, out) in a.chunks(lda).zip(panel.chunks_mut(DEPTH)).take(rows) {
+            for (number, out) in numbers[..depth].iter().zip(out) {
                 *out = f32::from_bits(u32::from(number.to_bits()) << 16);
             }
         }
@@ -96,18 +97,18 @@ mod x86_64 {
 
     impl Strip<'_> {
         fn run(&self, rows: usize, panel: &[f32], c: &mut [f32]) {
-            assert!(panel.len() >= ROWS * self.depth && self.width > 0);
+            assert!(panel.len() >= ROWS * DEPTH && self.depth <= DEPTH && self.width > 0);
             assert!(self.b.len() >= ((self.depth / 2 - 1) * self.ldb + self.width) * 2);
             assert!(c.len() >= (rows - 1) * self.ldc + self.width);
             // SAFETY: the extents were just checked; the caller has asked `is_available`.
             unsafe {
-                match rows {
-                    1 => self.kernel::<1>(panel, c),
-                    2 => self.kernel::<2>(panel, c),
-                    3 => self.kernel::<3>(panel, c),
-                    4 => self.kernel::<4>(panel, c),
-                    5 => self.kernel::<5>(panel, c),
-                    _ => self.kernel::<ROWS>(panel, c),
+                match (rows, self.width == COLUMNS) {
+                    (ROWS, true) => self.kernel::<ROWS, true>(panel, c),
+                    (ROWS, false) => self.kernel::<ROWS, false>(panel, c),
+                    (4, _) => self.kernel::<4, false>(panel, c),
+                    (3, _) => self.kernel::<3, false>(panel, c),
+                    (2, _) => self.kernel::<2, false>(panel, c),
+                    _ => self.kernel::<1, false>(panel, c),
                 }
             }
         }
@@ -115,9 +116,8 @@ mod x86_64 {
         /// # Safety
         /// The CPU has AVX2 and FMA; `panel`, `b` and `c` reach as far as `run` checks.
         #[target_feature(enable = "avx2,fma")]
-        unsafe fn kernel<const M: usize>(&self, panel: &[f32], c: &mut [f32]) {
+        unsafe fn kernel<const M: usize, const WHOLE: bool>(&self, panel: &[f32], c: &mut [f32]) {
             let masks = [mask(self.width), mask(self.width.saturating_sub(8))];
-            let is_whole = self.width == COLUMNS;
             let mut sums = [[_mm256_setzero_ps(); 2]; M];
             if self.accumulate {
                 for (row, sums) in sums.iter_mut().enumerate() {
@@ -136,7 +136,7 @@ mod x86_64 {
                     let at = b.wrapping_add(16 * half);
                     // SAFETY: within `b`, or masked out.
                     pairs[half] = unsafe {
-                        if is_whole {
+                        if WHOLE {
                             _mm256_loadu_si256(at.cast())
                         } else {
                             _mm256_maskload_epi32(at.cast(), masks[half])
@@ -147,13 +147,16 @@ mod x86_64 {
                 let even = pairs.map(|pair| _mm256_castsi256_ps(_mm256_slli_epi32::<16>(pair)));
                 let odd = pairs.map(|pair| _mm256_castsi256_ps(_mm256_and_si256(pair, high_half)));
                 for (row, sums) in sums.iter_mut().enumerate() {
-                    // SAFETY: the panel has `ROWS` numbers for each of `depth` depths.
-                    let (first, second) = unsafe { (&*a.add(row), &*a.add(ROWS + row)) };
+                    // SAFETY: the panel has `ROWS` rows of at least `depth` numbers.
+                    let (first, second) = unsafe {
+                        let at = a.add(row * DEPTH);
+                        (&*at, &*at.add(1))
+                    };
                     add_product(sums, first, &even);
                     add_product(sums, second, &odd);
                 }
                 b = b.wrapping_add(2 * self.ldb);
-                a = a.wrapping_add(2 * ROWS);
+                a = a.wrapping_add(2);
             }
             for (row, sums) in sums.iter().enumerate() {
                 for half in 0..2 {
