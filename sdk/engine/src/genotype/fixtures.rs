@@ -220,15 +220,15 @@ impl Method for Drops {
 pub(crate) fn space(
     num_blocks: u32,
     methods: &[(&str, &dyn Method)],
-    budget: Budget,
+    budget: &Budget,
     grouping: Option<Grouping>,
 ) -> Result<SearchSpace> {
     let outline = outline(num_blocks);
     let methods: Vec<MethodUnits<'_>> = methods
         .iter()
-        .map(|(name, method)| MethodUnits::of(*name, *method, &outline, &budget))
+        .map(|(name, method)| MethodUnits::of(*name, *method, &outline, budget))
         .collect::<Result<_>>()?;
-    SearchSpace::new(&outline, &methods, &budget, FIXED, grouping)
+    SearchSpace::new(&outline, &methods, budget, FIXED, grouping)
 }
 
 /// A target in a method's measure.

@@ -1,18 +1,21 @@
-use evopress_plugin::{Edit, GroupBudget, Method, ModelOutline, PluginError, Unit};
+use evopress_plugin::Method;
 
 use super::fixtures::{Bits, Drops, FIXED, Sparse, measure, outline, space};
 use super::*;
+use crate::error::Result;
+
+mod refusals;
 
 const BITS: Bits = Bits(&[2, 3, 4, 6]);
 const SPARSE: Sparse = Sparse { num_steps: 3 };
 /// Weights of a block's layers in the fixtures' model.
 const BLOCK: u64 = 16 * 16 * 2 + 8 * 16 * 2 + 48 * 16 * 3;
 
-fn bits(value: f64, grouping: Option<Grouping>) -> Result<SearchSpace, crate::EngineError> {
+fn bits(value: f64, grouping: Option<Grouping>) -> Result<SearchSpace> {
     space(
         4,
         &[("gptq", &BITS)],
-        measure("bits_per_weight", value),
+        &measure("bits_per_weight", value),
         grouping,
     )
 }
@@ -110,7 +113,7 @@ fn ties_of_differing_names_go_by_position() {
     let space = space(
         2,
         &[("sparsegpt", &SPARSE)],
-        measure("sparsity", 0.5),
+        &measure("sparsity", 0.5),
         Some(Grouping::Tied),
     )
     .unwrap();
@@ -139,11 +142,7 @@ fn variants_are_what_a_database_holds() {
     assert_eq!(names, ["6bit", "4bit", "3bit", "2bit"]);
     assert_eq!((layers[5].layer_idx, layers[5].calibration), (5, Some(2)));
     assert!(space.variants(1).is_empty());
-    assert_eq!(search_levels(&space), 4);
-}
-
-fn search_levels(space: &SearchSpace) -> usize {
-    space.encodings().len()
+    assert_eq!(space.encodings().len(), 4);
 }
 
 #[test]
@@ -160,13 +159,13 @@ fn bytes_are_those_of_the_packed_weights() {
 
 #[test]
 fn achieved_is_in_the_targets_measure() {
-    let sparse = space(4, &[("s", &SPARSE)], measure("sparsity", 0.5), None).unwrap();
+    let sparse = space(4, &[("s", &SPARSE)], &measure("sparsity", 0.5), None).unwrap();
     assert_eq!(sparse.achieved(&sparse.uniform().unwrap()), 0.5);
-    let drop = space(4, &[("drop", &Drops)], measure("drop", 0.25), None).unwrap();
+    let drop = space(4, &[("drop", &Drops)], &measure("drop", 0.25), None).unwrap();
     let genotype = Genotype(vec![1, 0, 0, 0, 0, 1, 0, 0]);
     assert_eq!(drop.achieved(&genotype), 0.25);
     assert_eq!(drop.uniform(), None);
-    let compressed = space(4, &[("s", &SPARSE)], Budget::Compression(1.4), None).unwrap();
+    let compressed = space(4, &[("s", &SPARSE)], &Budget::Compression(1.4), None).unwrap();
     let dense = compressed.dense_bytes() as f64;
     let dearest = compressed.dearest();
     assert_eq!(
@@ -180,7 +179,7 @@ fn achieved_is_in_the_targets_measure() {
 fn methods_that_replace_the_same_layers_share_units() {
     let methods: [(&str, &dyn Method); 3] =
         [("drop", &Drops), ("gptq", &BITS), ("sparsegpt", &SPARSE)];
-    let space = space(2, &methods, Budget::SizeBytes(9000), None).unwrap();
+    let space = space(2, &methods, &Budget::SizeBytes(9000), None).unwrap();
     assert_eq!(space.units().len(), 4 + 14);
     assert!(space.only_drops(0) && space.units()[0].levels.iter().all(|l| l.cost == 0));
     let unit = &space.units()[4 + 4];
@@ -220,7 +219,7 @@ fn methods_that_replace_the_same_layers_share_units() {
 #[test]
 fn changes_are_differences_of_costs() {
     let methods: [(&str, &dyn Method); 2] = [("drop", &Drops), ("gptq", &BITS)];
-    let space = space(2, &methods, Budget::SizeBytes(9000), None).unwrap();
+    let space = space(2, &methods, &Budget::SizeBytes(9000), None).unwrap();
     let mut genotype = space.dearest();
     genotype.0[1] = 1;
     for idx in 0..space.units().len() {
@@ -244,7 +243,7 @@ fn changes_are_differences_of_costs() {
 
 #[test]
 fn uniform_is_the_paper_start_where_it_uses_up_the_budget() {
-    let check = |budget: Budget, grouping, level: Option<&str>, is_exact| {
+    let check = |budget: &Budget, grouping, level: Option<&str>, is_exact| {
         let space = space(4, &[("gptq", &BITS)], budget, grouping).unwrap();
         let uniform = space.uniform();
         let levels = uniform.as_ref().map(|uniform| space.describe(uniform));
@@ -255,150 +254,17 @@ fn uniform_is_the_paper_start_where_it_uses_up_the_budget() {
         assert_eq!(space.exact_uniform().is_some(), is_exact);
     };
     let bits = |value| measure("bits_per_weight", value);
-    check(bits(3.0), None, Some("3bit"), true);
-    check(bits(3.01), None, Some("3bit"), true);
-    check(bits(3.5), None, Some("3bit"), false);
-    check(bits(3.02), Some(Grouping::None), Some("3bit"), false);
-    check(Budget::SizeBytes(13_000), None, Some("3bit"), false);
+    check(&bits(3.0), None, Some("3bit"), true);
+    check(&bits(3.01), None, Some("3bit"), true);
+    check(&bits(3.5), None, Some("3bit"), false);
+    check(&bits(3.02), Some(Grouping::None), Some("3bit"), false);
+    check(&Budget::SizeBytes(13_000), None, Some("3bit"), false);
     let sparse = space(
         4,
         &[("s", &SPARSE)],
-        measure("sparsity", 0.5),
+        &measure("sparsity", 0.5),
         Some(Grouping::None),
     )
     .unwrap();
     assert!(sparse.exact_uniform().is_some());
-}
-
-/// A method that returns what it is given.
-struct Given(Vec<Unit>, Vec<GroupBudget>);
-
-impl Method for Given {
-    fn units(&self, _: &ModelOutline, _: Option<f64>) -> Result<Vec<Unit>, PluginError> {
-        Ok(self.0.clone())
-    }
-
-    fn measure(&self) -> &str {
-        "bits_per_weight"
-    }
-
-    fn budget(
-        &self,
-        _: &ModelOutline,
-        _: &[Unit],
-        _: f64,
-    ) -> Result<Vec<GroupBudget>, PluginError> {
-        Ok(self.1.clone())
-    }
-}
-
-#[test]
-fn refusals_say_what_is_possible() {
-    let outline = outline(2);
-    let bytes = Budget::SizeBytes;
-    let refused = |methods: &[(&str, &dyn Method)], budget, grouping| {
-        space(2, methods, budget, grouping)
-            .map(drop)
-            .unwrap_err()
-            .to_string()
-    };
-    let gptq: (&str, &dyn Method) = ("gptq", &BITS);
-    let sparsegpt: (&str, &dyn Method) = ("sparsegpt", &SPARSE);
-    let check = |found: String, expected: &str| assert_eq!(found, expected);
-    check(
-        refused(
-            &[gptq],
-            measure("bits_per_weight", 1.5),
-            Some(Grouping::None),
-        ),
-        "no genotype meets the budget of the run: 1.5 bits per weight asked for, but the cheapest levels come to 2 bits per weight (the \
-         dearest to 6 bits per weight)",
-    );
-    check(
-        refused(&[gptq], measure("bits_per_weight", 1.5), None),
-        "no genotype meets the budget of group `256 weights`: 1.5 bits per weight asked for, but the cheapest levels come to 2 bits per \
-         weight (the dearest to 6 bits per weight)",
-    );
-    check(
-        refused(&[gptq], measure("bits_per_weight", 6.0), None),
-        "the budget leaves nothing to search: 6 bits per weight asked for, and even the dearest levels come to 6 bits per weight (the \
-         cheapest to 2 bits per weight)",
-    );
-    check(
-        refused(
-            &[sparsegpt],
-            measure("sparsity", 0.75),
-            Some(Grouping::None),
-        ),
-        "no genotype meets the budget of the run: a sparsity of 0.75 asked for, but the cheapest levels come to a sparsity of 0.5938 (the \
-         dearest to a sparsity of 0.4063)",
-    );
-    check(
-        refused(&[gptq], bytes(7000), None),
-        "no genotype meets the budget of the run: 7000 bytes asked for, but the cheapest levels come to 7624 bytes (the dearest to 10760 \
-         bytes)",
-    );
-    check(
-        refused(&[gptq], Budget::Compression(1.1), None),
-        "the budget leaves nothing to search: a compression of 1.1000 (15716 bytes) asked for, and even the dearest levels come to a \
-         compression of 1.6067 (10760 bytes) (the cheapest to a compression of 2.2676 (7624 bytes))",
-    );
-    check(
-        refused(&[gptq], Budget::Compression(0.5), None),
-        "a compression of 0.5 is out of range; it is the dense model's bytes over the compressed model's, above 1",
-    );
-    check(
-        refused(&[gptq], bytes(9000), Some(Grouping::Size)),
-        "a budget in bytes has one group over all units; `search.grouping` can be `none` or `tied` with it",
-    );
-    check(
-        refused(&[gptq, sparsegpt], measure("sparsity", 0.5), None),
-        "`gptq` and `sparsegpt` can only share a budget in bytes (`size_bytes` or `compression`), found `sparsity`",
-    );
-    check(
-        refused(&[gptq], measure("sparsity", 0.5), None),
-        "found the budget `sparsity`, but method `gptq` is budgeted in `bits_per_weight`",
-    );
-    check(
-        refused(&[("drop", &Drops), ("skip", &Drops)], bytes(9000), None),
-        "two methods have a unit `model.layers.0.self_attn`, and neither replaces the other's layers",
-    );
-    let whole = |units: Vec<Unit>| Given(units, vec![]);
-    let tied = whole(grouping::group(
-        BITS.units(&outline, None).unwrap(),
-        &outline,
-        Grouping::Tied,
-    ));
-    check(
-        refused(&[sparsegpt, ("tied", &tied)], bytes(9000), None),
-        "units `model.layers.0.self_attn.q_proj` and `model.layers.0.self_attn.qkv` both replace layer \
-         `model.layers.0.self_attn.q_proj`: units of several methods cover the same layers, or none in common",
-    );
-    let mut units = BITS.units(&outline, None).unwrap();
-    units[2].levels.truncate(1);
-    units[2].calibration_level = 0;
-    check(
-        refused(&[("gptq", &whole(units))], bytes(9000), None),
-        "method `gptq`: unit `model.layers.0.self_attn.v_proj` has 1 levels; at least 2 are needed",
-    );
-    let mut units = BITS.units(&outline, None).unwrap();
-    units[0].levels[3]
-        .edits
-        .push(Edit::DropMlp { block_idx: 2 });
-    check(
-        refused(&[("gptq", &whole(units))], bytes(9000), None),
-        "method `gptq`: unit `model.layers.0.self_attn.q_proj` drops part of block 2, but the model has 2 blocks",
-    );
-    check(
-        refused(&[("gptq", &whole(vec![]))], bytes(9000), None),
-        "method `gptq`: no units",
-    );
-    check(
-        refused(
-            &[("gptq", &whole(BITS.units(&outline, None).unwrap()))],
-            measure("bits_per_weight", 3.0),
-            None,
-        ),
-        "the method gave no single budget for group `256 weights` of unit `model.layers.0.self_attn.q_proj`",
-    );
 }
