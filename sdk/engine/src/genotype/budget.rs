@@ -53,7 +53,7 @@ impl SearchSpace {
             if least > group.max_cost {
                 let most = self.cost(&dearest, group);
                 return Err(EngineError::Budget(format!(
-                    "no genotype meets the budget of {}: {} asked for, {} at the least (and {} at the most)",
+                    "no genotype meets the budget of {}: {} asked for, but the cheapest levels come to {} (the dearest to {})",
                     self.place(group),
                     self.show(group, group.max_cost),
                     self.show(group, least),
@@ -64,8 +64,7 @@ impl SearchSpace {
         if self.meets_budget(&dearest) {
             let group = &self.groups()[0];
             return Err(EngineError::Budget(format!(
-                "the budget leaves nothing to search: {} allowed, and even the dearest levels come to {} at the most (the cheapest \
-                 to {})",
+                "the budget leaves nothing to search: {} asked for, and even the dearest levels come to {} (the cheapest to {})",
                 self.show(group, group.max_cost),
                 self.show(group, self.cost(&dearest, group)),
                 self.show(group, self.cost(&cheapest, group)),

@@ -1,5 +1,6 @@
 //! Several methods in one search: what they offer for the same layers becomes one unit.
 
+use std::cmp::Reverse;
 use std::collections::HashMap;
 
 use evopress_plugin::{Edit, Method, ModelOutline, Unit};
@@ -120,7 +121,7 @@ fn in_bytes(sourced: &mut Sourced, outline: &ModelOutline, names: &[&str]) {
             (level, method_idx)
         })
         .collect();
-    levels.sort_by(|a, b| b.0.cost.cmp(&a.0.cost));
+    levels.sort_by_key(|(level, _)| Reverse(level.cost));
     (unit.levels, sourced.method_idxs) = levels.into_iter().unzip();
     // Which level calibrates is the business of each method's own units.
     unit.calibration_level = 0;

@@ -102,4 +102,6 @@ impl Candidate {
 }
 
 #[cfg(test)]
+pub(crate) mod fixtures;
+#[cfg(test)]
 mod tests;

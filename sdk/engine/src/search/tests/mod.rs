@@ -3,6 +3,8 @@ use proptest::prelude::*;
 
 use super::*;
 
+mod layers;
+
 fn outline() -> ModelOutline {
     ModelOutline {
         num_blocks: 1,
