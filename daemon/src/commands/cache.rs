@@ -15,9 +15,9 @@ use crate::cli::{CacheCommand, CacheFlags, PruneFlags};
 
 pub(crate) fn cache(command: CacheCommand) -> anyhow::Result<Exit> {
     match command {
-        CacheCommand::List(flags) => list(flags),
-        CacheCommand::Verify(flags) => verify(flags),
-        CacheCommand::Prune(flags) => prune(flags),
+        CacheCommand::List(flags) => list(&flags),
+        CacheCommand::Verify(flags) => verify(&flags),
+        CacheCommand::Prune(flags) => prune(&flags),
     }
 }
 
@@ -36,8 +36,8 @@ fn open(flags: &CacheFlags) -> anyhow::Result<(Cache, u64)> {
     Ok((Cache::at(&state.join("cache")), limit))
 }
 
-fn list(flags: CacheFlags) -> anyhow::Result<Exit> {
-    let (cache, limit) = open(&flags)?;
+fn list(flags: &CacheFlags) -> anyhow::Result<Exit> {
+    let (cache, limit) = open(flags)?;
     let listed = cache.list()?;
     if flags.json {
         show::json(&listed.iter().map(as_json).collect::<Vec<_>>())?;
@@ -74,8 +74,8 @@ fn list(flags: CacheFlags) -> anyhow::Result<Exit> {
     Ok(Exit::Done)
 }
 
-fn verify(flags: CacheFlags) -> anyhow::Result<Exit> {
-    let (cache, _) = open(&flags)?;
+fn verify(flags: &CacheFlags) -> anyhow::Result<Exit> {
+    let (cache, _) = open(flags)?;
     let mut answers = Vec::new();
     let mut num_damaged = 0;
     for it in cache.list()? {
@@ -104,7 +104,7 @@ fn verify(flags: CacheFlags) -> anyhow::Result<Exit> {
     })
 }
 
-fn prune(flags: PruneFlags) -> anyhow::Result<Exit> {
+fn prune(flags: &PruneFlags) -> anyhow::Result<Exit> {
     let (cache, configured) = open(&flags.cache)?;
     let limit = match flags.max_size {
         _ if flags.all => 0,

@@ -129,7 +129,7 @@ mod tests {
     use crate::progress::final_table;
 
     /// The table of a report of 100 parameters a byte each, with one baseline.
-    fn table(achieved: Value, target: Value, baseline: Value) -> String {
+    fn table(achieved: &Value, target: &Value, baseline: &Value) -> String {
         let result = |metric: &str, dense: f64, ours: f64| {
             json!({
                 "set": "held-out", "metric": metric, "dense": dense, "compressed": ours,
@@ -146,7 +146,7 @@ mod tests {
         }))
         .unwrap();
         let text = final_table(&report, Path::new("/run"), None);
-        text.lines().skip(1).take(6).collect::<Vec<_>>().join("\n")
+        text.lines().skip(1).take(7).collect::<Vec<_>>().join("\n")
     }
 
     fn achieved(measure: &str, value: f64) -> Value {
@@ -159,18 +159,42 @@ mod tests {
     #[test]
     fn bits_are_shown_with_the_packed_size() {
         let baseline = json!({"name": "uniform", "genotype": {}, "parameters": 134_515_008, "achieved": 3.0, "packed_bytes": 70_000_000});
-        insta::assert_snapshot!(table(achieved("bits_per_weight", 2.996), json!({"bits_per_weight": 3.0}), baseline), @"");
+        insta::assert_snapshot!(table(&achieved("bits_per_weight", 2.996), &json!({"bits_per_weight": 3.0}), &baseline), @r#"
+bits_per_weight: 2.9960 reached, 3.0 sought
+
+on held-out:
+                           perplexity   KL divergence   bits a weight   packed size
+  dense                         35.50          0.0000           16.00      269.0 MB
+  best baseline (uniform)       93.38          0.7500            3.00       70.0 MB
+  EvoPress                      62.25          0.5000            3.00       70.2 MB
+"#);
     }
 
     #[test]
     fn a_size_is_shown_as_one() {
         let baseline = json!({"name": "uniform", "genotype": {}, "parameters": 134_515_008, "achieved": null, "packed_bytes": 0});
-        insta::assert_snapshot!(table(achieved("size_bytes", 70_250_000.0), json!({"size_bytes": 71_000_000}), baseline), @"");
+        insta::assert_snapshot!(table(&achieved("size_bytes", 70_250_000.0), &json!({"size_bytes": 71_000_000}), &baseline), @r#"
+size_bytes: 70.2 MB reached, 71.0 MB sought
+
+on held-out:
+                           perplexity   KL divergence   compression   packed size
+  dense                         35.50          0.0000          1.00      269.0 MB
+  best baseline (uniform)       93.38          0.7500             -             -
+  EvoPress                      62.25          0.5000          3.83       70.2 MB
+"#);
     }
 
     #[test]
     fn sparsity_is_shown_and_a_report_of_before_is_read() {
         let baseline = json!({"name": "uniform", "genotype": {}, "parameters": 134_515_008});
-        insta::assert_snapshot!(table(achieved("sparsity", 0.5), json!({"sparsity": 0.5}), baseline), @"");
+        insta::assert_snapshot!(table(&achieved("sparsity", 0.5), &json!({"sparsity": 0.5}), &baseline), @r#"
+sparsity: 0.5000 reached, 0.5 sought
+
+on held-out:
+                           perplexity   KL divergence   sparsity   packed size
+  dense                         35.50          0.0000     0.0000      269.0 MB
+  best baseline (uniform)       93.38          0.7500          -             -
+  EvoPress                      62.25          0.5000     0.5000       70.2 MB
+"#);
     }
 }
