@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
-use evopressd::config::{ServeFlags, ToolFlags};
+use evopressd::config::{ByteSize, ServeFlags, ToolFlags};
 
 /// Watches a folder of pipeline specs; each becomes a smaller, working language model.
 ///
@@ -39,6 +39,8 @@ Examples:
         all mistakes of each spec, and what a run would need
   evopressd follow --name smollm2-depth
         watch the newest run of a pipeline in a running daemon
+  evopressd cache prune --max-size 10GiB
+        make room: level databases that were not used for longest go first
 
 Exit codes: 0 done, 1 run failed, 2 usage, 3 quality gate failed, 78 bad spec.
 EVOPRESS_LOG sets what is logged, e.g. `debug` or `evopressd::watch=debug`.";
@@ -81,6 +83,52 @@ and as the first line of a spec:
         after_help = "Exit codes: 0 done, 1 run failed, 2 usage, 3 quality gate failed, 78 spec rejected."
     )]
     Follow(FollowFlags),
+    /// Look after the cache of level databases, also beside a running daemon
+    #[command(subcommand)]
+    Cache(CacheCommand),
+}
+
+/// What to do with the cache.
+#[derive(Debug, Subcommand)]
+pub(crate) enum CacheCommand {
+    /// List what is in the cache
+    List(CacheFlags),
+    /// Read everything in the cache and hold it against its digests
+    #[command(
+        after_help = "Exit codes: 0 all is whole, 1 something is damaged, 2 usage.
+A run that uses a damaged level database rebuilds just the layers that are damaged."
+    )]
+    Verify(CacheFlags),
+    /// Remove what is over the limit, the least recently used first; what a run uses or builds stays
+    Prune(PruneFlags),
+}
+
+/// The flags of `cache`.
+#[derive(Args, Debug)]
+pub(crate) struct CacheFlags {
+    /// The state folder, which the cache is in [default: ~/.local/state/evopressd]
+    #[arg(long, value_name = "DIR", env = "EVOPRESS_STATE")]
+    pub(crate) state: Option<PathBuf>,
+    /// The daemon's config file, for its state folder and its limit
+    #[arg(long, value_name = "FILE", env = "EVOPRESS_CONFIG")]
+    pub(crate) config: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// The flags of `cache prune`.
+#[derive(Args, Debug)]
+pub(crate) struct PruneFlags {
+    /// What may be left, e.g. 10GiB [default: the configured limit, else 50GiB]
+    #[arg(long, value_name = "SIZE", env = "EVOPRESS_CACHE_SIZE")]
+    pub(crate) max_size: Option<ByteSize>,
+    /// Remove everything that no run uses
+    #[arg(long)]
+    pub(crate) all: bool,
+    /// Where the cache is.
+    #[command(flatten)]
+    pub(crate) cache: CacheFlags,
 }
 
 /// The flags of `run`.
@@ -97,6 +145,9 @@ pub(crate) struct RunFlags {
     /// Threads of the worker [default: the worker's own choice]
     #[arg(long, value_name = "N", env = "EVOPRESS_THREADS")]
     pub(crate) threads: Option<usize>,
+    /// Limit of the cache of level databases; the least recently used go first [default: 50GiB]
+    #[arg(long, value_name = "SIZE", env = "EVOPRESS_CACHE_SIZE")]
+    pub(crate) cache_size: Option<ByteSize>,
     /// Where things are.
     #[command(flatten)]
     pub(crate) tools: ToolFlags,

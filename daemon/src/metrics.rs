@@ -60,6 +60,10 @@ pub struct WorkMetrics {
     pub stage: IntGaugeVec,
     /// Publications by kind of registry.
     pub published: IntCounterVec,
+    /// Bytes in the cache folder when it was last looked through.
+    pub cache_size: IntGauge,
+    /// Entries in it.
+    pub cache_entries: IntGauge,
 }
 
 impl Metrics {
@@ -201,6 +205,14 @@ impl WorkMetrics {
                 "Models published, by kind of registry.",
                 "registry",
             )?,
+            cache_size: all.add(IntGauge::new(
+                "evopress_cache_size_bytes",
+                "Size of the cache of level databases when it was last held against its limit.",
+            )?)?,
+            cache_entries: all.add(IntGauge::new(
+                "evopress_cache_entries",
+                "Level databases in the cache when it was last held against its limit.",
+            )?)?,
         };
         for stage in Stage::ALL {
             let _ = metrics.stages.with_label_values(&[stage.as_str()]);

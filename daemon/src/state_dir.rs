@@ -107,6 +107,12 @@ impl StateDir {
         self.root.join("rejected")
     }
 
+    /// `cache/`, what runs share.
+    #[must_use]
+    pub fn cache(&self) -> PathBuf {
+        self.root.join("cache")
+    }
+
     /// The journal's database.
     #[must_use]
     pub fn journal(&self) -> PathBuf {

@@ -54,6 +54,7 @@ check() {
 run() {
     run="$1"; shift
     local attempt=1
+    echo "$@" >"$run/arguments.txt"
     while [ $# -gt 0 ]; do
         [ "$1" = --attempt ] && attempt="$2"
         shift
@@ -70,6 +71,10 @@ run() {
     event '"event":"stage_started","stage":"search"'
     case "$(behaviour_of "$run/plan.json")" in
         refuse) event '"event":"failed","reason":"the model is truncated"'; exit 1 ;;
+        full-disk)
+            generations 1 1
+            event '"event":"failed","reason":"cannot write /cache/levels/ab/layer-3: the disk is full; make room"'
+            exit 1 ;;
         silent) exit 1 ;;
         segv) kill -SEGV $$ ;;
         segv-once) [ "$attempt" = 1 ] && { generations 1 2; kill -SEGV $$; }; generations $((done_before + 1)) 5 ;;

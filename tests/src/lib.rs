@@ -56,6 +56,7 @@ pub fn timeless(mut report: Value) -> Value {
         report[field].take();
     }
     report["search"]["seconds"].take();
+    report["search"]["switch_seconds"].take();
     for entry in report["search"]["history"].as_array_mut().unwrap() {
         entry["seconds"].take();
     }

@@ -1,5 +1,6 @@
 //! What each command does. Errors that come out of here are the ends of sentences for a person.
 
+mod cache;
 mod follow;
 mod plugins;
 mod run;
@@ -10,6 +11,7 @@ mod validate;
 
 use std::process::ExitCode;
 
+pub(crate) use cache::cache;
 pub(crate) use follow::follow;
 pub(crate) use plugins::plugins;
 pub(crate) use run::run;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, anyhow};
 use evopress_spec::RunDir;
-use evopressd::config::{SupervisorSettings, Tools, default_state};
+use evopressd::config::{DEFAULT_CACHE_BYTES, SupervisorSettings, Tools, default_state};
 use evopressd::intake::{Admission, Intake, read_spec};
 use evopressd::journal::{Change, Journal, Origin, Run, RunState};
 use evopressd::metrics::Metrics;
@@ -53,7 +53,10 @@ pub(crate) async fn run(flags: RunFlags) -> anyhow::Result<Exit> {
     let run_dir = RunDir::of_run(state.root(), &found.id);
     let supervisor = Supervisor {
         metrics: Metrics::new(journal.clone())?.work,
-        settings: SupervisorSettings::default(),
+        settings: SupervisorSettings {
+            cache_max_bytes: flags.cache_size.map_or(DEFAULT_CACHE_BYTES, |size| size.0),
+            ..SupervisorSettings::default()
+        },
         board: Arc::new(Board::default()),
         wake: Arc::new(Notify::new()),
         stop: stop_on_signal(

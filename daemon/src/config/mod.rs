@@ -1,10 +1,12 @@
 //! Configuration in two steps: what was typed, and what came of it.
 
 mod resolved;
+mod size;
 mod typed;
 
-pub use resolved::{ServeSettings, SupervisorSettings, Tools, default_state};
-pub use typed::{ServeFile, ServeFlags, ToolFlags};
+pub use resolved::{DEFAULT_CACHE_BYTES, ServeSettings, SupervisorSettings, Tools, default_state};
+pub use size::ByteSize;
+pub use typed::{CacheFile, ServeFile, ServeFlags, ToolFlags};
 
 /// A setting that makes no sense; one sentence.
 #[derive(Debug, thiserror::Error)]

@@ -32,6 +32,8 @@ pub struct SupervisorSettings {
     pub backoff: Duration,
     /// Time for the workers to stop.
     pub drain: Duration,
+    /// Bytes that the cache may take when no run needs more.
+    pub cache_max_bytes: u64,
 }
 
 impl Default for SupervisorSettings {
@@ -41,6 +43,7 @@ impl Default for SupervisorSettings {
             attempts: 3,
             backoff: Duration::from_secs(2),
             drain: Duration::from_secs(30),
+            cache_max_bytes: DEFAULT_CACHE_BYTES,
         }
     }
 }
@@ -67,6 +70,8 @@ pub struct ServeSettings {
 /// The port of the daemon's HTTP server where none is set.
 const DEFAULT_PORT: u16 = 9464;
 const CHECK_SECONDS: f64 = 60.0;
+/// What the cache may take where nothing is set: 50 GiB.
+pub const DEFAULT_CACHE_BYTES: u64 = 50 << 30;
 
 impl ServeSettings {
     /// Puts flags and the config file together; a flag goes first.
@@ -126,6 +131,10 @@ impl ServeSettings {
                 drain: file
                     .drain_seconds
                     .map_or(Ok(defaults.drain), |value| seconds("drain_seconds", value))?,
+                cache_max_bytes: flags
+                    .cache_size
+                    .or(file.cache.max_size_bytes)
+                    .map_or(defaults.cache_max_bytes, |size| size.0),
             },
         })
     }
@@ -231,7 +240,7 @@ mod tests {
         let config = folder.path().join("evopressd.yaml");
         std::fs::write(
             &config,
-            "watch: specs\nrescan_seconds: 20\nmax_concurrent_runs: 2\n",
+            "watch: specs\nrescan_seconds: 20\nmax_concurrent_runs: 2\ncache: {max_size_bytes: 10GiB}\n",
         )
         .unwrap();
         let typed = ServeFlags {
@@ -246,6 +255,7 @@ mod tests {
         );
         assert_eq!(settings.rescan, Duration::from_secs(20));
         assert_eq!(settings.supervisor.max_concurrent_runs, 3);
+        assert_eq!(settings.supervisor.cache_max_bytes, 10 << 30);
         assert_eq!(settings.listen.to_string(), "127.0.0.1:9464");
     }
 
@@ -263,6 +273,7 @@ mod tests {
         assert!(resolve("").contains("there is no folder to watch"));
         assert!(resolve("watch: a\nrescan_seconds: -1").contains("rescan_seconds is -1"));
         assert!(resolve("watch: a\nmax_concurrent_runs: 0").contains("at least 1"));
+        assert!(resolve("watch: a\ncache: {max_size_bytes: big}").contains("such as 50GiB"));
         assert!(resolve("wach: a").contains("unknown field `wach`"));
         let missing = ToolFlags {
             worker: Some("/nowhere/worker".into()),

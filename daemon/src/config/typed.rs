@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use serde::Deserialize;
 
-use super::ConfigError;
+use super::{ByteSize, ConfigError};
 
 /// The flags that say where things are; every command has them.
 #[derive(Args, Clone, Debug, Default)]
@@ -56,6 +56,9 @@ pub struct ServeFlags {
     /// Threads of each worker [default: the worker's own choice]
     #[arg(long, value_name = "N", env = "EVOPRESS_THREADS")]
     pub threads: Option<usize>,
+    /// Limit of the cache of level databases; the least recently used go first [default: 50GiB]
+    #[arg(long, value_name = "SIZE", env = "EVOPRESS_CACHE_SIZE")]
+    pub cache_size: Option<ByteSize>,
     /// Seconds between looks at the watched folder besides those that the system's hints cause [default: 10]
     #[arg(long, value_name = "SECONDS", env = "EVOPRESS_RESCAN_SECONDS")]
     pub rescan_seconds: Option<f64>,
@@ -88,6 +91,9 @@ pub struct ServeFile {
     pub max_concurrent_runs: Option<usize>,
     /// See [`ServeFlags::threads`].
     pub threads: Option<usize>,
+    /// The cache folder.
+    #[serde(default)]
+    pub cache: CacheFile,
     /// See [`ServeFlags::rescan_seconds`].
     pub rescan_seconds: Option<f64>,
     /// How often a run is tried when its worker crashes.
@@ -98,6 +104,14 @@ pub struct ServeFile {
     pub drain_seconds: Option<f64>,
     /// How long the check of one spec by the worker may take.
     pub check_seconds: Option<f64>,
+}
+
+/// The cache in the config file.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CacheFile {
+    /// See [`ServeFlags::cache_size`].
+    pub max_size_bytes: Option<ByteSize>,
 }
 
 impl ServeFile {

@@ -11,6 +11,7 @@ use evopress_spec::Stage;
 use super::Site;
 use super::api::{Refusal, RunView, find, folder, list, unreadable};
 use crate::journal::RunState;
+use crate::progress::duration;
 
 const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'";
 const HEAD: &str = include_str!("page.html");
@@ -64,6 +65,12 @@ fn row(rows: &mut String, RunView { run, live }: &RunView) {
                 detail,
                 "<progress value=\"{done}\" max=\"{total}\"></progress> {done}/{total}"
             );
+        }
+        if let Some(progress) = &live.progress {
+            let _ = write!(detail, " {}", escape(&progress.unit));
+        }
+        if let Some(seconds) = live.stage_seconds_left.or(live.search_seconds_left) {
+            let _ = write!(detail, ", {} left", duration(seconds));
         }
         if let Some(fitness) = live.best_fitness {
             let _ = write!(detail, ", best fitness {fitness:.4}");

@@ -145,6 +145,9 @@ fn describe(state: RunState, attempt: u32, live: &Live) -> String {
             "{}/{} {}",
             progress.done, progress.total, progress.unit
         ));
+        if let Some(seconds) = live.stage_seconds_left {
+            parts.push(format!("{} left", duration(seconds)));
+        }
     }
     if attempt > 1 {
         parts.push(format!("attempt {attempt}"));
@@ -153,7 +156,8 @@ fn describe(state: RunState, attempt: u32, live: &Live) -> String {
 }
 
 /// `45 s`, `2 min 05 s`, `3 h 20 min`.
-fn duration(seconds: f64) -> String {
+#[must_use]
+pub fn duration(seconds: f64) -> String {
     let seconds = Duration::try_from_secs_f64(seconds.max(0.0))
         .unwrap_or_default()
         .as_secs();
@@ -167,6 +171,26 @@ fn duration(seconds: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_database_says_how_many_layers_and_how_long() {
+        let live = Live {
+            stage: Some(Stage::Database),
+            progress: Some(crate::progress::Progress {
+                done: 70,
+                total: 210,
+                unit: "layers".to_owned(),
+            }),
+            stage_seconds_left: Some(754.0),
+            ..Live::default()
+        };
+        assert_eq!(
+            describe(RunState::Running, 1, &live),
+            "70/210 layers, 12 min 34 s left"
+        );
+        assert_eq!(prefix(RunState::Running, &live), "database");
+        assert_eq!(position(RunState::Running, &live), (70, 210));
+    }
 
     #[test]
     fn a_search_says_how_far_it_is() {

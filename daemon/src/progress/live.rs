@@ -3,6 +3,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use evopress_spec::events::seconds_since_1970;
 use evopress_spec::{Event, EventKind, Stage};
 use serde::Serialize;
 
@@ -25,6 +26,8 @@ pub struct Live {
     pub forward_tokens_per_second: Option<f64>,
     /// Seconds until the search is done, at the pace of the last generations.
     pub search_seconds_left: Option<f64>,
+    /// Seconds until another stage is done that counts something, at its pace so far.
+    pub stage_seconds_left: Option<f64>,
     /// Where it runs.
     pub device: Option<String>,
     /// Sentences for the user.
@@ -33,6 +36,15 @@ pub struct Live {
     pub failure: Option<String>,
     #[serde(skip)]
     pub(super) recent: VecDeque<Sample>,
+    #[serde(skip)]
+    pub(super) stage_began: Option<StageBegan>,
+}
+
+/// What a stage had done when it first said how far it is: what was there already says nothing about its pace.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct StageBegan {
+    done: u64,
+    seconds: f64,
 }
 
 /// Part of a stage.
@@ -62,14 +74,12 @@ impl Live {
         match &event.kind {
             EventKind::Started { device, .. } => {
                 self.device = Some(device.clone());
-                self.stage = None;
-                self.progress = None;
+                self.enter(None);
                 self.failure = None;
                 self.recent.clear(); // another attempt has another pace
             }
             EventKind::StageStarted { stage } => {
-                self.stage = Some(*stage);
-                self.progress = None;
+                self.enter(Some(*stage));
             }
             EventKind::Progress {
                 stage,
@@ -77,7 +87,10 @@ impl Live {
                 total,
                 unit,
             } => {
-                self.stage = Some(*stage);
+                if self.stage != Some(*stage) {
+                    self.enter(Some(*stage));
+                }
+                self.take_stage_pace(event, *done, *total);
                 self.progress = Some(Progress {
                     done: *done,
                     total: *total,
@@ -107,12 +120,36 @@ impl Live {
                     self.search_seconds_left = None;
                 }
                 self.progress = None;
+                self.stage_began = None;
+                self.stage_seconds_left = None;
             }
             EventKind::Warning { message } => self.warnings.push(message.clone()),
             EventKind::Failed { reason } => self.failure = Some(reason.clone()),
             EventKind::Baseline { .. }
             | EventKind::Finished { .. }
             | EventKind::Interrupted { .. } => {}
+        }
+    }
+
+    fn enter(&mut self, stage: Option<Stage>) {
+        self.stage = stage;
+        self.progress = None;
+        self.stage_began = None;
+        self.stage_seconds_left = None;
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "a time for people")]
+    fn take_stage_pace(&mut self, event: &Event, done: u64, total: u64) {
+        let Some(now) = seconds_since_1970(&event.time) else {
+            return;
+        };
+        let began = *self
+            .stage_began
+            .get_or_insert(StageBegan { done, seconds: now });
+        let (more, seconds) = (done.saturating_sub(began.done), now - began.seconds);
+        if more > 0 && seconds > 0.0 {
+            let left = total.saturating_sub(done);
+            self.stage_seconds_left = Some(left as f64 * seconds / more as f64);
         }
     }
 
@@ -185,6 +222,35 @@ mod tests {
             forward_tokens,
             search_seconds,
         })
+    }
+
+    #[test]
+    fn time_left_of_a_stage_comes_from_what_it_has_done_itself() {
+        let mut live = Live::default();
+        let mut progress = |second: u32, stage, done| {
+            live.apply(&Event {
+                time: format!("2026-01-31T09:59:{second:02}.500Z"),
+                kind: EventKind::Progress {
+                    stage,
+                    done,
+                    total: 210,
+                    unit: "layers".to_owned(),
+                },
+            });
+            live.stage_seconds_left
+        };
+        // 70 layers were there already.
+        assert_eq!(progress(10, Stage::Database, 70), None);
+        assert_eq!(progress(20, Stage::Database, 90), Some(60.0));
+        assert_eq!(progress(30, Stage::Database, 130), Some(80.0 * 20.0 / 60.0));
+        assert_eq!(progress(31, Stage::Calibrate, 1), None, "another stage");
+        assert_eq!(progress(32, Stage::Calibrate, 3), Some(103.5));
+        live.apply(&Event::now(EventKind::StageFinished {
+            stage: Stage::Calibrate,
+            seconds: 1.0,
+            reused: false,
+        }));
+        assert_eq!(live.stage_seconds_left, None);
     }
 
     #[test]

@@ -5,6 +5,8 @@ use std::path::Path;
 
 use evopress_spec::{Metric, MetricResult, Report, Status};
 
+use super::columns::{Columns, number};
+
 /// The table and the places, ready to print. `reason` is the journal's, where the report has none.
 #[must_use]
 pub fn final_table(report: &Report, run_dir: &Path, reason: Option<&str>) -> String {
@@ -51,7 +53,11 @@ pub fn final_table(report: &Report, run_dir: &Path, reason: Option<&str>) -> Str
 /// `269.1 MB`: millions of bytes, as disks and downloads are counted.
 #[must_use]
 pub fn megabytes(bytes: u64) -> String {
-    format!("{:.1} MB", as_f64(bytes) / 1e6)
+    megabytes_f64(as_f64(bytes))
+}
+
+fn megabytes_f64(bytes: f64) -> String {
+    format!("{:.1} MB", bytes / 1e6)
 }
 
 fn headline(text: &mut String, report: &Report, reason: Option<&str>) {
@@ -67,15 +73,21 @@ fn headline(text: &mut String, report: &Report, reason: Option<&str>) {
     }
     let achieved = &report.achieved;
     if achieved.parameters > 0 {
-        let sought = report
-            .target
-            .get(&achieved.measure)
-            .map_or_else(|| report.target.to_string(), ToString::to_string);
+        let sought = report.target.get(&achieved.measure);
+        let shown = |value: f64| match achieved.measure.as_str() {
+            "size_bytes" => megabytes_f64(value),
+            _ => format!("{value:.4}"),
+        };
+        let sought = match sought.and_then(serde_json::Value::as_f64) {
+            Some(bytes) if achieved.measure == "size_bytes" => megabytes_f64(bytes),
+            _ => sought.map_or_else(|| report.target.to_string(), ToString::to_string),
+        };
         line(
             text,
             &format!(
-                "{}: {:.4} reached, {sought} sought",
-                achieved.measure, achieved.value
+                "{}: {} reached, {sought} sought",
+                achieved.measure,
+                shown(achieved.value)
             ),
         );
     }
@@ -89,30 +101,23 @@ fn quality(
     kl: Option<&MetricResult>,
 ) {
     let achieved = &report.achieved;
-    let number = |value: Option<f64>, digits: usize| {
-        value
-            .filter(|it| it.is_finite())
-            .map_or_else(|| "-".to_owned(), |it| format!("{it:.digits$}"))
+    let columns = Columns::of(report);
+    let row = |name: &str, ppl: Option<f64>, kl: Option<f64>, much: [String; 2]| {
+        let [much, size] = much;
+        [name.to_owned(), number(ppl, 2), number(kl, 4), much, size]
     };
-    let row = |name: &str, ppl: Option<f64>, kl: Option<f64>, parameters: u64, bytes: u64| {
-        [
-            name.to_owned(),
-            number(ppl, 2),
-            number(kl, 4),
-            grouped(parameters),
-            megabytes(bytes),
-        ]
-    };
-    let heads = ["", "perplexity", "KL divergence", "parameters", "size"].map(str::to_owned);
+    let [much, size] = columns.heads();
+    let heads = ["", "perplexity", "KL divergence", much, size].map(str::to_owned);
     let dense_kl = kl.map(|it| it.dense);
-    let dense = row(
-        "dense",
-        ppl.map(|it| it.dense),
-        dense_kl,
-        achieved.dense_parameters,
-        achieved.dense_size_bytes,
-    );
-    let mut rows = vec![heads, dense];
+    let mut rows = vec![
+        heads,
+        row(
+            "dense",
+            ppl.map(|it| it.dense),
+            dense_kl,
+            columns.dense(achieved),
+        ),
+    ];
     let best = ppl.and_then(|it| {
         it.baselines
             .iter()
@@ -120,28 +125,16 @@ fn quality(
             .min_by(|a, b| a.1.total_cmp(b.1))
     });
     if let Some((name, best_ppl)) = best {
-        let parameters = report
-            .baselines
-            .iter()
-            .find(|it| it.name == *name)
-            .map_or(achieved.parameters, |it| it.parameters);
         let best_kl = kl.and_then(|it| it.baselines.get(name).copied());
         rows.push(row(
             &format!("best baseline ({name})"),
             Some(*best_ppl),
             best_kl,
-            parameters,
-            sized(parameters, report),
+            columns.baseline(report, name),
         ));
     }
     let (ours_ppl, ours_kl) = (ppl.map(|it| it.compressed), kl.map(|it| it.compressed));
-    rows.push(row(
-        "EvoPress",
-        ours_ppl,
-        ours_kl,
-        achieved.parameters,
-        achieved.size_bytes,
-    ));
+    rows.push(row("EvoPress", ours_ppl, ours_kl, columns.ours(achieved)));
 
     line(text, &format!("\non {set}:"));
     let widths: [usize; 5] =
@@ -161,19 +154,6 @@ fn quality(
         );
     }
     line(text, "");
-}
-
-/// A baseline is not written; its size follows from its parameters.
-fn sized(parameters: u64, report: &Report) -> u64 {
-    let achieved = &report.achieved;
-    let removed = achieved.dense_parameters.saturating_sub(parameters);
-    let bytes_each = achieved
-        .dense_size_bytes
-        .checked_div(achieved.dense_parameters)
-        .unwrap_or(0);
-    achieved
-        .dense_size_bytes
-        .saturating_sub(removed * bytes_each)
 }
 
 fn places(text: &mut String, report: &Report, run_dir: &Path) {
@@ -207,7 +187,7 @@ fn places(text: &mut String, report: &Report, run_dir: &Path) {
 }
 
 /// `134,515,008`.
-fn grouped(number: u64) -> String {
+pub(super) fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::new();
     for (idx, digit) in digits.chars().enumerate() {
@@ -224,6 +204,6 @@ fn line(text: &mut String, line: &str) {
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a size for people")]
-fn as_f64(value: u64) -> f64 {
+pub(super) fn as_f64(value: u64) -> f64 {
     value as f64
 }

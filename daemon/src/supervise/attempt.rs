@@ -1,5 +1,6 @@
 //! One attempt: a worker from its start to its end, told to stop when the daemon stops.
 
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use evopress_spec::RunDir;
@@ -22,12 +23,15 @@ impl Supervisor {
             end: AttemptEnd::NotStarted(why),
             stage: None,
             said: None,
+            full_disk: None,
         };
         if let Err(why) = wait_for_predecessor(run_dir).await {
             return not_started(why);
         }
         let mut tail = Tail::after_what_is_there(run_dir, slot, &self.metrics, &self.board);
-        let child = match self.worker.start_run(run_dir, run.attempt).await {
+        let cache = self.state.cache();
+        let starting = self.worker.start_run(run_dir, &cache, run.attempt);
+        let child = match starting.await {
             Ok(child) => child,
             Err(error) => return not_started(error.to_string()),
         };
@@ -43,6 +47,7 @@ impl Supervisor {
             end,
             stage: live.stage,
             said: live.failure.clone(),
+            full_disk: full_disk(self.state.root()),
         }
     }
 
@@ -78,6 +83,16 @@ fn signal(child: &Child, signal: Signal) {
         // It may have ended in this moment.
         let _ = kill_process_group(pid, signal);
     }
+}
+
+/// Less than this is as good as nothing: an event or a checkpoint may not fit.
+const LITTLE_BYTES: u64 = 1 << 20;
+
+/// The state folder, if its disk is full. A worker on a full disk cannot even write down why it gave up.
+fn full_disk(state: &Path) -> Option<PathBuf> {
+    let disk = rustix::fs::statvfs(state).ok()?;
+    let free = disk.f_bavail.saturating_mul(disk.f_frsize);
+    (free < LITTLE_BYTES).then(|| state.to_owned())
 }
 
 async fn wait_for_predecessor(run_dir: &RunDir) -> Result<(), String> {

@@ -38,8 +38,12 @@ impl Supervisor {
         let id = run.id.clone();
         let result = match run.state {
             RunState::Publishing => self.publish(run, &run_dir, slot).await,
-            _ => self.search(run, &run_dir, slot).await,
+            _ => {
+                self.prune_cache().await;
+                self.search(run, &run_dir, slot).await
+            }
         };
+        self.prune_cache().await;
         self.metrics.clear_slot(slot);
         self.board.remove(&id);
         result

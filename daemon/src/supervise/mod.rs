@@ -1,6 +1,7 @@
 //! The supervisor: gives queued runs a slot, drives each to its end, and stops them all when the daemon stops.
 
 mod attempt;
+mod cache;
 mod drive;
 mod report;
 mod tail;
@@ -49,6 +50,7 @@ impl Supervisor {
     /// The journal cannot be read.
     pub async fn serve(self: Arc<Self>) -> Result<(), JournalError> {
         let mut unpublished = self.journal.recover()?;
+        self.prune_cache().await;
         let mut slots = vec![false; self.settings.max_concurrent_runs];
         let mut runs = JoinSet::new();
         while !self.stop.is_requested() {

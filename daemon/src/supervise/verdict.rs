@@ -1,6 +1,8 @@
 //! What follows from the end of an attempt. Only a crash is worth another attempt: a worker that ends by itself has said why,
 //! and would say the same again.
 
+use std::path::PathBuf;
+
 use evopress_spec::Stage;
 
 use crate::worker_process::End;
@@ -13,6 +15,8 @@ pub(super) struct Outcome {
     pub(super) stage: Option<Stage>,
     /// The reason that it gave.
     pub(super) said: Option<String>,
+    /// The state folder, where its disk was full at the end.
+    pub(super) full_disk: Option<PathBuf>,
 }
 
 #[derive(Clone, Debug)]
@@ -49,13 +53,19 @@ pub(super) fn judge(outcome: &Outcome, attempt: u32, attempts: u32, stopping: bo
     let stage = outcome
         .stage
         .map_or_else(String::new, |stage| format!(" in stage {stage}"));
+    let full = outcome
+        .full_disk
+        .as_ref()
+        .map_or_else(String::new, |state| {
+            format!("; the disk that holds {} is full", state.display())
+        });
     let crash = match &outcome.end {
         AttemptEnd::Ended(End::Done) => return Verdict::Done,
         AttemptEnd::Ended(End::GateFailed) => return Verdict::GateFailed,
         AttemptEnd::Ended(End::Failed) => {
             let unsaid = || {
                 format!(
-                    "the worker ended with exit code 1{stage} and gave no reason; see worker.log"
+                    "the worker ended with exit code 1{stage} and gave no reason{full}; see worker.log"
                 )
             };
             return Verdict::Failed(outcome.said.clone().unwrap_or_else(unsaid));
@@ -70,7 +80,7 @@ pub(super) fn judge(outcome: &Outcome, attempt: u32, attempts: u32, stopping: bo
         AttemptEnd::Ended(end) => format!("the worker {end}"),
         AttemptEnd::NotStarted(why) => why.clone(),
     };
-    let reason = format!("{crash}{stage}, attempt {attempt} of {attempts}; see worker.log");
+    let reason = format!("{crash}{stage}, attempt {attempt} of {attempts}{full}; see worker.log");
     if attempt < attempts {
         Verdict::Again(reason)
     } else {
@@ -87,7 +97,30 @@ mod tests {
             end: AttemptEnd::Ended(end),
             stage: Some(Stage::Search),
             said: None,
+            full_disk: None,
         }
+    }
+
+    #[test]
+    fn a_worker_that_could_not_write_why_it_ended_is_explained_by_the_full_disk() {
+        let mut outcome = ended(End::Failed);
+        outcome.full_disk = Some("/var/lib/evopressd".into());
+        let reason = |outcome: &Outcome, attempt| match judge(outcome, attempt, 3, false) {
+            Verdict::Failed(reason) | Verdict::Again(reason) => reason,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(
+            reason(&outcome, 1),
+            "the worker ended with exit code 1 in stage search and gave no reason; the disk that holds /var/lib/evopressd is \
+             full; see worker.log"
+        );
+        outcome.said = Some("cannot write layer-3: the disk is full".to_owned());
+        assert_eq!(
+            reason(&outcome, 1),
+            "cannot write layer-3: the disk is full"
+        );
+        outcome.end = AttemptEnd::Ended(End::Signal(7));
+        assert!(reason(&outcome, 1).contains("attempt 1 of 3; the disk that holds"));
     }
 
     #[test]

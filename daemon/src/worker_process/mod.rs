@@ -7,7 +7,7 @@ mod spawn;
 
 use std::fs::File;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use evopress_spec::RunDir;
@@ -87,11 +87,16 @@ impl Worker {
         &self.tools
     }
 
-    /// Starts the run in `run_dir`. What it logs is appended to the run's `worker.log`.
+    /// Starts the run in `run_dir`, with the folder of what runs share. What it logs is appended to the run's `worker.log`.
     ///
     /// # Errors
     /// The log cannot be opened or the program does not start.
-    pub async fn start_run(&self, run_dir: &RunDir, attempt: u32) -> Result<Child, WorkerError> {
+    pub async fn start_run(
+        &self,
+        run_dir: &RunDir,
+        cache: &Path,
+        attempt: u32,
+    ) -> Result<Child, WorkerError> {
         let log = File::options()
             .create(true)
             .append(true)
@@ -101,6 +106,7 @@ impl Worker {
             .arg(run_dir.path())
             .arg("--plugins")
             .arg(&self.tools.plugins);
+        command.arg("--cache").arg(cache);
         command.arg("--attempt").arg(attempt.to_string());
         if let Some(threads) = self.tools.threads {
             command.arg("--threads").arg(threads.to_string());

@@ -34,9 +34,9 @@ pub(crate) struct RunOptions {
     /// The folder of plugins.
     #[arg(long)]
     pub(crate) plugins: PathBuf,
-    /// The cache folder [default: `cache` beside the folder of runs]
+    /// The folder of what runs share, level databases above all [default: `cache` beside the folder of the runs].
     #[arg(long)]
-    pub(crate) cache: Option<PathBuf>,
+    cache: Option<PathBuf>,
     /// Compute threads on a CPU [default: one per core].
     #[arg(long)]
     pub(crate) threads: Option<usize>,
@@ -46,12 +46,15 @@ pub(crate) struct RunOptions {
 }
 
 impl RunOptions {
-    /// The cache folder.
+    /// The cache folder: of a run in `STATE/runs/ID` it is `STATE/cache`.
     pub(crate) fn cache(&self) -> PathBuf {
-        self.cache.clone().unwrap_or_else(|| {
-            let state = self.run_dir.ancestors().nth(2);
-            state.unwrap_or(&self.run_dir).join("cache")
-        })
+        let beside_runs = || {
+            let run_dir =
+                std::path::absolute(&self.run_dir).unwrap_or_else(|_| self.run_dir.clone());
+            let state = run_dir.ancestors().nth(2).unwrap_or(&run_dir);
+            state.join("cache")
+        };
+        self.cache.clone().unwrap_or_else(beside_runs)
     }
 }
 
@@ -83,5 +86,33 @@ pub(crate) fn print_json<T: Serialize>(result: anyhow::Result<T>) -> ExitCode {
             eprintln!("{error:#}");
             ExitCode::FAILURE
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_cache_is_beside_the_runs_unless_given() {
+        let cache_of = |more: &[&str]| {
+            let arguments = [
+                "evopress-worker",
+                "run",
+                "/state/runs/tiny-0a",
+                "--plugins",
+                "/plugins",
+            ];
+            let parsed = Cli::parse_from(arguments.iter().chain(more));
+            let Command::Run(options) = parsed.command else {
+                panic!("not a run");
+            };
+            options.cache()
+        };
+        assert_eq!(cache_of(&[]), PathBuf::from("/state/cache"));
+        assert_eq!(
+            cache_of(&["--cache", "/fast/disk"]),
+            PathBuf::from("/fast/disk")
+        );
     }
 }

@@ -1,6 +1,7 @@
 //! Events of a run: `events.jsonl`, one JSON object a line, appended by the worker and tailed by everyone else.
 
 mod reader;
+mod time;
 mod writer;
 
 use std::fmt;
@@ -10,7 +11,8 @@ use serde::{Deserialize, Serialize};
 use crate::number::f64_or_null;
 
 pub use reader::Reader;
-pub use writer::{Writer, now};
+pub use time::{moment, now, seconds_since_1970};
+pub use writer::Writer;
 
 /// Something that happened in a run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -106,14 +106,14 @@ fn steps(x_name: &str, points: &[(f64, f64)]) -> String {
 }
 
 /// An axis with round ticks that covers a range.
-struct Axis {
+pub(super) struct Axis {
     low: f64,
     high: f64,
-    ticks: Vec<f64>,
+    pub(super) ticks: Vec<f64>,
 }
 
 impl Axis {
-    fn over((low, high): (f64, f64), num_ticks: u32) -> Self {
+    pub(super) fn over((low, high): (f64, f64), num_ticks: u32) -> Self {
         let span = if high > low {
             high - low
         } else {
@@ -137,13 +137,13 @@ impl Axis {
         Self { low, high, ticks }
     }
 
-    fn share(&self, value: f64) -> f64 {
+    pub(super) fn share(&self, value: f64) -> f64 {
         (value - self.low) / (self.high - self.low)
     }
 }
 
 /// `1.5M`, `20`, `0.75`.
-fn tick_words(value: f64) -> String {
+pub(super) fn tick_words(value: f64) -> String {
     let (value, unit) = match value.abs() {
         size if size >= 1e9 => (value / 1e9, "G"),
         size if size >= 1e6 => (value / 1e6, "M"),

@@ -1,17 +1,15 @@
 //! A genotype as a picture: a column a block, a row a kind of unit, a cell's look its level.
 
-use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use evopress_spec::Report;
-use indexmap::{IndexMap, IndexSet};
+use indexmap::IndexMap;
 
+use super::means;
+use super::scale::Scale;
 use super::text::escape;
+use crate::levels::{ByKind, Level, kind_words, only_drops};
 
-/// Levels of their own look: what is there untouched and what is gone. The others take the colours in turn.
-const KEPT: &str = "keep";
-const DROPPED: &str = "drop";
-const NUM_COLOURS: usize = 6;
 const LABEL: f64 = 92.0;
 const CELL: f64 = 22.0;
 const ROW: f64 = 24.0;
@@ -21,8 +19,10 @@ pub(super) fn pictures(report: &Report) -> String {
     if report.genotype.is_empty() {
         return String::new();
     }
-    let mut html = picture("EvoPress", &report.genotype);
-    html.push_str(&legend(report));
+    let scale = Scale::of(report);
+    let mut html = picture("EvoPress", &report.genotype, &scale);
+    html.push_str(&scale.legend(&report.genotype));
+    html.push_str(&means::charts(report));
     let others: String = report
         .baselines
         .iter()
@@ -31,77 +31,83 @@ pub(super) fn pictures(report: &Report) -> String {
             format!(
                 "<h3>{}</h3>\n{}",
                 escape(&it.name),
-                picture(&it.name, &it.genotype)
+                picture(&it.name, &it.genotype, &scale)
             )
         })
         .collect();
     if !others.is_empty() {
+        // Two rows each can be seen at a glance; seven rows each are for those who ask.
+        let open = if only_drops(&report.genotype) {
+            " open"
+        } else {
+            ""
+        };
         let _ = write!(
             html,
-            "<details open>\n<summary>The baselines' choice</summary>\n{others}</details>\n"
+            "<details{open}>\n<summary>The baselines' choice</summary>\n{others}</details>\n"
         );
     }
     html
 }
 
-fn picture(name: &str, genotype: &IndexMap<String, String>) -> String {
-    let mut rows: IndexMap<&str, BTreeMap<u32, (&str, &str)>> = IndexMap::new();
-    let mut elsewhere = Vec::new();
-    for (unit, level) in genotype {
-        match split(unit) {
-            Some((block_idx, kind)) => {
-                rows.entry(kind)
-                    .or_default()
-                    .insert(block_idx, (unit, level));
-            }
-            None => elsewhere.push(format!("<code>{}</code>: {}", escape(unit), escape(level))),
-        }
-    }
-    let num_blocks = rows
-        .values()
-        .filter_map(|row| row.keys().next_back())
-        .max()
-        .map_or(0, |last| last + 1);
+fn picture(name: &str, genotype: &IndexMap<String, String>, scale: &Scale<'_>) -> String {
+    let units = ByKind::of(genotype);
     let mut html = String::new();
-    if num_blocks > 0 {
-        html.push_str(&grid(name, &rows, num_blocks));
+    if units.num_blocks > 0 {
+        html.push_str(&grid(name, &units, scale));
     }
-    if !elsewhere.is_empty() {
-        let _ = writeln!(html, "<p>{}</p>", elsewhere.join(", "));
+    if !units.elsewhere.is_empty() {
+        let each = units.elsewhere.iter();
+        let told: Vec<_> = each
+            .map(|(unit, level)| format!("<code>{}</code>: {}", escape(unit), escape(level)))
+            .collect();
+        let _ = writeln!(html, "<p>{}</p>", told.join(", "));
     }
     html
 }
 
-fn grid(name: &str, rows: &IndexMap<&str, BTreeMap<u32, (&str, &str)>>, num_blocks: u32) -> String {
+fn grid(name: &str, units: &ByKind<'_>, scale: &Scale<'_>) -> String {
+    let num_blocks = units.num_blocks;
     let width = LABEL + f64::from(num_blocks) * CELL + 2.0;
-    let num_rows = u32::try_from(rows.len()).unwrap_or(u32::MAX);
+    let num_rows = u32::try_from(units.kinds.len()).unwrap_or(u32::MAX);
     let height = f64::from(num_rows) * ROW + 18.0;
     let mut svg = format!(
-        "<div class=\"scroll\"><svg class=\"genotype\" viewBox=\"0 0 {width} {height}\" style=\"max-width:{width}px\" \
+        "<div class=\"scroll\"><svg class=\"genotype\" viewBox=\"0 0 {width} {height}\" style=\"max-width:{width}px;min-width:{}px\" \
          role=\"img\" aria-label=\"levels of {}\">\n",
+        width.min(LABEL + 40.0 * CELL) * 0.8,
         escape(name),
     );
     let mut top = 0.0;
-    for (kind, row) in rows {
+    for (kind, row) in &units.kinds {
         let _ = writeln!(
             svg,
             "<text class=\"y\" x=\"{}\" y=\"{}\">{}</text>",
             LABEL - 8.0,
             top + 16.0,
-            kind_words(kind)
+            escape(kind_words(kind))
         );
         for (block_idx, (unit, level)) in row {
+            let left = LABEL + f64::from(*block_idx) * CELL;
+            let (look, text) = scale.look(level);
             let _ = writeln!(
                 svg,
-                "<rect class=\"{}\" x=\"{}\" y=\"{}\" width=\"{}\" height=\"{}\" rx=\"3\"><title>{}: {}</title></rect>",
-                look(level),
-                LABEL + f64::from(*block_idx) * CELL + 1.0,
+                "<rect {look} x=\"{}\" y=\"{}\" width=\"{}\" height=\"{}\" rx=\"3\"><title>{}: {}</title></rect>",
+                left + 1.0,
                 top + 1.0,
                 CELL - 2.0,
                 ROW - 2.0,
                 escape(unit),
                 escape(level),
             );
+            let short = Level::read(level).short();
+            if !short.is_empty() {
+                let _ = writeln!(
+                    svg,
+                    "<text class=\"x cell {text}\" x=\"{}\" y=\"{}\">{short}</text>",
+                    left + CELL / 2.0,
+                    top + 15.5,
+                );
+            }
         }
         top += ROW;
     }
@@ -116,67 +122,4 @@ fn grid(name: &str, rows: &IndexMap<&str, BTreeMap<u32, (&str, &str)>>, num_bloc
     }
     svg.push_str("</svg></div>\n");
     svg
-}
-
-/// `model.layers.3.self_attn` is block 3, kind `self_attn`; a whole block has the empty kind.
-fn split(unit: &str) -> Option<(u32, &str)> {
-    let (_, rest) = unit.split_once("layers.")?;
-    let (block_idx, kind) = rest.split_once('.').unwrap_or((rest, ""));
-    Some((block_idx.parse().ok()?, kind))
-}
-
-fn kind_words(kind: &str) -> String {
-    match kind {
-        "" => "block".to_owned(),
-        "self_attn" => "attention".to_owned(),
-        "mlp" => "MLP".to_owned(),
-        other => escape(other.rsplit('.').next().unwrap_or(other)),
-    }
-}
-
-/// Which colour a level takes depends on its name alone, so that all pictures of all reports agree.
-fn look(level: &str) -> String {
-    match level {
-        KEPT => "kept".to_owned(),
-        DROPPED => "dropped".to_owned(),
-        other => {
-            let sum = other.bytes().fold(0usize, |sum, byte| {
-                sum.wrapping_mul(31).wrapping_add(usize::from(byte))
-            });
-            format!("level-{}", sum % NUM_COLOURS)
-        }
-    }
-}
-
-fn legend(report: &Report) -> String {
-    let mut levels: IndexMap<&str, usize> = IndexMap::new();
-    for level in report.genotype.values() {
-        *levels.entry(level).or_default() += 1;
-    }
-    let kinds: IndexSet<_> = report
-        .genotype
-        .keys()
-        .filter_map(|unit| split(unit))
-        .map(|(_, kind)| kind)
-        .collect();
-    let mut html = String::from("<p class=\"legend\">");
-    for (level, count) in &levels {
-        let _ = write!(
-            html,
-            "<svg viewBox=\"0 0 14 14\"><rect class=\"{}\" x=\"1\" y=\"1\" width=\"12\" height=\"12\" rx=\"2\"/></svg> {} ({count}) ",
-            look(level),
-            escape(level),
-        );
-    }
-    if kinds.len() > 1 && levels.contains_key(DROPPED) {
-        for kind in kinds {
-            let dropped = |(unit, level): &(&String, &String)| {
-                level.as_str() == DROPPED && split(unit).is_some_and(|it| it.1 == kind)
-            };
-            let count = report.genotype.iter().filter(dropped).count();
-            let _ = write!(html, "· {count} {} dropped ", kind_words(kind));
-        }
-    }
-    html.push_str("</p>\n");
-    html
 }

@@ -5,12 +5,16 @@
 
 mod chart;
 mod genotype;
+mod means;
+mod scale;
 mod tables;
 mod text;
 
 use std::fmt::Write as _;
 
 use evopress_spec::{Report, Status};
+
+use crate::levels;
 
 use self::text::{escape, number, percent, section};
 
@@ -30,12 +34,18 @@ pub(crate) fn render(report: &Report) -> String {
     page.push_str(&header(report));
     page.push_str(&section("Quality", &tables::quality(report)));
     page.push_str(&section("Search", &chart::search(&report.search)));
-    page.push_str(&section("What was kept", &genotype::pictures(report)));
+    let title = if levels::only_drops(&report.genotype) {
+        "What was kept"
+    } else {
+        "Levels"
+    };
+    page.push_str(&section(title, &genotype::pictures(report)));
     page.push_str(&section("Quality gates", &tables::gates(report)));
     page.push_str(&section(
         "Where the time went",
         &chart::timings(&report.timings),
     ));
+    page.push_str(&section("Level databases", &tables::databases(report)));
     page.push_str(&section("Files", &tables::files(report)));
     page.push_str(&section("Settings and machine", &tables::settings(report)));
     page.push_str("</main>\n</body>\n</html>\n");
@@ -95,9 +105,21 @@ fn verdict(report: &Report) -> Option<String> {
                     number(*value)
                 )
             });
-    let smaller = percent(1.0 - text::ratio(achieved.parameters, achieved.dense_parameters));
+    let smaller = if tables::is_packed(report) {
+        format!(
+            "{} packed, {}× smaller than the dense model",
+            text::bytes(achieved.packed_bytes),
+            number(text::ratio(
+                achieved.dense_size_bytes,
+                achieved.packed_bytes
+            ))
+        )
+    } else {
+        let share = 1.0 - text::ratio(achieved.parameters, achieved.dense_parameters);
+        format!("{} fewer parameters than the dense model", percent(share))
+    };
     Some(format!(
-        "{smaller} fewer parameters than the dense model; {metric} on {set}: <b>{dense}</b> dense, <b>{ours}</b> compressed.{best}",
+        "{smaller}; {metric} on {set}: <b>{dense}</b> dense, <b>{ours}</b> compressed.{best}",
         metric = text::metric_words(first.metric),
         set = escape(&first.set),
         dense = number(first.dense),
@@ -139,5 +161,7 @@ fn status_words(status: Status) -> &'static str {
     }
 }
 
+#[cfg(test)]
+pub(crate) mod made_up;
 #[cfg(test)]
 mod tests;

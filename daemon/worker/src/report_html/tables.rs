@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use evopress_spec::{Metric, MetricResult, Report};
+use evopress_spec::{Metric, MetricResult, Report, SearchResult};
 
 use super::text::{as_f64, bytes, duration, escape, grouped, metric_words, number, percent, ratio};
 
@@ -35,11 +35,21 @@ fn quality_on(report: &Report, set: &str) -> String {
     for result in &results {
         let _ = write!(html, "<th>{}</th>", metric_words(result.metric));
     }
-    html.push_str("<th>× dense</th><th>parameters</th><th>size</th></tr></thead>\n<tbody>\n");
+    let packed = is_packed(report);
+    let (much, size) = match report.achieved.measure.as_str() {
+        _ if !packed => ("parameters", "size"),
+        "sparsity" => ("sparsity", "packed size"),
+        "bits_per_weight" => ("bits a weight", "packed size"),
+        _ => ("× smaller", "packed size"),
+    };
+    let _ = writeln!(
+        html,
+        "<th>× dense</th><th>{much}</th><th>{size}</th></tr></thead>\n<tbody>"
+    );
 
     let achieved = &report.achieved;
     let bytes_each = ratio(achieved.dense_size_bytes, achieved.dense_parameters);
-    let mut row = |name: &str, class: &str, values: &[f64], parameters: u64, size_bytes: f64| {
+    let mut row = |name: &str, class: &str, values: &[f64], much: String, size_bytes: f64| {
         let _ = write!(html, "<tr class=\"{class}\"><th>{name}</th>");
         for value in values {
             let _ = write!(html, "<td>{}</td>", number(*value));
@@ -54,17 +64,30 @@ fn quality_on(report: &Report, set: &str) -> String {
         } else {
             "–".to_owned()
         };
-        let size = if size_bytes.is_finite() {
+        let size = if size_bytes.is_finite() && size_bytes > 0.0 {
             bytes(rounded(size_bytes))
         } else {
             "–".to_owned()
         };
         let _ = writeln!(
             html,
-            "<td>{against}</td><td>{} <small>{}</small></td><td>{size}</td></tr>",
-            grouped(parameters),
-            percent(ratio(parameters, achieved.dense_parameters)),
+            "<td>{against}</td><td>{much}</td><td>{size}</td></tr>"
         );
+    };
+    let left = |parameters: u64| {
+        format!(
+            "{} <small>{}</small>",
+            grouped(parameters),
+            percent(ratio(parameters, achieved.dense_parameters))
+        )
+    };
+    let reached = |value: f64, packed_bytes: u64| match achieved.measure.as_str() {
+        "sparsity" | "bits_per_weight" => number(value),
+        _ => number(ratio(achieved.dense_size_bytes, packed_bytes)),
+    };
+    let dense_value = match achieved.measure.as_str() {
+        "bits_per_weight" => 8.0 * bytes_each,
+        _ => 0.0,
     };
 
     let dense: Vec<f64> = results.iter().map(|it| it.dense).collect();
@@ -72,7 +95,11 @@ fn quality_on(report: &Report, set: &str) -> String {
         "dense",
         "dense",
         &dense,
-        achieved.dense_parameters,
+        if packed {
+            reached(dense_value, achieved.dense_size_bytes)
+        } else {
+            left(achieved.dense_parameters)
+        },
         as_f64(achieved.dense_size_bytes),
     );
     for name in baseline_names(&results) {
@@ -80,11 +107,8 @@ fn quality_on(report: &Report, set: &str) -> String {
             .iter()
             .map(|it| it.baselines.get(name).copied().unwrap_or(f64::NAN))
             .collect();
-        let parameters = report
-            .baselines
-            .iter()
-            .find(|it| it.name == name)
-            .map_or(achieved.parameters, |it| it.parameters);
+        let found = report.baselines.iter().find(|it| it.name == name);
+        let parameters = found.map_or(achieved.parameters, |it| it.parameters);
         let class = if report.beaten_by.iter().any(|it| it == name) {
             "better"
         } else {
@@ -93,16 +117,60 @@ fn quality_on(report: &Report, set: &str) -> String {
         // A baseline is not written: its size follows from its parameters.
         let removed = as_f64(achieved.dense_parameters.saturating_sub(parameters));
         let size_bytes = as_f64(achieved.dense_size_bytes) - removed * bytes_each;
-        row(&escape(name), class, &values, parameters, size_bytes);
+        let (much, size_bytes) = if packed {
+            let (value, bytes) = found.map_or((f64::NAN, 0), |it| (it.achieved, it.packed_bytes));
+            (reached(value, bytes), as_f64(bytes))
+        } else {
+            (left(parameters), size_bytes)
+        };
+        row(&escape(name), class, &values, much, size_bytes);
     }
     let ours: Vec<f64> = results.iter().map(|it| it.compressed).collect();
     row(
         "EvoPress",
         "ours",
         &ours,
-        achieved.parameters,
-        as_f64(achieved.size_bytes),
+        if packed {
+            reached(achieved.value, achieved.packed_bytes)
+        } else {
+            left(achieved.parameters)
+        },
+        as_f64(if packed {
+            achieved.packed_bytes
+        } else {
+            achieved.size_bytes
+        }),
     );
+    html.push_str("</tbody>\n</table></div>\n");
+    html
+}
+
+/// Whether the result is judged by its packed size: where parts are left out, parameters say more.
+pub(super) fn is_packed(report: &Report) -> bool {
+    report.achieved.packed_bytes > 0 && report.achieved.measure != "drop"
+}
+
+/// What the levels were made of.
+pub(super) fn databases(report: &Report) -> String {
+    if report.databases.is_empty() {
+        return String::new();
+    }
+    let mut html = String::from(
+        "<div class=\"scroll\"><table class=\"files\">\n<thead><tr><th>method</th><th>size</th><th>calibration tokens</th>\
+         <th>built in</th><th>key</th></tr></thead>\n<tbody>\n",
+    );
+    for it in &report.databases {
+        let reused = if it.reused { ", before this run" } else { "" };
+        let _ = writeln!(
+            html,
+            "<tr><td>{}</td><td>{}</td><td>{}</td><td>{}{reused}</td><td><code>{}</code></td></tr>",
+            escape(&it.method),
+            bytes(it.bytes),
+            grouped(it.tokens),
+            duration(it.build_seconds),
+            escape(&it.key),
+        );
+    }
     html.push_str("</tbody>\n</table></div>\n");
     html
 }
@@ -184,6 +252,16 @@ pub(super) fn files(report: &Report) -> String {
     )
 }
 
+fn time_of(search: &SearchResult) -> String {
+    let all = duration(search.seconds);
+    if search.switch_seconds > 0.0 && search.seconds > 0.0 {
+        let share = percent(search.switch_seconds / search.seconds);
+        format!("{all}, {share} of it in level switches")
+    } else {
+        all
+    }
+}
+
 /// The rest, as pairs.
 pub(super) fn settings(report: &Report) -> String {
     let search = &report.search;
@@ -206,7 +284,7 @@ pub(super) fn settings(report: &Report) -> String {
             format!("{} mode, {} generations", escape(&mode), search.generations),
         ),
         ("tokens forward", grouped(search.forward_tokens)),
-        ("time of the search", duration(search.seconds)),
+        ("time of the search", time_of(search)),
         ("peak memory of the worker", bytes(report.peak_memory_bytes)),
         ("machine", escape(&report.hardware)),
         (

@@ -1,153 +1,9 @@
-use std::collections::BTreeMap;
+//! The page is whole, tells the truth, and lets no text become markup.
 
-use evopress_spec::{
-    Achieved, BaselineResult, GateResult, HistoryEntry, Metric, MetricResult, Mode, Published,
-    Report, SearchResult, Stage, Status, WrittenArtifact,
-};
-use indexmap::IndexMap;
+use evopress_spec::Status;
 
+use super::made_up::{joint, made_up, of_levels, quantized};
 use super::{render, text};
-
-/// A report of 30 blocks in which a baseline wins.
-pub(super) fn made_up() -> Report {
-    let genotype = |dropped: &[u32]| -> IndexMap<String, String> {
-        let level = |gone: bool| {
-            if gone {
-                "drop".to_owned()
-            } else {
-                "keep".to_owned()
-            }
-        };
-        (0..30)
-            .flat_map(|block_idx| {
-                [
-                    (
-                        format!("model.layers.{block_idx}.self_attn"),
-                        level(dropped.contains(&block_idx)),
-                    ),
-                    (
-                        format!("model.layers.{block_idx}.mlp"),
-                        level(dropped.contains(&(block_idx * 7 % 30))),
-                    ),
-                ]
-            })
-            .collect()
-    };
-    let baselines = IndexMap::from([
-        ("window cosine".to_owned(), 70.95),
-        ("best of 32 random".to_owned(), 158.6),
-    ]);
-    let history = (1..=40u32).map(|generation| HistoryEntry {
-        generation,
-        best_fitness: 0.7 + 2.0 / f64::from(generation + 2),
-        forward_tokens: u64::from(generation) * 10_240 + 16_384,
-        seconds: f64::from(generation) * 3.1,
-    });
-    Report {
-        run: "smollm2-depth-0123456789ab".to_owned(),
-        name: "smollm2-depth".to_owned(),
-        status: Status::Done,
-        reason: None,
-        spec_digest: "ab".repeat(32),
-        target: serde_json::json!({ "drop": 0.25 }),
-        achieved: Achieved {
-            measure: "drop".to_owned(),
-            value: 0.2333,
-            parameters: 105_000_000,
-            dense_parameters: 134_515_008,
-            size_bytes: 210_000_000,
-            packed_bytes: 210_000_000,
-            dense_size_bytes: 269_030_016,
-        },
-        genotype: genotype(&[3, 9, 11, 14, 18, 20, 26]),
-        databases: Vec::new(),
-        search: SearchResult {
-            mode: Mode::Paper,
-            generations: 40,
-            forward_tokens: 425_984,
-            seconds: 187.4,
-            switch_seconds: 0.0,
-            best_fitness: 0.7476,
-            history: history.collect(),
-        },
-        evaluation: vec![
-            metric(Metric::Perplexity, 35.45, 71.81, baselines),
-            metric(
-                Metric::KlDivergence,
-                0.0,
-                0.746,
-                IndexMap::from([("window cosine".to_owned(), 0.731)]),
-            ),
-        ],
-        baselines: vec![
-            baseline("window cosine", genotype(&[12, 13, 14, 15, 16, 17, 18])),
-            baseline("best of 32 random", genotype(&[1, 5, 6, 12, 19, 22, 29])),
-        ],
-        beaten_by: vec!["window cosine".to_owned()],
-        gates: vec![
-            gate("max_perplexity_ratio 4", 2.03, true),
-            gate("max_kl 0.5", 0.746, false),
-        ],
-        artifacts: vec![WrittenArtifact {
-            path: "/var/lib/evopressd/runs/smollm2-depth-0123456789ab/model".to_owned(),
-            format: "huggingface".to_owned(),
-            bytes: 212_345_678,
-            digest: "cd".repeat(32),
-        }],
-        published: vec![Published {
-            registry: "folder".to_owned(),
-            location: "/srv/registry/smollm2-depth/3".to_owned(),
-            version: "3".to_owned(),
-            digest: "ef".repeat(32),
-        }],
-        timings: BTreeMap::from([
-            (Stage::Load, 0.4),
-            (Stage::Calibrate, 6.1),
-            (Stage::Initial, 9.0),
-            (Stage::Search, 187.4),
-            (Stage::Baselines, 31.0),
-            (Stage::Evaluate, 22.5),
-        ]),
-        peak_memory_bytes: 1_480_000_000,
-        hardware: "2 threads of a CPU with AMX".to_owned(),
-        warnings: vec!["the calibration text repeats after 140,000 tokens".to_owned()],
-    }
-}
-
-fn metric(
-    metric: Metric,
-    dense: f64,
-    compressed: f64,
-    baselines: IndexMap<String, f64>,
-) -> MetricResult {
-    MetricResult {
-        set: "held-out".to_owned(),
-        metric,
-        dense,
-        compressed,
-        baselines,
-        tokens: 32_768,
-    }
-}
-
-fn baseline(name: &str, genotype: IndexMap<String, String>) -> BaselineResult {
-    BaselineResult {
-        name: name.to_owned(),
-        genotype,
-        parameters: 105_000_000,
-        achieved: 0.2333,
-        packed_bytes: 210_000_000,
-    }
-}
-
-fn gate(limit: &str, value: f64, passed: bool) -> GateResult {
-    GateResult {
-        set: "held-out".to_owned(),
-        limit: limit.to_owned(),
-        value,
-        passed,
-    }
-}
 
 /// Every element that is opened is closed, in order: the page is well formed.
 fn assert_well_formed(html: &str) {
@@ -185,6 +41,74 @@ fn a_page_is_well_formed_and_self_contained() {
     ] {
         assert!(!page.contains(outside), "the page has {outside}");
     }
+}
+
+#[test]
+fn pages_of_levels_are_well_formed_and_tell_packed_sizes_and_means() {
+    let sparse = of_levels("sparsity", 0.5, |number| {
+        format!("{:.4}", f64::from(number) / 12.0)
+    });
+    for (report, more) in [
+        (
+            quantized(),
+            &[
+                "Mean bits by kind of layer",
+                "bits a weight",
+                "96.5 MB packed, 2.788×",
+            ][..],
+        ),
+        (
+            sparse,
+            &[
+                "Mean sparsity by block",
+                "<th>sparsity</th>",
+                "0.4167 <small>",
+            ],
+        ),
+        (joint(), &["× smaller", "sparsegpt:2:4", "hue-1"]),
+    ] {
+        let page = render(&report);
+        assert_well_formed(&page);
+        for text in more.iter().chain(&[
+            "<h2>Levels</h2>",
+            "Level databases",
+            "packed size",
+            "265.4 MB",
+            "0.7 % of it in level switches",
+        ]) {
+            assert!(page.contains(text), "{text}");
+        }
+    }
+    assert!(
+        !render(&joint()).contains("Mean "),
+        "levels of several measures have no mean"
+    );
+    let dropped = render(&made_up());
+    assert!(dropped.contains("<h2>What was kept</h2>") && !dropped.contains("packed"));
+}
+
+#[test]
+fn a_higher_level_is_deeper_and_the_same_in_every_picture() {
+    let page = render(&quantized());
+    let depth = |level: &str| -> u32 {
+        let end = format!(": {level}</title>");
+        let rects = page.match_indices(&end).map(|(at, _)| {
+            let rect = &page[page[..at].rfind("<rect").unwrap()..at];
+            let depth = rect.split_once("--depth:").unwrap().1;
+            depth.split_once('%').unwrap().0.parse().unwrap()
+        });
+        let depths: Vec<u32> = rects.collect();
+        assert!(
+            depths.len() > 1 && depths.iter().all(|it| *it == depths[0]),
+            "{level}"
+        );
+        depths[0]
+    };
+    let depths = ["2bit", "3bit", "4bit", "5bit", "8bit"].map(depth);
+    assert!(
+        depths.is_sorted() && depths[0] > 0 && depths[4] == 100,
+        "{depths:?}"
+    );
 }
 
 #[test]
