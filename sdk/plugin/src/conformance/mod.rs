@@ -10,6 +10,7 @@
 //! }
 //! ```
 
+mod compress;
 mod fitness;
 mod head;
 mod library;
@@ -17,6 +18,7 @@ mod method;
 
 use std::fmt;
 
+pub use compress::{Inputs, decode};
 pub use fitness::{FitnessSuite, check_fitness};
 pub use head::{ReferenceHead, random_values};
 pub use library::{BuildError, Library};

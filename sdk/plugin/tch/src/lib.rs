@@ -181,8 +181,8 @@ fn dtype_of(kind: Kind) -> Result<DType, PluginError> {
     })
 }
 
-/// The first line of libtorch's message; what follows is a C++ backtrace.
-fn to_plugin_error(error: &tch::TchError) -> PluginError {
+/// A failure of libtorch as a plugin's: the first line of its message; what follows is a C++ backtrace.
+pub fn to_plugin_error(error: &tch::TchError) -> PluginError {
     let text = error.to_string();
     PluginError::new(text.lines().next().unwrap_or_default())
 }
