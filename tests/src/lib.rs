@@ -55,7 +55,12 @@ pub fn timeless(mut report: Value) -> Value {
     for field in ["timings", "peak_memory_bytes", "hardware"] {
         report[field].take();
     }
-    report["search"]["seconds"].take();
+    for field in ["seconds", "switch_seconds"] {
+        report["search"][field].take();
+    }
+    for database in report["databases"].as_array_mut().unwrap() {
+        database["build_seconds"].take();
+    }
     report["search"]["switch_seconds"].take();
     for entry in report["search"]["history"].as_array_mut().unwrap() {
         entry["seconds"].take();

@@ -10,6 +10,17 @@ use serde_json::{Value, json};
 use crate::places::{data_root, fixture, repository};
 use crate::programs::{programs, target_folder};
 
+const PLUGINS: [&str; 8] = [
+    "drop",
+    "gptq",
+    "kl",
+    "magnitude",
+    "perplexity",
+    "rtn",
+    "sparsegpt",
+    "wanda",
+];
+
 /// Everything of one test; gone with it.
 #[derive(Debug)]
 pub struct Scratch {
@@ -68,7 +79,7 @@ pub fn smollm2(name: &str) -> Value {
 }
 
 impl Scratch {
-    /// A new folder with the three plugins of this repository.
+    /// A new folder with the plugins of this repository.
     pub fn new() -> Self {
         let parent = target_folder();
         let folder = tempfile::Builder::new()
@@ -78,8 +89,8 @@ impl Scratch {
         fs::create_dir(folder.path().join("plugins")).unwrap();
         fs::create_dir(folder.path().join("watched")).unwrap();
         let scratch = Self { folder };
-        for plugin in ["evopress_drop", "evopress_kl", "evopress_perplexity"] {
-            programs().install(plugin, &scratch.plugins());
+        for plugin in PLUGINS {
+            programs().install(&format!("evopress_{plugin}"), &scratch.plugins());
         }
         scratch
     }

@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use evopress::genotype::SearchSpace;
 use evopress::source::Source;
+use evopress_plugin::{LayerOutline, Variant};
 use evopress_spec::Plan;
 use serde::Serialize;
 use tch::{Device, Kind, Tensor};
@@ -52,6 +53,7 @@ impl Needs {
         let flops = 2.0 * (searched as u64 * length) as f64 * (body * kept + head)
             + 2.0 * plan.calibration.tokens as f64 * (body + 3.0 * head)
             + 2.0 * evaluated as f64 * (5.0 * (body + head) + 3.0 * head);
+        let flops = flops + database_flops(plan, space, body);
         let bytes_per_weight = u64::from(setup::bytes_per_weight(plan.model.dtype));
         let weights = source.num_parameters() * bytes_per_weight;
         let head_bytes = head as u64 * bytes_per_weight;
@@ -64,16 +66,59 @@ impl Needs {
             seconds: flops / (matrix_rate() * EFFICIENCY),
             memory_bytes: BASE_BYTES + if on_gpu { weights } else { memory },
             device_memory_bytes: if on_gpu { memory } else { 0 },
-            disk_bytes: 2 * weights + (16 << 20),
+            disk_bytes: 2 * weights + database_bytes(space) + (16 << 20),
         }
     }
 }
 
-/// Floating-point operations a second of a bf16 product of this machine, measured in a few milliseconds.
+/// Every variant of every layer, of all methods.
+fn variants(space: &SearchSpace) -> impl Iterator<Item = (&LayerOutline, Vec<Variant>)> {
+    let methods = 0..space.num_methods();
+    let layers = methods.flat_map(|method_idx| space.variants(method_idx));
+    layers.map(|layer| {
+        let of_model = &space.outline().layers[layer.layer_idx as usize];
+        (of_model, layer.variants)
+    })
+}
+
+/// Bytes of the level databases.
+fn database_bytes(space: &SearchSpace) -> u64 {
+    let of_layer = |(layer, variants): (&LayerOutline, Vec<Variant>)| -> u64 {
+        let sizes = variants.iter().map(|variant| {
+            variant
+                .encoding
+                .size_bytes(layer.out_features, layer.in_features)
+        });
+        sizes.sum()
+    };
+    variants(space).map(of_layer).sum()
+}
+
+/// Two passes through the blocks, the inputs' second moments, and for each variant a sweep over the columns and the measuring of its
+/// error. An upper bound: a method may need less, and a database that is there already needs nothing.
+fn database_flops(plan: &Plan, space: &SearchSpace, body: f64) -> f64 {
+    let tokens = plan.database.tokens as f64;
+    let of_layer = |(layer, variants): (&LayerOutline, Vec<Variant>)| {
+        let (rows, columns) = (layer.out_features as f64, layer.in_features as f64);
+        tokens * columns * columns + 3.0 * variants.len() as f64 * rows * columns * columns
+    };
+    let layers: f64 = variants(space).map(of_layer).sum();
+    match layers > 0.0 {
+        true => 4.0 * tokens * body + layers,
+        false => 0.0,
+    }
+}
+
+/// Floating-point operations a second of a product on this machine, measured in a few milliseconds: in bf16 where the CPU has units for
+/// it, in f32 elsewhere.
 fn matrix_rate() -> f64 {
+    rate(Kind::BFloat16).max(rate(Kind::Float))
+}
+
+fn rate(kind: Kind) -> f64 {
     let _no_grad = tch::no_grad_guard();
-    let size = 768;
-    let a = Tensor::zeros([size, size], (Kind::BFloat16, Device::Cpu));
+    let size = 384;
+    let a = Tensor::zeros([size, size], (kind, Device::Cpu));
     let mut best = f64::INFINITY;
     for _ in 0..16 {
         let began = Instant::now();

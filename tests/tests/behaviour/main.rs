@@ -7,5 +7,6 @@ mod badinput;
 mod budget;
 mod daemon;
 mod gates;
+mod levels;
 mod pipelines;
 mod resume;
