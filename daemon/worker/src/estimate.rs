@@ -112,7 +112,10 @@ fn database_flops(plan: &Plan, space: &SearchSpace, body: f64) -> f64 {
 /// Floating-point operations a second of a product on this machine, measured in a few milliseconds: in bf16 where the CPU has units for
 /// it, in f32 elsewhere.
 fn matrix_rate() -> f64 {
-    rate(Kind::BFloat16).max(rate(Kind::Float))
+    // On one thread: several would wait for each other on a busy machine.
+    tch::set_num_threads(1);
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    cores as f64 * rate(Kind::BFloat16).max(rate(Kind::Float))
 }
 
 fn rate(kind: Kind) -> f64 {

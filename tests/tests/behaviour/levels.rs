@@ -421,7 +421,10 @@ fn what_cannot_be_is_a_sentence() {
     let text = refused(&|spec| spec["target"] = json!({"bits_per_weight": 1.5}));
     expect(&text, &["$.target.bits_per_weight", "2"]);
     let text = refused(&|spec| spec["target"] = json!({"size_bytes": 1000}));
-    expect(&text, &["$.target.size_bytes", "at the least"]);
+    expect(
+        &text,
+        &["$.target.size_bytes", "the cheapest levels come to"],
+    );
     let text = refused(&|spec| spec["methods"][0]["options"]["bits"] = json!([3]));
     expect(&text, &["$.methods[0]", "bits"]);
     let text = refused(&|spec| spec["methods"][0]["options"]["group_size"] = json!(48));
