@@ -110,7 +110,10 @@ impl SearchSpace {
             .iter()
             .map(|unit| effects(unit, &variants))
             .collect();
-        let units: Vec<Unit> = sourced.into_iter().map(|sourced| sourced.unit).collect();
+        let (units, method_idxs): (Vec<Unit>, _) = sourced
+            .into_iter()
+            .map(|sourced| (sourced.unit, sourced.method_idxs))
+            .unzip();
         let space = Self {
             sizes: Sizes::new(outline, &units, fixed_bytes),
             outline: outline.clone(),
@@ -118,6 +121,7 @@ impl SearchSpace {
             units,
             groups,
             effects,
+            method_idxs,
             variants,
         };
         space.check_budget()?;

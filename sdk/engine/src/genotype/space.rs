@@ -1,6 +1,6 @@
 //! The search space: what a genotype costs, and which model it stands for.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 
 use evopress_plugin::{Encoding, ModelOutline, Unit};
 
@@ -17,6 +17,8 @@ pub struct SearchSpace {
     pub(super) groups: Vec<Group>,
     /// By unit and level.
     pub(super) effects: Vec<Vec<Vec<Effect>>>,
+    /// By unit and level: the method that the level comes from.
+    pub(super) method_idxs: Vec<Vec<u16>>,
     pub(super) sizes: Sizes,
     /// By method.
     pub(super) variants: Vec<Vec<LayerVariants>>,
@@ -116,6 +118,34 @@ impl SearchSpace {
         }
         let levels = &self.units[unit_idx].levels;
         levels[level].cost as i64 - levels[genotype.level(unit_idx)].cost as i64
+    }
+
+    /// The levels next below (`lower`) or above a level of a unit, nearest first: of each method that shares the unit the nearest, as one
+    /// method's levels may all be worse than another's of the same size and would stand in the way.
+    pub(crate) fn next_levels(&self, unit_idx: usize, level: usize, lower: bool) -> Vec<usize> {
+        let mut methods = HashSet::new();
+        let mut is_nearest = |level: &usize| methods.insert(self.method_idx(unit_idx, *level));
+        match lower {
+            true => (level + 1..self.units[unit_idx].levels.len())
+                .filter(is_nearest)
+                .collect(),
+            false => (0..level).rev().filter(&mut is_nearest).collect(),
+        }
+    }
+
+    /// The method that a unit's level comes from.
+    pub(crate) fn method_idx(&self, unit_idx: usize, level: usize) -> u16 {
+        self.method_idxs[unit_idx][level]
+    }
+
+    /// Methods that put weights into units of a group, in order.
+    pub(crate) fn methods(&self, group: &Group) -> Vec<u16> {
+        let units = group.unit_idxs.iter();
+        let methods: BTreeSet<u16> = units
+            .filter(|&&idx| !self.only_drops(idx))
+            .flat_map(|&idx| self.method_idxs[idx].iter().copied())
+            .collect();
+        methods.into_iter().collect()
     }
 
     /// Whether a unit's level makes no difference, because other units drop all that it changes.

@@ -10,7 +10,7 @@ impl SearchSpace {
     pub fn uniform(&self) -> Option<Genotype> {
         let mut genotype = self.dearest();
         for group in &self.groups {
-            if !self.make_uniform(&mut genotype, group) {
+            if !self.make_uniform(&mut genotype, group, None) {
                 return None;
             }
         }
@@ -32,17 +32,28 @@ impl SearchSpace {
         (!has_room).then_some(uniform)
     }
 
-    /// Gives a group's replacing units the dearest uniform level that the budget allows, whatever the others are at. False, and nothing
-    /// changed, where there is none.
-    pub(crate) fn make_uniform(&self, genotype: &mut Genotype, group: &Group) -> bool {
+    /// Gives a group's replacing units the dearest uniform level that the budget allows, whatever the others are at; levels of
+    /// `method_idx` alone where one is given. False, and nothing changed, where there is none.
+    pub(crate) fn make_uniform(
+        &self,
+        genotype: &mut Genotype,
+        group: &Group,
+        method_idx: Option<u16>,
+    ) -> bool {
         let unit_idxs: Vec<usize> = group
             .unit_idxs
             .iter()
             .copied()
             .filter(|&idx| !self.only_drops(idx))
             .collect();
+        let is_of_method = |levels: &Vec<u16>| {
+            let of_units = unit_idxs.iter().zip(levels);
+            let mut found = of_units.map(|(&idx, &level)| self.method_idx(idx, level.into()));
+            found.all(|found| method_idx.is_none_or(|method_idx| found == method_idx))
+        };
         let dearest = |levels: Vec<Vec<u16>>| {
-            let costs = levels.into_iter().filter_map(|levels| {
+            let levels = levels.into_iter().filter(is_of_method);
+            let costs = levels.filter_map(|levels| {
                 let mut tried = genotype.clone();
                 for (&idx, level) in unit_idxs.iter().zip(levels) {
                     tried.0[idx] = level;

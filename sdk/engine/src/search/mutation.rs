@@ -24,14 +24,17 @@ pub(crate) fn mutate(space: &SearchSpace, parent: &Genotype, rng: &mut impl Rng)
 
 /// One level switch: one unit is raised by a level and another lowered, so that the budget stays met. Where steps cost the same, that is
 /// the paper's switch whichever comes first. Elsewhere a coin decides: lowered first, it pays for something that it can pay for; raised
-/// first, it is paid for by as many as it takes. Nothing happens where no units allow either.
+/// first, it is paid for by as many as it takes. Another coin decides whether sub-blocks that are dropped and weights that are compressed
+/// go together, or each with its own kind where it has some: otherwise hardly any switch would swap one dropped sub-block for another,
+/// and many a small step would cost one. Nothing happens where no units allow a switch.
 fn switch(space: &SearchSpace, group: &Group, genotype: &mut Genotype, rng: &mut impl Rng) {
     let mut tried = Switch {
         space,
         group,
         cost: space.cost(genotype, group) as i64,
         genotype: genotype.clone(),
-        moved: Vec::new(),
+        lowered: Vec::new(),
+        keeps_to_kind: rng.random(),
     };
     let is_done = match rng.random() {
         true => tried.lower_then_raise(rng),
@@ -48,74 +51,97 @@ struct Switch<'a> {
     group: &'a Group,
     genotype: Genotype,
     cost: i64,
-    /// Units whose level has moved; none moves up and down.
-    moved: Vec<usize>,
+    /// Units that have been lowered, and are not raised again.
+    lowered: Vec<usize>,
+    /// Whether units pay for others of their kind where they can.
+    keeps_to_kind: bool,
+}
+
+/// A unit's move to a level, and what the group's cost grows by.
+#[derive(Debug, Clone, Copy)]
+struct Step {
+    unit_idx: usize,
+    level: usize,
+    change: i64,
 }
 
 impl Switch<'_> {
     fn lower_then_raise(&mut self, rng: &mut impl Rng) -> Option<()> {
-        let mut lowered = self.lowerable();
+        let mut first = None;
         loop {
-            let &idx = lowered.choose(rng)?;
-            self.step(idx, 1);
-            let payable: Vec<usize> = self
-                .raisable()
-                .into_iter()
-                .filter(|&idx| self.cost + self.change(idx, -1) <= self.group.max_cost as i64)
-                .collect();
-            if let Some(&idx) = payable.choose(rng) {
-                self.step(idx, -1);
+            let lowered = self.steps(true);
+            let step = self.partner(first, &lowered, rng)?;
+            first = first.or(Some(step.unit_idx));
+            self.take(step);
+            let mut payable = self.steps(false);
+            payable.retain(|step| {
+                self.cost + step.change <= self.group.max_cost as i64
+                    && !self.lowered.contains(&step.unit_idx)
+            });
+            if let Some(step) = self.partner(Some(step.unit_idx), &payable, rng) {
+                self.take(step);
                 return Some(());
             }
-            lowered.retain(|&idx| self.can_lower(idx));
         }
     }
 
     fn raise_then_lower(&mut self, rng: &mut impl Rng) -> Option<()> {
-        let &raised = self.raisable().choose(rng)?;
-        self.step(raised, -1);
+        let raised = *self.steps(false).choose(rng)?;
+        self.take(raised);
         loop {
-            let mut lowered = self.lowerable();
-            lowered.retain(|&idx| idx != raised);
-            let &idx = lowered.choose(rng)?;
-            self.step(idx, 1);
+            let mut lowered = self.steps(true);
+            lowered.retain(|step| step.unit_idx != raised.unit_idx);
+            let step = self.partner(Some(raised.unit_idx), &lowered, rng)?;
+            self.take(step);
             if self.cost <= self.group.max_cost as i64 {
                 return Some(());
             }
         }
     }
 
-    fn step(&mut self, idx: usize, by: i16) {
-        self.cost += self.change(idx, by);
-        self.genotype.0[idx] = self.genotype.0[idx].wrapping_add_signed(by);
-        self.moved.push(idx);
-    }
-
-    fn change(&self, idx: usize, by: i16) -> i64 {
-        let level = self.genotype.0[idx].wrapping_add_signed(by);
-        self.space.change(&self.genotype, idx, usize::from(level))
-    }
-
-    fn lowerable(&self) -> Vec<usize> {
-        let units = self.group.unit_idxs.iter().copied();
-        units.filter(|&idx| self.can_lower(idx)).collect()
-    }
-
-    fn can_lower(&self, idx: usize) -> bool {
-        self.genotype.level(idx) + 1 < self.space.units()[idx].levels.len()
-            && !self.space.is_idle(&self.genotype, idx)
-    }
-
-    fn raisable(&self) -> Vec<usize> {
+    /// Every step down, or up, of a unit whose level makes a difference.
+    fn steps(&self, lower: bool) -> Vec<Step> {
         let units = self.group.unit_idxs.iter().copied();
         units
-            .filter(|idx| self.genotype.0[*idx] > 0 && !self.moved.contains(idx))
-            .filter(|&idx| !self.space.is_idle(&self.genotype, idx))
+            .filter(|&unit_idx| !self.space.is_idle(&self.genotype, unit_idx))
+            .flat_map(|unit_idx| {
+                let levels = self
+                    .space
+                    .next_levels(unit_idx, self.genotype.level(unit_idx), lower);
+                levels.into_iter().map(move |level| Step {
+                    unit_idx,
+                    level,
+                    change: self.space.change(&self.genotype, unit_idx, level),
+                })
+            })
             .collect()
+    }
+
+    /// A random one of `steps` to go with that of a unit.
+    fn partner(&self, unit_idx: Option<usize>, steps: &[Step], rng: &mut impl Rng) -> Option<Step> {
+        let is_kin = |step: &Step| {
+            unit_idx.is_some_and(|unit_idx| {
+                self.space.only_drops(step.unit_idx) == self.space.only_drops(unit_idx)
+            })
+        };
+        let kin: Vec<Step> = steps.iter().copied().filter(is_kin).collect();
+        match self.keeps_to_kind && !kin.is_empty() {
+            true => kin.choose(rng).copied(),
+            false => steps.choose(rng).copied(),
+        }
+    }
+
+    fn take(&mut self, step: Step) {
+        self.cost += step.change;
+        if usize::from(self.genotype.0[step.unit_idx]) < step.level {
+            self.lowered.push(step.unit_idx);
+        }
+        self.genotype.0[step.unit_idx] = step.level as u16;
     }
 }
 
-/// Raises random ones of `unit_idxs`, all in `group`, to their next dearer level while one fits.
+/// Raises random ones of `unit_idxs`, all in `group`, to their method's next dearer level while one fits. What method compresses a unit is
+/// for switches to decide: this may raise many units at once, and some method may be bad for all of them.
 pub(crate) fn fill(
     space: &SearchSpace,
     group: &Group,
@@ -125,25 +151,32 @@ pub(crate) fn fill(
 ) {
     let mut slack = group.max_cost as i64 - space.cost(genotype, group) as i64;
     while slack > 0 {
-        let raises: Vec<(usize, usize, i64)> = unit_idxs
+        let raises: Vec<Step> = unit_idxs
             .iter()
-            .filter_map(|&idx| dearer(space, genotype, idx))
-            .filter(|(_, _, change)| *change <= slack)
+            .filter_map(|&unit_idx| dearer(space, genotype, unit_idx))
+            .filter(|step| step.change <= slack)
             .collect();
-        let Some(&(idx, level, change)) = raises.choose(rng) else {
+        let Some(step) = raises.choose(rng) else {
             return;
         };
-        genotype.0[idx] = level as u16;
-        slack -= change;
+        genotype.0[step.unit_idx] = step.level as u16;
+        slack -= step.change;
     }
 }
 
-/// A unit's next level above that costs more, and how much more.
-fn dearer(space: &SearchSpace, genotype: &Genotype, idx: usize) -> Option<(usize, usize, i64)> {
-    let above = (0..genotype.level(idx)).rev();
-    above
-        .map(|level| (idx, level, space.change(genotype, idx, level)))
-        .find(|(_, _, change)| *change > 0)
+/// The next level above of the same method that costs more.
+fn dearer(space: &SearchSpace, genotype: &Genotype, unit_idx: usize) -> Option<Step> {
+    let now = genotype.level(unit_idx);
+    let method_idx = space.method_idx(unit_idx, now);
+    (0..now)
+        .rev()
+        .filter(|&level| space.method_idx(unit_idx, level) == method_idx)
+        .map(|level| Step {
+            unit_idx,
+            level,
+            change: space.change(genotype, unit_idx, level),
+        })
+        .find(|step| step.change > 0)
 }
 
 /// `count` different genotypes from `generate`, fewer if it repeats itself too often; none of them is in `excluded`.

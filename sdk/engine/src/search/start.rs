@@ -1,7 +1,7 @@
 //! Random genotypes to start from; all of them within the budget.
 
 use rand::Rng;
-use rand::seq::SliceRandom;
+use rand::seq::{IndexedRandom, SliceRandom};
 
 use super::mutation::fill;
 use crate::genotype::{Genotype, Group, SearchSpace};
@@ -9,7 +9,8 @@ use crate::genotype::{Genotype, Group, SearchSpace};
 /// At most this part of the sub-blocks is dropped at random where weights are compressed too.
 const LARGEST_DROPPED_PART: usize = 8;
 
-/// A random genotype: from the highest uniform level within the budget, random units step up until nothing fits. Where a group has
+/// A random genotype: from the highest uniform level within the budget (of a random method where there are several), random units step up
+/// until nothing fits. Where a group has
 /// nothing but sub-blocks to drop, that is a uniformly random choice of those that stay.
 pub(crate) fn random_genotype(space: &SearchSpace, rng: &mut impl Rng) -> Genotype {
     let mut genotype = space.dearest();
@@ -47,7 +48,9 @@ fn drop_some(
     for idx in drops.by_ref().take(num_dropped) {
         lower_fully(space, genotype, idx);
     }
-    if space.make_uniform(genotype, group) {
+    let method_idx = space.methods(group).choose(rng).copied();
+    if space.make_uniform(genotype, group, method_idx) || space.make_uniform(genotype, group, None)
+    {
         return;
     }
     for &idx in replaced {

@@ -4,6 +4,7 @@ use evopress_plugin::Method;
 use proptest::prelude::*;
 
 use super::*;
+use crate::baselines;
 use crate::genotype::fixtures::{Bits, Drops, FIXED, Sparse, measure, space};
 use crate::genotype::{Budget, Grouping};
 
@@ -86,17 +87,15 @@ fn number(sentence: &str, which: usize) -> u64 {
     numbers.collect::<Vec<u64>>()[which]
 }
 
-/// Whether some unit of a group could cost more within the budget.
+/// Whether some unit of a group could be raised by its method within the budget.
 fn has_room(space: &SearchSpace, genotype: &Genotype) -> bool {
     space.groups().iter().any(|group| {
         let slack = (group.max_cost - space.cost(genotype, group)) as i64;
         group.unit_idxs.iter().any(|&idx| {
-            let above = (0..genotype.level(idx)).rev();
-            let steps = above.map(|level| space.change(genotype, idx, level));
-            steps
-                .into_iter()
-                .find(|step| *step > 0)
-                .is_some_and(|step| step <= slack)
+            let method = space.method_idx(idx, genotype.level(idx));
+            let above = (0..genotype.level(idx)).filter(|&l| space.method_idx(idx, l) == method);
+            let mut steps = above.map(|level| space.change(genotype, idx, level));
+            steps.any(|step| step > 0 && step <= slack)
         })
     })
 }
@@ -207,4 +206,60 @@ fn generations_are_the_papers() {
     // 3 of 12 dropped: 3 · 9 / 1.5.
     check(&Drops, &measure("drop", 0.25), 18);
     check(&BITS, &Budget::Compression(2.0), 150);
+}
+
+/// A model whose error is the sum of its units' errors.
+struct Additive(Vec<Vec<f64>>);
+
+impl Additive {
+    fn error(&self, genotype: &Genotype) -> f64 {
+        let levels = genotype.0.iter().map(|&level| usize::from(level));
+        self.0
+            .iter()
+            .zip(levels)
+            .map(|(unit, level)| unit[level])
+            .sum()
+    }
+}
+
+impl Fitness for Additive {
+    fn num_sequences(&self) -> usize {
+        16
+    }
+
+    fn evaluate(&mut self, genotypes: &[Genotype], _: &[usize]) -> Result<Vec<f64>> {
+        Ok(genotypes
+            .iter()
+            .map(|genotype| self.error(genotype))
+            .collect())
+    }
+}
+
+#[test]
+fn where_errors_add_up_the_search_comes_near_the_optimum() {
+    let gptq: (&str, &dyn Method) = ("gptq", &BITS);
+    let sparsegpt: (&str, &dyn Method) = ("sparsegpt", &SPARSE);
+    let check = |methods: &[(&str, &dyn Method)], budget: &Budget, generations| {
+        let settings = settings(generations, 1);
+        let space = space(6, methods, budget, Some(Grouping::None)).unwrap();
+        let sensitivity = |layer: u32| f64::from(1 + layer * 7919 % 13);
+        let errors = baselines::unit_errors(&space, &|id| {
+            let by_level = if id.method_idx == 0 { 4.0_f64 } else { 1.5 };
+            sensitivity(id.layer_idx) * by_level.powi(i32::from(id.variant_idx))
+        });
+        let best = baselines::dynamic_programming(&space, &errors).unwrap();
+        let mut fitness = Additive(errors);
+        let start = initial(&space, &mut fitness, &settings, &[]).unwrap();
+        let begun = start.fitness;
+        let found = run(&space, &mut fitness, &settings, start, |_| Ok(())).unwrap();
+        let excess = found.fitness / fitness.error(&best) - 1.0;
+        assert!(
+            (-1e-9..0.1).contains(&excess),
+            "{excess} above the optimum, from {begun}"
+        );
+    };
+    check(&[gptq], &measure("bits_per_weight", 3.0), 150);
+    check(&[gptq], &measure("bits_per_weight", 3.3), 150);
+    check(&[gptq], &Budget::Compression(2.5), 150);
+    check(&[sparsegpt, gptq], &Budget::Compression(2.5), 400);
 }
