@@ -79,8 +79,12 @@ impl Meaning {
         let ratio = |(kept, of): (&str, &str)| Some((kept.parse().ok()?, of.parse().ok()?));
         match name {
             "keep" | "dense" => return Self::Kept,
-            "drop" => return Self::Dropped,
+            // "dropped": the levels of layers in a sub-block that is left out.
+            "drop" | "dropped" => return Self::Dropped,
             _ => {}
+        }
+        if name.contains('/') {
+            return Self::of_tied(name);
         }
         let number = name
             .find("bit")
@@ -97,6 +101,20 @@ impl Meaning {
         match name.parse::<f64>() {
             Ok(share) if (0.0..=1.0).contains(&share) => Self::Sparsity(share),
             _ => Self::Other,
+        }
+    }
+
+    /// Layers that are tied together may differ a little in sparsity: `0.4167/0.4171`.
+    #[expect(clippy::cast_precision_loss, reason = "few layers are tied")]
+    fn of_tied(name: &str) -> Self {
+        let share = |part| match Self::of(part) {
+            Self::Sparsity(share) => Some(share),
+            _ => None,
+        };
+        let shares: Option<Vec<f64>> = name.split('/').map(share).collect();
+        match shares {
+            Some(shares) => Self::Sparsity(shares.iter().sum::<f64>() / shares.len() as f64),
+            None => Self::Other,
         }
     }
 
@@ -199,6 +217,9 @@ mod tests {
         check("0.4167", None, Meaning::Sparsity(0.4167));
         check("2:4", None, Meaning::Sparsity(0.5));
         check("sparsegpt:2:4", Some("sparsegpt"), Meaning::Sparsity(0.5));
+        check("0.25/0.75", None, Meaning::Sparsity(0.5));
+        check("4bit/8bit", None, Meaning::Other);
+        check("dropped", None, Meaning::Dropped);
         check("4:2", Some("4"), Meaning::Other);
         check("gptq:rank 16", Some("gptq"), Meaning::Other);
         check("NaNbit", None, Meaning::Other);

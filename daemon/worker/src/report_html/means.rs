@@ -22,10 +22,10 @@ type ValueOf = fn(Meaning) -> Option<f64>;
 /// A measure that all levels of the genotype have a number in.
 fn measure(report: &Report) -> Option<(&'static str, ValueOf)> {
     let has_all = |value: ValueOf| {
-        let mut levels = report.genotype.values();
-        levels.all(|level| value(Level::read(level).meaning).is_some())
+        let mut levels = layers(report);
+        levels.all(|(_, _, meaning)| value(meaning).is_some())
     };
-    if report.genotype.is_empty() || only_drops(&report.genotype) {
+    if layers(report).next().is_none() || only_drops(&report.genotype) {
         None
     } else if has_all(Meaning::bits) {
         Some(("bits", Meaning::bits))
@@ -36,6 +36,15 @@ fn measure(report: &Report) -> Option<(&'static str, ValueOf)> {
     }
 }
 
+/// The layers of blocks; a sub-block that a search may drop as well has no level of its own here.
+fn layers(report: &Report) -> impl Iterator<Item = (u32, &str, Meaning)> {
+    let units = report.genotype.iter();
+    units.filter_map(|(unit, level)| {
+        let (block_idx, kind) = split(unit).filter(|(_, kind)| kind.contains('.'))?;
+        Some((block_idx, kind, Level::read(level).meaning))
+    })
+}
+
 /// Both charts, or nothing where levels are no numbers.
 pub(super) fn charts(report: &Report) -> String {
     let Some((name, value)) = measure(report) else {
@@ -43,16 +52,11 @@ pub(super) fn charts(report: &Report) -> String {
     };
     let mut kinds: IndexMap<&str, Vec<f64>> = IndexMap::new();
     let mut blocks: BTreeMap<u32, Vec<f64>> = BTreeMap::new();
-    for (unit, level) in &report.genotype {
-        if let (Some((block_idx, kind)), Some(value)) =
-            (split(unit), value(Level::read(level).meaning))
-        {
+    for (block_idx, kind, meaning) in layers(report) {
+        if let Some(value) = value(meaning) {
             kinds.entry(kind).or_default().push(value);
             blocks.entry(block_idx).or_default().push(value);
         }
-    }
-    if kinds.is_empty() {
-        return String::new();
     }
     let blocks: Vec<(u32, f64)> = blocks.iter().map(|(idx, all)| (*idx, mean(all))).collect();
     let kinds: Vec<(&str, f64)> = kinds.iter().map(|(kind, all)| (*kind, mean(all))).collect();
