@@ -124,7 +124,7 @@ fn round(layer: &LayerTask<'_>) -> Result<Vec<PackedWeight>, PluginError> {
 
 #[cfg(test)]
 mod tests {
-    use evopress_plugin::{Decoder, Encoding, TensorView, Variant};
+    use evopress_plugin::{Encoding, TensorView, Variant, conformance::decode};
 
     use super::*;
 
@@ -166,12 +166,7 @@ mod tests {
             [-1.333_008, 0.666_504, 0.0, 1.333_008, 0.0, 0.0, 6.0, 6.0],
         ];
         for ((packed, variant), expected) in packed.iter().zip(&variants).zip(&expected) {
-            let parts: Vec<_> = packed.parts.iter().map(|part| bytes(part)).collect();
-            let parts = parts.iter().map(Vec::as_slice).collect();
-            let decoder = Decoder::new(&variant.encoding, 2, 4, parts).unwrap();
-            let mut found = [0.0; 8];
-            decoder.row(0, &mut found[..4]);
-            decoder.row(1, &mut found[4..]);
+            let found = decode(packed, &variant.encoding, 2, 4).unwrap();
             for (found, expected) in found.iter().zip(expected) {
                 assert!(
                     (found - expected).abs() < 1e-3,
@@ -179,19 +174,6 @@ mod tests {
                     variant.name
                 );
             }
-        }
-    }
-
-    fn bytes(part: &evopress_plugin::OwnedTensor) -> Vec<u8> {
-        let view = part.view();
-        match view.as_slice::<u8>() {
-            Ok(bytes) => bytes.to_vec(),
-            Err(_) => view
-                .as_slice::<f16>()
-                .unwrap()
-                .iter()
-                .flat_map(|scale| scale.to_le_bytes())
-                .collect(),
         }
     }
 
