@@ -295,10 +295,8 @@ fn steps(
         )
         .into());
     }
-    // The least `m` with step / m ≤ room, in whole weights.
-    let part = (step / (room + 1) + 1..)
-        .find(|part| step / part <= room)
-        .unwrap_or(1);
+    // `step / part` in whole weights is at most `room` from this `part` on.
+    let part = step / (room + 1) + 1;
     let step = (step / part).max(1);
     let least = centre - num_steps * step;
     Ok((0..=2 * num_steps).map(|idx| least + idx * step).collect())
@@ -381,7 +379,11 @@ mod tests {
         let model = llama_outline(2);
         let units = SparsityOptions::default().units(&model, Some(0.5)).unwrap();
         check_units(&units, &model).unwrap();
-        insta::assert_snapshot!([0, 1, 4].map(|idx| show(&units, idx)).join("\n"), @"");
+        insta::assert_snapshot!([0, 1, 4].map(|idx| show(&units, idx)).join("\n"), @"
+model.layers.0.self_attn.q_proj: 0.1221 3596, 0.2480 3080, 0.3740 2564, 0.5000 2048, 0.6260 1532, 0.7520 1016, 0.8779 500 @3
+model.layers.0.self_attn.k_proj: 0.1221 1798, 0.2480 1540, 0.3740 1282, 0.5000 1024, 0.6260 766, 0.7520 508, 0.8779 250 @3
+model.layers.0.mlp.gate_proj: 0.3488 6668, 0.3992 6152, 0.4496 5636, 0.5000 5120, 0.5504 4604, 0.6008 4088, 0.6512 3572 @3
+");
     }
 
     #[test]
@@ -391,12 +393,12 @@ mod tests {
             sparsities: Some(vec![0.5, 0.0, 0.75]),
             ..SparsityOptions::default()
         };
-        insta::assert_snapshot!(show(&shares.units(&model, Some(0.7)).unwrap(), 4), @"");
+        insta::assert_snapshot!(show(&shares.units(&model, Some(0.7)).unwrap(), 4), @"model.layers.0.mlp.gate_proj: 0.0000 10240, 0.5000 5120, 0.7500 2560 @2");
         let patterns = SparsityOptions {
             patterns: Some(vec!["2:4".to_owned(), "2:8".to_owned()]),
             ..SparsityOptions::default()
         };
-        insta::assert_snapshot!(show(&patterns.units(&model, None).unwrap(), 1), @"");
+        insta::assert_snapshot!(show(&patterns.units(&model, None).unwrap(), 1), @"model.layers.0.self_attn.k_proj: 2of8 1536, 2of4 1024 @1");
         assert_eq!(
             Pattern::from_name("2of8"),
             Some(Pattern { zeros: 2, of: 8 })
@@ -415,11 +417,11 @@ mod tests {
             ..SparsityOptions::default()
         };
         let refuse = |options: SparsityOptions| options.checked().unwrap_err().message;
-        insta::assert_snapshot!(refuse(options(&[0.5])), @"");
-        insta::assert_snapshot!(refuse(options(&[0.5, 0.5])), @"");
-        insta::assert_snapshot!(refuse(options(&[0.5, 1.0])), @"");
-        insta::assert_snapshot!(refuse(patterns(&["2:4", "4:8"])), @"");
-        insta::assert_snapshot!(refuse(patterns(&["2:4", "4:2"])), @"");
+        insta::assert_snapshot!(refuse(options(&[0.5])), @"`sparsities` leaves nothing to choose; at least two are needed, found 1");
+        insta::assert_snapshot!(refuse(options(&[0.5, 0.5])), @"`sparsities`: two of them remove equally many weights");
+        insta::assert_snapshot!(refuse(options(&[0.5, 1.0])), @"`sparsities`: found 1; allowed are shares from 0 up to, but not including, 1");
+        insta::assert_snapshot!(refuse(patterns(&["2:4", "4:8"])), @"`patterns`: two of them remove equally many weights");
+        insta::assert_snapshot!(refuse(patterns(&["2:4", "4:2"])), @"`patterns`: found `4:2`; expected n:m with n zeros of m weights, n below m and m up to 64");
         let units = |options: SparsityOptions| {
             options
                 .checked()
@@ -428,9 +430,9 @@ mod tests {
                 .unwrap_err()
                 .message
         };
-        insta::assert_snapshot!(units(SparsityOptions::default()), @"");
-        insta::assert_snapshot!(units(patterns(&["2:48", "2:4"])), @"");
-        insta::assert_snapshot!(units(options(&[0.5, 0.500001])), @"");
+        insta::assert_snapshot!(units(SparsityOptions::default()), @"nothing says around which sparsity the levels are to be: give `around` or `sparsities`, or a target between 0 and 1 in this method's measure");
+        insta::assert_snapshot!(units(patterns(&["2:48", "2:4"])), @"`patterns`: 2:48 needs input features in multiples of 48, which those of 14 of 14 layers are not: `model.layers.0.self_attn.q_proj`, `model.layers.0.self_attn.k_proj`, `model.layers.0.self_attn.v_proj` and 11 more");
+        insta::assert_snapshot!(units(options(&[0.5001, 0.5002])), @"");
         insta::assert_snapshot!(units(SparsityOptions { around: Some(0.0001), ..SparsityOptions::default() }), @"");
     }
 
@@ -452,9 +454,9 @@ mod tests {
             Err(error) => error.message,
         };
         assert_eq!(budget(0.5), (num_weights / 2).to_string());
-        insta::assert_snapshot!(budget(0.95), @"");
-        insta::assert_snapshot!(budget(0.1), @"");
-        insta::assert_snapshot!(budget(f64::NAN), @"");
+        insta::assert_snapshot!(budget(0.95), @"a sparsity of 0.95 is out of range; the levels allow more than 0.284 and at most 0.716");
+        insta::assert_snapshot!(budget(0.1), @"a sparsity of 0.1 is out of range; the levels allow more than 0.284 and at most 0.716");
+        insta::assert_snapshot!(budget(f64::NAN), @"a sparsity of NaN is out of range; the levels allow more than 0.284 and at most 0.716");
     }
 
     proptest! {
@@ -469,12 +471,11 @@ mod tests {
                 prop_assert!(*removed.last().unwrap() < layer.num_weights());
                 let taken = removed[1] - removed[0];
                 prop_assert!(taken > 0 && removed.windows(2).all(|pair| pair[1] - pair[0] == taken));
-                let part = step / taken;
-                prop_assert_eq!(step / part, taken);
-                // A larger step would not have fitted.
+                // The least part of the step that fits.
                 let centre = removed[num_steps as usize];
                 let room = centre.min(layer.num_weights() - 1 - centre);
-                prop_assert!(part == 1 || step / (part - 1) * num_steps > room);
+                let fitting = (1..).map(|part| step / part).find(|step| step * num_steps <= room);
+                prop_assert_eq!(Some(taken), fitting);
             }
         }
 

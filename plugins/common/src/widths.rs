@@ -299,18 +299,18 @@ mod tests {
     #[test]
     fn options_that_make_no_sense_are_refused() {
         let refuse = |change: &dyn Fn(&mut WidthOptions)| with(change).unwrap_err().message;
-        insta::assert_snapshot!(refuse(&|o| o.bits = vec![4]), @"");
-        insta::assert_snapshot!(refuse(&|o| o.bits = vec![]), @"");
-        insta::assert_snapshot!(refuse(&|o| o.bits = vec![4, 3, 4]), @"");
-        insta::assert_snapshot!(refuse(&|o| o.bits = vec![1, 3]), @"");
-        insta::assert_snapshot!(refuse(&|o| o.calibration_bits = Some(8)), @"");
+        insta::assert_snapshot!(refuse(&|o| o.bits = vec![4]), @"`bits`: [4] leaves nothing to choose; at least two bit widths are needed");
+        insta::assert_snapshot!(refuse(&|o| o.bits = vec![]), @"`bits`: [] leaves nothing to choose; at least two bit widths are needed");
+        insta::assert_snapshot!(refuse(&|o| o.bits = vec![4, 3, 4]), @"`bits`: [4, 3, 4] names a bit width twice");
+        insta::assert_snapshot!(refuse(&|o| o.bits = vec![1, 3]), @"`bits`: found 1; allowed are 2 to 8");
+        insta::assert_snapshot!(refuse(&|o| o.calibration_bits = Some(8)), @"`calibration_bits`: 8 is not one of `bits`, [2, 3, 4, 5, 6]");
         let group_size = |group_size| {
             let options =
                 with(|options| options.group_size = GroupSize::Columns(group_size)).unwrap();
             options.units(&llama_outline(30)).unwrap_err().message
         };
-        insta::assert_snapshot!(group_size(128), @"");
-        insta::assert_snapshot!(group_size(64), @"");
+        insta::assert_snapshot!(group_size(128), @r#"`group_size`: 128 does not divide the input features (64, 160) of 210 of 210 layers: `model.layers.0.self_attn.q_proj`, `model.layers.0.self_attn.k_proj`, `model.layers.0.self_attn.v_proj` and 207 more; 32, 16, 8 or "row" would fit"#);
+        insta::assert_snapshot!(group_size(64), @r#"`group_size`: 64 does not divide the input features (160) of 30 of 210 layers: `model.layers.0.mlp.down_proj`, `model.layers.1.mlp.down_proj`, `model.layers.2.mlp.down_proj` and 27 more; 32, 16, 8 or "row" would fit"#);
     }
 
     #[test]
@@ -328,8 +328,8 @@ mod tests {
         assert_eq!(budget(3.0), (3 * num_weights).to_string());
         assert_eq!(budget(2.0), (2 * num_weights).to_string());
         assert_eq!(budget(2.5), (num_weights * 5 / 2).to_string());
-        insta::assert_snapshot!(budget(1.99), @"");
-        insta::assert_snapshot!(budget(6.0), @"");
-        insta::assert_snapshot!(budget(f64::NAN), @"");
+        insta::assert_snapshot!(budget(1.99), @"1.99 bits per weight are out of range; the levels allow 2 up to, but not including, 6");
+        insta::assert_snapshot!(budget(6.0), @"6 bits per weight are out of range; the levels allow 2 up to, but not including, 6");
+        insta::assert_snapshot!(budget(f64::NAN), @"NaN bits per weight are out of range; the levels allow 2 up to, but not including, 6");
     }
 }

@@ -107,7 +107,7 @@ pub(crate) fn quantize(
         };
         let bytes = |tensor: &Tensor| {
             rows(tensor, Kind::Uint8)
-                .and_then(|rows| Vec::<u8>::try_from(rows))
+                .and_then(Vec::<u8>::try_from)
                 .map_err(torch)
         };
         let scales: Vec<f32> = rows(&scales_gr, Kind::Float)

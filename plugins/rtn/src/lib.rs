@@ -124,7 +124,7 @@ fn round(layer: &LayerTask<'_>) -> Result<Vec<PackedWeight>, PluginError> {
 
 #[cfg(test)]
 mod tests {
-    use evopress_plugin::{Decoder, Encoding, TensorView, Variant};
+    use evopress_plugin::{Encoding, TensorView, Variant, conformance::decode};
 
     use super::*;
 
@@ -166,12 +166,7 @@ mod tests {
             [-1.333_008, 0.666_504, 0.0, 1.333_008, 0.0, 0.0, 6.0, 6.0],
         ];
         for ((packed, variant), expected) in packed.iter().zip(&variants).zip(&expected) {
-            let parts: Vec<_> = packed.parts.iter().map(|part| bytes(part)).collect();
-            let parts = parts.iter().map(Vec::as_slice).collect();
-            let decoder = Decoder::new(&variant.encoding, 2, 4, parts).unwrap();
-            let mut found = [0.0; 8];
-            decoder.row(0, &mut found[..4]);
-            decoder.row(1, &mut found[4..]);
+            let found = decode(packed, &variant.encoding, 2, 4).unwrap();
             for (found, expected) in found.iter().zip(expected) {
                 assert!(
                     (found - expected).abs() < 1e-3,
@@ -182,24 +177,11 @@ mod tests {
         }
     }
 
-    fn bytes(part: &evopress_plugin::OwnedTensor) -> Vec<u8> {
-        let view = part.view();
-        match view.as_slice::<u8>() {
-            Ok(bytes) => bytes.to_vec(),
-            Err(_) => view
-                .as_slice::<f16>()
-                .unwrap()
-                .iter()
-                .flat_map(|scale| scale.to_le_bytes())
-                .collect(),
-        }
-    }
-
     #[test]
     fn what_cannot_be_compressed_is_refused() {
         let refuse = |weights: &[f32], variant| compress(weights, &[variant]).unwrap_err().message;
-        insta::assert_snapshot!(refuse(&[1.0, f32::NAN], variant(2, 1, false)), @"");
-        insta::assert_snapshot!(refuse(&[1.0; 8], variant(2, 3, false)), @"");
+        insta::assert_snapshot!(refuse(&[1.0, f32::NAN], variant(2, 1, false)), @"layer `l`: a weight is not finite");
+        insta::assert_snapshot!(refuse(&[1.0; 8], variant(2, 3, false)), @"layer `l`: variant `2bit` is to be packed as Quantized { bits: 2, group_size: 3, symmetric: false }, but this method quantizes to 2 to 8 bits in groups that divide 4 columns");
     }
 
     #[test]
@@ -208,8 +190,8 @@ mod tests {
         assert_eq!(widths("{}").unwrap().bits, [6, 5, 4, 3, 2]);
         let whole_rows = widths(r#"{"group_size": "row", "bits": [4, 8], "symmetric": true}"#);
         assert_eq!(whole_rows.unwrap().group_size, GroupSize::Row);
-        insta::assert_snapshot!(widths(r#"{"group_size": "rows"}"#).unwrap_err(), @"");
-        insta::assert_snapshot!(widths(r#"{"bits": [4]}"#).unwrap_err(), @"");
-        insta::assert_snapshot!(widths(r#"{"damping": 1}"#).unwrap_err(), @"");
+        insta::assert_snapshot!(widths(r#"{"group_size": "rows"}"#).unwrap_err(), @r#"`group_size`: found "rows"; allowed are whole numbers from 1 and "row" at line 1 column 22"#);
+        insta::assert_snapshot!(widths(r#"{"bits": [4]}"#).unwrap_err(), @"`bits`: [4] leaves nothing to choose; at least two bit widths are needed");
+        insta::assert_snapshot!(widths(r#"{"damping": 1}"#).unwrap_err(), @"unknown field `damping`, expected one of `bits`, `group_size`, `symmetric`, `calibration_bits` at line 1 column 10");
     }
 }

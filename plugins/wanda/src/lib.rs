@@ -143,8 +143,8 @@ mod tests {
     #[test]
     fn what_cannot_be_compressed_is_refused() {
         let refuse = |norms| masks("0.5000", 4, norms).unwrap_err().message;
-        insta::assert_snapshot!(refuse(None), @"");
-        insta::assert_snapshot!(refuse(Some(&[1.0, 1.0])), @"");
-        insta::assert_snapshot!(refuse(Some(&[1.0, 1.0, f32::NAN, 1.0])), @"");
+        insta::assert_snapshot!(refuse(None), @"`l`: there are no input norms");
+        insta::assert_snapshot!(refuse(Some(&[1.0, 1.0])), @"layer `l` has 4 input features, but there are 2 input norms");
+        insta::assert_snapshot!(refuse(Some(&[1.0, 1.0, f32::NAN, 1.0])), @"`l`: an input norm is negative or not finite");
     }
 }

@@ -55,7 +55,7 @@ pub struct Library {
 }
 
 impl Library {
-    /// Builds a package of this workspace with cargo and loads it.
+    /// Builds this workspace with cargo and loads a package of it.
     ///
     /// # Errors
     /// When it does not build or load.
@@ -63,20 +63,20 @@ impl Library {
         Library::open(&Self::build_file(package)?)
     }
 
-    /// Builds a package of this workspace with cargo and says where its shared library is.
+    /// Builds this workspace with cargo and says where the shared library of a package is.
     ///
     /// # Errors
     /// When it does not build.
     pub fn build_file(package: &str) -> Result<PathBuf, BuildError> {
-        // `cargo test` builds libraries that a test could link, but not what it loads at run time.
+        // `cargo test` builds libraries that a test could link, but not what it loads at run time. The whole workspace is asked for,
+        // since one package alone may use other features of what it shares with the rest, and all of that would be built once more.
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"));
         let output = Command::new(cargo)
             .args([
                 "build",
                 "--quiet",
                 "--message-format=json-render-diagnostics",
-                "--package",
-                package,
+                "--workspace",
             ])
             .output()
             .map_err(|source| BuildError::Io {
