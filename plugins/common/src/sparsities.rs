@@ -432,8 +432,8 @@ model.layers.0.mlp.gate_proj: 0.3488 6668, 0.3992 6152, 0.4496 5636, 0.5000 5120
         };
         insta::assert_snapshot!(units(SparsityOptions::default()), @"nothing says around which sparsity the levels are to be: give `around` or `sparsities`, or a target between 0 and 1 in this method's measure");
         insta::assert_snapshot!(units(patterns(&["2:48", "2:4"])), @"`patterns`: 2:48 needs input features in multiples of 48, which those of 14 of 14 layers are not: `model.layers.0.self_attn.q_proj`, `model.layers.0.self_attn.k_proj`, `model.layers.0.self_attn.v_proj` and 11 more");
-        insta::assert_snapshot!(units(options(&[0.5001, 0.5002])), @"");
-        insta::assert_snapshot!(units(SparsityOptions { around: Some(0.0001), ..SparsityOptions::default() }), @"");
+        insta::assert_snapshot!(units(options(&[0.5001, 0.5002])), @"layer `model.layers.0.self_attn.q_proj`: 4096 weights are too few to tell the sparsities [0.5001, 0.5002] apart");
+        insta::assert_snapshot!(units(SparsityOptions { around: Some(0.0001), ..SparsityOptions::default() }), @"layer `model.layers.0.self_attn.q_proj`: 4096 weights are too few for 3 levels to each side of a sparsity of 0.0001");
     }
 
     #[test]
