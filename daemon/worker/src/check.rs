@@ -60,7 +60,7 @@ pub(crate) fn check(options: &CheckOptions) -> Result<Answer> {
     }));
     let mut needs = None;
     if let (true, Ok(source)) = (mistakes.is_empty(), &source) {
-        match space_or_mistakes(&plan, &plugins, source)? {
+        match space_or_mistakes(&plan, &plugins, source) {
             Ok(space) => needs = Some(Needs::estimate(&plan, source, &space)),
             Err(found) => mistakes = found,
         }
@@ -73,32 +73,39 @@ fn space_or_mistakes(
     plan: &Plan,
     plugins: &PluginDir,
     source: &Source,
-) -> Result<Result<SearchSpace, Vec<Mistake>>> {
-    let methods = setup::methods(plan, plugins)?;
+) -> Result<SearchSpace, Vec<Mistake>> {
     let target = format!("/target/{}", plan.target.measure());
-    let at = |pointer: &str, error: anyhow::Error| Mistake {
+    let at = |pointer: &str, error: &dyn std::fmt::Display| Mistake {
         pointer: pointer.to_owned(),
         message: format!("{error:#}"),
     };
-    let mut mistakes: Vec<Mistake> = methods
-        .iter()
-        .filter_map(|method| setup::wrong_measure(plan, method))
-        .map(|message| at(&target, anyhow::anyhow!(message)))
-        .collect();
-    let mut units = Vec::new();
-    if mistakes.is_empty() {
-        for (idx, method) in methods.iter().enumerate() {
-            match setup::units(plan, method, source) {
-                Ok(of_method) => units.push(of_method),
-                Err(error) => mistakes.push(at(&format!("/methods/{idx}"), error)),
+    let mut mistakes = Vec::new();
+    let mut methods = Vec::new();
+    for (idx, used) in plan.methods.iter().enumerate() {
+        match setup::method(used, plugins) {
+            Ok(method) => {
+                let message = setup::wrong_measure(plan, &method);
+                mistakes.extend(message.map(|message| at(&target, &message)));
+                methods.push(method);
             }
+            Err(error) => mistakes.push(at(&format!("/methods/{idx}/options"), &error)),
         }
     }
     if !mistakes.is_empty() {
-        return Ok(Err(mistakes));
+        return Err(mistakes);
+    }
+    let mut units = Vec::new();
+    for (idx, method) in methods.iter().enumerate() {
+        match setup::units(plan, method, source) {
+            Ok(of_method) => units.push(of_method),
+            Err(error) => mistakes.push(at(&format!("/methods/{idx}"), &error)),
+        }
+    }
+    if !mistakes.is_empty() {
+        return Err(mistakes);
     }
     let space = setup::search_space(plan, &units, source);
-    Ok(space.map_err(|error| vec![at(&target, error)]))
+    space.map_err(|error| vec![at(&target, &error)])
 }
 
 fn plugin_mistakes(

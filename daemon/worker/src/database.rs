@@ -56,7 +56,7 @@ impl Databases {
         let inputs = inputs(run, method_idx, layers)?;
         let key = digest_bytes(&serde_json::to_vec(&inputs)?);
         let entry = Cache::open(&run.cache)?.entry(KIND, &key)?;
-        let (held, manifest, reused) = ready(run, method_idx, layers, &entry, inputs)?;
+        let (held, manifest, reused) = ready(run, method_idx, layers, &entry, &inputs)?;
         entry.touch()?;
         let database = Database::open(entry.path(), run.space.outline(), layers)?;
         self.open.push(Arc::new(database));
@@ -131,7 +131,7 @@ fn ready(
     method_idx: usize,
     layers: &[LayerVariants],
     entry: &Entry,
-    inputs: Value,
+    inputs: &Value,
 ) -> Result<(Guard, Manifest, bool)> {
     let mut reused = true;
     loop {
@@ -143,7 +143,7 @@ fn ready(
         let _alone = wait(run, || entry.try_lock_exclusive())?;
         // Another process may have built it meanwhile.
         if complete(run, entry).is_none() {
-            build(run, method_idx, layers, entry, inputs.clone())?;
+            build(run, method_idx, layers, entry, inputs)?;
             reused = false;
         }
     }
@@ -193,7 +193,7 @@ fn build(
     method_idx: usize,
     layers: &[LayerVariants],
     entry: &Entry,
-    inputs: Value,
+    inputs: &Value,
 ) -> Result<()> {
     let began = Instant::now();
     let method = &run.methods[method_idx];
@@ -202,7 +202,7 @@ fn build(
     let loaded = entry.load_manifest();
     let mut manifest = loaded
         .manifest
-        .unwrap_or_else(|| Manifest::new(KIND, entry.key(), &title, inputs));
+        .unwrap_or_else(|| Manifest::new(KIND, entry.key(), &title, inputs.clone()));
     let before = manifest.details["build_seconds"].as_f64().unwrap_or(0.0);
     manifest.is_complete = false;
     let wanted = method.method.statistics();

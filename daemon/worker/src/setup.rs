@@ -8,7 +8,7 @@ use evopress::search::{self, SelectionStage, Settings};
 use evopress::source::Source;
 use evopress_plugin::host::PluginDir;
 use evopress_plugin::{LayerOutline, Method, ModelOutline};
-use evopress_spec::{Dtype, Generations, Plan, Target};
+use evopress_spec::{Dtype, Generations, Plan, PluginUse, Target};
 
 /// A method of a plan, loaded.
 pub(crate) struct UsedMethod {
@@ -19,13 +19,16 @@ pub(crate) struct UsedMethod {
 
 /// The methods of a plan, in its order.
 pub(crate) fn methods(plan: &Plan, plugins: &PluginDir) -> Result<Vec<UsedMethod>> {
-    let methods = plan.methods.iter().map(|used| {
-        Ok(UsedMethod {
-            name: used.plugin.clone(),
-            method: Arc::from(plugins.method(&used.plugin, &used.options)?),
-        })
-    });
+    let methods = plan.methods.iter().map(|used| method(used, plugins));
     methods.collect()
+}
+
+/// One method of a plan.
+pub(crate) fn method(used: &PluginUse, plugins: &PluginDir) -> Result<UsedMethod> {
+    Ok(UsedMethod {
+        name: used.plugin.clone(),
+        method: Arc::from(plugins.method(&used.plugin, &used.options)?),
+    })
 }
 
 /// The units of a method for a plan's model and target.

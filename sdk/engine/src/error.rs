@@ -20,7 +20,7 @@ pub enum EngineError {
     #[error("libtorch: {}", first_line(.0))]
     Torch(#[from] tch::TchError),
     /// A plugin returned an error or panicked.
-    #[error("plugin: {0}")]
+    #[error(transparent)]
     Plugin(#[from] PluginError),
     /// A file could not be read or written.
     #[error("{}: {source}", path.display())]

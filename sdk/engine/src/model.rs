@@ -327,12 +327,9 @@ impl Model {
         observe(Input::Attention, &normed);
         let (cos, sin) = self.rope.rows(&self.config, stream.length, self.device)?;
         let (qkv, output) = weights.split_at(3);
-        let attended = kernels::rotary_attention(
-            kernels::project(qkv, block.qkv_bias.as_ref(), &normed)?,
-            self.attention_shape(),
-            &cos,
-            &sin,
-        )?;
+        let qkv = kernels::project(qkv, block.qkv_bias.as_ref(), &normed)?;
+        let shape = self.attention_shape();
+        let attended = kernels::rotary_attention(&qkv, self.kind, shape, &cos, &sin)?;
         observe(Input::Output, &attended);
         let bias = block.output_bias.as_ref();
         kernels::add_projection(&mut stream.residual, &output[0], bias, &attended)

@@ -304,16 +304,19 @@ fn a_build_that_is_killed_goes_on_at_the_layer_it_was_in() {
 
     let mut worker = Worker::prepare(&scratch, "killed/runs", &spec);
     let levels = scratch.path().join("killed/cache/levels");
+    // What the manifest names; a file that is committed and not yet named may be made again.
     let files = || -> Vec<PathBuf> {
-        let folders = fs::read_dir(&levels)
+        let Some(folder) = fs::read_dir(&levels)
             .into_iter()
             .flatten()
-            .map(|entry| entry.unwrap().path());
-        let files = folders.flat_map(|folder| fs::read_dir(folder).into_iter().flatten());
-        let files = files.map(|entry| entry.unwrap().path());
-        files
-            .filter(|path| path.extension().is_some_and(|it| it == "safetensors"))
-            .collect()
+            .map(|entry| entry.unwrap().path())
+            .find(|path| path.join("manifest.json").is_file())
+        else {
+            return Vec::new();
+        };
+        let manifest = read_json(&folder.join("manifest.json"));
+        let names = manifest["files"].as_object().unwrap().keys();
+        names.map(|name| folder.join(name)).collect()
     };
     let mut before = Vec::new();
     for wanted in [5, 30] {

@@ -187,8 +187,11 @@ impl SearchSpace {
             "size_bytes" => size_bytes,
             "compression" => self.dense_bytes() as f64 / size_bytes,
             "bits_per_weight" => cost(genotype) as f64 / num_weights,
-            "sparsity" => 1.0 - cost(genotype) as f64 / num_weights,
-            _ => 1.0 - cost(genotype) as f64 / cost(&self.dearest()) as f64,
+            "sparsity" => (num_weights - cost(genotype) as f64) / num_weights,
+            _ => {
+                let most = cost(&self.dearest());
+                (most - cost(genotype)) as f64 / most as f64
+            }
         }
     }
 

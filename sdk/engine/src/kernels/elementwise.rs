@@ -26,23 +26,28 @@ simd_fn! {
 }
 
 simd_fn! {
-    /// Rotates the first `num_heads` heads of every row of `qkv` in place (`row_stride` numbers a row, `2·half` a head);
-    /// `cos` and `sin` are `[rows, half]`, repeated over the sequences of a batch.
+    /// Rotates the first `num_heads` heads of every row of `qkv` (`row_stride` numbers a row, `2·half` a head) on their way to `out`; the
+    /// rest is copied. `cos` and `sin` are `[rows, half]`, repeated over the sequences of a batch.
     pub(crate) fn rotate<E: Element>(
-        qkv: &mut [E], row_stride: usize, num_heads: usize, cos: &[f32], sin: &[f32], half: usize,
+        qkv: &[f32], row_stride: usize, num_heads: usize, cos: &[f32], sin: &[f32], half: usize, out: &mut [E],
     ) {
         let num_positions = cos.len() / half;
-        for (row_idx, row) in qkv.chunks_exact_mut(row_stride).enumerate() {
+        for (row_idx, (row, out)) in qkv.chunks_exact(row_stride).zip(out.chunks_exact_mut(row_stride)).enumerate() {
             let position = row_idx % num_positions;
             let cos = &cos[position * half..][..half];
             let sin = &sin[position * half..][..half];
-            for head in row[..num_heads * 2 * half].chunks_exact_mut(2 * half) {
-                let (first, second) = head.split_at_mut(half);
+            let (heads, rest) = row.split_at(num_heads * 2 * half);
+            let (out_heads, out_rest) = out.split_at_mut(num_heads * 2 * half);
+            for (head, out) in heads.chunks_exact(2 * half).zip(out_heads.chunks_exact_mut(2 * half)) {
+                let (first, second) = head.split_at(half);
+                let (out_first, out_second) = out.split_at_mut(half);
                 for i in 0..half {
-                    let (a, b) = (first[i].load(), second[i].load());
-                    first[i] = E::store(a * cos[i] - b * sin[i]);
-                    second[i] = E::store(b * cos[i] + a * sin[i]);
+                    out_first[i] = E::store(first[i] * cos[i] - second[i] * sin[i]);
+                    out_second[i] = E::store(second[i] * cos[i] + first[i] * sin[i]);
                 }
+            }
+            for (&value, result) in rest.iter().zip(out_rest) {
+                *result = E::store(value);
             }
         }
     }

@@ -55,43 +55,38 @@ pub(crate) fn bias(bias: &Tensor, kind: Kind, device: Device, depth: i64) -> Res
     Ok(bias.f_to_kind(if is_packed { Kind::Float } else { kind })?)
 }
 
-/// `x Wᵀ + b` of `x [T, K]` for weights side by side (q, k and v): `[T, ΣN]` in the dtype of `x`. `bias` is `[ΣN]`.
+/// `x Wᵀ + b` of `x [T, K]` for weights side by side (q, k and v): `[T, ΣN]`, f32 on the CPU and in the dtype of `x` on a GPU. `bias` is
+/// `[ΣN]`.
 pub(crate) fn project(weights: &[Weight], bias: Option<&Tensor>, input: &Tensor) -> Result<Tensor> {
+    let num_tokens = input.size()[0];
     let packed: Vec<&PackedWeight> = weights.iter().filter_map(as_packed).collect();
-    if packed.len() < weights.len() {
+    let mut out = if packed.len() == weights.len() {
+        let width: usize = packed.iter().map(|weight| weight.num_rows()).sum();
+        let size = [num_tokens, width as i64];
+        let mut out = Tensor::f_empty(size, (Kind::Float, input.device()))?;
+        let result = slice_mut::<f32>(&mut out);
+        let mut offset = 0;
+        for weight in packed {
+            weight.product_into(slice(input), &mut result[offset..], width);
+            offset += weight.num_rows();
+        }
+        out
+    } else {
         let plain = weights.iter().filter_map(as_plain);
         let parts: Vec<Tensor> = plain
             .map(|weight| input.f_linear(weight, None::<&Tensor>))
             .collect::<Result<_, _>>()?;
-        let mut out = match parts.len() {
+        let out = match parts.len() {
             1 => parts[0].shallow_clone(),
             _ => Tensor::f_cat(&parts, -1)?,
         };
-        if let Some(bias) = bias {
-            let _ = out.f_add_(bias)?;
+        match out.device() {
+            Device::Cpu => out.f_to_kind(Kind::Float)?,
+            _ => out,
         }
-        return Ok(out);
-    }
-    let width: usize = packed.iter().map(|weight| weight.num_rows()).sum();
-    let size = [input.size()[0], width as i64];
-    let mut out = Tensor::f_empty(size, (Kind::BFloat16, input.device()))?;
-    let (result, bias) = (slice_mut::<bf16>(&mut out), bias.map_or(&[][..], slice));
-    let mut offset = 0;
-    for weight in packed {
-        weight.for_each_piece(slice(input), |piece| {
-            let first = offset + piece.first;
-            let bias = &bias[first.min(bias.len())..];
-            let rows = &mut result[piece.tokens.start * width + first..];
-            store(
-                piece.values,
-                piece.tokens.len(),
-                piece.width,
-                bias,
-                rows,
-                width,
-            );
-        })?;
-        offset += weight.num_rows();
+    };
+    if let Some(bias) = bias {
+        let _ = out.f_add_(bias)?;
     }
     Ok(out)
 }
@@ -126,7 +121,8 @@ pub(crate) fn gated(
     let (Weight::Packed(gate), Weight::Packed(up)) = (gate, up) else {
         let half = |weight: &Weight, idx: usize| -> Result<Tensor> {
             let bias = biases.map(|biases| &biases[idx]);
-            project(&[weight.share()], bias, input)
+            let weight = as_plain(weight).expect("both weights are of one kind");
+            Ok(input.f_linear(weight, bias)?)
         };
         return Ok(half(gate, 0)?.f_silu()?.f_mul(&half(up, 1)?)?);
     };
@@ -160,25 +156,6 @@ fn as_plain(weight: &Weight) -> Option<&Tensor> {
     match weight {
         Weight::Plain(weight) => Some(weight),
         Weight::Packed(_) => None,
-    }
-}
-
-simd_fn! {
-    /// `out = values + bias` for rows of `width` numbers, `TILE` apart in `values` and `stride` apart in `out`.
-    fn store(values: &[f32], rows: usize, width: usize, bias: &[f32], out: &mut [bf16], stride: usize) {
-        let bias = padded(&bias[..width.min(bias.len())]);
-        for (row, values) in values.chunks_exact(TILE).take(rows).enumerate() {
-            let (chunks, rest) = out[row * stride..][..width].as_chunks_mut::<VECTOR>();
-            let done = chunks.len() * VECTOR;
-            for ((chunk, values), bias) in chunks.iter_mut().zip(values.as_chunks::<VECTOR>().0).zip(&bias) {
-                for i in 0..VECTOR {
-                    chunk[i] = <bf16 as Element>::store(values[i] + bias[i]);
-                }
-            }
-            for ((result, &value), &bias) in rest.iter_mut().zip(&values[done..]).zip(&bias.as_flattened()[done..]) {
-                *result = <bf16 as Element>::store(value + bias);
-            }
-        }
     }
 }
 

@@ -83,10 +83,11 @@ pub(crate) fn rms_norm(residual: &Tensor, weight: &Tensor, eps: f64, kind: Kind)
     Ok(out)
 }
 
-/// Rotary embedding and causal attention: `qkv [B·L, (heads + 2·kv)·d] → [B·L, heads·d]` for sequences of `cos.size()[0]`
-/// tokens; `cos` and `sin` are `[L, d/2]` in f32.
+/// Rotary embedding and causal attention: `qkv [B·L, (heads + 2·kv)·d] → [B·L, heads·d]` in `kind`, for sequences of `cos.size()[0]`
+/// tokens; `cos` and `sin` are `[L, d/2]` in f32. `qkv` is f32 on the CPU, so that queries and keys are rounded once.
 pub(crate) fn rotary_attention(
-    mut qkv: Tensor,
+    qkv: &Tensor,
+    kind: Kind,
     shape: AttentionShape,
     cos: &Tensor,
     sin: &Tensor,
@@ -100,30 +101,26 @@ pub(crate) fn rotary_attention(
     let (heads, kv, dim) = (num_heads as i64, num_kv_heads as i64, head_dim as i64);
     let on_cpu = !qkv.device().is_cuda();
     let stride = (num_heads + 2 * num_kv_heads) * head_dim;
+    let mut rotated = qkv.shallow_clone();
     if on_cpu {
-        let rotated = num_heads + num_kv_heads;
-        match qkv.kind() {
-            Kind::BFloat16 => elementwise::rotate::<bf16>(
-                slice_mut(&mut qkv),
-                stride,
-                rotated,
-                slice(cos),
-                slice(sin),
-                head_dim / 2,
-            ),
-            _ => elementwise::rotate::<f32>(
-                slice_mut(&mut qkv),
-                stride,
-                rotated,
-                slice(cos),
-                slice(sin),
-                head_dim / 2,
-            ),
+        rotated = Tensor::f_empty(qkv.size(), (kind, qkv.device()))?;
+        let rows = slice::<f32>(qkv);
+        let (num_rotated, half) = (num_heads + num_kv_heads, head_dim / 2);
+        let (cos, sin) = (slice(cos), slice(sin));
+        match kind {
+            Kind::BFloat16 => {
+                let out = slice_mut::<bf16>(&mut rotated);
+                elementwise::rotate(rows, stride, num_rotated, cos, sin, half, out);
+            }
+            _ => {
+                let out = slice_mut::<f32>(&mut rotated);
+                elementwise::rotate(rows, stride, num_rotated, cos, sin, half, out);
+            }
         }
-        if has_packed_products(qkv.kind(), qkv.device(), dim) {
-            let mut out = Tensor::f_empty([total, heads * dim], (qkv.kind(), qkv.device()))?;
+        if has_packed_products(kind, qkv.device(), dim) {
+            let mut out = Tensor::f_empty([total, heads * dim], (kind, qkv.device()))?;
             let (length, out_width) = (length as usize, num_heads * head_dim);
-            let sequences = slice::<bf16>(&qkv).chunks(length * stride);
+            let sequences = slice::<bf16>(&rotated).chunks(length * stride);
             for (sequence, out) in
                 sequences.zip(slice_mut::<bf16>(&mut out).chunks_mut(length * out_width))
             {
@@ -132,7 +129,7 @@ pub(crate) fn rotary_attention(
             return Ok(out);
         }
     }
-    let by_head = qkv
+    let by_head = rotated
         .f_view([total / length, length, heads + 2 * kv, dim])?
         .f_transpose(1, 2)?;
     let mut queries = by_head.f_narrow(1, 0, heads)?;

@@ -98,20 +98,32 @@ impl PackedWeight {
 
     /// `out = input Wᵀ`, or `out += input Wᵀ` with `accumulate`, in f32 (`out` is `[T, N]`).
     pub(super) fn product(&self, input: &[bf16], out: &mut [f32], accumulate: bool) {
-        self.products_from(0, input, out, accumulate);
+        self.products_from(0, input, out, self.num_rows, accumulate);
+    }
+
+    /// `out = input Wᵀ` in f32 for rows of `out` that are `stride` apart.
+    pub(super) fn product_into(&self, input: &[bf16], out: &mut [f32], stride: usize) {
+        self.products_from(0, input, out, stride, false);
     }
 
     /// `out += input Wᵀ` in the columns from tile `first_tile` on (`out` is `[T, N]`).
     pub(crate) fn add_products_from(&self, first_tile: usize, input: &[bf16], out: &mut [f32]) {
-        self.products_from(first_tile, input, out, true);
+        self.products_from(first_tile, input, out, self.num_rows, true);
     }
 
-    fn products_from(&self, first_tile: usize, input: &[bf16], out: &mut [f32], accumulate: bool) {
+    fn products_from(
+        &self,
+        first_tile: usize,
+        input: &[bf16],
+        out: &mut [f32],
+        stride: usize,
+        accumulate: bool,
+    ) {
         let _session = Session;
         for (tile_idx, tile) in self.tiles().skip(first_tile) {
             for (tokens, input) in self.chunks(input, TOKENS) {
-                let out = &mut out[tokens.start * self.num_rows + tile_idx * TILE..];
-                self.gemm(tile, tokens.len(), self.num_rows, accumulate)
+                let out = &mut out[tokens.start * stride + tile_idx * TILE..];
+                self.gemm(tile, tokens.len(), stride, accumulate)
                     .run(input, tile, out);
             }
         }
