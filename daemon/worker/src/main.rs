@@ -10,6 +10,7 @@ mod checkpoint;
 mod cli;
 mod database;
 mod estimate;
+mod find;
 mod levels;
 mod manifest;
 mod plugins;

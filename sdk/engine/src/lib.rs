@@ -27,6 +27,7 @@ mod kernels;
 pub mod levels;
 pub mod model;
 mod pool;
+mod rope_table;
 pub mod search;
 pub mod source;
 mod weights;

@@ -16,6 +16,7 @@ use crate::error::Result;
 use crate::genotype::Candidate;
 use crate::kernels::{self, AttentionShape, Weight};
 use crate::levels::Database;
+use crate::rope_table::RopeTable;
 use crate::source::{LAYERS_PER_BLOCK, ModelConfig, Source};
 use crate::weights::Weights;
 
@@ -72,12 +73,6 @@ impl Input {
 
 /// Sees the inputs `[T, K]` of a block's linear layers as they come by.
 pub(crate) type Observer<'a> = &'a mut dyn FnMut(Input, &Tensor);
-
-#[derive(Debug)]
-struct RopeTable {
-    cos: Tensor,
-    sin: Tensor,
-}
 
 /// Hidden states between blocks: the residual stream `[T, D]` in f32.
 #[derive(Debug)]
@@ -386,50 +381,6 @@ impl Block {
                 .as_ref()
                 .map(|biases| biases.each_ref().map(Tensor::shallow_clone)),
             down_bias: share(&self.down_bias),
-        }
-    }
-}
-
-impl RopeTable {
-    /// `cos` and `sin` of position × frequency, `[length, d/2]` f32.
-    fn new(config: &ModelConfig, length: i64, device: Device) -> Result<Self> {
-        let frequencies = config.rope.inverse_frequencies(config.head_dim);
-        let mut cos = Vec::with_capacity(length as usize * frequencies.len());
-        let mut sin = Vec::with_capacity(cos.capacity());
-        for position in 0..length {
-            for frequency in &frequencies {
-                // f32 like every implementation that models are trained with.
-                let angle = position as f32 * *frequency as f32;
-                cos.push(angle.cos());
-                sin.push(angle.sin());
-            }
-        }
-        let table = |values: &[f32]| -> Result<Tensor> {
-            Ok(Tensor::f_from_slice(values)?
-                .f_view([length, frequencies.len() as i64])?
-                .f_to_device(device)?)
-        };
-        Ok(Self {
-            cos: table(&cos)?,
-            sin: table(&sin)?,
-        })
-    }
-
-    fn rows(&self, config: &ModelConfig, length: i64, device: Device) -> Result<(Tensor, Tensor)> {
-        if length > self.cos.size()[0] {
-            let table = Self::new(config, length, device)?;
-            return Ok((table.cos, table.sin));
-        }
-        Ok((
-            self.cos.f_narrow(0, 0, length)?,
-            self.sin.f_narrow(0, 0, length)?,
-        ))
-    }
-
-    fn share(&self) -> Self {
-        Self {
-            cos: self.cos.shallow_clone(),
-            sin: self.sin.shallow_clone(),
         }
     }
 }

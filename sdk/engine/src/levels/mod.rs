@@ -8,6 +8,7 @@
 
 mod activations;
 mod build;
+mod compress;
 mod database;
 mod decode;
 mod file;

@@ -1,0 +1,184 @@
+//! From a loaded model to the fittest genotype: calibration, baselines, the start, the generations.
+
+use std::cell::Cell;
+use std::path::PathBuf;
+use std::time::Instant;
+
+use anyhow::Result;
+use evopress::EngineError;
+use evopress::baselines::{self, Baseline};
+use evopress::corpus::Corpus;
+use evopress::evaluator::{CalibratedFitness, Engine};
+use evopress::genotype::Genotype;
+use evopress::search;
+use evopress_spec::{EventKind, HistoryEntry, Stage};
+
+use crate::checkpoint::{self, Checkpoint};
+use crate::database::Databases;
+use crate::run::Run;
+use crate::setup;
+
+/// Sequences that baselines are measured on: as many as the last selection stage has, but at least these.
+const MIN_BASELINE_SEQUENCES: usize = 8;
+
+/// Baselines and the search, from wherever an earlier attempt left them.
+pub(crate) fn find(
+    run: &Run,
+    engine: &Engine,
+    databases: &Databases,
+    checkpoint: &Checkpoint,
+    saved: Option<checkpoint::Search>,
+) -> Result<(Vec<Baseline>, checkpoint::Search)> {
+    let Run {
+        plan,
+        recorder,
+        settings,
+        space,
+        ..
+    } = run;
+    let saved_baselines: Option<Vec<(String, Genotype)>> = checkpoint.load("baselines")?;
+    let is_done = saved
+        .as_ref()
+        .is_some_and(|search| search.state.generation >= settings.generations);
+    let fitness = setup::fitness(plan, &run.plugins)?;
+    let calibration = &plan.calibration;
+    let length = calibration.sequence_length as usize;
+    let tokenizer = run.source.tokenizer()?;
+    let corpus = Corpus::read(
+        &calibration.source,
+        &tokenizer,
+        None,
+        calibration.tokens as usize,
+        length,
+    )?;
+    let total = corpus.num_sequences() as u64;
+    // In the search itself each generation is an event of its own.
+    let stage = Cell::new(Stage::Baselines);
+    let mut fitness = CalibratedFitness::new(engine, space, fitness, corpus);
+    fitness.on_progress(|done, total| {
+        if stage.get() != Stage::Search {
+            recorder.progress(stage.get(), done as u64, total as u64, "forward passes");
+        }
+    });
+    if !(is_done && saved_baselines.is_some()) {
+        recorder.stage(Stage::Calibrate, false, || {
+            let progress =
+                |done| recorder.progress(Stage::Calibrate, done as u64, total, "sequences");
+            Ok(fitness.calibrate(progress)?)
+        })?;
+    }
+    let baselines =
+        recorder.stage(
+            Stage::Baselines,
+            saved_baselines.is_some(),
+            || match saved_baselines {
+                Some(saved) => Ok(saved
+                    .into_iter()
+                    .map(|(name, genotype)| Baseline { name, genotype })
+                    .collect()),
+                None => {
+                    let widest = settings
+                        .stages
+                        .iter()
+                        .map(|stage| stage.num_sequences)
+                        .max()
+                        .unwrap_or(1);
+                    let settings = baselines::Settings {
+                        num_sequences: widest.max(MIN_BASELINE_SEQUENCES),
+                        num_random: plan.baselines.random as usize,
+                        seed: plan.search.seed,
+                    };
+                    let found = databases.with_scores(run, |scores| {
+                        baselines::all(&mut fitness, settings, scores)
+                    })?;
+                    let named: Vec<_> = found
+                        .iter()
+                        .map(|baseline| (&baseline.name, &baseline.genotype))
+                        .collect();
+                    checkpoint.save("baselines", &named)?;
+                    Ok(found)
+                }
+            },
+        )?;
+    stage.set(Stage::Initial);
+    let start = recorder.stage(Stage::Initial, saved.is_some(), || match saved {
+        Some(saved) => Ok(saved),
+        None => {
+            let starts: Vec<Genotype> = match plan.search.initial.baselines {
+                true => baselines
+                    .iter()
+                    .map(|baseline| baseline.genotype.clone())
+                    .collect(),
+                false => Vec::new(),
+            };
+            let tokens = fitness.token_counter();
+            tokens.set(0);
+            let began = Instant::now();
+            let state = search::initial(space, &mut fitness, settings, &starts)?;
+            let found = checkpoint::Search {
+                history: vec![HistoryEntry {
+                    generation: 0,
+                    best_fitness: state.fitness,
+                    forward_tokens: tokens.get(),
+                    seconds: began.elapsed().as_secs_f64(),
+                }],
+                state,
+                forward_tokens: tokens.get(),
+                seconds: began.elapsed().as_secs_f64(),
+                switch_seconds: 0.0,
+            };
+            checkpoint.save("search", &found)?;
+            Ok(found)
+        }
+    })?;
+    stage.set(Stage::Search);
+    let found = recorder.stage(Stage::Search, is_done, || {
+        search_on(run, &mut fitness, checkpoint, start)
+    })?;
+    Ok((baselines, found))
+}
+
+/// The generations that are left, each made durable before the next begins.
+fn search_on(
+    run: &Run,
+    fitness: &mut CalibratedFitness<'_>,
+    checkpoint: &Checkpoint,
+    start: checkpoint::Search,
+) -> Result<checkpoint::Search> {
+    let tokens_before = start.forward_tokens;
+    let seconds_before = start.seconds;
+    let switched_before = start.switch_seconds - fitness.engine().switch_seconds();
+    let mut found = start.clone();
+    let engine = fitness.engine();
+    let tokens = fitness.token_counter();
+    tokens.set(0);
+    let began = Instant::now();
+    search::run(&run.space, fitness, &run.settings, start.state, |state| {
+        found.state = state.clone();
+        found.forward_tokens = tokens_before + tokens.get();
+        found.seconds = seconds_before + began.elapsed().as_secs_f64();
+        found.switch_seconds = switched_before + engine.switch_seconds();
+        found.history.push(HistoryEntry {
+            generation: state.generation,
+            best_fitness: state.fitness,
+            forward_tokens: found.forward_tokens,
+            seconds: found.seconds,
+        });
+        checkpoint
+            .save("search", &found)
+            .map_err(|error| EngineError::Damaged {
+                path: PathBuf::from("checkpoint"),
+                reason: format!("{error:#}"),
+            })?;
+        run.recorder.event(EventKind::Generation {
+            generation: state.generation,
+            generations: run.settings.generations,
+            best_fitness: state.fitness,
+            accepted: state.accepted,
+            forward_tokens: found.forward_tokens,
+            search_seconds: found.seconds,
+        });
+        Ok(())
+    })?;
+    Ok(found)
+}
