@@ -6,6 +6,7 @@ mod artifact;
 mod badinput;
 mod budget;
 mod daemon;
+mod databases;
 mod gates;
 mod levels;
 mod pipelines;
