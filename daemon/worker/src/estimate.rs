@@ -9,7 +9,7 @@ use evopress_spec::Plan;
 use serde::Serialize;
 use tch::{Device, Kind, Tensor};
 
-use crate::setup;
+use crate::{process, setup};
 
 /// Share of the matrix rate that a forward pass reaches, from benchmarks.
 const EFFICIENCY: f64 = 0.7;
@@ -59,7 +59,10 @@ impl Needs {
         let head_bytes = head as u64 * bytes_per_weight;
         let width = config.hidden_size as u64 * 4 + 8;
         let targets = (plan.calibration.tokens.max(evaluated)) * width;
-        let memory = weights + head_bytes + targets + 128 * 4 * 3 * config.vocab_size as u64;
+        // Levels stay decoded while memory lasts.
+        let levels = decoded_bytes(space).min(process::available_memory_bytes() / 2);
+        let memory =
+            weights + levels + head_bytes + targets + 128 * 4 * 3 * config.vocab_size as u64;
         let on_gpu = evopress::device::resolve(&plan.model.device.to_string())
             .is_ok_and(|device| device.is_cuda());
         Self {
@@ -79,6 +82,14 @@ fn variants(space: &SearchSpace) -> impl Iterator<Item = (&LayerOutline, Vec<Var
         let of_model = &space.outline().layers[layer.layer_idx as usize];
         (of_model, layer.variants)
     })
+}
+
+/// Bytes of every level in the run's dtype.
+fn decoded_bytes(space: &SearchSpace) -> u64 {
+    let bytes_per_weight = u64::from(space.outline().bytes_per_weight);
+    variants(space)
+        .map(|(layer, variants)| layer.num_weights() * bytes_per_weight * variants.len() as u64)
+        .sum()
 }
 
 /// Bytes of the level databases.
