@@ -28,6 +28,7 @@ mod x86_64 {
         __m256, __m256i, _mm256_and_si256, _mm256_broadcast_ss, _mm256_castsi256_ps,
         _mm256_fmadd_ps, _mm256_loadu_si256, _mm256_maskload_epi32, _mm256_maskload_ps,
         _mm256_maskstore_ps, _mm256_set1_epi32, _mm256_setzero_ps, _mm256_slli_epi32,
+        _mm256_storeu_ps,
     };
     use std::cell::RefCell;
 
@@ -155,8 +156,14 @@ mod x86_64 {
             for (row, sums) in sums.iter().enumerate() {
                 for half in 0..2 {
                     let at = c.as_mut_ptr().wrapping_add(row * self.ldc + 8 * half);
-                    // SAFETY: within `c`, or masked out.
-                    unsafe { _mm256_maskstore_ps(at, masks[half], sums[half]) };
+                    // SAFETY: within `c`, or masked out. (Masked stores are slow on many CPUs.)
+                    unsafe {
+                        if self.width == COLUMNS {
+                            _mm256_storeu_ps(at, sums[half]);
+                        } else {
+                            _mm256_maskstore_ps(at, masks[half], sums[half]);
+                        }
+                    }
                 }
             }
         }
