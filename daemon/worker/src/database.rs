@@ -211,7 +211,7 @@ fn build(
         Corpus::from_tokens(Vec::new(), length)
     } else {
         let tokenizer = run.source.tokenizer()?;
-        Corpus::read(&text.source, &tokenizer, None, text.tokens as usize, length)?
+        Corpus::spread(&text.source, &tokenizer, text.tokens as usize, length)?
     };
     let tokens = (corpus.num_sequences() * length) as u64;
     let widest = layers

@@ -44,13 +44,8 @@ pub(crate) fn find(
     let calibration = &plan.calibration;
     let length = calibration.sequence_length as usize;
     let tokenizer = run.source.tokenizer()?;
-    let corpus = Corpus::read(
-        &calibration.source,
-        &tokenizer,
-        None,
-        calibration.tokens as usize,
-        length,
-    )?;
+    let num_tokens = calibration.tokens as usize;
+    let corpus = Corpus::spread(&calibration.source, &tokenizer, num_tokens, length)?;
     let total = corpus.num_sequences() as u64;
     // In the search itself each generation is an event of its own.
     let stage = Cell::new(Stage::Baselines);

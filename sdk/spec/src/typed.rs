@@ -116,8 +116,8 @@ pub(crate) struct Calibration {
     /// A UTF-8 text file, relative to the spec's folder or to a data root.
     #[schemars(length(min = 1), example = &"text/calibration.txt")]
     pub(crate) source: String,
-    /// How many tokens of it are used, a multiple of sequence_length. Default: the paper's, 131072 for drop and 524288
-    /// for other targets.
+    /// How many tokens of it are used, a multiple of sequence_length, in sequences at even distances over the whole text. Default: the
+    /// paper's, 131072 for drop and 524288 for other targets.
     #[schemars(range(min = 1, max = 1_000_000_000), example = 131_072)]
     pub(crate) tokens: Option<u64>,
     /// Length of one sequence, in tokens.
