@@ -12,7 +12,8 @@
 //! (section 3.1). In nats; 0 where the distributions agree, up to rounding, which may leave it slightly below.
 
 use evopress_plugin::{
-    Chunk, Fitness, HeadOps, Info, PluginError, Target, TargetView, export_plugin,
+    Chunk, Fitness, HeadOps, Info, OwnedTensor, PluginError, Target, TargetView, TensorView,
+    export_plugin,
 };
 
 export_plugin! { fitness: |_options: &str| Ok(Kl), info: info }
@@ -71,6 +72,21 @@ impl Fitness for Kl {
             })
             .collect())
     }
+
+    /// `Wᵀ(q − p)`.
+    fn gradient(
+        &self,
+        ops: &dyn HeadOps,
+        _: &Chunk<'_>,
+        target: &TargetView<'_>,
+        expected_head: &TensorView<'_>,
+    ) -> Result<Option<OwnedTensor>, PluginError> {
+        let [weighted_head] = target.vectors.as_slice() else {
+            let found = target.vectors.len();
+            return Err(format!("expected a target of 1 vector, found {found}").into());
+        };
+        ops.difference(expected_head, weighted_head).map(Some)
+    }
 }
 
 /// The divergence is a small difference of large terms, so it is taken in f64.
@@ -80,10 +96,7 @@ fn kl(negative_entropy: f32, cross_term: f32, log_sum_exp: f32) -> f32 {
 
 #[cfg(test)]
 mod tests {
-    use evopress_plugin::{
-        TensorView,
-        conformance::{ReferenceHead, random_values},
-    };
+    use evopress_plugin::conformance::{ReferenceHead, random_values};
 
     use super::*;
 

@@ -10,7 +10,8 @@
 //! dense model is not asked. Where no token follows (−1) the loss is 0. One of the two fitnesses of the EvoPress paper (section 4.3).
 
 use evopress_plugin::{
-    Chunk, Fitness, HeadOps, Info, PluginError, Target, TargetView, export_plugin,
+    Chunk, Fitness, HeadOps, Info, OwnedTensor, PluginError, Target, TargetView, TensorView,
+    export_plugin,
 };
 
 export_plugin! { fitness: |_options: &str| Ok(Perplexity), info: info }
@@ -50,6 +51,18 @@ impl Fitness for Perplexity {
             _ => log_sum_exp - logit,
         };
         Ok(terms.map(loss).collect())
+    }
+
+    /// `Wᵀ(q − e_y)`.
+    fn gradient(
+        &self,
+        ops: &dyn HeadOps,
+        student: &Chunk<'_>,
+        _: &TargetView<'_>,
+        expected_head: &TensorView<'_>,
+    ) -> Result<Option<OwnedTensor>, PluginError> {
+        let rows = ops.token_rows(student.next_tokens)?;
+        ops.difference(expected_head, &rows.view()).map(Some)
     }
 
     fn needs_target(&self) -> bool {

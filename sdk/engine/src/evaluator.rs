@@ -13,10 +13,12 @@ use tch::{Device, Kind, Tensor};
 use crate::corpus::Corpus;
 use crate::error::{EngineError, Result};
 use crate::genotype::{Candidate, Genotype, SearchSpace};
+use crate::gradient::{self, Ask, Predictions};
 use crate::head::Head;
 use crate::model::Model;
 use crate::pool::Pool;
 use crate::search;
+use crate::source::ModelConfig;
 
 /// A fitness plugin, shared by the compute threads.
 pub type SharedFitness = Arc<dyn evopress_plugin::Fitness>;
@@ -33,6 +35,7 @@ pub struct Engine {
     /// For what needs no thread of its own.
     model: Mutex<Model>,
     dense: Candidate,
+    config: ModelConfig,
     kind: Kind,
     device: Device,
 }
@@ -69,6 +72,7 @@ impl Engine {
         Ok(Self {
             pool: Pool::new(contexts, stop),
             dense: model.dense(),
+            config: model.config().clone(),
             kind: model.kind(),
             device: model.device(),
             model: Mutex::new(model),
@@ -83,6 +87,11 @@ impl Engine {
     /// The dense model as a candidate.
     pub fn dense(&self) -> &Candidate {
         &self.dense
+    }
+
+    /// The model's shape.
+    pub fn config(&self) -> &ModelConfig {
+        &self.config
     }
 
     /// Dtype of weights and activations.
@@ -219,7 +228,7 @@ impl search::Fitness for CalibratedFitness<'_> {
         self.corpus.num_sequences()
     }
 
-    fn evaluate(&mut self, genotypes: &[Genotype], minibatch: &[usize]) -> Result<Vec<f64>> {
+    fn losses(&mut self, genotypes: &[Genotype], minibatch: &[usize]) -> Result<Vec<Vec<f64>>> {
         let mut items = Vec::with_capacity(genotypes.len() * minibatch.len());
         for genotype in genotypes {
             assert!(
@@ -262,8 +271,22 @@ impl search::Fitness for CalibratedFitness<'_> {
             .map(items, work, |done| (self.progress)(done, total))?;
         Ok(losses
             .chunks(minibatch.len())
-            .map(|losses| losses.iter().sum::<f64>() / losses.len() as f64)
+            .map(<[f64]>::to_vec)
             .collect())
+    }
+
+    fn predict(&mut self, ask: &Ask<'_>) -> Result<Option<Predictions>> {
+        let predicted = gradient::predict(
+            self.engine,
+            self.space,
+            &self.fitness,
+            &self.corpus,
+            &self.targets,
+            ask,
+        )?;
+        let tokens = predicted.as_ref().map_or(0, |found| found.forward_tokens);
+        self.forward_tokens.set(self.forward_tokens.get() + tokens);
+        Ok(predicted)
     }
 }
 

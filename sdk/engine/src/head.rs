@@ -76,6 +76,40 @@ impl Head {
 
     /// `Σ_v p log p [T]` and `Wᵀp [T, D]` of `p = softmax(W h)`.
     pub(crate) fn expectation(&self, hidden: &Tensor) -> Result<(Vec<f32>, Tensor)> {
+        self.expectation_seeing(hidden, |_, _| Ok(()))
+    }
+
+    /// `Wᵀp [T, D]` and a token drawn from each `p = softmax(W h)`: the first whose cumulative probability exceeds the token's number
+    /// in `uniforms` (`[T]`, in 0..1).
+    pub(crate) fn sampled_expectation(
+        &self,
+        hidden: &Tensor,
+        uniforms: &[f32],
+    ) -> Result<(Tensor, Vec<i64>)> {
+        let mut tokens = Vec::with_capacity(uniforms.len());
+        let (_, weighted) = self.expectation_seeing(hidden, |first, exponentials| {
+            let sums = exponentials.f_cumsum(-1, Kind::Float)?;
+            let uniforms = &uniforms[first..][..sums.size()[0] as usize];
+            let uniforms = Tensor::f_from_slice(uniforms)?
+                .f_to_device(sums.device())?
+                .f_view([-1, 1])?;
+            let wanted = uniforms.f_mul(&sums.f_narrow(-1, sums.size()[1] - 1, 1)?)?;
+            let found =
+                Tensor::f_searchsorted(&sums, &wanted, false, true, "right", None::<&Tensor>)?;
+            let found = found.f_clamp(0, sums.size()[1] - 1)?.f_view([-1])?;
+            let found = found.f_to_device(tch::Device::Cpu)?;
+            tokens.extend(Vec::<i64>::try_from(&found)?);
+            Ok(())
+        })?;
+        Ok((weighted, tokens))
+    }
+
+    /// The same; `see` gets the first token of each chunk and its `exp(W h − max) [tokens, V]`.
+    fn expectation_seeing(
+        &self,
+        hidden: &Tensor,
+        mut see: impl FnMut(usize, &Tensor) -> Result<()>,
+    ) -> Result<(Vec<f32>, Tensor)> {
         let num_tokens = hidden.size()[0];
         let mut negative_entropy = Vec::with_capacity(num_tokens as usize);
         let mut weighted = Vec::new();
@@ -83,6 +117,7 @@ impl Head {
             let chunk = hidden.f_narrow(0, start, LOGIT_TOKENS.min(num_tokens - start))?;
             let (exponentials, inverse_sums, entropies) =
                 kernels::softmax_parts(self.logits(&chunk)?)?;
+            see(start as usize, &exponentials)?;
             negative_entropy.extend(entropies);
             let mut sum = Tensor::f_zeros(
                 [chunk.size()[0], hidden.size()[1]],
@@ -103,11 +138,7 @@ impl Head {
     /// `⟨h_t, W[token_t]⟩`, 0 where the token is −1.
     pub(crate) fn token_logits(&self, hidden: &Tensor, tokens: &[i64]) -> Result<Vec<f32>> {
         let ids: Vec<i64> = tokens.iter().map(|&token| token.max(0)).collect();
-        let ids = Tensor::f_from_slice(&ids)?.f_to_device(self.weight.device())?;
-        let rows = self
-            .weight
-            .f_index_select(0, &ids)?
-            .f_to_kind(Kind::Float)?;
+        let rows = self.token_rows(&ids)?;
         let mut logits = kernels::row_dot(&hidden.f_contiguous()?, &rows)?;
         for (logit, &token) in logits.iter_mut().zip(tokens) {
             if token < 0 {
@@ -115,6 +146,13 @@ impl Head {
             }
         }
         Ok(logits)
+    }
+
+    /// `W[token_t]`, `[T, D]` in f32.
+    pub(crate) fn token_rows(&self, tokens: &[i64]) -> Result<Tensor> {
+        let ids = Tensor::f_from_slice(tokens)?.f_to_device(self.weight.device())?;
+        let rows = self.weight.f_index_select(0, &ids)?;
+        Ok(rows.f_to_kind(Kind::Float)?)
     }
 
     /// At most `count` rows of the head in f32.
@@ -170,7 +208,6 @@ impl HeadOps for Head {
         tokens: &[i64],
     ) -> Result<Vec<f32>, PluginError> {
         let hidden = self.hidden(hidden)?;
-        let vocab_size = self.weight.size()[0];
         if hidden.size()[0] != tokens.len() as i64 {
             return Err(PluginError::new(format!(
                 "{} tokens for hidden states {:?}",
@@ -178,14 +215,7 @@ impl HeadOps for Head {
                 hidden.size()
             )));
         }
-        if let Some(token) = tokens
-            .iter()
-            .find(|token| **token >= vocab_size || **token < -1)
-        {
-            return Err(PluginError::new(format!(
-                "token {token} is not in the vocabulary of {vocab_size}"
-            )));
-        }
+        self.check_tokens(tokens, -1)?;
         self.token_logits(&hidden, tokens).map_err(to_plugin_error)
     }
 
@@ -193,9 +223,48 @@ impl HeadOps for Head {
         let hidden = self.hidden(hidden)?;
         evopress_plugin_tch::into_owned(self.logits(&hidden).map_err(to_plugin_error)?)
     }
+
+    fn difference(
+        &self,
+        a: &TensorView<'_>,
+        b: &TensorView<'_>,
+    ) -> Result<OwnedTensor, PluginError> {
+        let (a, b) = (
+            evopress_plugin_tch::borrow(a)?,
+            evopress_plugin_tch::borrow(b)?,
+        );
+        if a.size() != b.size() {
+            return Err(PluginError::new(format!(
+                "difference of {:?} and {:?}: expected two equal shapes",
+                a.size(),
+                b.size()
+            )));
+        }
+        let difference = || -> Result<Tensor> {
+            Ok(a.f_to_kind(Kind::Float)?
+                .f_sub(&b.f_to_kind(Kind::Float)?)?)
+        };
+        evopress_plugin_tch::into_owned(difference().map_err(to_plugin_error)?)
+    }
+
+    fn token_rows(&self, tokens: &[i64]) -> Result<OwnedTensor, PluginError> {
+        self.check_tokens(tokens, 0)?;
+        evopress_plugin_tch::into_owned(self.token_rows(tokens).map_err(to_plugin_error)?)
+    }
 }
 
 impl Head {
+    fn check_tokens(&self, tokens: &[i64], least: i64) -> Result<(), PluginError> {
+        let vocab_size = self.weight.size()[0];
+        let is_known = |token: &&i64| (least..vocab_size).contains(*token);
+        match tokens.iter().find(|token| !is_known(token)) {
+            None => Ok(()),
+            Some(token) => Err(PluginError::new(format!(
+                "token {token} is not in the vocabulary of {vocab_size}"
+            ))),
+        }
+    }
+
     fn hidden<'a>(
         &self,
         view: &TensorView<'a>,

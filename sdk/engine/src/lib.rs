@@ -9,6 +9,7 @@
 //! - [`levels`]: level databases, built by method plugins block by block, packed on disk, decoded where they are used.
 //! - [`genotype`]: units, levels and budgets of one or several method plugins, and the model that a genotype stands for.
 //! - [`evaluator`], [`corpus`]: candidates × calibration sequences → losses, on fixed compute threads.
+//! - [`gradient`]: what single moves of a genotype would do, predicted for all of them at once.
 //! - [`search`]: the paper's search, deterministic in its seed and resumable after every generation.
 //! - [`baselines`]: uniform, dynamic programming, OWL, block influence, cosine window, best of N random.
 //! - [`evaluation`]: perplexity and KL divergence on held-out text.
@@ -22,6 +23,7 @@ pub mod evaluation;
 pub mod evaluator;
 pub mod export;
 pub mod genotype;
+pub mod gradient;
 pub mod head;
 mod kernels;
 pub mod levels;

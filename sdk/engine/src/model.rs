@@ -6,6 +6,8 @@
 //!
 //! Shapes: B sequences of L tokens, T = B·L, D hidden size, d head size, I intermediate size.
 
+mod traced;
+
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,6 +21,8 @@ use crate::levels::Database;
 use crate::rope_table::RopeTable;
 use crate::source::{LAYERS_PER_BLOCK, ModelConfig, Source};
 use crate::weights::Weights;
+
+pub(crate) use traced::Traced;
 
 /// A model on a device. Sharing is cheap: [`Model::share`] makes another handle to the same weights.
 pub struct Model {

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use tch::{Device, Kind};
+use tch::{Device, Kind, Tensor};
 
 use crate::error::Result;
 use crate::genotype::WeightId;
@@ -95,6 +95,26 @@ impl Weights {
         };
         self.keep(key, &weight);
         Ok(weight)
+    }
+
+    /// The same `[N, K]` in libtorch's layout and any dtype; not kept.
+    pub(crate) fn plain(
+        &self,
+        layer_idx: usize,
+        level: Option<WeightId>,
+        kind: Kind,
+    ) -> Result<Tensor> {
+        match level {
+            Some(id) => self.databases[usize::from(id.method_idx)].decode(id, kind, self.device),
+            None => {
+                let weight = self
+                    .source
+                    .tensor(&format!("{}.weight", self.layer_names[layer_idx]))?;
+                // In the run's dtype first: what a forward pass multiplies with.
+                let weight = weight.f_to_kind(self.kind)?.f_to_device(self.device)?;
+                Ok(weight.f_to_kind(kind)?.f_contiguous()?)
+            }
+        }
     }
 
     /// Time that was spent decoding levels, over all threads.

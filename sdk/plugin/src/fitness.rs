@@ -90,6 +90,22 @@ pub trait HeadOps {
     /// # Errors
     /// When a shape, dtype or device does not fit.
     fn logits(&self, hidden: &TensorView<'_>) -> Result<OwnedTensor, PluginError>;
+
+    /// `a − b` of two equal `[T, D]`, f32: gradients are made of differences.
+    ///
+    /// # Errors
+    /// When a shape, dtype or device does not fit.
+    fn difference(
+        &self,
+        a: &TensorView<'_>,
+        b: &TensorView<'_>,
+    ) -> Result<OwnedTensor, PluginError>;
+
+    /// Rows `W[token_t]` of the head, `[T, D]`, f32.
+    ///
+    /// # Errors
+    /// When a token is not in the vocabulary.
+    fn token_rows(&self, tokens: &[i64]) -> Result<OwnedTensor, PluginError>;
 }
 
 /// A fitness: how far a compressed model is from what it should be, token by token.
@@ -110,6 +126,22 @@ pub trait Fitness: Send + Sync {
         student: &Chunk<'_>,
         target: &TargetView<'_>,
     ) -> Result<Vec<f32>, PluginError>;
+
+    /// Gradient of each token's loss with respect to its hidden state, `[T, D]`, f32; none where the fitness has none, and the search
+    /// does without. `expected_head` is `Wᵀq [T, D]` of the student's `q = softmax(W h)`, which every loss of `q` needs: the gradient
+    /// of `logsumexp(W h)`. The tokens of `student` all have a next token.
+    ///
+    /// # Errors
+    /// When a shape does not fit or the host's operations fail.
+    fn gradient(
+        &self,
+        _ops: &dyn HeadOps,
+        _student: &Chunk<'_>,
+        _target: &TargetView<'_>,
+        _expected_head: &TensorView<'_>,
+    ) -> Result<Option<OwnedTensor>, PluginError> {
+        Ok(None)
+    }
 
     /// Whether `target` must be computed.
     fn needs_target(&self) -> bool {

@@ -33,7 +33,7 @@ pub(crate) fn is_available() -> bool {
 
 /// Whether the micro-kernels run in bf16 (every CPU with AMX has AVX512-BF16 too). oneDNN must not have been told to
 /// use less than the CPU has: it would refuse with a C++ exception.
-fn uses_bf16_units() -> bool {
+pub(super) fn uses_bf16_units() -> bool {
     static USED: std::sync::OnceLock<bool> = std::sync::OnceLock::new();
     *USED.get_or_init(|| {
         let is_limited = ["ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA"]

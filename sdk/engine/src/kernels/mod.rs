@@ -60,6 +60,14 @@ pub(crate) fn has_packed_products(kind: Kind, device: tch::Device, depth: i64) -
     kind == Kind::BFloat16 && device == tch::Device::Cpu && depth % 2 == 0 && brgemm::is_available()
 }
 
+/// Dtype in which libtorch multiplies matrices fastest on `device` for a run in `kind`: bf16 only where there are units for it.
+pub(crate) fn plain_kind(kind: Kind, device: tch::Device) -> Kind {
+    match device.is_cuda() || brgemm::uses_bf16_units() {
+        true => kind,
+        false => Kind::Float,
+    }
+}
+
 /// `out = values`, rounded to bf16.
 pub(crate) fn round(values: &[f32], out: &mut [bf16]) {
     elementwise::round(values, out);
@@ -68,9 +76,7 @@ pub(crate) fn round(values: &[f32], out: &mut [bf16]) {
 /// RMS norm of the residual stream (f32) in the dtype of the run.
 pub(crate) fn rms_norm(residual: &Tensor, weight: &Tensor, eps: f64, kind: Kind) -> Result<Tensor> {
     if residual.device().is_cuda() {
-        let mean_square = residual.f_square()?.f_mean_dim(-1i64, true, Kind::Float)?;
-        let scale = (mean_square + eps).f_rsqrt()?;
-        return Ok(residual.f_mul(&scale)?.f_mul(weight)?.f_to_kind(kind)?);
+        return plain_rms_norm(residual, weight, eps, kind);
     }
     let mut out = Tensor::f_empty(residual.size(), (kind, residual.device()))?;
     let (residual, weight, eps) = (slice(residual), slice(weight), eps as f32);
@@ -81,6 +87,18 @@ pub(crate) fn rms_norm(residual: &Tensor, weight: &Tensor, eps: f64, kind: Kind)
         _ => elementwise::rms_norm::<f32>(residual, weight, eps, slice_mut(&mut out)),
     }
     Ok(out)
+}
+
+/// The same with libtorch's operators.
+pub(crate) fn plain_rms_norm(
+    residual: &Tensor,
+    weight: &Tensor,
+    eps: f64,
+    kind: Kind,
+) -> Result<Tensor> {
+    let mean_square = residual.f_square()?.f_mean_dim(-1i64, true, Kind::Float)?;
+    let scale = (mean_square + eps).f_rsqrt()?;
+    Ok(residual.f_mul(&scale)?.f_mul(weight)?.f_to_kind(kind)?)
 }
 
 /// Rotary embedding and causal attention: `qkv [B·L, (heads + 2·kv)·d] → [B·L, heads·d]` in `kind`, for sequences of `cos.size()[0]`
@@ -154,7 +172,8 @@ pub(crate) fn rotary_attention(
         .f_reshape([total, heads * dim])?)
 }
 
-fn rotate_on_device(heads: &Tensor, cos: &Tensor, sin: &Tensor) -> Result<Tensor> {
+/// Rotary embedding of `heads [B, heads, L, d]` with libtorch's operators.
+pub(crate) fn rotate_on_device(heads: &Tensor, cos: &Tensor, sin: &Tensor) -> Result<Tensor> {
     let halves = heads.f_to_kind(Kind::Float)?.f_chunk(2, -1)?;
     let first = halves[0].f_mul(cos)?.f_sub(&halves[1].f_mul(sin)?)?;
     let second = halves[1].f_mul(cos)?.f_add(&halves[0].f_mul(sin)?)?;

@@ -20,6 +20,7 @@ pub(crate) use start::random_genotype;
 
 use crate::error::Result;
 use crate::genotype::{Genotype, Group, SearchSpace};
+use crate::gradient::{Ask, Predictions};
 
 /// How to search.
 #[derive(Debug, Clone)]
@@ -65,11 +66,29 @@ pub trait Fitness {
     /// Calibration sequences that minibatches are drawn from.
     fn num_sequences(&self) -> usize;
 
-    /// The fitness of each genotype on the sequences of `minibatch`.
+    /// The loss of each genotype on each sequence of `minibatch`.
     ///
     /// # Errors
     /// When the forward pass or the fitness plugin fails, or the run was interrupted.
-    fn evaluate(&mut self, genotypes: &[Genotype], minibatch: &[usize]) -> Result<Vec<f64>>;
+    fn losses(&mut self, genotypes: &[Genotype], minibatch: &[usize]) -> Result<Vec<Vec<f64>>>;
+
+    /// What moves of a genotype would do to the loss; none where the fitness has no gradient.
+    ///
+    /// # Errors
+    /// As [`Self::losses`].
+    fn predict(&mut self, _ask: &Ask<'_>) -> Result<Option<Predictions>> {
+        Ok(None)
+    }
+
+    /// The fitness of each genotype: its mean loss over `minibatch`.
+    ///
+    /// # Errors
+    /// As [`Self::losses`].
+    fn evaluate(&mut self, genotypes: &[Genotype], minibatch: &[usize]) -> Result<Vec<f64>> {
+        let losses = self.losses(genotypes, minibatch)?;
+        let mean = |losses: &Vec<f64>| losses.iter().sum::<f64>() / losses.len() as f64;
+        Ok(losses.iter().map(mean).collect())
+    }
 }
 
 /// Draws the start: `starts` and the uniform genotype where it uses up the budget, random ones elsewhere. The fittest becomes the first

@@ -19,6 +19,8 @@ pub(crate) enum Purpose {
     RandomBaseline,
     /// Calibration sequences that baselines are measured on.
     BaselineMinibatch,
+    /// Tokens that a gradient pass samples.
+    SampledTokens,
 }
 
 /// The generator for one purpose in one generation (0 before the first).
@@ -29,6 +31,7 @@ pub(crate) fn stream(seed: u64, generation: u32, purpose: Purpose) -> ChaCha8Rng
         Purpose::Mutation => 2,
         Purpose::RandomBaseline => 3,
         Purpose::BaselineMinibatch => 4,
+        Purpose::SampledTokens => 5,
         Purpose::Minibatch(stage) => 16 + u64::from(stage),
     };
     let mut rng = ChaCha8Rng::seed_from_u64(seed);

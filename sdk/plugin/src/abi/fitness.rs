@@ -3,7 +3,7 @@
 use abi_stable::{
     StableAbi, sabi_trait,
     sabi_types::RRef,
-    std_types::{RBox, RResult, RSlice, RVec},
+    std_types::{RBox, ROption, RResult, RSlice, RVec},
 };
 
 use super::{
@@ -24,6 +24,13 @@ pub trait FitnessAbi: Send + Sync {
         student: ChunkTwin<'_>,
         target: TargetViewTwin<'_>,
     ) -> RResult<RVec<f32>, Fault>;
+    fn gradient(
+        &self,
+        ops: OpsTwin<'_>,
+        student: ChunkTwin<'_>,
+        target: TargetViewTwin<'_>,
+        expected_head: ViewTwin<'_>,
+    ) -> RResult<ROption<OwnedTwin>, Fault>;
     #[sabi(last_prefix_field)]
     fn needs_target(&self) -> RResult<bool, Fault>;
 }
@@ -40,8 +47,10 @@ pub trait HeadOpsAbi {
         hidden: ViewTwin<'_>,
         tokens: RSlice<'_, i64>,
     ) -> RResult<RVec<f32>, Fault>;
-    #[sabi(last_prefix_field)]
     fn logits(&self, hidden: ViewTwin<'_>) -> RResult<OwnedTwin, Fault>;
+    fn difference(&self, a: ViewTwin<'_>, b: ViewTwin<'_>) -> RResult<OwnedTwin, Fault>;
+    #[sabi(last_prefix_field)]
+    fn token_rows(&self, tokens: RSlice<'_, i64>) -> RResult<OwnedTwin, Fault>;
 }
 
 pub type OpsTwin<'a> = HeadOpsAbi_TO<'a, RRef<'a, ()>>;
@@ -97,23 +106,42 @@ impl FitnessAbi for Guarded<Box<dyn Fitness>> {
         target: TargetViewTwin<'_>,
     ) -> RResult<RVec<f32>, Fault> {
         catch(|| {
-            let vectors: Result<_, _> = target.vectors.iter().map(ViewTwin::view).collect();
-            let target = TargetView {
-                scalars: target
-                    .scalars
-                    .iter()
-                    .map(|scalars| scalars.as_slice())
-                    .collect(),
-                vectors: vectors?,
-            };
-            Ok((**self)
-                .loss(&PluginOps(ops), &student.view()?, &target)?
-                .into())
+            let losses = (**self).loss(&PluginOps(ops), &student.view()?, &target.view()?)?;
+            Ok(losses.into())
+        })
+    }
+
+    fn gradient(
+        &self,
+        ops: OpsTwin<'_>,
+        student: ChunkTwin<'_>,
+        target: TargetViewTwin<'_>,
+        expected_head: ViewTwin<'_>,
+    ) -> RResult<ROption<OwnedTwin>, Fault> {
+        catch(|| {
+            let gradient = (**self).gradient(
+                &PluginOps(ops),
+                &student.view()?,
+                &target.view()?,
+                &expected_head.view()?,
+            )?;
+            Ok(gradient.map(OwnedTwin::from).into())
         })
     }
 
     fn needs_target(&self) -> RResult<bool, Fault> {
         catch(|| Ok((**self).needs_target()))
+    }
+}
+
+impl<'a> TargetViewTwin<'a> {
+    fn view(&self) -> Result<TargetView<'a>, Fault> {
+        let vectors: Result<_, _> = self.vectors.as_slice().iter().map(ViewTwin::view).collect();
+        let scalars = self.scalars.as_slice().iter();
+        Ok(TargetView {
+            scalars: scalars.map(|scalars| scalars.as_slice()).collect(),
+            vectors: vectors?,
+        })
     }
 }
 
@@ -188,6 +216,23 @@ impl HeadOps for PluginOps<'_> {
             .into_result()
             .map_err(host_error)?
             .into_tensor()?)
+    }
+
+    fn difference(
+        &self,
+        a: &TensorView<'_>,
+        b: &TensorView<'_>,
+    ) -> Result<OwnedTensor, PluginError> {
+        let difference = self.0.difference(ViewTwin::new(a), ViewTwin::new(b));
+        Ok(difference
+            .into_result()
+            .map_err(host_error)?
+            .into_tensor()?)
+    }
+
+    fn token_rows(&self, tokens: &[i64]) -> Result<OwnedTensor, PluginError> {
+        let rows = self.0.token_rows(tokens.into());
+        Ok(rows.into_result().map_err(host_error)?.into_tensor()?)
     }
 }
 

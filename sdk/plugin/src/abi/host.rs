@@ -20,8 +20,9 @@ use super::{
     tensor::{OwnedTwin, ViewTwin},
 };
 use crate::{
-    Chunk, CompressTask, Fitness, GroupBudget, HeadOps, Info, Method, ModelOutline, PackedWeight,
-    PluginError, PluginKind, Statistics, Target, TargetView, Unit, check_units,
+    Chunk, CompressTask, DType, Fitness, GroupBudget, HeadOps, Info, Method, ModelOutline,
+    OwnedTensor, PackedWeight, PluginError, PluginKind, Statistics, Target, TargetView, TensorView,
+    Unit, check_units,
 };
 
 /// A plugin library whose layout has been checked.
@@ -182,19 +183,10 @@ impl Fitness for HostFitness {
         target: &TargetView<'_>,
     ) -> Result<Vec<f32>, PluginError> {
         let ops = HostOps(ops);
-        let scalars: Vec<RSlice<'_, f32>> = target
-            .scalars
-            .iter()
-            .map(|scalars| (*scalars).into())
-            .collect();
-        let vectors: Vec<ViewTwin<'_>> = target.vectors.iter().map(ViewTwin::new).collect();
-        let target = TargetViewTwin {
-            scalars: scalars.as_slice().into(),
-            vectors: vectors.as_slice().into(),
-        };
+        let parts = TargetParts::of(target);
         let losses = self
             .twin
-            .loss(ops.twin(), ChunkTwin::new(student), target)
+            .loss(ops.twin(), ChunkTwin::new(student), parts.twin())
             .into_result();
         let losses = losses.map_err(|fault| self.explain(fault))?;
         let (expected, found) = (student.next_tokens.len(), losses.len());
@@ -207,9 +199,72 @@ impl Fitness for HostFitness {
         Ok(losses.into_vec())
     }
 
+    fn gradient(
+        &self,
+        ops: &dyn HeadOps,
+        student: &Chunk<'_>,
+        target: &TargetView<'_>,
+        expected_head: &TensorView<'_>,
+    ) -> Result<Option<OwnedTensor>, PluginError> {
+        let ops = HostOps(ops);
+        let parts = TargetParts::of(target);
+        let gradient = self.twin.gradient(
+            ops.twin(),
+            ChunkTwin::new(student),
+            parts.twin(),
+            ViewTwin::new(expected_head),
+        );
+        let gradient = gradient.into_result().and_then(|gradient| {
+            let gradient = gradient.into_option().map(OwnedTwin::into_tensor);
+            let gradient = gradient.transpose()?;
+            if let Some(gradient) = &gradient {
+                check_gradient(gradient, expected_head)?;
+            }
+            Ok(gradient)
+        });
+        gradient.map_err(|fault| self.explain(fault))
+    }
+
     fn needs_target(&self) -> bool {
         self.needs_target
     }
+}
+
+/// A target's entries as they cross the boundary.
+struct TargetParts<'a> {
+    scalars: Vec<RSlice<'a, f32>>,
+    vectors: Vec<ViewTwin<'a>>,
+}
+
+impl<'a> TargetParts<'a> {
+    fn of(target: &'a TargetView<'_>) -> Self {
+        let scalars = target.scalars.iter();
+        TargetParts {
+            scalars: scalars.map(|scalars| (*scalars).into()).collect(),
+            vectors: target.vectors.iter().map(ViewTwin::new).collect(),
+        }
+    }
+
+    fn twin(&self) -> TargetViewTwin<'_> {
+        TargetViewTwin {
+            scalars: self.scalars.as_slice().into(),
+            vectors: self.vectors.as_slice().into(),
+        }
+    }
+}
+
+/// A gradient has the shape of the hidden states, in f32.
+fn check_gradient(gradient: &OwnedTensor, hidden: &TensorView<'_>) -> Result<(), PluginError> {
+    let view = gradient.view();
+    if view.shape() != hidden.shape() || view.dtype() != DType::F32 {
+        return Err(PluginError::new(format!(
+            "expected a gradient of shape {:?} in f32, found {:?} in {}",
+            hidden.shape(),
+            view.shape(),
+            view.dtype()
+        )));
+    }
+    Ok(())
 }
 
 /// A fault with the name of the plugin that it comes from.
@@ -283,5 +338,13 @@ impl HeadOpsAbi for HostOps<'_> {
 
     fn logits(&self, hidden: ViewTwin<'_>) -> RResult<OwnedTwin, Fault> {
         catch(|| Ok(self.0.logits(&hidden.view()?)?.into()))
+    }
+
+    fn difference(&self, a: ViewTwin<'_>, b: ViewTwin<'_>) -> RResult<OwnedTwin, Fault> {
+        catch(|| Ok(self.0.difference(&a.view()?, &b.view()?)?.into()))
+    }
+
+    fn token_rows(&self, tokens: RSlice<'_, i64>) -> RResult<OwnedTwin, Fault> {
+        catch(|| Ok(self.0.token_rows(tokens.as_slice())?.into()))
     }
 }

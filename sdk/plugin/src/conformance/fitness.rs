@@ -34,9 +34,13 @@ const VOCAB_SIZE: usize = 37;
 const CUT: usize = 5;
 /// Sums of a few values in f32 may be taken in another order.
 const TOLERANCE: f32 = 1e-5;
+/// To either side of a hidden state, for the slope of a loss.
+const STEP: f32 = 1e-2;
+/// Of a slope, whose losses are in f32.
+const GRADIENT_TOLERANCE: f32 = 1e-2;
 
 /// Which rules a fitness breaks: losses are finite, one a token, the same the second time, and do not depend on where chunks are cut; hidden
-/// states may be bf16; shapes that do not fit and failures of the host come back as errors, not as panics or numbers; bad options are refused.
+/// states may be bf16; a gradient, where there is one, is that of the loss; shapes that do not fit and failures of the host come back as errors, not as panics or numbers; bad options are refused.
 pub fn check_fitness(library: &Library, suite: &FitnessSuite) -> Findings {
     let mut findings = Findings::default();
     library.check_options_refused(&mut findings, &suite.bad_options);
@@ -49,6 +53,7 @@ pub fn check_fitness(library: &Library, suite: &FitnessSuite) -> Findings {
                     place: format!("options {options}"),
                 };
                 check.losses();
+                check.gradient();
                 check.wrong_shapes();
                 check.failing_host();
             }
@@ -142,6 +147,56 @@ impl Check<'_> {
                 "{}: hidden states in bf16 are refused: {error}",
                 self.place
             ));
+        }
+    }
+
+    /// A gradient agrees with the losses a small step to both sides of each number.
+    fn gradient(&mut self) {
+        let head = ReferenceHead::random(VOCAB_SIZE, HIDDEN_SIZE, 1);
+        // The last token has none after it.
+        let tokens = 0..NUM_TOKENS - 1;
+        let sample = Sample::new();
+        let student = sample.student(tokens.clone());
+        let gradient = || -> Result<_, PluginError> {
+            let target = self.target(&head, &sample.dense(tokens.clone()))?;
+            let expected = head.expectation(&student.hidden)?.weighted_head;
+            let ops: &dyn HeadOps = &head;
+            let gradient =
+                self.fitness
+                    .gradient(ops, &student, &target.view(), &expected.view())?;
+            gradient
+                .map(|gradient| Ok((gradient.view().to_f32_vec()?, target)))
+                .transpose()
+        };
+        let (gradient, target) = match gradient() {
+            Ok(Some(found)) => found,
+            Ok(None) => return,
+            Err(error) => {
+                self.fail::<()>(format!("no gradient: {error}"));
+                return;
+            }
+        };
+        for column in 0..HIDDEN_SIZE {
+            let stepped = |step: f32| {
+                let mut moved = sample.student.clone();
+                let numbers = moved.iter_mut().skip(column).step_by(HIDDEN_SIZE);
+                numbers.for_each(|number| *number += step);
+                let student = sample.chunk(&moved, tokens.clone());
+                self.fitness.loss(&head, &student, &target.view())
+            };
+            let (Ok(above), Ok(below)) = (stepped(STEP), stepped(-STEP)) else {
+                return; // `losses` has said why
+            };
+            for token in tokens.clone() {
+                let slope = (above[token] - below[token]) / (2.0 * STEP);
+                let found = gradient[token * HIDDEN_SIZE + column];
+                let is_near = (found - slope).abs() <= GRADIENT_TOLERANCE * slope.abs().max(1.0);
+                self.require(is_near, || {
+                    format!(
+                        "the gradient of token {token} in column {column} is {found}, and its losses rise by {slope}"
+                    )
+                });
+            }
         }
     }
 
@@ -318,6 +373,18 @@ impl HeadOps for FailingHead {
     }
 
     fn logits(&self, _: &TensorView<'_>) -> Result<OwnedTensor, PluginError> {
+        Err(FAILURE.into())
+    }
+
+    fn difference(
+        &self,
+        _: &TensorView<'_>,
+        _: &TensorView<'_>,
+    ) -> Result<OwnedTensor, PluginError> {
+        Err(FAILURE.into())
+    }
+
+    fn token_rows(&self, _: &[i64]) -> Result<OwnedTensor, PluginError> {
         Err(FAILURE.into())
     }
 }

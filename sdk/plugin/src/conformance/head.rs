@@ -111,14 +111,7 @@ impl HeadOps for ReferenceHead {
     }
 
     fn row_dot(&self, a: &TensorView<'_>, b: &TensorView<'_>) -> Result<Vec<f32>, PluginError> {
-        if a.shape() != b.shape() {
-            return Err(format!(
-                "expected two tensors of one shape, found {:?} and {:?}",
-                a.shape(),
-                b.shape()
-            )
-            .into());
-        }
+        same_shape(a, b)?;
         Ok(rows(a)?
             .iter()
             .zip(rows(b)?)
@@ -153,6 +146,47 @@ impl HeadOps for ReferenceHead {
             logits.iter().flatten().map(|logit| *logit as f32).collect(),
             &shape,
         )?)
+    }
+
+    fn difference(
+        &self,
+        a: &TensorView<'_>,
+        b: &TensorView<'_>,
+    ) -> Result<OwnedTensor, PluginError> {
+        same_shape(a, b)?;
+        let (a_values, b_values) = (a.to_f32_vec()?, b.to_f32_vec()?);
+        let difference = a_values.iter().zip(&b_values).map(|(a, b)| a - b).collect();
+        Ok(OwnedTensor::from_vec(difference, a.shape())?)
+    }
+
+    fn token_rows(&self, tokens: &[i64]) -> Result<OwnedTensor, PluginError> {
+        let mut rows = Vec::with_capacity(tokens.len() * self.hidden_size);
+        for &token in tokens {
+            let row = usize::try_from(token)
+                .ok()
+                .filter(|row| *row < self.vocab_size);
+            let row = row.ok_or_else(|| {
+                format!(
+                    "token {token} is not in the vocabulary of {}",
+                    self.vocab_size
+                )
+            })?;
+            rows.extend_from_slice(&self.weight[row * self.hidden_size..][..self.hidden_size]);
+        }
+        let shape = [tokens.len() as i64, self.hidden_size as i64];
+        Ok(OwnedTensor::from_vec(rows, &shape)?)
+    }
+}
+
+fn same_shape(a: &TensorView<'_>, b: &TensorView<'_>) -> Result<(), PluginError> {
+    match a.shape() == b.shape() {
+        true => Ok(()),
+        false => Err(format!(
+            "expected two tensors of one shape, found {:?} and {:?}",
+            a.shape(),
+            b.shape()
+        )
+        .into()),
     }
 }
 

@@ -227,10 +227,10 @@ impl Fitness for Additive {
         16
     }
 
-    fn evaluate(&mut self, genotypes: &[Genotype], _: &[usize]) -> Result<Vec<f64>> {
+    fn losses(&mut self, genotypes: &[Genotype], minibatch: &[usize]) -> Result<Vec<Vec<f64>>> {
         Ok(genotypes
             .iter()
-            .map(|genotype| self.error(genotype))
+            .map(|genotype| vec![self.error(genotype); minibatch.len()])
             .collect())
     }
 }

@@ -62,12 +62,12 @@ impl Fitness for Hidden {
         16
     }
 
-    fn evaluate(&mut self, genotypes: &[Genotype], minibatch: &[usize]) -> Result<Vec<f64>> {
+    fn losses(&mut self, genotypes: &[Genotype], minibatch: &[usize]) -> Result<Vec<Vec<f64>>> {
         self.evaluated += genotypes.len();
         if self.evaluated > self.stop_after {
             return Err(crate::EngineError::Interrupted);
         }
-        let noise = minibatch.iter().sum::<usize>() as f64 * 1e-3;
+        let noise = |sequence_idx: &usize| *sequence_idx as f64 * 1e-3;
         let distance = |genotype: &Genotype| -> f64 {
             genotype
                 .0
@@ -78,7 +78,11 @@ impl Fitness for Hidden {
         };
         Ok(genotypes
             .iter()
-            .map(|genotype| distance(genotype) + noise)
+            .map(|genotype| {
+                let distance = distance(genotype);
+                let losses = minibatch.iter().map(|idx| distance + noise(idx));
+                losses.collect()
+            })
             .collect())
     }
 }

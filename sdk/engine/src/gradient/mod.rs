@@ -1,0 +1,134 @@
+//! What single moves would do to the loss, predicted for all of them at once from one forward and two backward passes.
+//!
+//! In go a parent genotype, moves (a unit at another level) and calibration sequences; out comes, for every move, a first-order term and a
+//! second-order one that also says how moves act together. With `h_t` a layer's input at token `t`, `ΔW` the difference of two levels'
+//! weights and `δ_t = ΔW h_t` (for a sub-block: what it adds, given back or taken away),
+//!
+//! ```text
+//! first order    f_m = mean_t ⟨∂loss/∂y_t, δ_t⟩
+//! response       r_m[t] = ⟨g_t, δ_t⟩
+//! second order   ½ mean_t (Σ_m r_m[t])²                (Fisher, over the moves that are made together)
+//! ```
+//!
+//! where `g_t` is the gradient of the loss of a token that is *sampled from the student's own distribution*: `E[g gᵀ]` is the
+//! Fisher information, the curvature of the loss where the student's distribution is near the target. Moves are proposals only: real fitness on
+//! real tokens selects.
+//!
+//! The backward pass goes block by block from stored block boundaries and recomputes each block, so its memory is that of a forward
+//! pass, the boundaries and one block's activations.
+
+mod edits;
+mod pass;
+
+use std::sync::Arc;
+
+use evopress_plugin::Target;
+use rand::Rng;
+use tch::{Kind, Tensor};
+
+use edits::Edits;
+
+use crate::corpus::Corpus;
+use crate::error::Result;
+use crate::evaluator::{Context, Engine, SharedFitness};
+use crate::genotype::{Genotype, SearchSpace};
+use crate::search::{Purpose, stream};
+
+/// A unit at another level.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Move {
+    /// The unit, an index into [`SearchSpace::units`].
+    pub unit_idx: usize,
+    /// The level that it would get.
+    pub level: usize,
+}
+
+/// What moves would do to the mean loss of a parent.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Predictions {
+    /// By move: first-order change, and its standard error over the sequences.
+    pub first: Vec<(f64, f64)>,
+    /// By pair of moves: `mean_t r_m[t] r_n[t]`. A set's second-order change is half the sum over its pairs.
+    pub gram: Vec<Vec<f64>>,
+    /// What computing this took, in tokens of a forward pass.
+    pub forward_tokens: u64,
+}
+
+/// Predicts `moves` of `parent` on some sequences, whose targets (where the fitness has any) are there. None where the fitness has no
+/// gradient.
+///
+/// # Errors
+/// When a pass or the fitness plugin fails; numbers that are not finite.
+pub(crate) fn predict(
+    engine: &Engine,
+    space: &SearchSpace,
+    fitness: &SharedFitness,
+    corpus: &Arc<Corpus>,
+    targets: &Arc<Vec<std::sync::OnceLock<Target>>>,
+    ask: &Ask<'_>,
+) -> Result<Option<Predictions>> {
+    let edits = Arc::new(Edits::new(space, ask.parent, ask.moves));
+    let (shared, fitness) = (Arc::clone(&edits), Arc::clone(fitness));
+    let (corpus, targets) = (Arc::clone(corpus), Arc::clone(targets));
+    let length = corpus.sequence_length();
+    // Drawn here, so that the threads' order makes no difference.
+    let mut rng = stream(ask.seed, ask.generation, Purpose::SampledTokens);
+    let items: Vec<(usize, Vec<f32>)> = ask
+        .sequence_idxs
+        .iter()
+        .map(|&sequence_idx| (sequence_idx, (1..length).map(|_| rng.random()).collect()))
+        .collect();
+    let work = move |context: &mut Context, (sequence_idx, uniforms): (usize, Vec<f32>)| {
+        let sequence = pass::Sequence {
+            tokens: corpus.sequence(sequence_idx),
+            target: targets[sequence_idx].get(),
+            uniforms: &uniforms,
+        };
+        pass::run(context, &shared, &fitness, &sequence)
+    };
+    let passes = engine.pool().map(items, work, |_| ())?;
+    let passes: Option<Vec<pass::Responses>> = passes.into_iter().collect();
+    let Some(passes) = passes else {
+        return Ok(None);
+    };
+    let num_sequences = passes.len() as f64;
+    let first = (0..ask.moves.len()).map(|idx| {
+        let means = passes.iter().map(|pass| pass.first[idx]);
+        let mean = means.clone().sum::<f64>() / num_sequences;
+        let variance = means.map(|value| (value - mean).powi(2)).sum::<f64>();
+        let degrees = (num_sequences - 1.0).max(1.0);
+        (mean, (variance / degrees / num_sequences).sqrt())
+    });
+    let first: Vec<(f64, f64)> = first.collect();
+    let responses: Vec<&Tensor> = passes.iter().map(|pass| &pass.second).collect();
+    let responses = Tensor::f_cat(&responses, 1)?;
+    let gram = responses
+        .f_matmul(&responses.f_transpose(0, 1)?)?
+        .f_div_scalar(responses.size()[1] as f64)?;
+    let gram = Vec::<Vec<f64>>::try_from(&gram.f_to_kind(Kind::Double)?)?;
+    let share = edits.forward_passes(engine.config());
+    let tokens = (ask.sequence_idxs.len() * length) as f64;
+    Ok(Some(Predictions {
+        first,
+        gram,
+        forward_tokens: (share * tokens).round() as u64,
+    }))
+}
+
+/// What shall be predicted, on what.
+#[derive(Debug, Clone, Copy)]
+pub struct Ask<'a> {
+    /// The genotype that the moves start from. It may be beyond the budget: nothing is selected here.
+    pub parent: &'a Genotype,
+    /// The moves.
+    pub moves: &'a [Move],
+    /// Calibration sequences.
+    pub sequence_idxs: &'a [usize],
+    /// Seed of the search.
+    pub seed: u64,
+    /// Generation of the search, so that each draws other tokens.
+    pub generation: u32,
+}
+
+#[cfg(test)]
+mod tests;

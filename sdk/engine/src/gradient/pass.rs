@@ -1,0 +1,349 @@
+//! One sequence's forward and two backward passes, and what every move would do along the way.
+//!
+//! Shapes: T tokens of the sequence, D hidden size, K and N widths of a layer, M moves.
+
+use evopress_plugin::{Chunk, SubBlock, Target, TargetView};
+use tch::{Kind, Tensor};
+
+use super::edits::{ATTENTION_LAYERS, Edit, EditKind, Edits, slots};
+use crate::error::{EngineError, Result};
+use crate::evaluator::{Context, SharedFitness};
+use crate::genotype::WeightId;
+use crate::kernels;
+use crate::model::Traced;
+use crate::source::LAYERS_PER_BLOCK;
+
+/// What a pass works on.
+pub(super) struct Sequence<'a> {
+    pub(super) tokens: &'a [i64],
+    pub(super) target: Option<&'a Target>,
+    /// In 0..1, one for each token that has a next one: which token is sampled there.
+    pub(super) uniforms: &'a [f32],
+}
+
+/// What moves do to one sequence.
+pub(super) struct Responses {
+    /// By move: the mean over tokens of the first-order change.
+    pub(super) first: Vec<f64>,
+    /// `r_m[t]`, `[M, T]` in f32 on the CPU.
+    pub(super) second: Tensor,
+}
+
+/// Gradients with respect to the stream `[T, D]`: of the loss, and of the sampled tokens' loss.
+type Gradients = [Tensor; 2];
+
+/// None where the fitness has no gradient.
+pub(super) fn run(
+    context: &Context,
+    edits: &Edits,
+    fitness: &SharedFitness,
+    sequence: &Sequence<'_>,
+) -> Result<Option<Responses>> {
+    let boundaries = forward(context, edits, sequence.tokens)?;
+    let last = boundaries.last().expect("a stream has a beginning");
+    let Some(mut gradients) = head_gradients(context, fitness, sequence, last)? else {
+        return Ok(None);
+    };
+    let num_tokens = sequence.tokens.len() as i64;
+    let size = [edits.num_moves as i64, num_tokens];
+    let mut responses = [
+        Tensor::f_zeros(size, (Kind::Float, last.device()))?,
+        Tensor::f_zeros(size, (Kind::Float, last.device()))?,
+    ];
+    for (block_idx, stream) in boundaries[..boundaries.len() - 1].iter().enumerate().rev() {
+        let block = Block {
+            context,
+            edits,
+            block_idx,
+            kind: kernels::plain_kind(context.model.kind(), context.model.device()),
+        };
+        gradients = block.backward(stream, gradients, &mut responses)?;
+    }
+    let [first, second] = responses;
+    // The last token has nothing after it, so its row is 0 and does not count.
+    let counted = num_tokens - 1;
+    let first = first.f_sum_dim_intlist(-1i64, false, Kind::Double)?;
+    let first = kernels::to_vec(&first.f_div_scalar(counted)?)?;
+    if let Some(value) = first.iter().find(|value| !value.is_finite()) {
+        return Err(EngineError::NotFinite {
+            value: *value,
+            sequence_idx: 0,
+        });
+    }
+    Ok(Some(Responses {
+        first: first.into_iter().map(f64::from).collect(),
+        second: second
+            .f_narrow(1, 0, counted)?
+            .f_to_device(tch::Device::Cpu)?,
+    }))
+}
+
+/// The residual stream before each block and after the last.
+fn forward(context: &Context, edits: &Edits, tokens: &[i64]) -> Result<Vec<Tensor>> {
+    let model = &context.model;
+    let ids = Tensor::f_from_slice(tokens)?
+        .f_view([1, -1])?
+        .f_to_device(model.device())?;
+    let mut stream = model.embed(&ids)?;
+    let mut boundaries = vec![stream.snapshot()?];
+    for block_idx in 0..model.config().num_blocks {
+        model.run_block(block_idx, &mut stream, &edits.parent)?;
+        boundaries.push(stream.snapshot()?);
+    }
+    Ok(boundaries)
+}
+
+/// Gradients with respect to the stream before the final norm.
+fn head_gradients(
+    context: &Context,
+    fitness: &SharedFitness,
+    sequence: &Sequence<'_>,
+    stream: &Tensor,
+) -> Result<Option<Gradients>> {
+    let counted = sequence.tokens.len() as i64 - 1;
+    let leaf = stream
+        .f_narrow(0, 0, counted)?
+        .f_detach()?
+        .f_set_requires_grad(true)?;
+    let normed = tch::with_grad(|| context.model.traced_finish(&leaf))?;
+    let hidden = normed.f_detach()?.f_to_kind(context.model.kind())?;
+    let (expected, sampled) = context
+        .head
+        .sampled_expectation(&hidden, sequence.uniforms)?;
+    let chunk = Chunk {
+        hidden: evopress_plugin_tch::view(&hidden)?,
+        next_tokens: &sequence.tokens[1..],
+    };
+    let target = sequence
+        .target
+        .map_or_else(TargetView::default, Target::view);
+    let view = evopress_plugin_tch::view(&expected)?;
+    let Some(of_loss) = fitness.gradient(&context.head, &chunk, &target, &view)? else {
+        return Ok(None);
+    };
+    let of_loss_view = of_loss.view();
+    let of_loss = evopress_plugin_tch::borrow(&of_loss_view)?;
+    let of_sampled = expected.f_sub(&context.head.token_rows(&sampled)?)?;
+    let through_norm = |gradient: &Tensor, keep: bool| -> Result<Tensor> {
+        let inner = tch::with_grad(|| normed.f_mul(gradient)?.f_sum(Kind::Float))?;
+        let gradient = Tensor::f_run_backward(&[inner], &[&leaf], keep, false)?.swap_remove(0);
+        // A row of zeros for the token that predicts nothing.
+        Ok(gradient.f_constant_pad_nd([0, 0, 0, 1])?)
+    };
+    Ok(Some([
+        through_norm(&of_loss, true)?,
+        through_norm(&of_sampled, false)?,
+    ]))
+}
+
+/// One block on its way back.
+struct Block<'a> {
+    context: &'a Context,
+    edits: &'a Edits,
+    block_idx: usize,
+    kind: Kind,
+}
+
+impl Block<'_> {
+    /// Adds what the block's moves do to `responses`; returns the gradients with respect to the stream before the block.
+    fn backward(
+        &self,
+        stream: &Tensor,
+        gradients: Gradients,
+        responses: &mut [Tensor; 2],
+    ) -> Result<Gradients> {
+        let before = stream.f_detach()?.f_set_requires_grad(true)?;
+        let attention = self.traced(SubBlock::Attention, &before, None)?;
+        let middle = match &attention {
+            Some(traced) => tch::with_grad(|| before.f_add(&traced.added))?,
+            None => before.shallow_clone(),
+        };
+        let mlp = self.traced(SubBlock::Mlp, &middle, None)?;
+        let after = match &mlp {
+            Some(traced) => tch::with_grad(|| middle.f_add(&traced.added))?,
+            None => middle.shallow_clone(),
+        };
+        let mut by_order = Vec::with_capacity(2);
+        for (idx, gradient) in gradients.iter().enumerate() {
+            let outputs = |traced: &Option<Traced>| -> Vec<Tensor> {
+                let outputs = traced.iter().flat_map(|traced| &traced.outputs);
+                outputs.map(Tensor::shallow_clone).collect()
+            };
+            let (of_attention, of_mlp) = (outputs(&attention), outputs(&mlp));
+            let mut inputs = vec![before.shallow_clone(), middle.shallow_clone()];
+            let num_attention = of_attention.len();
+            inputs.extend(of_attention.into_iter().chain(of_mlp));
+            let mut found = match attention.is_none() && mlp.is_none() {
+                true => vec![gradient.shallow_clone(), gradient.shallow_clone()],
+                false => {
+                    let inner = tch::with_grad(|| after.f_mul(gradient)?.f_sum(Kind::Float))?;
+                    Tensor::f_run_backward(&[inner], &inputs, idx == 0, false)?
+                }
+            };
+            let mut layers = found.split_off(2);
+            let of_mlp = layers.split_off(num_attention);
+            let before = found.swap_remove(0);
+            let middle = found.swap_remove(0);
+            by_order.push(Order {
+                after: gradient.shallow_clone(),
+                before,
+                of_attention: layers,
+                of_mlp,
+                middle,
+            });
+        }
+        let [mut own, mut own_second] = [attention, mlp];
+        for (traced, sub_block, input) in [
+            (own.take(), SubBlock::Attention, &before),
+            (own_second.take(), SubBlock::Mlp, &middle),
+        ] {
+            let place = Place {
+                sub_block,
+                input: input.f_detach()?,
+                traced,
+            };
+            self.respond(&place, &by_order, responses)?;
+        }
+        let mut orders = by_order.into_iter().map(|order| order.before);
+        let (Some(first), Some(second)) = (orders.next(), orders.next()) else {
+            unreachable!("there are two gradients");
+        };
+        Ok([first, second])
+    }
+
+    /// A sub-block as the parent runs it, or with other weights; none where the parent leaves it out.
+    fn traced(
+        &self,
+        sub_block: SubBlock,
+        stream: &Tensor,
+        weights: Option<&[Option<WeightId>]>,
+    ) -> Result<Option<Traced>> {
+        let model = &self.context.model;
+        let parent = &self.edits.parent;
+        if weights.is_none() && parent.dropped.contains(self.block_idx, sub_block) {
+            return Ok(None);
+        }
+        let first = self.block_idx * LAYERS_PER_BLOCK;
+        let weights = weights.unwrap_or(&parent.weights[first..first + LAYERS_PER_BLOCK]);
+        let weights: Vec<Tensor> = slots(sub_block)
+            .map(|slot| model.plain_weight(first + slot, weights[slot], self.kind))
+            .collect::<Result<_>>()?;
+        tch::with_grad(|| match sub_block {
+            SubBlock::Attention => model.traced_attention(self.block_idx, stream, &weights),
+            SubBlock::Mlp => model.traced_mlp(self.block_idx, stream, &weights),
+        })
+        .map(Some)
+    }
+
+    /// What the moves of a sub-block do.
+    fn respond(&self, place: &Place, orders: &[Order], responses: &mut [Tensor; 2]) -> Result<()> {
+        let edits = &self.edits.blocks[self.block_idx];
+        let mut given: Option<Tensor> = None;
+        for edit in edits {
+            match &edit.kind {
+                EditKind::Take(sub_block) if *sub_block == place.sub_block => {
+                    let traced = place.traced.as_ref().expect("what is taken has run");
+                    let change = traced.added.f_detach()?.f_neg()?;
+                    add(edit, &change, orders, responses, |order| {
+                        order.stream(place.sub_block)
+                    })?;
+                }
+                EditKind::Give(sub_block, weights) if *sub_block == place.sub_block => {
+                    let change = match &given {
+                        Some(change) => change.shallow_clone(),
+                        None => {
+                            let traced = self.traced(*sub_block, &place.input, Some(weights))?;
+                            let traced = traced.expect("weights were given");
+                            traced.added.f_detach()?
+                        }
+                    };
+                    // Several levels may give the same back only where nothing but the drop is at stake.
+                    if weights.iter().all(Option::is_none) {
+                        given = Some(change.shallow_clone());
+                    }
+                    add(edit, &change, orders, responses, |order| {
+                        order.stream(place.sub_block)
+                    })?;
+                }
+                EditKind::Layer { slot, level } if slots(place.sub_block).contains(slot) => {
+                    let traced = place.traced.as_ref().expect("a changed layer has run");
+                    let change = self.change(*slot, *level, traced)?;
+                    add(edit, &change, orders, responses, |order| order.layer(*slot))?;
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// `δ = h ΔWᵀ [T, N]` of a layer.
+    fn change(&self, slot: usize, level: Option<WeightId>, traced: &Traced) -> Result<Tensor> {
+        let model = &self.context.model;
+        let layer_idx = self.block_idx * LAYERS_PER_BLOCK + slot;
+        let now = self.edits.parent.weights[layer_idx];
+        let after = model.plain_weight(layer_idx, level, Kind::Float)?;
+        let before = model.plain_weight(layer_idx, now, Kind::Float)?;
+        let change = after.f_sub(&before)?.f_to_kind(self.kind)?;
+        let first = match slot < ATTENTION_LAYERS {
+            true => 0,
+            false => ATTENTION_LAYERS,
+        };
+        let input = traced.inputs[slot - first].f_detach()?;
+        Ok(input.f_linear(&change, None::<&Tensor>)?)
+    }
+}
+
+/// A sub-block and the stream before it.
+struct Place {
+    sub_block: SubBlock,
+    input: Tensor,
+    traced: Option<Traced>,
+}
+
+/// One gradient at all places of a block.
+struct Order {
+    before: Tensor,
+    middle: Tensor,
+    after: Tensor,
+    /// With respect to the outputs of q, k and v; none where the attention is left out.
+    of_attention: Vec<Tensor>,
+    /// With respect to the outputs of gate and up.
+    of_mlp: Vec<Tensor>,
+}
+
+impl Order {
+    /// With respect to the stream after a sub-block.
+    fn stream(&self, sub_block: SubBlock) -> &Tensor {
+        match sub_block {
+            SubBlock::Attention => &self.middle,
+            SubBlock::Mlp => &self.after,
+        }
+    }
+
+    /// With respect to a layer's output.
+    fn layer(&self, slot: usize) -> &Tensor {
+        match slot {
+            0..3 => &self.of_attention[slot],
+            3 => &self.middle,
+            4 | 5 => &self.of_mlp[slot - ATTENTION_LAYERS],
+            _ => &self.after,
+        }
+    }
+}
+
+/// `r_m[t] += ⟨g_t, δ_t⟩` for both gradients.
+fn add<'a>(
+    edit: &Edit,
+    change: &Tensor,
+    orders: &'a [Order],
+    responses: &mut [Tensor; 2],
+    at: impl Fn(&'a Order) -> &'a Tensor,
+) -> Result<()> {
+    for (order, response) in orders.iter().zip(responses) {
+        let product = change.f_mul(at(order))?;
+        let product = product.f_sum_dim_intlist(-1i64, false, Kind::Float)?;
+        let mut row = response.f_select(0, edit.move_idx as i64)?;
+        let _ = row.f_add_(&product)?;
+    }
+    Ok(())
+}
