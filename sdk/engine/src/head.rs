@@ -94,8 +94,7 @@ impl Head {
                 .f_to_device(sums.device())?
                 .f_view([-1, 1])?;
             let wanted = uniforms.f_mul(&sums.f_narrow(-1, sums.size()[1] - 1, 1)?)?;
-            let found =
-                Tensor::f_searchsorted(&sums, &wanted, false, true, "right", None::<&Tensor>)?;
+            let found = wanted.f_searchsorted(&sums, false, true, "right", None::<&Tensor>)?;
             let found = found.f_clamp(0, sums.size()[1] - 1)?.f_view([-1])?;
             let found = found.f_to_device(tch::Device::Cpu)?;
             tokens.extend(Vec::<i64>::try_from(&found)?);

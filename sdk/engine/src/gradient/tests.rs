@@ -1,1 +1,231 @@
+//! The block-by-block passes against autograd through the whole model at once.
 
+use std::path::Path;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, OnceLock};
+
+use evopress_plugin::{
+    Chunk, Fitness, HeadOps, OwnedTensor, PluginError, SubBlock, Target, TargetView, TensorView,
+};
+use tch::{Device, Kind, Tensor};
+
+use super::edits::slots;
+use super::*;
+use crate::genotype::Candidate;
+use crate::genotype::fixtures::{Drops, measure, space};
+use crate::model::Model;
+use crate::source::{LAYERS_PER_BLOCK, Source};
+
+const LENGTH: usize = 24;
+
+/// The cross-entropy of the next token.
+struct CrossEntropy {
+    has_gradient: bool,
+}
+
+impl Fitness for CrossEntropy {
+    fn target(&self, _: &dyn HeadOps, _: &Chunk<'_>) -> Result<Target, PluginError> {
+        Ok(Target::default())
+    }
+
+    fn loss(
+        &self,
+        ops: &dyn HeadOps,
+        student: &Chunk<'_>,
+        _: &TargetView<'_>,
+    ) -> Result<Vec<f32>, PluginError> {
+        let sums = ops.log_sum_exp(&student.hidden)?;
+        let logits = ops.token_logits(&student.hidden, student.next_tokens)?;
+        Ok(sums
+            .iter()
+            .zip(logits)
+            .map(|(sum, logit)| sum - logit)
+            .collect())
+    }
+
+    fn gradient(
+        &self,
+        ops: &dyn HeadOps,
+        student: &Chunk<'_>,
+        _: &TargetView<'_>,
+        expected_head: &TensorView<'_>,
+    ) -> Result<Option<OwnedTensor>, PluginError> {
+        if !self.has_gradient {
+            return Ok(None);
+        }
+        let rows = ops.token_rows(student.next_tokens)?;
+        ops.difference(expected_head, &rows.view()).map(Some)
+    }
+
+    fn needs_target(&self) -> bool {
+        false
+    }
+}
+
+fn open(name: &str) -> Model {
+    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures/models");
+    let source = Arc::new(Source::open(&fixtures.join(name)).unwrap());
+    let mut model = Model::open(&source, Kind::Float, Device::Cpu, vec![], u64::MAX).unwrap();
+    model.prepare_length(LENGTH).unwrap();
+    model
+}
+
+fn corpus(vocab_size: i64, num_sequences: usize) -> Arc<Corpus> {
+    let tokens = (0..(LENGTH * num_sequences) as i64).map(|i| (i * 7919 + i * i) % vocab_size);
+    Arc::new(Corpus::from_tokens(tokens.collect(), LENGTH))
+}
+
+/// The mean cross-entropy with every sub-block's share of the stream multiplied by its gate, and the gates.
+fn gated_loss(model: &Model, candidate: &Candidate, tokens: &[i64]) -> (Tensor, Tensor) {
+    let num_blocks = model.config().num_blocks;
+    let kept = (0..2 * num_blocks).map(|idx| {
+        let sub_block = [SubBlock::Attention, SubBlock::Mlp][idx % 2];
+        f32::from(u8::from(!candidate.dropped.contains(idx / 2, sub_block)))
+    });
+    let gates = Tensor::from_slice(&kept.collect::<Vec<_>>()).set_requires_grad(true);
+    let loss = tch::with_grad(|| {
+        let ids = Tensor::from_slice(tokens).view([1, -1]);
+        let mut stream = model.embed(&ids).unwrap().snapshot().unwrap();
+        for block_idx in 0..num_blocks {
+            for (place, sub_block) in [SubBlock::Attention, SubBlock::Mlp].into_iter().enumerate() {
+                let first = block_idx * LAYERS_PER_BLOCK;
+                let weights: Vec<Tensor> = slots(sub_block)
+                    .map(|slot| model.plain_weight(first + slot, None, Kind::Float).unwrap())
+                    .collect();
+                let traced = match sub_block {
+                    SubBlock::Attention => model.traced_attention(block_idx, &stream, &weights),
+                    SubBlock::Mlp => model.traced_mlp(block_idx, &stream, &weights),
+                };
+                let gate = gates.get((2 * block_idx + place) as i64);
+                stream = &stream + gate * traced.unwrap().added;
+            }
+        }
+        let hidden = model.traced_finish(&stream).unwrap();
+        let logits = hidden.matmul(&model.head().transpose(0, 1));
+        let counted = tokens.len() as i64 - 1;
+        logits
+            .narrow(0, 0, counted)
+            .cross_entropy_for_logits(&Tensor::from_slice(&tokens[1..]))
+    });
+    (loss, gates)
+}
+
+fn predicted(
+    fixture: &str,
+    parent: &Genotype,
+    moves: &[Move],
+    has_gradient: bool,
+) -> Option<Predictions> {
+    let model = open(fixture);
+    let space = drops(&model);
+    let corpus = corpus(model.config().vocab_size, 3);
+    let engine = Engine::new(model, 2, LENGTH, Arc::new(AtomicBool::new(false))).unwrap();
+    let fitness: SharedFitness = Arc::new(CrossEntropy { has_gradient });
+    let targets = Arc::new((0..3).map(|_| OnceLock::new()).collect());
+    let ask = Ask {
+        parent,
+        moves,
+        sequence_idxs: &[0, 1, 2],
+        seed: 1,
+        generation: 1,
+    };
+    predict(&engine, &space, &fitness, &corpus, &targets, &ask).unwrap()
+}
+
+fn drops(model: &Model) -> SearchSpace {
+    let num_blocks = model.config().num_blocks as u32;
+    space(num_blocks, &[("drop", &Drops)], &measure("drop", 0.5), None).unwrap()
+}
+
+#[test]
+fn first_order_terms_are_the_slopes_of_the_loss() {
+    for fixture in ["biased", "gqa-tied", "llama3"] {
+        let model = open(fixture);
+        let space = drops(&model);
+        let mut parent = space.dearest();
+        parent.0[0] = 1;
+        let moves: Vec<Move> = (0..space.units().len())
+            .map(|unit_idx| Move {
+                unit_idx,
+                level: 1 - parent.level(unit_idx),
+            })
+            .collect();
+        let found = predicted(fixture, &parent, &moves, true).unwrap();
+        let corpus = corpus(model.config().vocab_size, 3);
+        let candidate = space.candidate(&parent);
+        let mut slopes = vec![0.0; 2 * space.num_blocks()];
+        for sequence_idx in 0..3 {
+            let (loss, gates) = gated_loss(&model, &candidate, corpus.sequence(sequence_idx));
+            loss.backward();
+            let of_sequence = Vec::<f32>::try_from(gates.grad()).unwrap();
+            for (slope, part) in slopes.iter_mut().zip(of_sequence) {
+                *slope += f64::from(part) / 3.0;
+            }
+        }
+        let largest = slopes
+            .iter()
+            .fold(0.0_f64, |most, slope| most.max(slope.abs()));
+        for (step, (first, _)) in moves.iter().zip(&found.first) {
+            let mut moved = parent.clone();
+            moved.0[step.unit_idx] = step.level as u16;
+            let moved = space.candidate(&moved);
+            let expected: f64 = (0..slopes.len())
+                .map(|idx| {
+                    let sub_block = [SubBlock::Attention, SubBlock::Mlp][idx % 2];
+                    let runs = |it: &Candidate| {
+                        f64::from(u8::from(!it.dropped.contains(idx / 2, sub_block)))
+                    };
+                    (runs(&moved) - runs(&candidate)) * slopes[idx]
+                })
+                .sum();
+            assert!(
+                (first - expected).abs() < 1e-3 * largest,
+                "{fixture} {step:?}: {first}, not {expected}"
+            );
+        }
+    }
+}
+
+#[test]
+fn second_order_terms_are_a_gram_matrix() {
+    let model = open("llama3");
+    let space = drops(&model);
+    let parent = space.dearest();
+    let moves: Vec<Move> = (0..space.units().len())
+        .map(|unit_idx| Move { unit_idx, level: 1 })
+        .collect();
+    let found = predicted("llama3", &parent, &moves, true).unwrap();
+    assert_eq!(found.gram.len(), moves.len());
+    for (i, row) in found.gram.iter().enumerate() {
+        assert!(row[i] > 0.0, "a sub-block that does nothing");
+        for (j, &value) in row.iter().enumerate() {
+            assert!((value - found.gram[j][i]).abs() <= 1e-6 * row[i].max(found.gram[j][j]));
+            assert!(value * value <= row[i] * found.gram[j][j] * (1.0 + 1e-5));
+        }
+    }
+    // A forward, two backward and a recomputed pass, and the head.
+    let passes = found.forward_tokens as f64 / (3 * LENGTH) as f64;
+    assert!((3.0..5.0).contains(&passes), "{passes}");
+    assert_eq!(predicted("llama3", &parent, &moves, true), Some(found));
+}
+
+#[test]
+fn a_fitness_without_a_gradient_predicts_nothing() {
+    let parent = drops(&open("llama3")).dearest();
+    assert_eq!(predicted("llama3", &parent, &[], false), None);
+}
+
+#[test]
+fn traced_blocks_agree_with_the_fused_ones() {
+    let model = open("llama3");
+    let corpus = corpus(model.config().vocab_size, 1);
+    let tokens = corpus.sequence(0);
+    let ids = Tensor::from_slice(tokens).view([1, -1]);
+    let hidden = model.forward(&ids, &model.dense()).unwrap();
+    let logits = hidden.matmul(&model.head().transpose(0, 1));
+    let expected = logits
+        .narrow(0, 0, tokens.len() as i64 - 1)
+        .cross_entropy_for_logits(&Tensor::from_slice(&tokens[1..]));
+    let (found, _) = gated_loss(&model, &model.dense(), tokens);
+    assert!((found - expected).abs().double_value(&[]) < 1e-5);
+}
