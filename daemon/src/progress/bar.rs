@@ -125,6 +125,9 @@ fn describe(state: RunState, attempt: u32, live: &Live) -> String {
         parts.push("waiting for a free slot".to_owned());
     }
     if live.stage == Some(Stage::Search) {
+        if live.generations == 0 && live.generation > 0 {
+            parts.push(format!("generation {}", live.generation));
+        }
         if live.generations > 0 {
             parts.push(format!(
                 "generation {}/{}",

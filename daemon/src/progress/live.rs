@@ -175,7 +175,9 @@ impl Live {
             let speed = tokens as f64 / seconds;
             self.forward_tokens_per_second = Some(speed);
             let left = f64::from(self.generations.saturating_sub(now.generation));
-            self.search_seconds_left = Some(left * seconds / num_generations);
+            // A fast search does not know when it will end.
+            let is_known = self.generations > 0;
+            self.search_seconds_left = is_known.then_some(left * seconds / num_generations);
         }
     }
 }

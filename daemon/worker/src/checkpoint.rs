@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use evopress::search::State;
+use evopress::search::fast::Memory;
 use evopress_spec::HistoryEntry;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -18,6 +19,9 @@ pub(crate) struct Checkpoint {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Search {
     pub(crate) state: State,
+    /// Of a fast search.
+    #[serde(default)]
+    pub(crate) memory: Option<Memory>,
     pub(crate) forward_tokens: u64,
     pub(crate) seconds: f64,
     /// Of all compute threads' time, what went into decoding levels, a thread's share of it.

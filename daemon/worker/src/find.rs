@@ -10,8 +10,9 @@ use evopress::baselines::{self, Baseline};
 use evopress::corpus::Corpus;
 use evopress::evaluator::{CalibratedFitness, Engine};
 use evopress::genotype::Genotype;
-use evopress::search;
-use evopress_spec::{EventKind, HistoryEntry, Stage};
+use evopress::search::fast::{self, Memory};
+use evopress::search::{self, State};
+use evopress_spec::{EventKind, HistoryEntry, Mode, Stage};
 
 use crate::checkpoint::{self, Checkpoint};
 use crate::database::Databases;
@@ -37,9 +38,10 @@ pub(crate) fn find(
         ..
     } = run;
     let saved_baselines: Option<Vec<(String, Genotype)>> = checkpoint.load("baselines")?;
-    let is_done = saved
-        .as_ref()
-        .is_some_and(|search| search.state.generation >= settings.generations);
+    let is_done = saved.as_ref().is_some_and(|search| match &search.memory {
+        Some(memory) => memory.stop.is_some(),
+        None => search.state.generation >= settings.generations,
+    });
     let fitness = setup::fitness(plan, &run.plugins)?;
     let calibration = &plan.calibration;
     let length = calibration.sequence_length as usize;
@@ -99,29 +101,7 @@ pub(crate) fn find(
     let start = recorder.stage(Stage::Initial, saved.is_some(), || match saved {
         Some(saved) => Ok(saved),
         None => {
-            let starts: Vec<Genotype> = match plan.search.initial.baselines {
-                true => baselines
-                    .iter()
-                    .map(|baseline| baseline.genotype.clone())
-                    .collect(),
-                false => Vec::new(),
-            };
-            let tokens = fitness.token_counter();
-            tokens.set(0);
-            let began = Instant::now();
-            let state = search::initial(space, &mut fitness, settings, &starts)?;
-            let found = checkpoint::Search {
-                history: vec![HistoryEntry {
-                    generation: 0,
-                    best_fitness: state.fitness,
-                    forward_tokens: tokens.get(),
-                    seconds: began.elapsed().as_secs_f64(),
-                }],
-                state,
-                forward_tokens: tokens.get(),
-                seconds: began.elapsed().as_secs_f64(),
-                switch_seconds: 0.0,
-            };
+            let found = begin(run, &mut fitness, &baselines)?;
             checkpoint.save("search", &found)?;
             Ok(found)
         }
@@ -131,6 +111,49 @@ pub(crate) fn find(
         search_on(run, &mut fitness, checkpoint, start)
     })?;
     Ok((baselines, found))
+}
+
+/// The first parent.
+fn begin(
+    run: &Run,
+    fitness: &mut CalibratedFitness<'_>,
+    baselines: &[Baseline],
+) -> Result<checkpoint::Search> {
+    let search = &run.plan.search;
+    let starts = || baselines.iter().map(|baseline| baseline.genotype.clone());
+    let tokens = fitness.token_counter();
+    tokens.set(0);
+    let began = Instant::now();
+    let (state, memory) = match search.mode {
+        Mode::Fast => {
+            let starts: Vec<Genotype> = starts().collect();
+            let settings = setup::fast_settings(&run.plan);
+            let (state, memory) = fast::start(&run.space, fitness, &settings, &starts)?;
+            (state, Some(memory))
+        }
+        Mode::Paper => {
+            let starts: Vec<Genotype> = match search.initial.baselines {
+                true => starts().collect(),
+                false => Vec::new(),
+            };
+            let state = search::initial(&run.space, fitness, &run.settings, &starts)?;
+            (state, None)
+        }
+    };
+    let seconds = began.elapsed().as_secs_f64();
+    Ok(checkpoint::Search {
+        history: vec![HistoryEntry {
+            generation: 0,
+            best_fitness: state.fitness,
+            forward_tokens: tokens.get(),
+            seconds,
+        }],
+        state,
+        memory,
+        forward_tokens: tokens.get(),
+        seconds,
+        switch_seconds: 0.0,
+    })
 }
 
 /// The generations that are left, each made durable before the next begins.
@@ -148,10 +171,20 @@ fn search_on(
     let tokens = fitness.token_counter();
     tokens.set(0);
     let began = Instant::now();
-    search::run(&run.space, fitness, &run.settings, start.state, |state| {
+    let seconds = || seconds_before + began.elapsed().as_secs_f64();
+    // A fast search does not know how many generations it will have.
+    let generations = match run.plan.search.mode {
+        Mode::Paper => run.settings.generations,
+        Mode::Fast => 0,
+    };
+    let mut keep = |state: &State, memory: Option<&Memory>| {
         found.state = state.clone();
-        found.forward_tokens = tokens_before + tokens.get();
-        found.seconds = seconds_before + began.elapsed().as_secs_f64();
+        found.memory = memory.cloned();
+        found.forward_tokens = match memory {
+            Some(memory) => memory.forward_tokens,
+            None => tokens_before + tokens.get(),
+        };
+        found.seconds = seconds();
         found.switch_seconds = switched_before + engine.switch_seconds();
         found.history.push(HistoryEntry {
             generation: state.generation,
@@ -167,13 +200,27 @@ fn search_on(
             })?;
         run.recorder.event(EventKind::Generation {
             generation: state.generation,
-            generations: run.settings.generations,
+            generations,
             best_fitness: state.fitness,
             accepted: state.accepted,
             forward_tokens: found.forward_tokens,
             search_seconds: found.seconds,
         });
         Ok(())
-    })?;
+    };
+    match start.memory {
+        Some(memory) => {
+            let settings = setup::fast_settings(&run.plan);
+            let each = |state: &State, memory: &Memory| keep(state, Some(memory));
+            let state = start.state;
+            fast::run(
+                &run.space, fitness, &settings, state, memory, &seconds, each,
+            )?;
+        }
+        None => {
+            let each = |state: &State| keep(state, None);
+            search::run(&run.space, fitness, &run.settings, start.state, each)?;
+        }
+    }
     Ok(found)
 }

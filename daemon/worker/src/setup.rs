@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use anyhow::Result;
 use evopress::genotype::{Budget, Grouping, MethodUnits, SearchSpace};
-use evopress::search::{self, SelectionStage, Settings};
+use evopress::search::{self, SelectionStage, Settings, fast};
 use evopress::source::Source;
 use evopress_plugin::host::PluginDir;
 use evopress_plugin::{LayerOutline, Method, ModelOutline};
-use evopress_spec::{Dtype, Generations, Plan, PluginUse, Target};
+use evopress_spec::{Dtype, Generations, Ingredient, Plan, PluginUse, Target};
 
 /// A method of a plan, loaded.
 pub(crate) struct UsedMethod {
@@ -116,6 +116,34 @@ pub(crate) fn bytes_per_weight(dtype: Dtype) -> u32 {
     match dtype {
         Dtype::Bf16 => 2,
         Dtype::F32 => 4,
+    }
+}
+
+/// Offspring of a fast search's generation.
+const FAST_OFFSPRING: usize = 8;
+/// Calibration tokens of a gradient pass, about.
+const GRADIENT_TOKENS: u64 = 2048;
+
+/// The settings of a fast search.
+pub(crate) fn fast_settings(plan: &Plan) -> fast::Settings {
+    let search = &plan.search;
+    let length = u64::from(plan.calibration.sequence_length);
+    let without = |ingredient| search.without.contains(&ingredient);
+    fast::Settings {
+        offspring: FAST_OFFSPRING,
+        gradient_sequences: (GRADIENT_TOKENS / length).max(1) as usize,
+        limit: fast::Limit {
+            forward_tokens: search.limit.forward_tokens,
+            seconds: search.limit.seconds,
+            fitness: search.limit.fitness,
+        },
+        without: fast::Without {
+            gradients: without(Ingredient::Gradients),
+            learning: without(Ingredient::Learning),
+            racing: without(Ingredient::Racing),
+            restarts: without(Ingredient::Restarts),
+        },
+        seed: search.seed,
     }
 }
 

@@ -275,6 +275,10 @@ impl search::Fitness for CalibratedFitness<'_> {
             .collect())
     }
 
+    fn tokens_spent(&self) -> u64 {
+        self.forward_tokens.get()
+    }
+
     fn predict(&mut self, ask: &Ask<'_>) -> Result<Option<Predictions>> {
         let predicted = gradient::predict(
             self.engine,

@@ -33,8 +33,8 @@ pub use files::atomic_write;
 pub use mistake::Mistake;
 pub use plan::{
     Artifact, ArtifactFormat, Baselines, Calibration, Database, Device, Dtype, Evaluation, Gate,
-    Generations, Grouping, Initial, Mode, Model, Plan, PluginUse, Publish, Search, SelectionStage,
-    Target,
+    Generations, Grouping, Ingredient, Initial, Limit, Mode, Model, Plan, PluginUse, Publish,
+    Search, SelectionStage, Target,
 };
 pub use render::render;
 pub use report::{

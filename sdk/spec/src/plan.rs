@@ -223,8 +223,40 @@ pub struct Search {
     pub stages: Vec<SelectionStage>,
     /// The fitness plugin.
     pub fitness: PluginUse,
+    /// Where a fast search ends at the latest.
+    #[serde(default)]
+    pub limit: Limit,
+    /// What a fast search does without.
+    #[serde(default)]
+    pub without: Vec<Ingredient>,
     /// Seed of every random draw.
     pub seed: u64,
+}
+
+/// Where a fast search ends, whichever comes first; without any when it stops paying.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+pub struct Limit {
+    /// Tokens forward, gradient passes at what they cost.
+    pub forward_tokens: Option<u64>,
+    /// Seconds.
+    pub seconds: Option<f64>,
+    /// A fitness that is good enough.
+    pub fitness: Option<f64>,
+}
+
+/// An ingredient of the fast search.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(inline)]
+pub enum Ingredient {
+    /// Predictions of gradient passes.
+    Gradients,
+    /// Corrections of the predictions by evaluations.
+    Learning,
+    /// Dropping genotypes from a race before its end.
+    Racing,
+    /// Starting again from a disturbed result.
+    Restarts,
 }
 
 /// Which search: the paper's, or the accelerated one.
@@ -235,8 +267,17 @@ pub enum Mode {
     /// EvoPress exactly as published.
     #[default]
     Paper,
-    /// The same answer for fewer forward passes (not built yet).
+    /// A better answer for fewer forward passes: gradients propose, races decide.
     Fast,
+}
+
+impl fmt::Display for Mode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Mode::Paper => "paper",
+            Mode::Fast => "fast",
+        })
+    }
 }
 
 /// Between which units a level switch moves budget.

@@ -11,7 +11,7 @@ use crate::structure::Tainted;
 use crate::tree::Tree;
 use crate::typed;
 use crate::{
-    Calibration, Database, Evaluation, Gate, Generations, Initial, Plan, PluginUse, Publish,
+    Calibration, Database, Evaluation, Gate, Generations, Initial, Limit, Plan, PluginUse, Publish,
     Search, SelectionStage,
 };
 
@@ -221,6 +221,12 @@ fn search(typed: &typed::Search, defaults: &Defaults, calibration: &Calibration)
                 .collect(),
         },
         fitness: plugin(&typed.fitness.plugin, &typed.fitness.options),
+        limit: Limit {
+            forward_tokens: typed.limit.forward_tokens,
+            seconds: typed.limit.minutes.map(|minutes| 60.0 * minutes),
+            fitness: typed.limit.fitness,
+        },
+        without: typed.without.clone(),
         seed: typed.seed,
     }
 }

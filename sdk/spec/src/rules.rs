@@ -8,7 +8,7 @@ use crate::{Evaluation, Grouping, Mode, Plan, Publish};
 
 /// Reports every rule that the plan breaks.
 pub(crate) fn check(spec: &Spec, plan: &Plan, resolver: &mut Resolver<'_>) {
-    mode(plan, resolver);
+    mode(spec, plan, resolver);
     grouping(plan, resolver);
     methods(plan, resolver);
     calibration(plan, resolver);
@@ -21,12 +21,27 @@ pub(crate) fn check(spec: &Spec, plan: &Plan, resolver: &mut Resolver<'_>) {
     twice(plan, resolver);
 }
 
-fn mode(plan: &Plan, resolver: &mut Resolver<'_>) {
-    if plan.search.mode == Mode::Fast {
-        resolver.fault(
-            &["/search/mode"],
-            "found `fast`, which is not built yet, expected `paper`",
+/// Each search has settings of its own.
+fn mode(spec: &Spec, plan: &Plan, resolver: &mut Resolver<'_>) {
+    let typed = &spec.search;
+    let of_paper = [
+        ("generations", typed.generations.is_some()),
+        ("stages", typed.stages.is_some()),
+    ];
+    let of_fast = [
+        ("limit", typed.limit != Default::default()),
+        ("without", !typed.without.is_empty()),
+    ];
+    let (foreign, other): (&[(&str, bool)], Mode) = match plan.search.mode {
+        Mode::Fast => (&of_paper, Mode::Paper),
+        Mode::Paper => (&of_fast, Mode::Fast),
+    };
+    for (field, _) in foreign.iter().filter(|(_, is_given)| *is_given) {
+        let message = format!(
+            "found `{field}`, which belongs to `mode: {other}`, but the mode is `{}`: expected another mode, or no `{field}`",
+            plan.search.mode
         );
+        resolver.fault(&[&format!("/search/{field}")], &message);
     }
 }
 

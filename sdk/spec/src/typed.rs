@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use crate::{ArtifactFormat, Dtype, Grouping, Mode};
+use crate::{ArtifactFormat, Dtype, Grouping, Ingredient, Mode};
 
 /// One pipeline: which model is compressed how far, how the search goes, and where the result is published.
 #[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
@@ -206,9 +206,29 @@ pub(crate) struct Search {
     pub(crate) stages: Option<Vec<SelectionStage>>,
     /// The fitness plugin, whose loss the search lowers.
     pub(crate) fitness: Fitness,
+    /// Where the fast search ends at the latest. Default: when it stops paying.
+    pub(crate) limit: Limit,
+    /// Ingredients of the fast search to do without, to see what they are worth.
+    #[schemars(extend("uniqueItems" = true))]
+    pub(crate) without: Vec<Ingredient>,
     /// Seed of every random draw: the same seed gives the same genotype.
     #[schemars(range(min = 0, max = 9_007_199_254_740_991u64))]
     pub(crate) seed: u64,
+}
+
+/// Where a fast search ends, whichever comes first.
+#[derive(Debug, Clone, PartialEq, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Limit {
+    /// Tokens forward through compressed models; a gradient pass counts as what it costs.
+    #[schemars(range(min = 1, max = 1_000_000_000_000u64), example = 100_000)]
+    pub(crate) forward_tokens: Option<u64>,
+    /// Minutes of searching. Another machine will get another result.
+    #[schemars(extend("exclusiveMinimum" = 0, "maximum" = 100_000), example = 10)]
+    pub(crate) minutes: Option<f64>,
+    /// A fitness that is good enough: for `kl` nats a token on calibration text.
+    #[schemars(extend("minimum" = 0, "maximum" = 1000), example = 0.5)]
+    pub(crate) fitness: Option<f64>,
 }
 
 /// The start of the search.

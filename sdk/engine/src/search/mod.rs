@@ -4,6 +4,7 @@
 //! In go a search space, a fitness and settings; out come the fittest genotype and the history. The state after each
 //! generation is handed to the caller, who makes it durable; a search that starts from it ends like an undisturbed one.
 
+pub mod fast;
 mod mutation;
 mod random;
 mod start;
@@ -71,6 +72,11 @@ pub trait Fitness {
     /// # Errors
     /// When the forward pass or the fitness plugin fails, or the run was interrupted.
     fn losses(&mut self, genotypes: &[Genotype], minibatch: &[usize]) -> Result<Vec<Vec<f64>>>;
+
+    /// Tokens that went forward so far, gradient passes at what they cost.
+    fn tokens_spent(&self) -> u64 {
+        0
+    }
 
     /// What moves of a genotype would do to the loss; none where the fitness has no gradient.
     ///

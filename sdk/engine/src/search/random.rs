@@ -21,6 +21,10 @@ pub(crate) enum Purpose {
     BaselineMinibatch,
     /// Tokens that a gradient pass samples.
     SampledTokens,
+    /// Calibration sequences of a gradient pass.
+    GradientMinibatch,
+    /// Where a search that got stuck goes on.
+    Restart,
 }
 
 /// The generator for one purpose in one generation (0 before the first).
@@ -32,6 +36,8 @@ pub(crate) fn stream(seed: u64, generation: u32, purpose: Purpose) -> ChaCha8Rng
         Purpose::RandomBaseline => 3,
         Purpose::BaselineMinibatch => 4,
         Purpose::SampledTokens => 5,
+        Purpose::GradientMinibatch => 6,
+        Purpose::Restart => 7,
         Purpose::Minibatch(stage) => 16 + u64::from(stage),
     };
     let mut rng = ChaCha8Rng::seed_from_u64(seed);

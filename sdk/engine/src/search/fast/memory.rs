@@ -1,0 +1,123 @@
+//! What a fast search carries from one generation to the next beside its state.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::LEAST_EVIDENCE;
+use super::surrogate::Observation;
+use crate::genotype::Genotype;
+
+/// Observations that are kept; older ones say little about where the search is now.
+const MOST_OBSERVATIONS: usize = 300;
+
+/// The memory of a fast search.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Memory {
+    /// The genotype that offspring are made from: the champion, or where a restart has led so far.
+    pub(super) current: Genotype,
+    /// Its loss by calibration sequence, where it was measured.
+    pub(super) losses: BTreeMap<usize, f64>,
+    /// Genotypes that did not beat it.
+    pub(super) rejected: Vec<Genotype>,
+    /// The genotype whose gradients are in use, and the generation that they were taken in.
+    pub(super) origin: Option<(Genotype, u32)>,
+    /// Sequences that a decision takes.
+    pub(super) evidence: usize,
+    /// Generations without success at most evidence.
+    pub(super) fruitless: u32,
+    /// The champion, while a restart is on its way.
+    pub(super) restart: Option<Genotype>,
+    /// Restarts in a row that led nowhere.
+    pub(super) fruitless_restarts: u32,
+    /// What evaluations have shown.
+    pub(super) observations: Vec<Observation>,
+    /// Tokens that the search has taken, gradient passes at what they cost.
+    pub forward_tokens: u64,
+    /// Why the search has ended, once it has.
+    pub stop: Option<Stop>,
+}
+
+/// Why a search ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Stop {
+    /// The fitness that was asked for is reached.
+    Reached,
+    /// The tokens are spent.
+    Tokens,
+    /// The time is up.
+    Time,
+    /// Neither more evidence nor starting again from disturbed genotypes has found anything better.
+    DoesNotPay {
+        /// Calibration sequences of the last tests.
+        num_sequences: u32,
+    },
+}
+
+impl std::fmt::Display for Stop {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Stop::Reached => write!(f, "the fitness that was asked for is reached"),
+            Stop::Tokens => write!(f, "the forward tokens of its limit are spent"),
+            Stop::Time => write!(f, "the time of its limit is up"),
+            Stop::DoesNotPay { num_sequences } => write!(
+                f,
+                "searching on does not pay: paired tests on {num_sequences} sequences found nothing better, from the result and from \
+                 disturbed copies of it"
+            ),
+        }
+    }
+}
+
+impl Memory {
+    /// Of a search that begins at `current`, whose losses on some sequences are known.
+    pub(super) fn new(current: Genotype, losses: BTreeMap<usize, f64>) -> Self {
+        Self {
+            current,
+            losses,
+            rejected: Vec::new(),
+            origin: None,
+            evidence: LEAST_EVIDENCE,
+            fruitless: 0,
+            restart: None,
+            fruitless_restarts: 0,
+            observations: Vec::new(),
+            forward_tokens: 0,
+            stop: None,
+        }
+    }
+
+    /// The mean loss of the current genotype over all sequences that it was measured on.
+    pub(super) fn fitness(&self) -> f64 {
+        self.losses.values().sum::<f64>() / self.losses.len().max(1) as f64
+    }
+
+    /// A genotype takes the current one's place.
+    pub(super) fn accept(&mut self, genotype: Genotype, losses: BTreeMap<usize, f64>) {
+        self.current = genotype;
+        self.losses = losses;
+        self.rejected.clear();
+        self.fruitless = 0;
+    }
+
+    /// Genotypes that were no better.
+    pub(super) fn reject(&mut self, genotypes: &[Genotype]) {
+        self.rejected.extend_from_slice(genotypes);
+    }
+
+    /// The search goes on from `genotype`, and will be held against `champion`.
+    pub(super) fn begin_restart(&mut self, genotype: Genotype, champion: Genotype) {
+        self.accept(genotype, BTreeMap::new());
+        self.restart = Some(champion);
+        self.evidence = LEAST_EVIDENCE;
+        self.origin = None;
+    }
+
+    /// What a race has shown; the oldest is forgotten.
+    pub(super) fn observe(&mut self, seen: Vec<Observation>) {
+        self.observations.extend(seen);
+        let excess = self.observations.len().saturating_sub(MOST_OBSERVATIONS);
+        self.observations.drain(..excess);
+    }
+}

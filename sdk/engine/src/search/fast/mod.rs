@@ -1,0 +1,277 @@
+//! The fast search: gradients and past evaluations propose, fitness decides.
+//!
+//! Paper mode draws mutations blindly and pays a full evaluation for each. Here one gradient pass predicts what every single move would do
+//! ([`crate::gradient`]), a Bayesian linear model corrects the predictions by what evaluations have shown ([`surrogate`]), sets of
+//! exchanges that keep the budget and promise most are proposed ([`propose`]), and they race sequence by sequence against the parent
+//! ([`race`]). The parent is replaced only by a genotype that beats it in a paired test; the evidence of a test grows
+//! when nothing was found, and where it cannot grow any more the search starts again from a disturbed parent or ends, and says why.
+//!
+//! A state and a [`Memory`] after each generation are all that a resumed search needs.
+
+mod memory;
+mod propose;
+mod race;
+mod start;
+mod surrogate;
+
+use std::collections::BTreeMap;
+
+use rand::seq::index;
+
+pub use memory::{Memory, Stop};
+pub use start::start;
+
+use super::{Fitness, Purpose, State, mutation, stream};
+use crate::error::Result;
+use crate::genotype::{Genotype, SearchSpace};
+use race::{Race, Verdict};
+use surrogate::Surrogate;
+
+/// How to search.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Genotypes that race in a generation.
+    pub offspring: usize,
+    /// Calibration sequences of a gradient pass.
+    pub gradient_sequences: usize,
+    /// Where the search ends at the latest.
+    pub limit: Limit,
+    /// What it does without.
+    pub without: Without,
+    /// Seed of every random choice.
+    pub seed: u64,
+}
+
+/// Where a search ends, whichever comes first; without any it ends when it stops paying.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Limit {
+    /// Tokens forward, gradient passes at what they cost.
+    pub forward_tokens: Option<u64>,
+    /// Seconds. A search that they end is not the same on another machine.
+    pub seconds: Option<f64>,
+    /// A fitness that is good enough.
+    pub fitness: Option<f64>,
+}
+
+/// Ingredients that are switched off, to see what they are worth.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Without {
+    /// Predictions of gradient passes.
+    pub gradients: bool,
+    /// Corrections of the predictions by evaluations.
+    pub learning: bool,
+    /// Dropping genotypes from a race before its end.
+    pub racing: bool,
+    /// Starting again from a disturbed parent.
+    pub restarts: bool,
+}
+
+/// Sequences of the first decisions.
+const LEAST_EVIDENCE: usize = 4;
+/// Sequences of a decision at most.
+const MOST_EVIDENCE: usize = 32;
+/// Generations without success at most evidence after which the search starts again elsewhere.
+const FRUITLESS: u32 = 2;
+/// Restarts without success after which a search without a limit ends.
+const FRUITLESS_RESTARTS: u32 = 2;
+
+/// Runs generations after `state` until there is reason to stop, which is then in the memory; `on_generation` sees both after each, and
+/// `seconds` says how long the search has taken.
+///
+/// # Errors
+/// When evaluating fails or `on_generation` does.
+pub fn run(
+    space: &SearchSpace,
+    fitness: &mut dyn Fitness,
+    settings: &Settings,
+    mut state: State,
+    mut memory: Memory,
+    seconds: &dyn Fn() -> f64,
+    mut on_generation: impl FnMut(&State, &Memory) -> Result<()>,
+) -> Result<State> {
+    let mut search = Search {
+        space,
+        settings,
+        most_evidence: MOST_EVIDENCE.min(fitness.num_sequences()).max(1),
+        surrogate: None,
+        spent_before: memory.forward_tokens,
+        counted_from: fitness.tokens_spent(),
+    };
+    // Those that an earlier attempt had taken are counted already.
+    search.take_gradients(fitness, &memory)?;
+    search.counted_from = fitness.tokens_spent();
+    while memory.stop.is_none() {
+        search.generation(fitness, &mut state, &mut memory)?;
+        memory.stop = search.reason_to_stop(&state, &memory, seconds());
+        on_generation(&state, &memory)?;
+    }
+    Ok(state)
+}
+
+struct Search<'a> {
+    space: &'a SearchSpace,
+    settings: &'a Settings,
+    most_evidence: usize,
+    /// Of the memory's origin; none where gradients are to be taken again.
+    surrogate: Option<Surrogate>,
+    spent_before: u64,
+    counted_from: u64,
+}
+
+impl Search<'_> {
+    /// One round: gradients where they are stale, proposals, a race, and what follows from it.
+    fn generation(
+        &mut self,
+        fitness: &mut dyn Fitness,
+        state: &mut State,
+        memory: &mut Memory,
+    ) -> Result<()> {
+        state.generation += 1;
+        state.accepted = false;
+        let (generation, seed) = (state.generation, self.settings.seed);
+        if memory.origin.is_none() {
+            memory.origin = Some((memory.current.clone(), generation));
+            self.take_gradients(fitness, memory)?;
+        }
+        let surrogate = self.surrogate.as_ref().expect("the memory has an origin");
+        let mut rng = stream(seed, generation, Purpose::Mutation);
+        let offspring = propose::offspring(self.space, surrogate, memory, self.settings, &mut rng);
+        let sequences = self.sequences(fitness, generation, Purpose::Minibatch(0));
+        let race = Race {
+            evidence: memory.evidence.min(self.most_evidence),
+            sequences: &sequences,
+            drops: !self.settings.without.racing,
+        };
+        let outcome = race.run(fitness, memory, &offspring)?;
+        let seen = offspring.iter().zip(&outcome.results);
+        let seen =
+            seen.map(|(genotype, result)| surrogate.observation(&memory.current, genotype, result));
+        let seen: Vec<_> = seen.collect();
+        memory.observe(seen);
+        match outcome.verdict {
+            Verdict::Better { idx, losses } => {
+                memory.accept(offspring[idx].clone(), losses);
+                if surrogate.is_stale(&memory.current) {
+                    memory.origin = None;
+                }
+                if memory.restart.is_none() {
+                    state.parent = memory.current.clone();
+                    state.fitness = memory.fitness();
+                    state.accepted = true;
+                }
+            }
+            Verdict::NoneBetter => {
+                memory.reject(&offspring);
+                self.after_failure(fitness, state, memory)?;
+            }
+        }
+        memory.forward_tokens = self.spent_before + fitness.tokens_spent() - self.counted_from;
+        Ok(())
+    }
+
+    /// Fresh gradients, then more evidence, then a restart.
+    fn after_failure(
+        &self,
+        fitness: &mut dyn Fitness,
+        state: &mut State,
+        memory: &mut Memory,
+    ) -> Result<()> {
+        if !self.settings.without.gradients {
+            memory.origin = None;
+        }
+        if memory.evidence < self.most_evidence {
+            memory.evidence = (2 * memory.evidence).min(self.most_evidence);
+            return Ok(());
+        }
+        memory.fruitless += 1;
+        if memory.fruitless < FRUITLESS {
+            return Ok(());
+        }
+        memory.fruitless = 0;
+        if let Some(champion) = memory.restart.take() {
+            self.crown(fitness, state, memory, champion)?;
+        }
+        if self.settings.without.restarts {
+            memory.fruitless_restarts = FRUITLESS_RESTARTS;
+            return Ok(());
+        }
+        let mut rng = stream(self.settings.seed, state.generation, Purpose::Restart);
+        let mut disturbed = state.parent.clone();
+        for _ in 0..(self.space.units().len() / 20).max(2) {
+            disturbed = mutation::mutate(self.space, &disturbed, &mut rng);
+        }
+        memory.begin_restart(disturbed, state.parent.clone());
+        Ok(())
+    }
+
+    /// Holds where a restart has led against the champion that it left.
+    fn crown(
+        &self,
+        fitness: &mut dyn Fitness,
+        state: &mut State,
+        memory: &mut Memory,
+        champion: Genotype,
+    ) -> Result<()> {
+        let sequences = self.sequences(fitness, state.generation, Purpose::Minibatch(1));
+        let challenger = memory.current.clone();
+        memory.accept(champion, BTreeMap::new());
+        let race = Race {
+            evidence: self.most_evidence,
+            sequences: &sequences,
+            drops: true,
+        };
+        let outcome = race.run(fitness, memory, std::slice::from_ref(&challenger))?;
+        match outcome.verdict {
+            Verdict::Better { losses, .. } => {
+                memory.accept(challenger, losses);
+                state.accepted = true;
+                memory.fruitless_restarts = 0;
+            }
+            Verdict::NoneBetter => memory.fruitless_restarts += 1,
+        }
+        state.parent = memory.current.clone();
+        state.fitness = memory.fitness();
+        Ok(())
+    }
+
+    /// Calibration sequences in the order in which they are used.
+    fn sequences(&self, fitness: &dyn Fitness, generation: u32, purpose: Purpose) -> Vec<usize> {
+        let mut rng = stream(self.settings.seed, generation, purpose);
+        let count = (2 * self.most_evidence).min(fitness.num_sequences());
+        index::sample(&mut rng, fitness.num_sequences(), count).into_vec()
+    }
+
+    fn reason_to_stop(&self, state: &State, memory: &Memory, seconds: f64) -> Option<Stop> {
+        let limit = &self.settings.limit;
+        let is_limited = limit.forward_tokens.is_some() || limit.seconds.is_some();
+        let goes_on = is_limited && !self.settings.without.restarts;
+        if limit.fitness.is_some_and(|enough| state.fitness <= enough) {
+            Some(Stop::Reached)
+        } else if limit
+            .forward_tokens
+            .is_some_and(|most| memory.forward_tokens >= most)
+        {
+            Some(Stop::Tokens)
+        } else if limit.seconds.is_some_and(|most| seconds >= most) {
+            Some(Stop::Time)
+        } else if memory.fruitless_restarts >= FRUITLESS_RESTARTS && !goes_on {
+            Some(Stop::DoesNotPay {
+                num_sequences: self.most_evidence as u32,
+            })
+        } else {
+            None
+        }
+    }
+
+    /// Gradients of the memory's origin, the same whenever they are taken.
+    fn take_gradients(&mut self, fitness: &mut dyn Fitness, memory: &Memory) -> Result<()> {
+        if let Some((origin, generation)) = memory.origin.clone() {
+            let made = Surrogate::new(self.space, fitness, self.settings, origin, generation)?;
+            self.surrogate = Some(made);
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;

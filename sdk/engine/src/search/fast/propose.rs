@@ -1,0 +1,227 @@
+//! Offspring: sets of exchanges that keep the budget and promise most under a sample of what is known.
+
+use rand::Rng;
+use rand::seq::IndexedRandom;
+
+use super::surrogate::{Sampled, Surrogate};
+use super::{Memory, Settings};
+use crate::genotype::{Genotype, Group, SearchSpace};
+use crate::search::mutation;
+
+/// Exchanges that offspring are made of; a set of one is often right where a large one is not.
+const NUM_EXCHANGES: [usize; 8] = [1, 2, 4, 1, 8, 2, 4, 16];
+/// Units that an exchange may raise: those that promise most.
+const RAISED: usize = 12;
+/// Draws before an offspring that was tried already is replaced by a mutation.
+const DRAWS: usize = 8;
+
+/// Different offspring of the memory's current genotype, none of them tried before.
+pub(super) fn offspring(
+    space: &SearchSpace,
+    surrogate: &Surrogate,
+    memory: &Memory,
+    settings: &Settings,
+    rng: &mut impl Rng,
+) -> Vec<Genotype> {
+    let largest = (space.units().len() / 4).max(1);
+    let mut offspring: Vec<Genotype> = Vec::with_capacity(settings.offspring);
+    for idx in 0..settings.offspring {
+        let is_new = |genotype: &Genotype, offspring: &[Genotype]| {
+            *genotype != memory.current
+                && !offspring.contains(genotype)
+                && !memory.rejected.contains(genotype)
+        };
+        let drawn = (0..DRAWS).find_map(|draw| {
+            // The first draw of an idea trusts what is known, later ones look around.
+            let sampled = surrogate.sample(&memory.observations, settings, rng);
+            let count = NUM_EXCHANGES[(idx + draw) % NUM_EXCHANGES.len()].min(largest);
+            let made = Draft::new(space, surrogate, &sampled, &memory.current).exchange(count);
+            Some(made).filter(|made| is_new(made, &offspring))
+        });
+        let made = drawn.or_else(|| {
+            (0..DRAWS)
+                .map(|_| mutation::mutate(space, &memory.current, rng))
+                .find(|made| is_new(made, &offspring))
+        });
+        offspring.extend(made);
+    }
+    if offspring.is_empty() {
+        // Everything near was tried: once more, on other sequences.
+        offspring.extend(memory.rejected.choose(rng).cloned());
+    }
+    offspring
+}
+
+/// A genotype in the making.
+pub(super) struct Draft<'a> {
+    space: &'a SearchSpace,
+    surrogate: &'a Surrogate,
+    sampled: &'a Sampled,
+    genotype: Genotype,
+    /// By unit: the step from the origin, if any.
+    steps: Vec<Option<usize>>,
+}
+
+/// A unit's way to another level, and what it does.
+#[derive(Debug, Clone, Copy)]
+struct Change {
+    unit_idx: usize,
+    level: u16,
+    loss: f64,
+    cost: i64,
+}
+
+impl<'a> Draft<'a> {
+    pub(super) fn new(
+        space: &'a SearchSpace,
+        surrogate: &'a Surrogate,
+        sampled: &'a Sampled,
+        genotype: &Genotype,
+    ) -> Self {
+        let units = genotype.0.iter().enumerate();
+        Self {
+            space,
+            surrogate,
+            sampled,
+            genotype: genotype.clone(),
+            steps: units
+                .map(|(idx, &level)| surrogate.step(idx, level))
+                .collect(),
+        }
+    }
+
+    /// Makes up to `count` exchanges, each the most promising that is left, as long as they promise anything. The first is made in any case.
+    fn exchange(mut self, count: usize) -> Genotype {
+        for idx in 0..count {
+            let groups = self.space.groups();
+            let found = groups.iter().filter_map(|group| self.best_exchange(group));
+            let best = found.min_by(|a, b| a.0.total_cmp(&b.0));
+            match best {
+                Some((loss, changes)) if loss < 0.0 || idx == 0 => {
+                    for (unit_idx, level) in changes {
+                        self.set(unit_idx, level);
+                    }
+                }
+                _ => break,
+            }
+        }
+        self.genotype
+    }
+
+    /// Lowers units until every group is within its budget or `most` units were lowered, least loss for what it saves first.
+    pub(super) fn lower(mut self, most: usize) -> Genotype {
+        for _ in 0..most {
+            let over = self.space.groups().iter().find_map(|group| {
+                let excess = self.space.cost(&self.genotype, group) as i64 - group.max_cost as i64;
+                (excess > 0).then_some((group, excess))
+            });
+            let Some((group, excess)) = over else {
+                break;
+            };
+            let Some(change) = self.cheapest_saving(group, excess, None) else {
+                break;
+            };
+            self.set(change.unit_idx, change.level);
+        }
+        self.genotype
+    }
+
+    /// The exchange within a group that promises most: one unit raised and as many lowered as that takes; then what the budget has left
+    /// is used. None where there is none.
+    fn best_exchange(&self, group: &Group) -> Option<(f64, Vec<(usize, u16)>)> {
+        let mut raised = self.changes(group, true);
+        raised.sort_by(|a, b| a.loss.total_cmp(&b.loss));
+        raised.truncate(RAISED);
+        let tried = raised.into_iter().filter_map(|raise| {
+            let mut draft = self.copy();
+            draft.set(raise.unit_idx, raise.level);
+            let mut loss = raise.loss;
+            let mut made = vec![(raise.unit_idx, raise.level)];
+            loop {
+                let cost = self.space.cost(&draft.genotype, group) as i64;
+                let excess = cost - group.max_cost as i64;
+                if excess <= 0 {
+                    break;
+                }
+                let change = draft.cheapest_saving(group, excess, Some(raise.unit_idx))?;
+                loss += change.loss;
+                draft.set(change.unit_idx, change.level);
+                made.push((change.unit_idx, change.level));
+            }
+            Some((loss, made))
+        });
+        tried.min_by(|a, b| a.0.total_cmp(&b.0))
+    }
+
+    /// The lowering that loses least for what it saves of an excess.
+    fn cheapest_saving(&self, group: &Group, excess: i64, but: Option<usize>) -> Option<Change> {
+        let price = |change: &Change| {
+            let saved = (-change.cost).min(excess) as f64 / excess as f64;
+            // What promises to gain is best where it gains most, what loses where it loses least for what it saves.
+            match change.loss < 0.0 {
+                true => change.loss,
+                false => change.loss / saved,
+            }
+        };
+        let changes = self.changes(group, false).into_iter();
+        changes
+            .filter(|change| Some(change.unit_idx) != but)
+            .min_by(|a, b| price(a).total_cmp(&price(b)))
+    }
+
+    /// Every way up, or down, of the group's units within the surrogate's steps.
+    fn changes(&self, group: &Group, raise: bool) -> Vec<Change> {
+        let units = group.unit_idxs.iter().copied();
+        let units = units.filter(|&idx| !self.space.is_idle(&self.genotype, idx));
+        let mut changes = Vec::new();
+        for unit_idx in units {
+            let now = self.genotype.0[unit_idx];
+            for level in self.surrogate.levels(unit_idx) {
+                let is_that_way = if raise { level < now } else { level > now };
+                if !is_that_way {
+                    continue;
+                }
+                let cost = self.space.change(&self.genotype, unit_idx, level.into());
+                if (cost > 0) == raise && cost != 0 {
+                    changes.push(Change {
+                        unit_idx,
+                        level,
+                        loss: self.loss(unit_idx, level),
+                        cost,
+                    });
+                }
+            }
+        }
+        changes
+    }
+
+    /// What the unit's way to a level does to the predicted loss, beside all steps that the draft has taken.
+    fn loss(&self, unit_idx: usize, level: u16) -> f64 {
+        let (old, new) = (self.steps[unit_idx], self.surrogate.step(unit_idx, level));
+        let linear = |step: Option<usize>| step.map_or(0.0, |idx| self.sampled.step(idx));
+        let gram = |a: Option<usize>, b: Option<usize>| match (a, b) {
+            (Some(a), Some(b)) => self.surrogate.gram(a, b),
+            _ => 0.0,
+        };
+        let others = self.steps.iter().enumerate();
+        let others = others.filter(|(idx, _)| *idx != unit_idx);
+        let crossed: f64 = others
+            .map(|(_, &other)| gram(new, other) - gram(old, other))
+            .sum();
+        let own = 0.5 * (gram(new, new) - gram(old, old));
+        linear(new) - linear(old) + self.sampled.second_scale() * (own + crossed)
+    }
+
+    fn set(&mut self, unit_idx: usize, level: u16) {
+        self.genotype.0[unit_idx] = level;
+        self.steps[unit_idx] = self.surrogate.step(unit_idx, level);
+    }
+
+    fn copy(&self) -> Self {
+        Self {
+            genotype: self.genotype.clone(),
+            steps: self.steps.clone(),
+            ..*self
+        }
+    }
+}

@@ -1,0 +1,198 @@
+//! Races: genotypes against the parent on the same sequences, one sequence after another, with a paired test.
+
+use std::collections::BTreeMap;
+
+use super::Memory;
+use crate::error::Result;
+use crate::genotype::Genotype;
+use crate::search::Fitness;
+
+/// Standard errors by which a mean difference must be above that of the best before a genotype leaves the race.
+const CLEARLY_WORSE: f64 = 1.5;
+/// Standard errors by which a genotype must be better than the parent.
+const CLEARLY_BETTER: f64 = 1.65;
+/// Sequences after which genotypes may leave.
+const LEAST: usize = 2;
+
+/// How a race is run.
+pub(super) struct Race<'a> {
+    /// Sequences that a genotype must be better on; a promising one gets twice as many.
+    pub(super) evidence: usize,
+    /// Sequences to race on, in order.
+    pub(super) sequences: &'a [usize],
+    /// Whether genotypes leave the race before its end.
+    pub(super) drops: bool,
+}
+
+/// What a race has shown.
+pub(super) struct Outcome {
+    pub(super) verdict: Verdict,
+    /// By genotype.
+    pub(super) results: Vec<Difference>,
+}
+
+pub(super) enum Verdict {
+    Better {
+        idx: usize,
+        /// Its losses by sequence.
+        losses: BTreeMap<usize, f64>,
+    },
+    NoneBetter,
+}
+
+/// The mean difference of a genotype's losses from the parent's.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Difference {
+    pub(super) mean: f64,
+    pub(super) standard_error: f64,
+}
+
+impl Difference {
+    /// Of some paired differences; `floor` is the least that their standard deviation is taken to be.
+    fn of(differences: &[f64], floor: f64) -> Self {
+        let count = differences.len() as f64;
+        let mean = differences.iter().sum::<f64>() / count;
+        let squares = differences.iter().map(|d| (d - mean).powi(2)).sum::<f64>();
+        let deviation = (squares / (count - 1.0).max(1.0)).sqrt().max(floor);
+        Self {
+            mean,
+            standard_error: deviation / count.sqrt(),
+        }
+    }
+
+    fn is_clearly_better(&self) -> bool {
+        self.mean + CLEARLY_BETTER * self.standard_error < 0.0
+    }
+}
+
+impl Race<'_> {
+    /// Runs the race. The parent's losses are taken from the memory, and added to it where they were missing.
+    pub(super) fn run(
+        &self,
+        fitness: &mut dyn Fitness,
+        memory: &mut Memory,
+        genotypes: &[Genotype],
+    ) -> Result<Outcome> {
+        let mut lanes: Vec<Lane> = genotypes.iter().map(Lane::new).collect();
+        let mut winner = None;
+        let mut done = 0;
+        while done < self.sequences.len() && lanes.iter().any(|lane| lane.is_racing) {
+            // The first step is long enough to say something, the others as short as they can be.
+            let count = match done {
+                0 if self.drops => LEAST,
+                0 => self.evidence,
+                _ => 1,
+            };
+            let step = &self.sequences[done..self.sequences.len().min(done + count)];
+            self.step(fitness, memory, &mut lanes, step)?;
+            done += step.len();
+            self.drop_some(&mut lanes, done);
+            if done < self.evidence {
+                continue;
+            }
+            let Some(best) = best(&lanes) else {
+                break;
+            };
+            if lanes[best].difference().is_clearly_better() {
+                winner = Some(best);
+                break;
+            }
+            if lanes[best].difference().mean >= 0.0 || done >= 2 * self.evidence {
+                break;
+            }
+        }
+        let results = lanes.iter().map(Lane::difference).collect();
+        let verdict = match winner {
+            Some(idx) => Verdict::Better {
+                idx,
+                losses: std::mem::take(&mut lanes[idx].losses),
+            },
+            None => Verdict::NoneBetter,
+        };
+        Ok(Outcome { verdict, results })
+    }
+
+    /// Evaluates everyone who is still racing, and the parent, on some more sequences.
+    fn step(
+        &self,
+        fitness: &mut dyn Fitness,
+        memory: &mut Memory,
+        lanes: &mut [Lane<'_>],
+        sequences: &[usize],
+    ) -> Result<()> {
+        let missing: Vec<usize> = sequences
+            .iter()
+            .copied()
+            .filter(|idx| !memory.losses.contains_key(idx))
+            .collect();
+        if !missing.is_empty() {
+            let parent = std::slice::from_ref(&memory.current);
+            let losses = fitness.losses(parent, &missing)?.swap_remove(0);
+            memory.losses.extend(missing.into_iter().zip(losses));
+        }
+        let racing: Vec<&mut Lane<'_>> = lanes.iter_mut().filter(|lane| lane.is_racing).collect();
+        let genotypes: Vec<Genotype> = racing.iter().map(|lane| lane.genotype.clone()).collect();
+        let losses = fitness.losses(&genotypes, sequences)?;
+        for (lane, losses) in racing.into_iter().zip(losses) {
+            for (&idx, loss) in sequences.iter().zip(losses) {
+                lane.losses.insert(idx, loss);
+                lane.differences.push(loss - memory.losses[&idx]);
+            }
+        }
+        Ok(())
+    }
+
+    /// Who is worse than the parent or the best beyond doubt leaves; before the evidence is complete the best stays.
+    fn drop_some(&self, lanes: &mut [Lane<'_>], done: usize) {
+        if !self.drops || done < LEAST {
+            return;
+        }
+        let Some(best) = best(lanes) else {
+            return;
+        };
+        let leading = lanes[best].difference();
+        for lane in lanes.iter_mut().filter(|lane| lane.is_racing) {
+            let own = lane.difference();
+            let doubt = own.standard_error.hypot(leading.standard_error);
+            let is_behind = own.mean - leading.mean > CLEARLY_WORSE * doubt;
+            let is_worse = own.mean > CLEARLY_WORSE * own.standard_error;
+            lane.is_racing = !(is_behind || is_worse);
+        }
+    }
+}
+
+/// A genotype in the race.
+struct Lane<'a> {
+    genotype: &'a Genotype,
+    losses: BTreeMap<usize, f64>,
+    differences: Vec<f64>,
+    is_racing: bool,
+}
+
+impl<'a> Lane<'a> {
+    fn new(genotype: &'a Genotype) -> Self {
+        Self {
+            genotype,
+            losses: BTreeMap::new(),
+            differences: Vec::new(),
+            is_racing: true,
+        }
+    }
+
+    /// With few differences their spread is itself uncertain, so it is taken to be no less than half of the mean.
+    fn difference(&self) -> Difference {
+        let mean = self.differences.iter().sum::<f64>() / self.differences.len().max(1) as f64;
+        let floor = match self.differences.len() {
+            0..4 => mean.abs() / 2.0,
+            _ => 0.0,
+        };
+        Difference::of(&self.differences, floor)
+    }
+}
+
+fn best(lanes: &[Lane<'_>]) -> Option<usize> {
+    let racing = lanes.iter().enumerate().filter(|(_, lane)| lane.is_racing);
+    racing
+        .min_by(|(_, a), (_, b)| a.difference().mean.total_cmp(&b.difference().mean))
+        .map(|(idx, _)| idx)
+}
