@@ -57,7 +57,9 @@ pub(crate) fn find(
             recorder.progress(stage.get(), done as u64, total as u64, "forward passes");
         }
     });
-    if !(is_done && saved_baselines.is_some()) {
+    // A fast search sees a part of the text, and computes the targets of that part.
+    let is_fast = plan.search.mode == Mode::Fast;
+    if !(is_fast || is_done && saved_baselines.is_some()) {
         recorder.stage(Stage::Calibrate, false, || {
             let progress =
                 |done| recorder.progress(Stage::Calibrate, done as u64, total, "sequences");
@@ -74,12 +76,9 @@ pub(crate) fn find(
                     .map(|(name, genotype)| Baseline { name, genotype })
                     .collect()),
                 None => {
-                    let widest = settings
-                        .stages
-                        .iter()
-                        .map(|stage| stage.num_sequences)
-                        .max()
-                        .unwrap_or(1);
+                    // A fast search has no stages, and spends little on what it is compared with.
+                    let stages = settings.stages.iter().map(|stage| stage.num_sequences);
+                    let widest = if is_fast { None } else { stages.max() }.unwrap_or(1);
                     let settings = baselines::Settings {
                         num_sequences: widest.max(MIN_BASELINE_SEQUENCES),
                         num_random: plan.baselines.random as usize,

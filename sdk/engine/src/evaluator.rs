@@ -169,6 +169,12 @@ impl<'a> CalibratedFitness<'a> {
     /// # Errors
     /// When the forward pass or the plugin fails.
     pub fn calibrate(&self, progress: impl FnMut(usize)) -> Result<()> {
+        let all: Vec<usize> = (0..self.corpus.num_sequences()).collect();
+        self.make_targets(&all, progress)
+    }
+
+    /// The targets of some sequences, where they are missing.
+    fn make_targets(&self, sequence_idxs: &[usize], progress: impl FnMut(usize)) -> Result<()> {
         if !self.fitness.needs_target() {
             return Ok(());
         }
@@ -191,9 +197,9 @@ impl<'a> CalibratedFitness<'a> {
             let _ = targets[sequence_idx].set(target);
             Ok(())
         };
-        let missing = (0..self.corpus.num_sequences())
-            .filter(|&idx| self.targets[idx].get().is_none())
-            .collect();
+        let missing = sequence_idxs.iter().copied();
+        let missing = missing.filter(|&idx| self.targets[idx].get().is_none());
+        let missing = missing.collect();
         self.engine.pool.map(missing, work, progress).map(drop)
     }
 
@@ -229,6 +235,7 @@ impl search::Fitness for CalibratedFitness<'_> {
     }
 
     fn losses(&mut self, genotypes: &[Genotype], minibatch: &[usize]) -> Result<Vec<Vec<f64>>> {
+        self.make_targets(minibatch, |_| ())?;
         let mut items = Vec::with_capacity(genotypes.len() * minibatch.len());
         for genotype in genotypes {
             assert!(
@@ -280,6 +287,7 @@ impl search::Fitness for CalibratedFitness<'_> {
     }
 
     fn predict(&mut self, ask: &Ask<'_>) -> Result<Option<Predictions>> {
+        self.make_targets(ask.sequence_idxs, |_| ())?;
         let predicted = gradient::predict(
             self.engine,
             self.space,

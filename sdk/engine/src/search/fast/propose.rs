@@ -25,6 +25,7 @@ pub(super) fn offspring(
 ) -> Vec<Genotype> {
     let largest = (space.units().len() / 4).max(1);
     let mut offspring: Vec<Genotype> = Vec::with_capacity(settings.offspring);
+    let posterior = surrogate.posterior(&memory.observations, settings);
     for idx in 0..settings.offspring {
         let is_new = |genotype: &Genotype, offspring: &[Genotype]| {
             *genotype != memory.current
@@ -32,8 +33,7 @@ pub(super) fn offspring(
                 && !memory.rejected.contains(genotype)
         };
         let drawn = (0..DRAWS).find_map(|draw| {
-            // The first draw of an idea trusts what is known, later ones look around.
-            let sampled = surrogate.sample(&memory.observations, settings, rng);
+            let sampled = posterior.sample(rng);
             let count = NUM_EXCHANGES[(idx + draw) % NUM_EXCHANGES.len()].min(largest);
             let made = Draft::new(space, surrogate, &sampled, &memory.current).exchange(count);
             Some(made).filter(|made| is_new(made, &offspring))

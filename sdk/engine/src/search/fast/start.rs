@@ -103,7 +103,7 @@ fn built(
             },
             ..settings.clone()
         };
-        let sampled = surrogate.sample(&[], &certain, &mut rng);
+        let sampled = surrogate.posterior(&[], &certain).sample(&mut rng);
         let draft = || Draft::new(space, &surrogate, &sampled, &genotype);
         let missing = draft().lower(usize::MAX);
         let changed = missing.0.iter().zip(&genotype.0);

@@ -196,44 +196,43 @@ impl Surrogate {
         (first, second)
     }
 
-    /// A sample of what steps do, given what was observed.
-    pub(super) fn sample(
-        &self,
-        observations: &[Observation],
+    /// What is known of the steps, given what was observed.
+    pub(super) fn posterior<'a>(
+        &'a self,
+        observations: &'a [Observation],
         settings: &Settings,
-        rng: &mut impl Rng,
-    ) -> Sampled {
-        let mut normal = || -> f64 { StandardNormal.sample(rng) };
-        let scales = match settings.without.learning {
-            true => [1.0, 1.0],
-            false => [0, 1].map(|_| 1.0 + SCALE_SPREAD * normal()),
+    ) -> Posterior<'a> {
+        let learns = !settings.without.learning;
+        let observations = if learns { observations } else { &[] };
+        let features: Vec<Vec<(usize, f64)>> = observations
+            .iter()
+            .map(|seen| self.features(seen))
+            .collect();
+        let (scale_spread, spread) = match learns {
+            true => {
+                let typical = self.typical.max(UNKNOWN_STEP / 100.0);
+                (SCALE_SPREAD, STEP_SPREAD * typical)
+            }
+            false => (0.0, 0.0),
         };
-        let spread = match settings.without.learning {
-            true => 0.0,
-            false => STEP_SPREAD * self.typical.max(UNKNOWN_STEP / 100.0),
+        let covariance = |i: usize, j: usize| {
+            let ((f_i, s_i), (f_j, s_j)) = (observations[i].predicted, observations[j].predicted);
+            let noise = match i == j {
+                true => observations[i].standard_error.max(spread / 10.0).powi(2) + 1e-18,
+                false => 0.0,
+            };
+            scale_spread.powi(2) * (f_i * f_j + s_i * s_j)
+                + spread.powi(2) * shared(&features[i], &features[j])
+                + noise
         };
-        let num_pairs = self.offsets.last().copied().unwrap_or(0);
-        let mut sampled = Sampled {
-            scales,
-            corrections: (0..num_pairs).map(|_| spread * normal()).collect(),
-            steps: Vec::with_capacity(self.moves.len()),
-        };
-        if !(settings.without.learning || observations.is_empty()) {
-            let features: Vec<Vec<(usize, f64)>> = observations
-                .iter()
-                .map(|seen| self.features(seen))
-                .collect();
-            sampled.condition(observations, &features, spread, &mut normal);
+        Posterior {
+            surrogate: self,
+            observations,
+            factor: cholesky(observations.len(), covariance),
+            features,
+            scale_spread,
+            spread,
         }
-        for (step, first) in self.moves.iter().zip(&self.first) {
-            let from = self.origin.0[step.unit_idx];
-            let pairs = self.pairs(step.unit_idx, from, step.level as u16);
-            let correction: f64 = pairs
-                .map(|(key, sign)| sign * sampled.corrections[key])
-                .sum();
-            sampled.steps.push(sampled.scales[0] * first + correction);
-        }
-        sampled
     }
 
     /// The pairs of neighbouring levels between two levels of a unit: +1 on the way to a higher index, −1 to a lower one.
@@ -271,46 +270,63 @@ impl Sampled {
     pub(super) fn second_scale(&self) -> f64 {
         self.scales[1].max(0.0)
     }
+}
+
+/// The posterior of α, β and every θ.
+pub(super) struct Posterior<'a> {
+    surrogate: &'a Surrogate,
+    observations: &'a [Observation],
+    /// By observation.
+    features: Vec<Vec<(usize, f64)>>,
+    /// Of the observations' covariance; none where that is not positive definite.
+    factor: Option<Vec<Vec<f64>>>,
+    scale_spread: f64,
+    spread: f64,
+}
+
+impl Posterior<'_> {
+    /// A draw.
+    pub(super) fn sample(&self, rng: &mut impl Rng) -> Sampled {
+        let mut normal = || -> f64 { StandardNormal.sample(rng) };
+        let surrogate = self.surrogate;
+        let num_pairs = surrogate.offsets.last().copied().unwrap_or(0);
+        let mut sampled = Sampled {
+            scales: [0, 1].map(|_| 1.0 + self.scale_spread * normal()),
+            corrections: (0..num_pairs).map(|_| self.spread * normal()).collect(),
+            steps: Vec::with_capacity(surrogate.moves.len()),
+        };
+        self.condition(&mut sampled, &mut normal);
+        for (step, first) in surrogate.moves.iter().zip(&surrogate.first) {
+            let from = surrogate.origin.0[step.unit_idx];
+            let pairs = surrogate.pairs(step.unit_idx, from, step.level as u16);
+            let correction = pairs.map(|(key, sign)| sign * sampled.corrections[key]);
+            let correction: f64 = correction.sum();
+            sampled.steps.push(sampled.scales[0] * first + correction);
+        }
+        sampled
+    }
 
     /// Matheron's rule: a draw of the prior becomes one of the posterior by what separates the observations from their draw.
-    fn condition(
-        &mut self,
-        observations: &[Observation],
-        features: &[Vec<(usize, f64)>],
-        spread: f64,
-        normal: &mut impl FnMut() -> f64,
-    ) {
-        let count = observations.len();
-        let mut covariance = vec![vec![0.0; count]; count];
-        for (i, row) in covariance.iter_mut().enumerate() {
-            for (j, value) in row.iter_mut().enumerate() {
-                let ((f_i, s_i), (f_j, s_j)) =
-                    (observations[i].predicted, observations[j].predicted);
-                let shared = shared(&features[i], &features[j]);
-                *value = SCALE_SPREAD.powi(2) * (f_i * f_j + s_i * s_j) + spread * spread * shared;
-            }
-            let noise = observations[i].standard_error.max(spread / 10.0);
-            row[i] += noise * noise + 1e-18;
-        }
-        let residuals = observations.iter().zip(features).map(|(seen, features)| {
-            let drawn = features
-                .iter()
-                .map(|&(key, sign)| sign * self.corrections[key]);
-            let drawn: f64 = drawn.sum();
-            let (first, second) = seen.predicted;
-            let prior = self.scales[0] * first + self.scales[1] * second + drawn;
-            seen.mean - prior + seen.standard_error * normal()
-        });
-        let residuals: Vec<f64> = residuals.collect();
-        let Some(weights) = solve(covariance, residuals) else {
+    fn condition(&self, sampled: &mut Sampled, normal: &mut impl FnMut() -> f64) {
+        let Some(factor) = &self.factor else {
             return;
         };
-        for ((seen, features), weight) in observations.iter().zip(features).zip(weights) {
+        let seen = || self.observations.iter().zip(&self.features);
+        let residuals = seen().map(|(seen, features)| {
+            let drawn = features
+                .iter()
+                .map(|&(key, sign)| sign * sampled.corrections[key]);
             let (first, second) = seen.predicted;
-            self.scales[0] += SCALE_SPREAD.powi(2) * first * weight;
-            self.scales[1] += SCALE_SPREAD.powi(2) * second * weight;
+            let prior = sampled.scales[0] * first + sampled.scales[1] * second;
+            seen.mean - prior - drawn.sum::<f64>() + seen.standard_error * normal()
+        });
+        let weights = solve(factor, residuals.collect());
+        for ((seen, features), weight) in seen().zip(weights) {
+            let (first, second) = seen.predicted;
+            sampled.scales[0] += self.scale_spread.powi(2) * first * weight;
+            sampled.scales[1] += self.scale_spread.powi(2) * second * weight;
             for &(key, sign) in features {
-                self.corrections[key] += spread * spread * sign * weight;
+                sampled.corrections[key] += self.spread.powi(2) * sign * weight;
             }
         }
     }
@@ -374,27 +390,36 @@ fn shrunk(first: &[(f64, f64)]) -> Vec<f64> {
     first.iter().map(shrink).collect()
 }
 
-/// `x` of `A x = b` with a positive definite `A`, by Cholesky's factors; none where it is not.
-fn solve(mut a: Vec<Vec<f64>>, mut b: Vec<f64>) -> Option<Vec<f64>> {
-    let count = b.len();
-    for j in 0..count {
-        for i in j..count {
-            let dot: f64 = (0..j).map(|k| a[i][k] * a[j][k]).sum();
-            let value = a[i][j] - dot;
-            a[i][j] = match i == j {
-                true if value > 0.0 => value.sqrt(),
-                true => return None,
-                false => value / a[j][j],
-            };
-        }
-    }
+/// The lower factor `L` of a positive definite `A = L Lᵀ`; none where it is not.
+fn cholesky(count: usize, a: impl Fn(usize, usize) -> f64) -> Option<Vec<Vec<f64>>> {
+    let mut factor: Vec<Vec<f64>> = Vec::with_capacity(count);
     for i in 0..count {
-        let dot: f64 = (0..i).map(|k| a[i][k] * b[k]).sum();
-        b[i] = (b[i] - dot) / a[i][i];
+        let mut row = Vec::with_capacity(i + 1);
+        for j in 0..i {
+            let other: &Vec<f64> = &factor[j];
+            let dot: f64 = row.iter().zip(other).map(|(a, b)| a * b).sum();
+            row.push((a(i, j) - dot) / other[j]);
+        }
+        let rest = a(i, i) - row.iter().map(|value| value * value).sum::<f64>();
+        if rest.is_nan() || rest <= 0.0 {
+            return None;
+        }
+        row.push(rest.sqrt());
+        factor.push(row);
     }
-    for i in (0..count).rev() {
-        let dot: f64 = (i + 1..count).map(|k| a[k][i] * b[k]).sum();
-        b[i] = (b[i] - dot) / a[i][i];
+    Some(factor)
+}
+
+/// `x` of `L Lᵀ x = b`.
+fn solve(factor: &[Vec<f64>], mut b: Vec<f64>) -> Vec<f64> {
+    for (i, row) in factor.iter().enumerate() {
+        let dot: f64 = row[..i].iter().zip(&b).map(|(a, b)| a * b).sum();
+        b[i] = (b[i] - dot) / row[i];
     }
-    Some(b)
+    for i in (0..b.len()).rev() {
+        let below = i + 1..b.len();
+        let dot: f64 = below.map(|k| factor[k][i] * b[k]).sum();
+        b[i] = (b[i] - dot) / factor[i][i];
+    }
+    b
 }
