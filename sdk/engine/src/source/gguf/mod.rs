@@ -9,13 +9,13 @@ mod value;
 
 use std::path::Path;
 
+use evopress_plugin::GgmlType;
 use serde_json::Map;
 use tch::{Kind, Tensor};
 use tokenizers::Tokenizer;
 
 use self::metadata::Metadata;
 use self::parse::{Header, TensorInfo};
-use self::quant::Encoding;
 use super::SourceError;
 use super::config::{Expected, ModelConfig};
 use super::hf_config;
@@ -128,7 +128,7 @@ impl Gguf {
     }
 
     /// The tensor's encoding and bytes, after all checks.
-    fn view(&self, name: &str, expected: &Expected) -> Result<(Encoding, &[u8]), SourceError> {
+    fn view(&self, name: &str, expected: &Expected) -> Result<(GgmlType, &[u8]), SourceError> {
         let (file, tensor) = (|| self.map.path.clone(), || name.to_owned());
         let info: &TensorInfo =
             self.header
@@ -139,7 +139,7 @@ impl Gguf {
                     tensor: format!("{name} ({})", expected.name),
                     expected: expected.shape.clone(),
                 })?;
-        let encoding = Encoding::from_id(info.type_id).ok_or_else(|| SourceError::TensorType {
+        let encoding = GgmlType::from_id(info.type_id).ok_or_else(|| SourceError::TensorType {
             file: file(),
             tensor: tensor(),
             found: quant::type_name(info.type_id),
