@@ -79,7 +79,7 @@ fn decode_into(encoding: GgmlType, bytes: &[u8], weights: &mut [f32]) {
         let mut work = parts.map(|(weights, bytes)| move || encoding.dequantize(bytes, weights));
         let own = work.next();
         work.for_each(|part| drop(scope.spawn(part)));
-        if let Some(part) = own {
+        if let Some(mut part) = own {
             part();
         }
     });
