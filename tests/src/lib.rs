@@ -13,8 +13,9 @@
 mod daemon;
 mod places;
 mod programs;
-mod python;
+mod others;
 mod scratch;
+mod wide;
 mod worker;
 
 use std::path::Path;
@@ -25,8 +26,9 @@ use serde_json::Value;
 pub use daemon::Daemon;
 pub use places::{data_root, fixture, repository};
 pub use programs::{Programs, programs};
-pub use python::transformers;
+pub use others::{gguf, llama_cpp, transformers};
 pub use scratch::{Outcome, Scratch, smollm2, tiny, yaml};
+pub use wide::write_wide_model;
 pub use worker::Worker;
 
 /// How long a test waits for what must come; far more than it takes.
