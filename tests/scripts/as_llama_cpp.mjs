@@ -15,11 +15,10 @@ const {getLlama, LlamaLogLevel} = await import(pathToFileURL(tools).href);
 const llama = await getLlama({gpu: false, build: "never", skipDownload: true, logLevel: LlamaLogLevel.error, maxThreads: 2});
 
 /** All logits after each token of a sequence. */
-async function logits(context, ids) {
-    const sequence = context.getSequence();
+async function logits(sequence, ids) {
+    await sequence.clearHistory();
     const items = ids.map((id) => [id, {generateNext: {logits: true}}]);
     const answers = await sequence.controlledEvaluate(items);
-    sequence.dispose();
     return answers.map((answer) => answer.next.logits);
 }
 
@@ -40,19 +39,20 @@ async function answer(question) {
     const text = fs.readFileSync(question.text, "utf8").slice(0, question.tokens * 12);
     const ids = [...model.tokenize(text, false)].slice(0, question.tokens);
     const context = await model.createContext({contextSize: Math.max(question.sequence_length, 64), batchSize: 512});
+    const sequence = context.getSequence();
     let total = 0;
     let count = 0;
     for (let start = 0; start < ids.length; start += question.sequence_length) {
-        const sequence = ids.slice(start, start + question.sequence_length);
-        const found = await logits(context, sequence);
-        for (let at = 0; at + 1 < sequence.length; at++) {
-            total += loss(found[at], sequence[at + 1]);
+        const part = ids.slice(start, start + question.sequence_length);
+        const found = await logits(sequence, part);
+        for (let at = 0; at + 1 < part.length; at++) {
+            total += loss(found[at], part[at + 1]);
             count++;
         }
     }
     const greedy = [];
     for (let step = 0; step < question.greedy; step++) {
-        const found = await logits(context, [...ids.slice(0, question.prompt), ...greedy]);
+        const found = await logits(sequence, [...ids.slice(0, question.prompt), ...greedy]);
         greedy.push(argmax(found.at(-1)));
     }
     // The head counts as a layer there.

@@ -11,9 +11,9 @@
 )]
 
 mod daemon;
+mod others;
 mod places;
 mod programs;
-mod others;
 mod scratch;
 mod wide;
 mod worker;
@@ -24,9 +24,9 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 pub use daemon::Daemon;
+pub use others::{gguf, llama_cpp, transformers};
 pub use places::{data_root, fixture, repository};
 pub use programs::{Programs, programs};
-pub use others::{gguf, llama_cpp, transformers};
 pub use scratch::{Outcome, Scratch, smollm2, tiny, yaml};
 pub use wide::write_wide_model;
 pub use worker::Worker;

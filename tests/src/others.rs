@@ -40,9 +40,8 @@ fn script(name: &str) -> PathBuf {
 }
 
 fn tools(name: &str) -> PathBuf {
-    let folder = variable(name).unwrap_or_else(|| {
-        panic!("{name} is not set: `make test` sets it in .cargo/config.toml")
-    });
+    let folder = variable(name)
+        .unwrap_or_else(|| panic!("{name} is not set: `make test` sets it in .cargo/config.toml"));
     assert!(
         folder.is_dir(),
         "{} is missing: run `make test` once",

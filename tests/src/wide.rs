@@ -56,7 +56,9 @@ pub fn write_wide_model(folder: &Path) {
     };
     push("model.embed_tokens.weight".into(), &[VOCAB_SIZE, HIDDEN]);
     for block in 0..NUM_BLOCKS {
-        let mut push = |layer: &str, shape: &[usize]| push(format!("model.layers.{block}.{layer}.weight"), shape);
+        let mut push = |layer: &str, shape: &[usize]| {
+            push(format!("model.layers.{block}.{layer}.weight"), shape)
+        };
         push("input_layernorm", &[HIDDEN]);
         push("self_attn.q_proj", &[HIDDEN, HIDDEN]);
         push("self_attn.k_proj", &[HEAD_DIM, HIDDEN]);
@@ -70,7 +72,10 @@ pub fn write_wide_model(folder: &Path) {
     push("model.norm.weight".into(), &[HIDDEN]);
     push("lm_head.weight".into(), &[VOCAB_SIZE, HIDDEN]);
     let views = tensors.iter().map(|(name, shape, bytes)| {
-        (name, TensorView::new(Dtype::BF16, shape.clone(), bytes).unwrap())
+        (
+            name,
+            TensorView::new(Dtype::BF16, shape.clone(), bytes).unwrap(),
+        )
     });
     let bytes = safetensors::serialize(views, None).unwrap();
     fs::write(folder.join("model.safetensors"), bytes).unwrap();

@@ -116,7 +116,8 @@ fn describe_folder(folder: &Path) -> Result<(u64, String)> {
 }
 
 fn is_gguf(path: &Path) -> bool {
-    path.extension().is_some_and(|extension| extension == "gguf")
+    path.extension()
+        .is_some_and(|extension| extension == "gguf")
 }
 
 /// A worker that was killed while it wrote the model card has left a temporary file, which is no part of the artifact.

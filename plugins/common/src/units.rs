@@ -6,13 +6,19 @@ use evopress_plugin::{
 
 /// A level of one layer.
 pub struct LayerLevel {
+    /// Name of the level and of its variant.
     pub name: String,
+    /// Cost in the method's measure.
     pub cost: u64,
+    /// How the weight is packed.
     pub encoding: Encoding,
 }
 
 /// A unit for each linear layer of the model, named after it and in no group; `levels` gives a layer's levels in order of falling cost and
 /// the one at which the calibration goes on.
+///
+/// # Errors
+/// When there are no layers, or those of `levels`.
 pub fn layer_units(
     model: &ModelOutline,
     levels: impl Fn(&LayerOutline) -> Result<(Vec<LayerLevel>, usize), PluginError>,

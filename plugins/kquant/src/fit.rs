@@ -9,9 +9,10 @@ const NUM_GUESSES: i32 = 9;
 
 /// The scale of `x ≈ s · q`, `q` in `low ..= −low − 1`. It may be negative: the range has one code more on one side.
 pub(crate) fn scale(weights: &[f32], importance: &[f32], low: f32) -> f32 {
-    let extreme = weights
-        .iter()
-        .fold(0_f32, |most, x| if x.abs() > most.abs() { *x } else { most });
+    let extreme = weights.iter().fold(
+        0_f32,
+        |most, x| if x.abs() > most.abs() { *x } else { most },
+    );
     if extreme == 0.0 {
         return 0.0;
     }

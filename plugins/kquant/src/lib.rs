@@ -10,9 +10,7 @@ mod super_blocks;
 #[cfg(test)]
 mod tests;
 
-use evopress_layerwise::{
-    bits_budget, finite_weights, layer_names, options_schema, parse_options,
-};
+use evopress_layerwise::{bits_budget, finite_weights, layer_names, options_schema, parse_options};
 use evopress_plugin::{
     CompressTask, Encoding, GgmlType, GroupBudget, Info, LayerTask, Method, ModelOutline,
     OwnedTensor, PackedWeight, PluginError, Statistics, Unit, Variant, export_plugin,
@@ -139,7 +137,11 @@ fn importance(norms: Option<&[f32]>, columns: usize) -> Vec<f32> {
         return vec![1.0; columns];
     }
     // In units of the greatest, so that no square is out of range.
-    let squares = || norms.iter().map(|norm| (norm / greatest) * (norm / greatest));
+    let squares = || {
+        norms
+            .iter()
+            .map(|norm| (norm / greatest) * (norm / greatest))
+    };
     let mean = squares().sum::<f32>() / columns as f32;
     squares().map(|square| square + TRACE * mean).collect()
 }

@@ -57,9 +57,8 @@ struct Levels {
 impl Options {
     /// JSON Schemas of the options by name.
     pub(crate) fn schema() -> [(&'static str, Value); 4] {
-        let names = |types: &[GgmlType]| -> Vec<&str> {
-            types.iter().rev().map(|it| it.name()).collect()
-        };
+        let names =
+            |types: &[GgmlType]| -> Vec<&str> { types.iter().rev().map(|it| it.name()).collect() };
         let all = [names(&K_QUANTS), names(&BLOCKS_OF_32)].concat();
         [
             (
@@ -185,7 +184,8 @@ impl Options {
         let mut types = self.levels.types.clone();
         types.retain(|it| {
             let len = it.block_len() as u64;
-            odd.iter().any(|layer| !layer.in_features.is_multiple_of(len))
+            odd.iter()
+                .any(|layer| !layer.in_features.is_multiple_of(len))
         });
         Err(format!(
             "`types`: blocks of {} do not divide the input features ({}) of {} of {} layers: {}; {fit}",

@@ -81,9 +81,10 @@ pub(crate) fn symmetric(
     };
     let groups = || weights.chunks(GROUP).zip(importance.chunks(GROUP));
     let wanted: Vec<f32> = groups().map(|(x, v)| fit::scale(x, v, -zero)).collect();
-    let extreme = wanted
-        .iter()
-        .fold(0_f32, |most, s| if s.abs() > most.abs() { *s } else { most });
+    let extreme = wanted.iter().fold(
+        0_f32,
+        |most, s| if s.abs() > most.abs() { *s } else { most },
+    );
     let mut tried = Quantized::new(LEN / GROUP);
     let mut best = tried.clone();
     tried.unit = to_f16(extreme / lowest).to_f32();

@@ -109,7 +109,10 @@ fn importance_lowers_the_error_that_counts() {
             error(&weights, &weighted, square),
             error(&weights, &plain(&weights, ggml_type), square),
         );
-        assert!(with < without, "{ggml_type}: {with} with, {without} without");
+        assert!(
+            with < without,
+            "{ggml_type}: {with} with, {without} without"
+        );
     }
 }
 
@@ -147,11 +150,16 @@ fn levels_follow_the_widths() {
             format!("{} {}", level.name, level.cost as f64 / num_weights)
         };
         let text: Vec<String> = unit.levels.iter().map(text).collect();
-        format!("{}; {}", text.join(", "), unit.levels[unit.calibration_level as usize].name)
+        format!(
+            "{}; {}",
+            text.join(", "),
+            unit.levels[unit.calibration_level as usize].name
+        )
     };
     insta::assert_snapshot!(levels(&found[0]), @"Q8_0 8.5, Q5_1 6, Q5_0 5.5, Q4_1 5, Q4_0 4.5; Q4_0");
     insta::assert_snapshot!(levels(&found[6]), @"Q6_K 6.5625, Q5_K 5.5, Q4_K 4.5, Q3_K 3.4375, Q2_K 2.625; Q4_K");
-    let mixed = r#"{"types": ["Q2_K", "Q8_0"], "fallback": ["Q4_0", "Q8_0"], "calibration_type": "Q8_0"}"#;
+    let mixed =
+        r#"{"types": ["Q2_K", "Q8_0"], "fallback": ["Q4_0", "Q8_0"], "calibration_type": "Q8_0"}"#;
     insta::assert_snapshot!(levels(&units(mixed, &model).unwrap()[6]), @"Q8_0 8.5, Q2_K 2.625; Q8_0");
     let refuse = |options| units(options, &model).unwrap_err().message;
     insta::assert_snapshot!(refuse(r#"{"types": ["Q2_K", "Q8_0"]}"#), @"`types`: blocks of Q2_K do not divide the input features (576) of 6 of 7 layers: `model.layers.0.self_attn.q_proj`, `model.layers.0.self_attn.k_proj`, `model.layers.0.self_attn.v_proj` and 3 more; `fallback` with two or more of Q4_0, Q4_1, Q5_0, Q5_1, Q8_0 would fit");
@@ -170,7 +178,9 @@ fn what_makes_no_sense_is_refused() {
     insta::assert_snapshot!(refuse(r#"{"calibration_type": "Q9"}"#), @"`calibration_type`: Q9 is not one of the types to choose from");
     insta::assert_snapshot!(refuse(r#"{"importance": "all"}"#), @"unknown variant `all`, expected `input-norms` or `none` at line 1 column 20");
     let compress = |norms: Option<&[f32]>, ggml_type| {
-        compressed("{}", &[1.0; 128], norms, ggml_type).unwrap_err().message
+        compressed("{}", &[1.0; 128], norms, ggml_type)
+            .unwrap_err()
+            .message
     };
     insta::assert_snapshot!(compress(None, GgmlType::Q4_0), @"`l`: there are no input norms");
     insta::assert_snapshot!(compress(Some(&[1.0]), GgmlType::Q4_0), @"layer `l` has 64 input features, but there are 1 input norms");

@@ -48,6 +48,36 @@ fn run(scratch: &Scratch, mut spec: Value) -> Result {
 const PROMPT: usize = 24;
 const GREEDY: usize = 12;
 
+/// By how many nats llama.cpp's choice of a token may fall short of ours. It rounds activations to 8 bits beside quantized weights and to bf16
+/// beside bf16 ones, which decides where two tokens are as good as equal; a token chosen at random falls short by several nats.
+const TIE: f64 = 0.15;
+
+/// transformers on the folders, going through llama.cpp's continuations.
+fn reference(results: &[&Result], theirs: &[Value]) -> Vec<Value> {
+    let both = results.iter().zip(theirs);
+    let questions: Vec<Value> = both
+        .map(|(result, answer)| {
+            let mut question = result.question();
+            question["continuation"] = answer["greedy"].clone();
+            question
+        })
+        .collect();
+    transformers(&questions)
+}
+
+fn check_reference(answer: &Value, reference: &Value) {
+    assert_eq!(
+        answer["ids"], reference["ids"],
+        "the tokenizer is the source's"
+    );
+    assert_eq!(answer["greedy"].as_array().unwrap().len(), GREEDY);
+    let shortfall = reference["shortfall"].as_f64().unwrap();
+    assert!(
+        shortfall < TIE,
+        "llama.cpp goes on with tokens {shortfall} nats below the best"
+    );
+}
+
 impl Result {
     fn question(&self) -> Value {
         let set = &self.spec["evaluation"][0];
@@ -91,7 +121,9 @@ fn wide(scratch: &Scratch, name: &str, plugin: &str, options: &Value, bits: f64)
 fn types(answer: &Value) -> BTreeMap<String, usize> {
     let mut counts = BTreeMap::new();
     for found in answer["types"].as_object().unwrap().values() {
-        *counts.entry(found.as_str().unwrap().to_owned()).or_default() += 1;
+        *counts
+            .entry(found.as_str().unwrap().to_owned())
+            .or_default() += 1;
     }
     counts
 }
@@ -110,7 +142,11 @@ fn what_is_searched_is_what_ships_byte_for_byte() {
     ];
     let answers = gguf(&questions);
     for answer in &answers {
-        assert_eq!(answer["different"], json!([]), "PyPI's gguf reads other weights");
+        assert_eq!(
+            answer["different"],
+            json!([]),
+            "PyPI's gguf reads other weights"
+        );
         assert_eq!(answer["metadata"]["general.architecture"], "llama");
         assert_eq!(answer["metadata"]["tokenizer.ggml.pre"], "gpt-2");
     }
@@ -118,19 +154,39 @@ fn what_is_searched_is_what_ships_byte_for_byte() {
     assert_eq!(answers[0]["blocks"], 3 * 7, "every layer is the database's");
     let found = types(&answers[0]);
     let is_there = |name: &str| found.contains_key(name);
-    let has_blocks_of_32 = found.keys().any(|name| ["Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0"].contains(&name.as_str()));
-    let num_k = ["Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K"].iter().filter(|name| is_there(name)).count();
-    assert!(num_k >= 2 && has_blocks_of_32, "the search mixes: {found:?}");
+    let has_blocks_of_32 = found
+        .keys()
+        .any(|name| ["Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0"].contains(&name.as_str()));
+    let num_k = ["Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K"]
+        .iter()
+        .filter(|name| is_there(name))
+        .count();
+    assert!(
+        num_k >= 2 && has_blocks_of_32,
+        "the search mixes: {found:?}"
+    );
     let found = types(&answers[1]);
-    assert!(found.contains_key("Q4_0") && found.contains_key("Q5_0"), "{found:?}");
-    assert!(mixed.file.metadata().unwrap().len() < mixed.folder.join("model.safetensors").metadata().unwrap().len() / 3);
+    assert!(
+        found.contains_key("Q4_0") && found.contains_key("Q5_0"),
+        "{found:?}"
+    );
+    assert!(
+        mixed.file.metadata().unwrap().len()
+            < mixed
+                .folder
+                .join("model.safetensors")
+                .metadata()
+                .unwrap()
+                .len()
+                / 3
+    );
 
     let questions = results.map(Result::question);
-    let (theirs, reference) = (llama_cpp(&questions), transformers(&questions));
+    let theirs = llama_cpp(&questions);
+    let reference = reference(&results, &theirs);
     for ((result, answer), reference) in results.iter().zip(&theirs).zip(&reference) {
         result.check_llama_cpp(answer, 3);
-        assert_eq!(answer["ids"], reference["ids"], "the tokenizer is the source's");
-        assert_eq!(answer["greedy"], reference["greedy"], "{}", result.report["name"]);
+        check_reference(answer, reference);
     }
     let card = fs::read_to_string(mixed.folder.join("README.md")).unwrap();
     assert!(card.contains("llama-cli -m mixed.gguf"), "{card}");
@@ -146,7 +202,10 @@ fn dropped_blocks_are_gone_and_dropped_sub_blocks_add_nothing() {
         spec["search"]["generations"] = json!(12);
         results.push((run(&scratch, spec), num_blocks));
     }
-    let questions: Vec<Value> = results.iter().map(|(result, _)| result.question()).collect();
+    let questions: Vec<Value> = results
+        .iter()
+        .map(|(result, _)| result.question())
+        .collect();
     let theirs = llama_cpp(&questions);
     let files: Vec<Value> = results
         .iter()
@@ -156,10 +215,9 @@ fn dropped_blocks_are_gone_and_dropped_sub_blocks_add_nothing() {
         result.check_llama_cpp(answer, *num_blocks);
         assert_eq!(read["metadata"]["llama.block_count"], *num_blocks);
     }
-    let reference = transformers(&questions);
-    for (answer, reference) in theirs.iter().zip(&reference) {
-        assert_eq!(answer["ids"], reference["ids"]);
-        assert_eq!(answer["greedy"], reference["greedy"]);
+    let all: Vec<&Result> = results.iter().map(|(result, _)| result).collect();
+    for (answer, reference) in theirs.iter().zip(reference(&all, &theirs)) {
+        check_reference(answer, &reference);
     }
 }
 
@@ -171,10 +229,10 @@ fn a_gguf_file_is_carried_over() {
     spec["evaluation"][0]["tokens"] = json!(1024);
     let result = run(&scratch, spec);
     let answer = llama_cpp(&[result.question()]).remove(0);
-    let reference = transformers(&[result.question()]).remove(0);
+    let reference = reference(&[&result], std::slice::from_ref(&answer)).remove(0);
     let num_blocks = reference["num_hidden_layers"].as_u64().unwrap() as usize;
     result.check_llama_cpp(&answer, num_blocks);
-    assert_eq!(answer["ids"], reference["ids"]);
+    check_reference(&answer, &reference);
     let source = data_root().join("models/SmolLM2-135M-Instruct.gguf");
     let metadata = |file: &PathBuf| {
         let question = json!({"file": file, "folder": null, "database": null, "levels": {}});

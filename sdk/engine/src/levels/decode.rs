@@ -18,11 +18,7 @@ pub(super) fn weight(
     match device {
         Device::Cpu => by_row(file, variant_idx, kind),
         // Blocks have one decoder, which is the CPU's.
-        _ if matches!(
-            file.variant(variant_idx).encoding,
-            Encoding::Ggml { .. }
-        ) =>
-        {
+        _ if matches!(file.variant(variant_idx).encoding, Encoding::Ggml { .. }) => {
             Ok(by_row(file, variant_idx, kind)?.f_to_device(device)?)
         }
         _ => by_tensor(file, variant_idx, device)?

@@ -22,7 +22,10 @@ use std::fmt;
 
 /// How ggml stores a weight.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-#[allow(missing_docs, reason = "the names are ggml's; the module's table says what each is")]
+#[allow(
+    missing_docs,
+    reason = "the names are ggml's; the module's table says what each is"
+)]
 pub enum GgmlType {
     F32,
     F16,

@@ -31,12 +31,7 @@ pub(super) fn lossless_type(encoding: &Encoding) -> Option<GgmlType> {
 }
 
 /// A row's blocks, appended to `blocks`: `weights` are whole multiples of their group's scale.
-pub(super) fn row(
-    ggml_type: GgmlType,
-    weights: &[f32],
-    scales: &[f16],
-    blocks: &mut Vec<u8>,
-) {
+pub(super) fn row(ggml_type: GgmlType, weights: &[f32], scales: &[f16], blocks: &mut Vec<u8>) {
     let blocks_of_group = weights.len() / BLOCK / scales.len();
     for (idx, weights) in weights.chunks_exact(BLOCK).enumerate() {
         let scale = scales[idx / blocks_of_group];
@@ -51,7 +46,9 @@ pub(super) fn row(
         let nibble = |code: i8, zero: i8| (code + zero) as u8;
         match ggml_type {
             GgmlType::Q4_0 => {
-                blocks.extend((0..16).map(|at| nibble(codes[at], 8) | nibble(codes[at + 16], 8) << 4));
+                blocks.extend(
+                    (0..16).map(|at| nibble(codes[at], 8) | nibble(codes[at + 16], 8) << 4),
+                );
             }
             GgmlType::Q5_0 => {
                 let fifth = (0..BLOCK).fold(0_u32, |bits, at| {
@@ -84,7 +81,11 @@ mod tests {
                     continue;
                 };
                 let highest = (1_i32 << bits) - 1;
-                let lowest = if symmetric { -(highest / 2 + 1) } else { -highest };
+                let lowest = if symmetric {
+                    -(highest / 2 + 1)
+                } else {
+                    -highest
+                };
                 let scales = [0.013, 1.7].map(f16::from_f32);
                 let weights: Vec<f32> = (0..128)
                     .map(|i| {

@@ -269,8 +269,28 @@ mod tests {
     #[test]
     fn halves_of_heads_are_interleaved() {
         // Two heads of four rows of two bytes.
-        let rows = [[0, 0], [1, 1], [2, 2], [3, 3], [4, 4], [5, 5], [6, 6], [7, 7]].concat();
-        let expected = [[0, 0], [2, 2], [1, 1], [3, 3], [4, 4], [6, 6], [5, 5], [7, 7]].concat();
+        let rows = [
+            [0, 0],
+            [1, 1],
+            [2, 2],
+            [3, 3],
+            [4, 4],
+            [5, 5],
+            [6, 6],
+            [7, 7],
+        ]
+        .concat();
+        let expected = [
+            [0, 0],
+            [2, 2],
+            [1, 1],
+            [3, 3],
+            [4, 4],
+            [6, 6],
+            [5, 5],
+            [7, 7],
+        ]
+        .concat();
         assert_eq!(interleave(&rows, 8, 2), expected);
     }
 }

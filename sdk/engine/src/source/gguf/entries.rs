@@ -110,7 +110,11 @@ fn entries_of_blocks(value: &[u8], num_blocks: usize, kept: &[usize]) -> Option<
         10..=12 => 8,
         _ => return None,
     };
-    let mut fewer = [&ARRAY.to_le_bytes(), array_head(element, kept.len()).as_slice()].concat();
+    let mut fewer = [
+        &ARRAY.to_le_bytes(),
+        array_head(element, kept.len()).as_slice(),
+    ]
+    .concat();
     for &idx in kept {
         fewer.extend(value.get(16 + idx * width..16 + (idx + 1) * width)?);
     }

@@ -229,10 +229,13 @@ fn vocabulary(described: &Described, size: usize) -> Result<(Vec<String>, Vec<i3
         let kind = if token.special { CONTROL } else { USER_DEFINED };
         put(token.id, &token.content, kind as i32)?;
     }
-    let named = tokens.into_iter().enumerate().map(|(id, token)| match token {
-        Some(token) => token,
-        None => (format!("[PAD{id}]"), UNUSED),
-    });
+    let named = tokens
+        .into_iter()
+        .enumerate()
+        .map(|(id, token)| match token {
+            Some(token) => token,
+            None => (format!("[PAD{id}]"), UNUSED),
+        });
     Ok(named.unzip())
 }
 
@@ -321,7 +324,11 @@ mod tests {
 
     #[test]
     fn rules_are_recognized() {
-        let sequence = |steps: Json| move |it: &mut Json| it["pre_tokenizer"] = json!({"type": "Sequence", "pretokenizers": steps});
+        let sequence = |steps: Json| {
+            move |it: &mut Json| {
+                it["pre_tokenizer"] = json!({"type": "Sequence", "pretokenizers": steps})
+            }
+        };
         assert_eq!(name(|_| ()), Ok("gpt-2"));
         let digits = json!([{"type": "Digits", "individual_digits": true}, {"type": "ByteLevel", "add_prefix_space": false}]);
         assert_eq!(name(sequence(digits)), Ok("smollm"));
@@ -345,13 +352,34 @@ mod tests {
         };
         let check = |sentence: String, part: &str| assert!(sentence.contains(part), "{sentence}");
         check(refuse("/model/byte_fallback", json!(true)), "SentencePiece");
-        check(refuse("/model/type", json!("Unigram")), "its model is Unigram; supported: BPE");
-        check(refuse("/normalizer", json!({"type": "NFC"})), "normalizer \"NFC\"");
-        check(refuse("/pre_tokenizer/add_prefix_space", json!(true)), "has the step");
-        check(refuse("/pre_tokenizer", json!(null)), "does not work on bytes");
-        check(refuse("/added_tokens", json!([{"id": 1, "content": "<m>", "lstrip": true}])), "\"<m>\"");
+        check(
+            refuse("/model/type", json!("Unigram")),
+            "its model is Unigram; supported: BPE",
+        );
+        check(
+            refuse("/normalizer", json!({"type": "NFC"})),
+            "normalizer \"NFC\"",
+        );
+        check(
+            refuse("/pre_tokenizer/add_prefix_space", json!(true)),
+            "has the step",
+        );
+        check(
+            refuse("/pre_tokenizer", json!(null)),
+            "does not work on bytes",
+        );
+        check(
+            refuse(
+                "/added_tokens",
+                json!([{"id": 1, "content": "<m>", "lstrip": true}]),
+            ),
+            "\"<m>\"",
+        );
         let other = json!({"type": "Sequence", "pretokenizers": [
             {"type": "Split", "pattern": {"Regex": "x"}, "behavior": "Isolated"}, {"type": "ByteLevel", "use_regex": false}]});
-        check(refuse("/pre_tokenizer", other), "no name in llama.cpp, [\"x\"]; supported are those of default, gpt-2");
+        check(
+            refuse("/pre_tokenizer", other),
+            "no name in llama.cpp, [\"x\"]; supported are those of default, gpt-2",
+        );
     }
 }
