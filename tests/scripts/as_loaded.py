@@ -1,9 +1,11 @@
 """What unmodified transformers makes of model folders.
 
 In on stdin: a JSON list of questions
-    {"folder", "dtype": "float32" | "bfloat16", "text": FILE, "tokens", "sequence_length", "bypass": [unit, …]}
-where `bypass` names units of the dense model (`model.layers.3.mlp`) that shall add nothing. Out on stdout, for each:
-    {"class", "num_hidden_layers", "layer_types", "perplexity", "ids": the text's first token ids}
+    {"folder", "dtype": "float32" | "bfloat16", "text": FILE, "tokens", "sequence_length", "bypass": [unit, …],
+     "prompt": tokens of the text to continue, "continuation": [ids that another runtime chose greedily]}
+where `bypass` names units of the dense model (`model.layers.3.mlp`) that shall add nothing; the last three may be missing. Out on stdout, for each:
+    {"class", "num_hidden_layers", "layer_types", "perplexity", "ids": the text's first token ids, "shortfall": by how much the
+     logits of the continuation's tokens fall short of the highest ones, at most}
 """
 
 import json
@@ -39,6 +41,13 @@ def perplexity(model, sequences) -> float:
     return float(torch.tensor(total / count, dtype=torch.float64).exp())
 
 
+def shortfall(model, prompt: list[int], chosen: list[int]) -> float:
+    if not chosen:
+        return 0.0
+    logits = model(torch.tensor([prompt + chosen])).logits[0, len(prompt) - 1 : -1].float()
+    return (logits.max(-1).values - logits[torch.arange(len(chosen)), chosen]).max().item()
+
+
 @torch.no_grad()
 def answer(question: dict) -> dict:
     tokenizer = AutoTokenizer.from_pretrained(question["folder"])
@@ -55,6 +64,7 @@ def answer(question: dict) -> dict:
         "layer_types": getattr(model.config, "layer_types", None),
         "perplexity": perplexity(model, torch.tensor(ids).view(-1, question["sequence_length"])),
         "ids": ids,
+        "shortfall": shortfall(model, ids[: question.get("prompt", 1)], question.get("continuation", [])),
     }
 
 

@@ -11,10 +11,11 @@
 )]
 
 mod daemon;
+mod others;
 mod places;
 mod programs;
-mod python;
 mod scratch;
+mod wide;
 mod worker;
 
 use std::path::Path;
@@ -23,10 +24,11 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 pub use daemon::Daemon;
+pub use others::{gguf, llama_cpp, transformers};
 pub use places::{data_root, fixture, repository};
 pub use programs::{Programs, programs};
-pub use python::transformers;
 pub use scratch::{Outcome, Scratch, smollm2, tiny, yaml};
+pub use wide::write_wide_model;
 pub use worker::Worker;
 
 /// How long a test waits for what must come; far more than it takes.

@@ -10,10 +10,11 @@ use serde_json::{Value, json};
 use crate::places::{data_root, fixture, repository};
 use crate::programs::{programs, target_folder};
 
-const PLUGINS: [&str; 8] = [
+const PLUGINS: [&str; 9] = [
     "drop",
     "gptq",
     "kl",
+    "kquant",
     "magnitude",
     "perplexity",
     "rtn",

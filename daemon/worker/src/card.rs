@@ -3,23 +3,37 @@
 use std::fmt::Write;
 
 use anyhow::Result;
-use evopress_spec::{Metric, Report};
+use evopress_spec::{ArtifactFormat, Metric, Report};
 
+use crate::artifact;
 use crate::levels::{self, ByKind, Level, Meaning, kind_words};
 use crate::run::Run;
 
 /// Writes `README.md` into the artifact.
 pub(crate) fn write(run: &Run, report: &Report) -> Result<()> {
     let files = run.source.hf_files()?;
-    let text = render(report, files.name.as_deref(), files.license.as_deref());
+    let formats: Vec<ArtifactFormat> = artifact::formats(run).collect();
+    let text = render(
+        report,
+        &formats,
+        files.name.as_deref(),
+        files.license.as_deref(),
+    );
     Ok(evopress_spec::atomic_write(
         &run.dir.model().join("README.md"),
         text.as_bytes(),
     )?)
 }
 
-fn render(report: &Report, base: Option<&str>, license: Option<&str>) -> String {
-    let mut card = String::from("---\nlibrary_name: transformers\n");
+fn render(
+    report: &Report,
+    formats: &[ArtifactFormat],
+    base: Option<&str>,
+    license: Option<&str>,
+) -> String {
+    let has_folder = formats.contains(&ArtifactFormat::Huggingface);
+    let library = if has_folder { "transformers" } else { "gguf" };
+    let mut card = format!("---\nlibrary_name: {library}\n");
     if let Some(license) = license {
         let _ = writeln!(card, "license: {license}");
     }
@@ -75,17 +89,31 @@ fn render(report: &Report, base: Option<&str>, license: Option<&str>) -> String 
     } else {
         table(report)
     });
-    card.push_str(
-        "\n\
-         ## Loading\n\n```python\nfrom transformers import AutoModelForCausalLM, AutoTokenizer\n\n\
-         model = AutoModelForCausalLM.from_pretrained(\"PATH\")\ntokenizer = AutoTokenizer.from_pretrained(\"PATH\")\n```\n\n",
-    );
+    card.push_str("\n## Loading\n\n");
+    for format in formats {
+        match format {
+            ArtifactFormat::Huggingface => card.push_str(TRANSFORMERS),
+            ArtifactFormat::Gguf => card.push_str(&llama_cpp(&report.name)),
+        }
+    }
     let _ = writeln!(
         card,
         "Spec SHA-256 `{}`, run `{}`.",
         report.spec_digest, report.run
     );
     card
+}
+
+const TRANSFORMERS: &str = "```python\nfrom transformers import AutoModelForCausalLM, AutoTokenizer\n\n\
+     model = AutoModelForCausalLM.from_pretrained(\"PATH\")\ntokenizer = AutoTokenizer.from_pretrained(\"PATH\")\n```\n\n";
+
+fn llama_cpp(name: &str) -> String {
+    format!(
+        "With llama.cpp:\n\n```sh\nllama-cli -m {name}.gguf -p \"Once upon a time\" -n 64 --temp 0\n```\n\n\
+         In the GGUF file, layers at a level of ggml's formats (`Q4_K`) are byte for byte those of the search's level database. Layers of other methods have \
+         the searched weights exactly too: as `Q4_0`, `Q5_0` or `Q8_0` where their grids fit into one, else decoded. Tensors that no level \
+         changes are stored as in the source.\n\n"
+    )
 }
 
 fn meanings(report: &Report) -> impl Iterator<Item = Meaning> {
@@ -113,7 +141,7 @@ fn how_small(report: &Report) -> String {
         );
     }
     format!(
-        "{} bytes when its levels are packed, {} when dense (the weights here are decoded and take {} bytes)",
+        "{} bytes when its levels are packed, {} when dense (the weights files here take {} bytes)",
         achieved.packed_bytes, achieved.dense_size_bytes, achieved.size_bytes
     )
 }
@@ -171,9 +199,30 @@ mod tests {
     use super::*;
     use crate::report_html::made_up::{joint, made_up, quantized};
 
+    const FOLDER: &[ArtifactFormat] = &[ArtifactFormat::Huggingface];
+
+    #[test]
+    fn a_card_says_how_to_load_each_artifact() {
+        let loads = |formats| {
+            let card = render(&quantized(), formats, None, None);
+            (
+                card.contains("library_name: transformers"),
+                card.contains("AutoModelForCausalLM.from_pretrained"),
+                card.contains("llama-cli -m smollm2-depth.gguf"),
+            )
+        };
+        let gguf = ArtifactFormat::Gguf;
+        assert_eq!(loads(FOLDER), (true, true, false));
+        assert_eq!(loads(&[gguf]), (false, false, true));
+        assert_eq!(
+            loads(&[gguf, ArtifactFormat::Huggingface]),
+            (true, true, true)
+        );
+    }
+
     #[test]
     fn a_card_has_a_level_for_each_unit() {
-        let card = render(&quantized(), Some("SmolLM2"), Some("apache-2.0"));
+        let card = render(&quantized(), FOLDER, Some("SmolLM2"), Some("apache-2.0"));
         let has = |text: &str| assert!(card.contains(text), "{text} is not in\n{card}");
         has("tags: [evopress, compressed, quantized]\n---\n\n# smollm2-depth");
         has(
@@ -189,7 +238,7 @@ mod tests {
 
     #[test]
     fn a_card_of_dropped_units_lists_them_and_one_of_several_methods_has_all() {
-        let card = render(&made_up(), None, None);
+        let card = render(&made_up(), FOLDER, None, None);
         assert!(card.contains("105000000 of the 134515008 parameters are left"));
         assert!(
             card.contains("## What was left out\n\n- `model.layers.0.mlp`: drop")
@@ -198,7 +247,7 @@ mod tests {
         assert!(
             card.contains("tags: [evopress, compressed, pruned]") && card.contains("renumbered")
         );
-        let card = render(&joint(), None, None);
+        let card = render(&joint(), FOLDER, None, None);
         assert!(card.contains("tags: [evopress, compressed, pruned, quantized]"));
         assert!(
             card.contains(" gptq:4bit |")

@@ -58,6 +58,14 @@ pub(crate) fn check(options: &CheckOptions) -> Result<Answer> {
         pointer: "/model/source".into(),
         message,
     }));
+    if let Ok(source) = &source
+        && let Some(message) = setup::unwritable(&plan, source)
+    {
+        mistakes.push(Mistake {
+            pointer: "/artifacts".into(),
+            message,
+        });
+    }
     let mut needs = None;
     if let (true, Ok(source)) = (mistakes.is_empty(), &source) {
         match space_or_mistakes(&plan, &plugins, source) {

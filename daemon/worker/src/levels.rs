@@ -5,6 +5,7 @@
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
+use evopress_plugin::GgmlType;
 use indexmap::IndexMap;
 
 /// A level's name, read.
@@ -34,7 +35,7 @@ pub(crate) enum Meaning {
 }
 
 impl<'a> Level<'a> {
-    /// Reads a name: `keep`, `drop`, `4bit`, `0.4167`, `2:4`, or one of these after `METHOD:`.
+    /// Reads a name: `keep`, `drop`, `4bit`, `Q4_K`, `0.4167`, `2:4`, or one of these after `METHOD:`.
     pub(crate) fn read(name: &'a str) -> Self {
         let whole = Meaning::of(name);
         match name.split_once(':') {
@@ -54,7 +55,8 @@ impl<'a> Level<'a> {
     /// How it is written where there is room for two or three letters; empty where that says nothing.
     pub(crate) fn short(&self) -> String {
         match self.meaning {
-            Meaning::Bits(bits) => format!("{bits}"),
+            Meaning::Bits(bits) if bits.fract() == 0.0 => format!("{bits}"),
+            Meaning::Bits(bits) => format!("{bits:.1}"),
             Meaning::Sparsity(_) if self.name.contains(':') => self.name.to_owned(),
             Meaning::Sparsity(share) => format!("{:.0}", share * 100.0),
             _ => String::new(),
@@ -77,6 +79,9 @@ const KEPT_BITS: f64 = 16.0;
 impl Meaning {
     fn of(name: &str) -> Self {
         let ratio = |(kept, of): (&str, &str)| Some((kept.parse().ok()?, of.parse().ok()?));
+        if let Some(ggml_type) = GgmlType::from_name(name) {
+            return Self::Bits(ggml_type.bits_per_weight());
+        }
         match name {
             "keep" | "dense" => return Self::Kept,
             // "dropped": the levels of layers in a sub-block that is left out.
@@ -214,6 +219,8 @@ mod tests {
         check("drop:drop", Some("drop"), Meaning::Dropped);
         check("4bit", None, Meaning::Bits(4.0));
         check("gptq:2.5bit", Some("gptq"), Meaning::Bits(2.5));
+        check("Q4_K", None, Meaning::Bits(4.5));
+        check("kquant:Q2_K", Some("kquant"), Meaning::Bits(2.625));
         check("0.4167", None, Meaning::Sparsity(0.4167));
         check("2:4", None, Meaning::Sparsity(0.5));
         check("sparsegpt:2:4", Some("sparsegpt"), Meaning::Sparsity(0.5));

@@ -3,7 +3,7 @@
 use std::cell::Cell;
 use std::sync::Arc;
 
-use anyhow::Result;
+use anyhow::{Context, Result, ensure};
 use evopress::baselines::Baseline;
 use evopress::corpus::Corpus;
 use evopress::evaluation::{Quality, Reference};
@@ -16,8 +16,13 @@ use evopress_spec::events::{EventKind, Stage};
 use evopress_spec::{Evaluation, GateResult, Metric, MetricResult};
 use indexmap::IndexMap;
 
+use crate::artifact;
+use crate::database::Databases;
 use crate::process;
 use crate::run::Run;
+
+/// How much of a text the tokenizers are compared on.
+const TOKENIZER_TEXT_BYTES: usize = 1 << 16;
 
 /// Everything measured on one evaluation set.
 struct Measured {
@@ -36,6 +41,7 @@ pub(crate) struct Outcome {
 pub(crate) fn evaluate(
     run: &Run,
     dense: Engine,
+    databases: &Databases,
     baselines: &[Baseline],
     genotype: &Genotype,
 ) -> Result<Outcome> {
@@ -72,8 +78,7 @@ pub(crate) fn evaluate(
         });
     }
     drop(dense);
-    let artifact = Arc::new(Source::open(&run.dir.model())?);
-    export::verify(&artifact, &run.space, &run.space.candidate(genotype))?;
+    let artifact = reload(run, databases, genotype)?;
     let limit_bytes = process::available_memory_bytes() / 2;
     let model = Model::open(&artifact, run.kind, run.device, Vec::new(), limit_bytes)?;
     let length = plan
@@ -103,6 +108,49 @@ pub(crate) fn evaluate(
         outcome.gates.extend(gates(set, measured, quality));
     }
     Ok(outcome)
+}
+
+/// Every artifact, loaded again, against the genotype and the budget; the first one comes back.
+fn reload(run: &Run, databases: &Databases, genotype: &Genotype) -> Result<Arc<Source>> {
+    let candidate = run.space.candidate(genotype);
+    let mut first = None;
+    for format in artifact::formats(run) {
+        let path = artifact::path(&run.dir.model(), &run.plan.name, format);
+        let artifact = Arc::new(Source::open(&path)?);
+        export::verify(
+            &artifact,
+            &run.source,
+            &run.space,
+            &databases.open,
+            &candidate,
+            run.kind,
+        )?;
+        if let Some(set) = run.plan.evaluation.first() {
+            same_tokens(set, &run.source, &artifact)?;
+        }
+        first = first.or(Some(artifact));
+    }
+    first.context("the plan has no artifact")
+}
+
+/// The artifact cuts a held-out text into the same tokens as the model that it came from.
+fn same_tokens(set: &Evaluation, source: &Source, artifact: &Source) -> Result<()> {
+    let text = std::fs::read(&set.source).with_context(|| set.source.display().to_string())?;
+    let text = String::from_utf8_lossy(&text[..text.len().min(TOKENIZER_TEXT_BYTES)]).into_owned();
+    for special in [false, true] {
+        let ids = |source: &Source| -> Result<Vec<u32>> {
+            let encoding = source.tokenizer()?.encode(text.as_str(), special);
+            Ok(encoding.map_err(anyhow::Error::msg)?.get_ids().to_vec())
+        };
+        ensure!(
+            ids(source)? == ids(artifact)?,
+            "{}: its tokenizer cuts {} into other tokens than that of {}",
+            artifact.path().display(),
+            set.source.display(),
+            source.path().display()
+        );
+    }
+    Ok(())
 }
 
 fn corpus(set: &Evaluation, source: &Source) -> Result<Corpus> {

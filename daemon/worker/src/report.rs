@@ -78,7 +78,7 @@ fn achieved(run: &Run, genotype: &Genotype) -> Result<Achieved> {
         value: run.space.achieved(genotype),
         parameters: num_parameters(run, genotype),
         dense_parameters,
-        size_bytes: artifact::weight_bytes(&run.dir.model())?,
+        size_bytes: artifact::weight_bytes(run)?,
         packed_bytes: run.space.size_bytes(genotype),
         dense_size_bytes: dense_parameters
             * u64::from(setup::bytes_per_weight(run.plan.model.dtype)),

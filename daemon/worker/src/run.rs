@@ -101,7 +101,7 @@ fn execute(options: &RunOptions, dir: RunDir, recorder: Recorder) -> Result<Stat
             artifact::write(&run, &databases, &found.state.parent)
         })?;
     let outcome = run.recorder.stage(Stage::Evaluate, false, || {
-        quality::evaluate(&run, engine, &baselines, &found.state.parent)
+        quality::evaluate(&run, engine, &databases, &baselines, &found.state.parent)
     })?;
     conclude(&run, databases, &baselines, &found, outcome)
 }
@@ -122,6 +122,9 @@ impl Run {
             options.threads.unwrap_or(cores).max(1)
         };
         let source = Arc::new(Source::open(&plan.model.source)?);
+        if let Some(sentence) = setup::unwritable(&plan, &source) {
+            bail!(sentence);
+        }
         let plugins = PluginDir::open(&options.plugins)?;
         let methods = setup::methods(&plan, &plugins)?;
         if let Some(sentence) = methods
@@ -210,7 +213,7 @@ fn conclude(
     }
     let mut report = report::build(run, databases.results, baselines, found, outcome)?;
     card::write(run, &report)?;
-    report.artifacts = vec![artifact::describe(&run.dir)?];
+    report.artifacts = artifact::describe(run)?;
     evopress_spec::atomic_write(
         &run.dir.report_html(),
         report_html::render(&report).as_bytes(),

@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use anyhow::Result;
+use evopress::export;
 use evopress::genotype::{Budget, Grouping, MethodUnits, SearchSpace};
 use evopress::search::{self, SelectionStage, Settings, fast};
 use evopress::source::Source;
 use evopress_plugin::host::PluginDir;
 use evopress_plugin::{LayerOutline, Method, ModelOutline};
-use evopress_spec::{Dtype, Generations, Ingredient, Plan, PluginUse, Target};
+use evopress_spec::{ArtifactFormat, Dtype, Generations, Ingredient, Plan, PluginUse, Target};
 
 /// A method of a plan, loaded.
 pub(crate) struct UsedMethod {
@@ -96,6 +97,16 @@ pub(crate) fn wrong_measure(plan: &Plan, method: &UsedMethod) -> Option<String> 
             method.name
         )
     })
+}
+
+/// Why an artifact of a plan cannot be written for its model, if so.
+pub(crate) fn unwritable(plan: &Plan, source: &Source) -> Option<String> {
+    let is_wanted = plan
+        .artifacts
+        .iter()
+        .any(|artifact| artifact.format == ArtifactFormat::Gguf);
+    let error = is_wanted.then(|| export::gguf::check(source).err())??;
+    Some(error.to_string())
 }
 
 /// The fitness of a plan.

@@ -21,6 +21,7 @@ pub use pack::{pack_quantized, pack_sparse_f32};
 pub use prune::{Removal, prune};
 pub use schema::options_schema;
 pub use sparsities::{Pattern, SparsityOptions};
+pub use units::{LayerLevel, layer_units};
 pub use widths::{GroupSize, WidthOptions, quantized};
 
 use evopress_plugin::{CompressTask, LayerTask, PluginError};
@@ -65,7 +66,7 @@ pub fn finite_weights(layer: &LayerTask<'_>) -> Result<(Vec<f32>, usize, usize),
 }
 
 /// Up to three names, and how many more there are.
-pub(crate) fn some_of(names: &[&str]) -> String {
+pub fn some_of(names: &[&str]) -> String {
     let quoted: Vec<String> = names
         .iter()
         .take(3)

@@ -5,15 +5,21 @@ use evopress_plugin::{
 };
 
 /// A level of one layer.
-pub(crate) struct LayerLevel {
-    pub(crate) name: String,
-    pub(crate) cost: u64,
-    pub(crate) encoding: Encoding,
+pub struct LayerLevel {
+    /// Name of the level and of its variant.
+    pub name: String,
+    /// Cost in the method's measure.
+    pub cost: u64,
+    /// How the weight is packed.
+    pub encoding: Encoding,
 }
 
 /// A unit for each linear layer of the model, named after it and in no group; `levels` gives a layer's levels in order of falling cost and
 /// the one at which the calibration goes on.
-pub(crate) fn layer_units(
+///
+/// # Errors
+/// When there are no layers, or those of `levels`.
+pub fn layer_units(
     model: &ModelOutline,
     levels: impl Fn(&LayerOutline) -> Result<(Vec<LayerLevel>, usize), PluginError>,
 ) -> Result<Vec<Unit>, PluginError> {

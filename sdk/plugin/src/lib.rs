@@ -20,6 +20,7 @@ pub mod abi;
 pub mod conformance;
 mod error;
 mod fitness;
+mod ggml;
 #[cfg(feature = "host")]
 pub mod host;
 mod info;
@@ -30,6 +31,7 @@ mod tensor;
 pub use abi::{ABI_VERSION, ABI_VERSION_SYMBOL};
 pub use error::PluginError;
 pub use fitness::{Chunk, Expectation, Fitness, HeadOps, Target, TargetView};
+pub use ggml::GgmlType;
 pub use half;
 pub use info::{Info, PluginKind};
 pub use method::{

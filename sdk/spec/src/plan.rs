@@ -391,6 +391,17 @@ pub enum ArtifactFormat {
     /// A Hugging Face folder: config.json, safetensors, tokenizer.json, model card.
     #[default]
     Huggingface,
+    /// One file for llama.cpp, NAME.gguf, with tokenizer and chat template; layers at levels of ggml's formats as they are in the level database.
+    Gguf,
+}
+
+impl fmt::Display for ArtifactFormat {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            ArtifactFormat::Huggingface => "huggingface",
+            ArtifactFormat::Gguf => "gguf",
+        })
+    }
 }
 
 /// A registry to publish to.

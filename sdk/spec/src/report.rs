@@ -206,7 +206,7 @@ pub struct GateResult {
 pub struct WrittenArtifact {
     /// Its absolute path.
     pub path: String,
-    /// Its format: `huggingface`.
+    /// Its format: `huggingface`, `gguf`.
     pub format: String,
     /// Its size in bytes.
     pub bytes: u64,

@@ -8,6 +8,7 @@ mod budget;
 mod daemon;
 mod databases;
 mod gates;
+mod gguf;
 mod levels;
 mod pipelines;
 mod resume;

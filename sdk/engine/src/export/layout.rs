@@ -37,6 +37,11 @@ impl OutTensor {
         self.shape.iter().product::<usize>() as u64
     }
 
+    /// Whether it is a weight or a bias of a linear layer that does nothing.
+    pub(super) fn is_idle_weight(&self) -> bool {
+        self.num_working == 0 && self.name.contains("_proj.")
+    }
+
     pub(super) fn num_bytes(&self) -> usize {
         self.num_elements() as usize * self.element_bytes
     }

@@ -1,10 +1,11 @@
-//! The result as a Hugging Face folder that any runtime of the family loads.
+//! The result as a Hugging Face folder that any runtime of the family loads; [`gguf`] writes it as one file for llama.cpp.
 //!
 //! Blocks that are dropped whole are left out and the rest renumbered; `num_hidden_layers` and every list with an entry per
 //! block follow. A sub-block that is dropped alone keeps its tensors, with an output projection of zeros: it adds exactly
 //! nothing, in every runtime. Compressed weights are written decoded, in the run's dtype. Weights are streamed; no more than one tensor
 //! is in memory.
 
+pub mod gguf;
 mod layout;
 mod verify;
 

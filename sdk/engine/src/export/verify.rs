@@ -1,36 +1,69 @@
 //! The written artifact against the budget: what is on disk must be as coarse as the levels say.
 
-use evopress_plugin::Encoding;
-use tch::{Kind, Tensor};
+use std::sync::Arc;
 
+use evopress_plugin::Encoding;
+use tch::{Device, Kind, Tensor};
+
+use super::layout::Layout;
 use crate::error::{EngineError, Result};
 use crate::genotype::{Candidate, SearchSpace};
+use crate::levels::Database;
 use crate::source::Source;
 
-/// Reads every compressed weight of the artifact again: no group of a quantized weight has more values than its bits allow, no pruned
-/// weight more non-zero ones than its level keeps.
+/// Reads every tensor of the artifact again: it is what the genotype stands for, bit for bit in the run's dtype `kind`; the output projections of
+/// dropped sub-blocks are zeros; no group of a quantized weight has more values than its bits allow, no pruned weight more non-zero ones
+/// than its level keeps.
 ///
 /// # Errors
-/// A weight that has: the artifact breaks the budget that the search kept.
-pub fn verify(artifact: &Source, space: &SearchSpace, candidate: &Candidate) -> Result<()> {
-    let outline = space.outline();
-    let dropped = &candidate.dropped;
-    let is_kept = |block_idx: usize| !(dropped.attention[block_idx] && dropped.mlp[block_idx]);
-    for (layer, id) in outline.layers.iter().zip(&candidate.weights) {
-        let Some(id) = id else { continue };
-        let block_idx = layer.block_idx as usize;
-        let new_idx = (0..block_idx).filter(|&idx| is_kept(idx)).count();
-        let place = layer.name.splitn(4, '.').nth(3).unwrap_or_default();
-        let weight = artifact.tensor(&format!("model.layers.{new_idx}.{place}.weight"))?;
-        let variants = space.variants(id.method_idx.into());
-        let of_layer = variants.iter().find(|it| it.layer_idx == id.layer_idx);
-        let Some(variant) = of_layer.map(|it| &it.variants[usize::from(id.variant_idx)]) else {
+/// A tensor that differs, or a weight that breaks the budget that the search kept.
+pub fn verify(
+    artifact: &Source,
+    source: &Source,
+    space: &SearchSpace,
+    databases: &[Arc<Database>],
+    candidate: &Candidate,
+    kind: Kind,
+) -> Result<()> {
+    let layout = Layout::new(source, space, candidate, kind);
+    for tensor in &layout.tensors {
+        let name = &tensor.name;
+        let found = artifact.tensor(name)?.f_to_kind(kind)?;
+        if tensor.is_idle_weight() {
+            let is_sound = match tensor.is_zero {
+                true => found.f_count_nonzero(None::<i64>)?.int64_value(&[]) == 0,
+                false => found.f_isfinite()?.f_all()?.int64_value(&[]) != 0,
+            };
+            if !is_sound {
+                return Err(EngineError::Damaged {
+                    path: artifact.path().to_path_buf(),
+                    reason: format!("tensor {name} is of a dropped sub-block, but does something"),
+                });
+            }
             continue;
+        }
+        let expected = match tensor.level {
+            Some(id) => {
+                let database = &databases[usize::from(id.method_idx)];
+                database.decode(id, kind, Device::Cpu)?
+            }
+            None => source.tensor(&tensor.source_name)?.f_to_kind(kind)?,
         };
-        if let Some(reason) = excess(&weight, &variant.encoding)? {
+        if !found.f_equal(&expected)? {
+            return Err(EngineError::Damaged {
+                path: artifact.path().to_path_buf(),
+                reason: format!(
+                    "tensor {name} is not the {} that the genotype stands for",
+                    tensor.source_name
+                ),
+            });
+        }
+        let Some(id) = tensor.level else { continue };
+        let variant = space.variant(id);
+        if let Some(reason) = excess(&found, &variant.encoding)? {
             return Err(EngineError::Budget(format!(
-                "the written artifact breaks its budget: layer `{}` at level `{}` has {reason}",
-                layer.name, variant.name
+                "the written artifact breaks its budget: {name} at level `{}` has {reason}",
+                variant.name
             )));
         }
     }
@@ -42,24 +75,28 @@ fn excess(weight: &Tensor, encoding: &Encoding) -> Result<Option<String>> {
     Ok(match *encoding {
         Encoding::Quantized {
             bits, group_size, ..
-        } => {
-            let groups = weight
-                .f_to_kind(Kind::Float)?
-                .f_view([-1, i64::from(group_size)])?;
-            let (sorted, _) = groups.f_sort(-1, false)?;
-            let steps = sorted.f_diff(1, -1, None::<Tensor>, None::<Tensor>)?;
-            let steps = steps
-                .f_ne(0.0)?
-                .f_sum_dim_intlist(-1i64, false, Kind::Int64)?;
-            let most = steps.f_max()?.int64_value(&[]) + 1;
-            (most > 1 << bits).then(|| format!("{most} values in a group of {bits} bits"))
-        }
+        } => too_many_values(weight, group_size.into(), bits)?,
+        Encoding::Ggml { ggml_type } => match ggml_type.group() {
+            Some((len, bits)) => too_many_values(weight, len as i64, bits)?,
+            None => None,
+        },
         Encoding::Sparse { num_values, .. } => {
             let found = weight.f_count_nonzero(None::<i64>)?.int64_value(&[]) as u64;
             (found > num_values).then(|| format!("{found} weights, {num_values} are allowed"))
         }
         _ => None,
     })
+}
+
+fn too_many_values(weight: &Tensor, group_size: i64, bits: u8) -> Result<Option<String>> {
+    let groups = weight.f_to_kind(Kind::Float)?.f_view([-1, group_size])?;
+    let (sorted, _) = groups.f_sort(-1, false)?;
+    let steps = sorted.f_diff(1, -1, None::<Tensor>, None::<Tensor>)?;
+    let steps = steps
+        .f_ne(0.0)?
+        .f_sum_dim_intlist(-1i64, false, Kind::Int64)?;
+    let most = steps.f_max()?.int64_value(&[]) + 1;
+    Ok((most > 1 << bits).then(|| format!("{most} values in a group of {bits} bits")))
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeSet, HashSet};
 
-use evopress_plugin::{Encoding, ModelOutline, Unit};
+use evopress_plugin::{Encoding, ModelOutline, Unit, Variant};
 
 use super::sizes::Sizes;
 use super::{Candidate, Dropped, Genotype, LayerVariants, WeightId, grouping, joint};
@@ -77,6 +77,19 @@ impl SearchSpace {
     /// For each layer that a method replaces, by layer: the weights that its levels are made of. Empty for an unknown method.
     pub fn variants(&self, method_idx: usize) -> Vec<LayerVariants> {
         self.variants.get(method_idx).cloned().unwrap_or_default()
+    }
+
+    /// A compressed weight.
+    ///
+    /// # Panics
+    /// If it is not one of this space's.
+    pub fn variant(&self, id: WeightId) -> &Variant {
+        let layers = &self.variants[usize::from(id.method_idx)];
+        let layer = layers
+            .iter()
+            .find(|layer| layer.layer_idx == id.layer_idx)
+            .expect("a weight's layer is one that its method compresses");
+        &layer.variants[usize::from(id.variant_idx)]
     }
 
     /// How the weights of all levels are packed, each way once.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use evopress_plugin::ModelOutline;
+use evopress_plugin::{Decoder, ModelOutline};
 use tch::{Device, Kind, Tensor};
 
 use super::decode;
@@ -52,6 +52,25 @@ impl Database {
             kind,
             device,
         )
+    }
+
+    /// Reads a variant row by row.
+    ///
+    /// # Errors
+    /// When its parts do not fit together.
+    ///
+    /// # Panics
+    /// If the database has no such layer or variant.
+    pub(crate) fn decoder(&self, id: WeightId) -> Result<Decoder<'_>> {
+        self.layers[&id.layer_idx].decoder(id.variant_idx.into())
+    }
+
+    /// The bytes of a variant's parts, in the order of its encoding.
+    ///
+    /// # Panics
+    /// If the database has no such layer or variant.
+    pub(crate) fn parts(&self, id: WeightId) -> Vec<&[u8]> {
+        self.layers[&id.layer_idx].parts(id.variant_idx.into())
     }
 
     /// Relative output error of a variant, `tr(Δ H Δᵀ) / tr(W H Wᵀ)` over the calibration tokens.

@@ -17,6 +17,10 @@ pub(super) fn weight(
 ) -> Result<Tensor> {
     match device {
         Device::Cpu => by_row(file, variant_idx, kind),
+        // Blocks have one decoder, which is the CPU's.
+        _ if matches!(file.variant(variant_idx).encoding, Encoding::Ggml { .. }) => {
+            Ok(by_row(file, variant_idx, kind)?.f_to_device(device)?)
+        }
         _ => by_tensor(file, variant_idx, device)?
             .f_to_kind(kind)
             .map_err(Into::into),

@@ -17,6 +17,7 @@ mod safetensors;
 
 use std::path::{Path, PathBuf};
 
+use evopress_plugin::GgmlType;
 use tch::Tensor;
 use tokenizers::Tokenizer;
 
@@ -26,6 +27,7 @@ pub use hf_files::HfFiles;
 pub use rope::{Rope, RopeScaling};
 
 pub(crate) use config::LAYERS_PER_BLOCK;
+pub(crate) use gguf::{Entries, ROPE_FACTORS, push_string, to_gguf};
 
 use config::Expected;
 
@@ -143,6 +145,32 @@ impl Source {
         match &self.files {
             Files::Folder(folder) => folder.hf_files(&self.config),
             Files::Gguf(gguf) => gguf.hf_files(&self.config),
+        }
+    }
+
+    /// The metadata of a GGUF file of this model, but for what depends on how its tensors are stored.
+    ///
+    /// # Errors
+    /// When the tokenizer of a folder cannot be said in GGUF's terms.
+    pub(crate) fn gguf_entries(&self) -> Result<Entries, SourceError> {
+        match &self.files {
+            Files::Folder(folder) => {
+                let files = folder.hf_files(&self.config)?;
+                gguf::entries_from_hf(&self.config, &files, folder.path())
+            }
+            Files::Gguf(gguf) => Ok(gguf.entries()),
+        }
+    }
+
+    /// The type and bytes of a tensor of a GGUF file, in llama.cpp's order of rows; none where the model is a folder.
+    pub(crate) fn gguf_tensor(&self, name: &str) -> Result<Option<(GgmlType, &[u8])>, SourceError> {
+        match &self.files {
+            Files::Gguf(gguf) if name == ROPE_FACTORS => gguf.rope_factors(),
+            Files::Gguf(gguf) => {
+                let expected = self.expected.iter().find(|tensor| tensor.name == name);
+                expected.map(|expected| gguf.stored(expected)).transpose()
+            }
+            Files::Folder(_) => Ok(None),
         }
     }
 

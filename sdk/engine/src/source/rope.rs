@@ -53,6 +53,19 @@ impl Rope {
             .collect()
     }
 
+    /// `[head_dim / 2]`: what each pair's frequency is divided by.
+    pub(crate) fn divisors(&self, head_dim: i64) -> Vec<f64> {
+        let plain = Self {
+            theta: self.theta,
+            scaling: RopeScaling::None,
+        };
+        let frequencies = plain.inverse_frequencies(head_dim);
+        let pairs = frequencies.into_iter().enumerate();
+        pairs
+            .map(|(pair_idx, frequency)| self.divisor(pair_idx, frequency))
+            .collect()
+    }
+
     fn divisor(&self, pair_idx: usize, frequency: f64) -> f64 {
         match &self.scaling {
             RopeScaling::None => 1.0,

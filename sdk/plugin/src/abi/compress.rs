@@ -7,6 +7,7 @@ use abi_stable::{
 
 use super::{
     Fault,
+    ggml::GgmlTypeTwin,
     tensor::{OwnedTwin, ViewTwin},
 };
 use crate::{CompressTask, DType, Encoding, LayerTask, PackedWeight, Statistics, Variant};
@@ -37,6 +38,9 @@ pub enum EncodingTwin {
     Sparse {
         num_values: u64,
         dtype: DTypeTwin,
+    },
+    Ggml {
+        ggml_type: GgmlTypeTwin,
     },
 }
 
@@ -118,6 +122,9 @@ impl From<&Variant> for VariantTwin {
                     DType::U8 => DTypeTwin::U8,
                 },
             },
+            Encoding::Ggml { ggml_type } => EncodingTwin::Ggml {
+                ggml_type: ggml_type.into(),
+            },
         };
         VariantTwin {
             name: variant.name.as_str().into(),
@@ -147,6 +154,9 @@ impl VariantTwin {
                     DTypeTwin::I64 => DType::I64,
                     DTypeTwin::U8 => DType::U8,
                 },
+            },
+            EncodingTwin::Ggml { ggml_type } => Encoding::Ggml {
+                ggml_type: ggml_type.into(),
             },
         };
         Variant {

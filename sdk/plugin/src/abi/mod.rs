@@ -16,6 +16,7 @@
 mod compress;
 mod export;
 mod fitness;
+mod ggml;
 mod guard;
 #[cfg(feature = "host")]
 mod host;

@@ -327,7 +327,7 @@ fn check_errors(findings: &mut Findings, place: &str, case: &Case, packed: &[Vec
 
 fn check_refusals(findings: &mut Findings, place: &str, case: &Case, method: &dyn Method) {
     let foreign = match case.variants[0][0].encoding {
-        Encoding::Quantized { .. } => Encoding::Sparse {
+        Encoding::Quantized { .. } | Encoding::Ggml { .. } => Encoding::Sparse {
             num_values: case.columns as u64,
             dtype: DType::F32,
         },

@@ -78,6 +78,10 @@ impl<'a> Decoder<'a> {
                 symmetric,
             } => self.quantized_row(row, bits, group_size as usize, symmetric, out),
             Encoding::Sparse { dtype, .. } => self.sparse_row(row, dtype, out),
+            Encoding::Ggml { ggml_type } => {
+                let row_bytes = ggml_type.size_bytes(self.columns as u64) as usize;
+                ggml_type.dequantize(&self.parts[0][row * row_bytes..][..row_bytes], out);
+            }
         }
     }
 
@@ -159,7 +163,7 @@ fn unpack(stream: &[u8], bits: u8, out: &mut [f32]) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{pack_codes, pack_sparse};
+    use crate::{GgmlType, pack_codes, pack_sparse};
 
     /// Every width of codes, rows that end within a byte, and groups of one column up to the whole row.
     #[test]
@@ -240,6 +244,25 @@ mod tests {
     }
 
     #[test]
+    fn ggml_blocks_come_back() {
+        let encoding = Encoding::Ggml {
+            ggml_type: GgmlType::Q8_0,
+        };
+        let block = |d: f32, code: i8| {
+            let d = f16::from_f32(d).to_le_bytes();
+            [d.as_slice(), &[code as u8; 32]].concat()
+        };
+        let blocks = [block(0.5, 3), block(1.0, -4), block(2.0, 1), block(0.25, 8)].concat();
+        assert_eq!(encoding.size_bytes(2, 64), blocks.len() as u64);
+        let decoder = Decoder::new(&encoding, 2, 64, vec![&blocks]).unwrap();
+        let mut out = [0.0; 64];
+        for (row, expected) in [(0, [1.5, -4.0]), (1, [2.0, 2.0])] {
+            decoder.row(row, &mut out);
+            assert_eq!([out[0], out[63]], expected);
+        }
+    }
+
+    #[test]
     fn bytes_that_do_not_fit_are_refused() {
         let encoding = Encoding::Sparse {
             num_values: 3,
@@ -260,7 +283,16 @@ mod tests {
             group_size,
             symmetric: false,
         };
+        let ggml = |ggml_type| Encoding::Ggml { ggml_type };
         for (encoding, sentence) in [
+            (
+                ggml(GgmlType::Q4K),
+                "blocks of 256 weights (Q4_K) do not divide the layer's 8 input features",
+            ),
+            (
+                ggml(GgmlType::F16),
+                "blocks of type F16; expected a quantized type",
+            ),
             (quantized(9, 4), "9 bits a code; allowed are 1 to 8"),
             (
                 quantized(4, 3),

@@ -4,6 +4,7 @@
 //! |---|---|---|
 //! | [`Encoding::Quantized`] | `codes`, `scales`, `zeros` | `(code − zero) · scale`, a scale and a zero for each `group_size` columns of a row |
 //! | [`Encoding::Sparse`] | `mask`, `values` | the next value where the mask's bit is set, else 0 |
+//! | [`Encoding::Ggml`] | `blocks` | as [`GgmlType`] says |
 //!
 //! Codes, zeros and mask bits are little-endian bit streams, each row padded to whole bytes: number `i` of a row is in bits
 //! `i·b .. (i + 1)·b`, bit 0 being the lowest of the first byte.
@@ -14,7 +15,7 @@ mod pack;
 pub use decode::Decoder;
 pub use pack::{pack_codes, pack_sparse};
 
-use crate::{DType, PluginError};
+use crate::{DType, GgmlType, PluginError};
 
 /// How a compressed weight is packed.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -36,6 +37,11 @@ pub enum Encoding {
         num_values: u64,
         /// Dtype of the values: bf16, f16 or f32.
         dtype: DType,
+    },
+    /// Rows of ggml's blocks, as a GGUF file has them: `blocks [N, K / block_len · block_bytes]` u8.
+    Ggml {
+        /// The blocks' type, a quantized one; its `block_len` divides K.
+        ggml_type: GgmlType,
     },
 }
 
@@ -61,7 +67,7 @@ impl Encoding {
     /// Whether it fits a weight of `rows × columns`.
     ///
     /// # Errors
-    /// Bits out of range, a group size that does not divide the columns, more values than weights, or values that are no floats.
+    /// Bits out of range, a group or a block that does not divide the columns, more values than weights, or values that are no floats.
     pub fn check(&self, rows: u64, columns: u64) -> Result<(), PluginError> {
         match *self {
             Encoding::Quantized { bits, .. } if !(1..=8).contains(&bits) => {
@@ -80,6 +86,19 @@ impl Encoding {
             }
             Encoding::Sparse { dtype, .. } if matches!(dtype, DType::I64 | DType::U8) => {
                 Err(format!("values of dtype {dtype}; expected bf16, f16 or f32").into())
+            }
+            Encoding::Ggml { ggml_type } if !ggml_type.is_quantized() => Err(format!(
+                "blocks of type {ggml_type}; expected a quantized type"
+            )
+            .into()),
+            Encoding::Ggml { ggml_type }
+                if columns == 0 || !columns.is_multiple_of(ggml_type.block_len() as u64) =>
+            {
+                Err(format!(
+                    "blocks of {} weights ({ggml_type}) do not divide the layer's {columns} input features",
+                    ggml_type.block_len()
+                )
+                .into())
             }
             _ => Ok(()),
         }
@@ -109,6 +128,11 @@ impl Encoding {
                 part("mask", DType::U8, vec![rows, columns.div_ceil(8)]),
                 part("values", dtype, vec![num_values]),
             ],
+            Encoding::Ggml { ggml_type } => vec![part(
+                "blocks",
+                DType::U8,
+                vec![rows, ggml_type.size_bytes(columns)],
+            )],
         }
     }
 

@@ -1,5 +1,7 @@
 //! GGUF files, versions 2 and 3, of the Llama architecture.
 
+mod entries;
+mod from_hf;
 mod metadata;
 mod names;
 mod parse;
@@ -9,13 +11,16 @@ mod value;
 
 use std::path::Path;
 
+use evopress_plugin::GgmlType;
 use serde_json::Map;
 use tch::{Kind, Tensor};
 use tokenizers::Tokenizer;
 
+pub(crate) use self::entries::{Entries, push_string};
+pub(super) use self::from_hf::entries as entries_from_hf;
 use self::metadata::Metadata;
+pub(crate) use self::names::{ROPE_FACTORS, to_gguf};
 use self::parse::{Header, TensorInfo};
-use self::quant::Encoding;
 use super::SourceError;
 use super::config::{Expected, ModelConfig};
 use super::hf_config;
@@ -122,13 +127,48 @@ impl Gguf {
         })
     }
 
+    /// All metadata but what depends on how the tensors are stored.
+    pub(super) fn entries(&self) -> Entries {
+        let of_storage = |key: &str| {
+            let keys = [
+                "general.alignment",
+                "general.file_type",
+                "general.quantization_version",
+            ];
+            keys.contains(&key) || key.starts_with("split.") || key.starts_with("quantize.")
+        };
+        let mut entries = Entries::default();
+        let values = self.header.values.iter();
+        for (key, range) in values.filter(|(key, _)| !of_storage(key)) {
+            entries.raw(key, self.map.bytes()[range.clone()].to_vec());
+        }
+        entries
+    }
+
+    /// A tensor as it is in the file, in llama.cpp's order of rows.
+    pub(super) fn stored(&self, expected: &Expected) -> Result<(GgmlType, &[u8]), SourceError> {
+        self.view(&names::to_gguf(&expected.name), expected)
+    }
+
+    /// The divisors of the rotary frequencies as they are in the file.
+    pub(super) fn rope_factors(&self) -> Result<Option<(GgmlType, &[u8])>, SourceError> {
+        let Some(info) = self.header.tensors.get(names::ROPE_FACTORS) else {
+            return Ok(None);
+        };
+        let expected = Expected {
+            name: names::ROPE_FACTORS.into(),
+            shape: info.shape.clone(),
+        };
+        self.view(names::ROPE_FACTORS, &expected).map(Some)
+    }
+
     fn decode(&self, name: &str, expected: &Expected) -> Result<Tensor, SourceError> {
         let (encoding, bytes) = self.view(name, expected)?;
         Ok(quant::decode(encoding, bytes, &expected.shape)?)
     }
 
     /// The tensor's encoding and bytes, after all checks.
-    fn view(&self, name: &str, expected: &Expected) -> Result<(Encoding, &[u8]), SourceError> {
+    fn view(&self, name: &str, expected: &Expected) -> Result<(GgmlType, &[u8]), SourceError> {
         let (file, tensor) = (|| self.map.path.clone(), || name.to_owned());
         let info: &TensorInfo =
             self.header
@@ -139,7 +179,7 @@ impl Gguf {
                     tensor: format!("{name} ({})", expected.name),
                     expected: expected.shape.clone(),
                 })?;
-        let encoding = Encoding::from_id(info.type_id).ok_or_else(|| SourceError::TensorType {
+        let encoding = GgmlType::from_id(info.type_id).ok_or_else(|| SourceError::TensorType {
             file: file(),
             tensor: tensor(),
             found: quant::type_name(info.type_id),

@@ -3,6 +3,7 @@
 //! Nothing is allocated from a length that was not first compared with what is left of the file.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use super::value::Value;
 
@@ -17,6 +18,8 @@ const MIN_ENTRY_BYTES: usize = 8 + 4 + 1;
 #[derive(Debug)]
 pub(super) struct Header {
     pub(super) metadata: BTreeMap<String, Value>,
+    /// Where in the file each value is, its type included, in the file's order.
+    pub(super) values: Vec<(String, Range<usize>)>,
     pub(super) tensors: BTreeMap<String, TensorInfo>,
     /// Where in the file the tensors' offsets count from.
     pub(super) data_start: u64,
@@ -54,10 +57,13 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Header, String> {
     let num_tensors = cursor.count("tensors", MIN_TENSOR_BYTES)?;
     let num_entries = cursor.count("metadata entries", MIN_ENTRY_BYTES)?;
     let mut metadata = BTreeMap::new();
+    let mut values = Vec::new();
     for _ in 0..num_entries {
         let key = cursor.string("a metadata key")?;
+        let start = cursor.position;
         let type_id = cursor.u32("a metadata type")?;
         let value = cursor.value(type_id, &key)?;
+        values.push((key.clone(), start..cursor.position));
         if metadata.insert(key.clone(), value).is_some() {
             return Err(format!("metadata {key} occurs twice"));
         }
@@ -74,6 +80,7 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Header, String> {
     Ok(Header {
         data_start: (cursor.position as u64).next_multiple_of(alignment),
         metadata,
+        values,
         tensors,
     })
 }

@@ -9,6 +9,7 @@ mod byte_level;
 mod hf;
 mod pre_tokenizer;
 mod sentence_piece;
+mod to_gguf;
 
 use tokenizers::models::bpe::BpeBuilder;
 use tokenizers::processors::template::TemplateProcessing;
@@ -19,6 +20,7 @@ use super::value::Value;
 use crate::source::SourceError;
 
 pub(super) use hf::{special_tokens_map, tokenizer_config};
+pub(super) use to_gguf::to_entries;
 
 const SUPPORTED: &str = "gpt2, llama";
 

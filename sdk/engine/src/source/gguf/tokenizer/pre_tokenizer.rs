@@ -13,7 +13,8 @@ pub(super) struct PreTokenizer {
     pub(super) adds_bos: bool,
 }
 
-const GPT_2: &str = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+";
+pub(super) const GPT_2: &str =
+    r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+";
 const LLAMA_3: &str = r"(?:'[sS]|'[tT]|'[rR][eE]|'[vV][eE]|'[mM]|'[lL][lL]|'[dD])|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 const QWEN_2: &str = r"(?:'[sS]|'[tT]|'[rR][eE]|'[vV][eE]|'[mM]|'[lL][lL]|'[dD])|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 const TEKKEN: &str = r"[^\r\n\p{L}\p{N}]?[\p{L}--[a-z]]*[\p{L}--[A-Z]]+|[^\r\n\p{L}\p{N}]?[\p{L}--[a-z]]+[\p{L}--[A-Z]]*|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+";
@@ -110,6 +111,17 @@ impl PreTokenizer {
             .map(|known| &known.rules)
     }
 
+    /// The first name of the rules that cut by these regexes.
+    pub(super) fn name_of(regexes: &[String], whole_words: bool) -> Option<&'static str> {
+        let is_same = |known: &&Named| {
+            let rules = &known.rules;
+            rules.whole_words == whole_words
+                && rules.regexes.len() == regexes.len()
+                && (rules.regexes.iter().zip(regexes)).all(|(a, b)| plain_case(a) == plain_case(b))
+        };
+        KNOWN.iter().find(is_same).map(|known| known.names[0])
+    }
+
     /// All names, for messages.
     pub(super) fn supported() -> String {
         let names: Vec<&str> = KNOWN
@@ -119,4 +131,12 @@ impl PreTokenizer {
             .collect();
         names.join(", ")
     }
+}
+
+/// Contractions are written in two ways that differ only for letters that fold to ASCII ones (`ſ`).
+fn plain_case(regex: &str) -> String {
+    regex.replace(
+        "(?i:'s|'t|'re|'ve|'m|'ll|'d)",
+        "(?:'[sS]|'[tT]|'[rR][eE]|'[vV][eE]|'[mM]|'[lL][lL]|'[dD])",
+    )
 }

@@ -1,0 +1,120 @@
+//! Scales and minima of a group of weights with the least weighted squared error `Σ v (x − x̂)²`.
+//!
+//! For given codes `q` the best scale, or scale and minimum, has a closed form; for a given scale the best codes are the nearest ones. So a few
+//! dozen first guesses of the scale are tried, each improved once by the closed form, and the best is kept.
+
+/// Of a symmetric grid: how far apart the first guesses are, in codes at the end of the range, and how many there are on each side.
+const STEP: f32 = 0.1;
+const NUM_GUESSES: i32 = 9;
+
+/// The scale of `x ≈ s · q`, `q` in `low ..= −low − 1`. It may be negative: the range has one code more on one side.
+pub(crate) fn scale(weights: &[f32], importance: &[f32], low: f32) -> f32 {
+    let extreme = weights.iter().fold(
+        0_f32,
+        |most, x| if x.abs() > most.abs() { *x } else { most },
+    );
+    if extreme == 0.0 {
+        return 0.0;
+    }
+    let (mut best, mut best_gain) = (0.0, 0.0);
+    for guess in -NUM_GUESSES..=NUM_GUESSES {
+        let inverse = (low + STEP * guess as f32) / extreme;
+        let (mut xq, mut qq) = (0.0, 0.0);
+        for (x, v) in weights.iter().zip(importance) {
+            let q = nearest(x * inverse, low, -low - 1.0);
+            xq += v * x * q;
+            qq += v * q * q;
+        }
+        // `Σ v x² − gain` is the error at the best scale for these codes.
+        if qq > 0.0 && xq * xq > best_gain * qq {
+            (best, best_gain) = (xq / qq, xq * xq / qq);
+        }
+    }
+    best
+}
+
+/// Scale and minimum of `x ≈ s · q + m`, `q` in `0 ..= high`. With `is_below_zero`, `m` is not positive.
+pub(crate) fn scale_and_minimum(
+    weights: &[f32],
+    importance: &[f32],
+    high: f32,
+    is_below_zero: bool,
+) -> (f32, f32) {
+    let mut least = weights.iter().copied().fold(f32::MAX, f32::min);
+    let greatest = weights.iter().copied().fold(f32::MIN, f32::max);
+    if is_below_zero {
+        least = least.min(0.0);
+    }
+    if greatest <= least {
+        return (0.0, least);
+    }
+    let (mut best, mut least_error) = ((0.0, least), f32::MAX);
+    for guess in -5..=NUM_GUESSES {
+        let inverse = (high + STEP * guess as f32) / (greatest - least);
+        let mut sums = Sums::default();
+        for (x, v) in weights.iter().zip(importance) {
+            sums.add(*v, *x, nearest((x - least) * inverse, 0.0, high));
+        }
+        let (scale, minimum) = sums.best(is_below_zero);
+        let error = sums.error(scale, minimum);
+        if scale > 0.0 && error < least_error {
+            (best, least_error) = ((scale, minimum), error);
+        }
+    }
+    best
+}
+
+/// Weighted sums over a group.
+#[derive(Debug, Default)]
+struct Sums {
+    v: f32,
+    x: f32,
+    xx: f32,
+    q: f32,
+    qq: f32,
+    xq: f32,
+}
+
+impl Sums {
+    fn add(&mut self, v: f32, x: f32, q: f32) {
+        self.v += v;
+        self.x += v * x;
+        self.xx += v * x * x;
+        self.q += v * q;
+        self.qq += v * q * q;
+        self.xq += v * x * q;
+    }
+
+    /// The scale and minimum of the least error for these codes.
+    fn best(&self, is_below_zero: bool) -> (f32, f32) {
+        let determinant = self.v * self.qq - self.q * self.q;
+        if determinant > 0.0 {
+            let scale = (self.v * self.xq - self.q * self.x) / determinant;
+            let minimum = (self.qq * self.x - self.q * self.xq) / determinant;
+            if minimum <= 0.0 || !is_below_zero {
+                return (scale, minimum);
+            }
+        }
+        match self.qq > 0.0 {
+            true => (self.xq / self.qq, 0.0),
+            false => (0.0, 0.0),
+        }
+    }
+
+    fn error(&self, s: f32, m: f32) -> f32 {
+        self.xx - 2.0 * s * self.xq - 2.0 * m * self.x
+            + s * s * self.qq
+            + 2.0 * s * m * self.q
+            + m * m * self.v
+    }
+}
+
+/// The whole number in a range that is nearest to `value`; 0 or the nearest end where it is not a number.
+pub(crate) fn nearest(value: f32, low: f32, high: f32) -> f32 {
+    value.round_ties_even().max(low).min(high)
+}
+
+/// `a / b`, or 0 where `b` is.
+pub(crate) fn ratio(a: f32, b: f32) -> f32 {
+    if b == 0.0 { 0.0 } else { a / b }
+}

@@ -1,0 +1,189 @@
+use evopress_plugin::{
+    CompressTask, GgmlType, LayerTask, TensorView, Variant, check_units,
+    conformance::{decode, llama_outline, random_values},
+};
+
+use super::*;
+
+const TYPES: [GgmlType; 10] = [
+    GgmlType::Q2K,
+    GgmlType::Q3K,
+    GgmlType::Q4K,
+    GgmlType::Q5K,
+    GgmlType::Q6K,
+    GgmlType::Q4_0,
+    GgmlType::Q4_1,
+    GgmlType::Q5_0,
+    GgmlType::Q5_1,
+    GgmlType::Q8_0,
+];
+
+fn variant(ggml_type: GgmlType) -> Variant {
+    Variant {
+        name: ggml_type.name().to_owned(),
+        encoding: Encoding::Ggml { ggml_type },
+    }
+}
+
+fn compressed(
+    options: &str,
+    weights: &[f32],
+    norms: Option<&[f32]>,
+    ggml_type: GgmlType,
+) -> Result<Vec<f32>, PluginError> {
+    let rows = 2;
+    let columns = weights.len() / rows;
+    let variants = [variant(ggml_type)];
+    let task = CompressTask {
+        num_tokens: 8,
+        input_norms: norms,
+        hessian: None,
+        layers: vec![LayerTask {
+            name: "l",
+            weight: TensorView::from_slice(weights, &[rows as i64, columns as i64])?,
+            variants: &variants,
+        }],
+    };
+    let packed = create(options)?.compress(&task)?;
+    decode(&packed[0][0], &variants[0].encoding, rows, columns)
+}
+
+fn plain(weights: &[f32], ggml_type: GgmlType) -> Vec<f32> {
+    compressed(r#"{"importance": "none"}"#, weights, None, ggml_type).unwrap()
+}
+
+fn error(weights: &[f32], found: &[f32], importance: impl Fn(usize) -> f32) -> f32 {
+    let columns = weights.len() / 2;
+    let both = weights.iter().zip(found).enumerate();
+    let sum = |of: &dyn Fn(f32, f32) -> f32| -> f32 {
+        both.clone()
+            .map(|(idx, (w, f))| importance(idx % columns) * of(*w, *f))
+            .sum()
+    };
+    sum(&|w, f| (w - f) * (w - f)) / sum(&|w, _| w * w)
+}
+
+/// Weights on a type's own grid come back: every part of its blocks is where it is read from.
+#[test]
+fn every_type_is_written_as_it_is_read() {
+    for ggml_type in TYPES {
+        let random = random_values(1024, 3);
+        let once = plain(&random, ggml_type);
+        let bound = match ggml_type.group() {
+            Some((_, 2)) => 0.13,
+            Some((_, 3)) => 0.04,
+            Some((_, 4)) => 0.009,
+            Some((_, 5)) => 0.003,
+            _ => 0.0008,
+        };
+        let lost = error(&random, &once, |_| 1.0);
+        assert!(lost < bound, "{ggml_type}: {lost}");
+        let again = plain(&once, ggml_type);
+        let lost = error(&once, &again, |_| 1.0);
+        assert!(lost < bound / 10.0, "{ggml_type} once more: {lost}");
+    }
+}
+
+/// No group of weights has more values than its codes.
+#[test]
+fn codes_fit_their_bits() {
+    for ggml_type in TYPES {
+        let (group, bits) = ggml_type.group().unwrap();
+        for group in plain(&random_values(1024, 5), ggml_type).chunks(group) {
+            let mut values = group.to_vec();
+            values.sort_by(f32::total_cmp);
+            values.dedup();
+            assert!(values.len() <= 1 << bits, "{ggml_type}: {}", values.len());
+        }
+    }
+}
+
+#[test]
+fn importance_lowers_the_error_that_counts() {
+    let weights = random_values(1024, 7);
+    let norms: Vec<f32> = random_values(512, 8).iter().map(|it| it.exp2()).collect();
+    let square = |column: usize| norms[column] * norms[column];
+    for ggml_type in TYPES {
+        let weighted = compressed("{}", &weights, Some(&norms), ggml_type).unwrap();
+        let (with, without) = (
+            error(&weights, &weighted, square),
+            error(&weights, &plain(&weights, ggml_type), square),
+        );
+        assert!(
+            with < without,
+            "{ggml_type}: {with} with, {without} without"
+        );
+    }
+}
+
+#[test]
+fn weights_at_the_ends_of_the_numbers_stay_finite() {
+    for ggml_type in TYPES {
+        for value in [0.0, 1e-30, -1e-30, 1e30, -1e30] {
+            let mut weights = vec![0.0; 1024];
+            weights[..300].fill(value);
+            assert!(plain(&weights, ggml_type).iter().all(|it| it.is_finite()));
+            let found = compressed("{}", &weights, Some(&[0.0; 512]), ggml_type).unwrap();
+            assert!(found.iter().all(|it| it.is_finite()));
+        }
+        let constant = plain(&[0.5; 1024], ggml_type);
+        let lost = error(&[0.5; 1024], &constant, |_| 1.0);
+        assert!(lost < 1e-5, "{ggml_type} of a constant: {lost}");
+    }
+}
+
+fn units(options: &str, model: &ModelOutline) -> Result<Vec<Unit>, PluginError> {
+    create(options)?.units(model, None)
+}
+
+#[test]
+fn levels_follow_the_widths() {
+    let mut model = llama_outline(1);
+    for layer in &mut model.layers {
+        layer.in_features = if layer.in_features == 64 { 576 } else { 1536 };
+    }
+    let found = units("{}", &model).unwrap();
+    check_units(&found, &model).unwrap();
+    let levels = |unit: &Unit| {
+        let num_weights = model.layers[unit.layer_idxs[0] as usize].num_weights() as f64;
+        let text = |level: &evopress_plugin::Level| {
+            format!("{} {}", level.name, level.cost as f64 / num_weights)
+        };
+        let text: Vec<String> = unit.levels.iter().map(text).collect();
+        format!(
+            "{}; {}",
+            text.join(", "),
+            unit.levels[unit.calibration_level as usize].name
+        )
+    };
+    insta::assert_snapshot!(levels(&found[0]), @"Q8_0 8.5, Q5_1 6, Q5_0 5.5, Q4_1 5, Q4_0 4.5; Q4_0");
+    insta::assert_snapshot!(levels(&found[6]), @"Q6_K 6.5625, Q5_K 5.5, Q4_K 4.5, Q3_K 3.4375, Q2_K 2.625; Q4_K");
+    let mixed =
+        r#"{"types": ["Q2_K", "Q8_0"], "fallback": ["Q4_0", "Q8_0"], "calibration_type": "Q8_0"}"#;
+    insta::assert_snapshot!(levels(&units(mixed, &model).unwrap()[6]), @"Q8_0 8.5, Q2_K 2.625; Q8_0");
+    let refuse = |options| units(options, &model).unwrap_err().message;
+    insta::assert_snapshot!(refuse(r#"{"types": ["Q2_K", "Q8_0"]}"#), @"`types`: blocks of Q2_K do not divide the input features (576) of 6 of 7 layers: `model.layers.0.self_attn.q_proj`, `model.layers.0.self_attn.k_proj`, `model.layers.0.self_attn.v_proj` and 3 more; `fallback` with two or more of Q4_0, Q4_1, Q5_0, Q5_1, Q8_0 would fit");
+    model.layers[2].in_features = 40;
+    insta::assert_snapshot!(units("{}", &model).unwrap_err().message, @"`types`: blocks of Q2_K, Q3_K, Q4_K, Q5_K, Q6_K do not divide the input features (40) of 1 of 7 layers: `model.layers.0.self_attn.v_proj`; no type of llama.cpp with fewer than 16 bits fits");
+}
+
+#[test]
+fn what_makes_no_sense_is_refused() {
+    let refuse = |options| create(options).map(|_| ()).unwrap_err().message;
+    insta::assert_snapshot!(refuse(r#"{"types": ["Q4_K"]}"#), @r#"`types`: ["Q4_K"] leaves nothing to choose; at least two types are needed"#);
+    insta::assert_snapshot!(refuse(r#"{"types": ["Q4_K", "Q4_K"]}"#), @"`types`: Q4_K is there twice");
+    insta::assert_snapshot!(refuse(r#"{"types": ["Q4_K", "Q4_0"]}"#), @"`types`: Q4_K and Q4_0 both have 4.5 bits a weight, so that nothing tells their levels apart");
+    insta::assert_snapshot!(refuse(r#"{"types": ["Q4_K", "F16"]}"#), @r#"`types`: found "F16"; allowed are Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q2_K, Q3_K, Q4_K, Q5_K, Q6_K"#);
+    insta::assert_snapshot!(refuse(r#"{"fallback": ["Q4_K", "Q8_0"]}"#), @"`fallback`: Q4_K has blocks of 256; allowed are Q4_0, Q4_1, Q5_0, Q5_1, Q8_0");
+    insta::assert_snapshot!(refuse(r#"{"calibration_type": "Q9"}"#), @"`calibration_type`: Q9 is not one of the types to choose from");
+    insta::assert_snapshot!(refuse(r#"{"importance": "all"}"#), @"unknown variant `all`, expected `input-norms` or `none` at line 1 column 20");
+    let compress = |norms: Option<&[f32]>, ggml_type| {
+        compressed("{}", &[1.0; 128], norms, ggml_type)
+            .unwrap_err()
+            .message
+    };
+    insta::assert_snapshot!(compress(None, GgmlType::Q4_0), @"`l`: there are no input norms");
+    insta::assert_snapshot!(compress(Some(&[1.0]), GgmlType::Q4_0), @"layer `l` has 64 input features, but there are 1 input norms");
+    insta::assert_snapshot!(compress(Some(&[f32::NAN; 64]), GgmlType::Q4_0), @"`l`: an input norm is negative or not finite");
+    insta::assert_snapshot!(compress(Some(&[1.0; 64]), GgmlType::Q4K), @"layer `l`: variant `Q4_K` is to be packed as Ggml { ggml_type: Q4K }, but this method makes ggml's blocks that divide 64 columns");
+}

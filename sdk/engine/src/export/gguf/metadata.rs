@@ -1,0 +1,57 @@
+//! The file's metadata: the source's, and what has changed.
+
+use std::collections::BTreeMap;
+
+use evopress_plugin::GgmlType;
+
+use super::super::describe;
+use super::super::layout::Layout;
+use super::tensors::Tensors;
+use crate::error::Result;
+use crate::genotype::{Genotype, SearchSpace};
+use crate::source::{Entries, Source};
+
+/// Of the layouts of blocks: all of today's.
+const QUANTIZATION_VERSION: u32 = 2;
+
+pub(super) fn entries(
+    source: &Source,
+    space: &SearchSpace,
+    genotype: &Genotype,
+    layout: &Layout,
+    tensors: &Tensors<'_>,
+) -> Result<Entries> {
+    let mut entries = source.gguf_entries()?;
+    let (num_blocks, kept) = (source.config().num_blocks, &layout.kept_blocks);
+    entries.keep_blocks("llama.", num_blocks, kept);
+    entries.u32("llama.block_count", kept.len() as u32);
+    entries.u32("general.quantization_version", QUANTIZATION_VERSION);
+    entries.u32("general.file_type", file_type(tensors));
+    let description = describe(space, genotype).to_string();
+    entries.string("evopress.compression", &description);
+    Ok(entries)
+}
+
+/// llama.cpp's number for a file that is mostly of one type: that of most weights.
+fn file_type(tensors: &Tensors<'_>) -> u32 {
+    let mut weights: BTreeMap<GgmlType, u64> = BTreeMap::new();
+    for tensor in tensors.iter() {
+        *weights.entry(tensor.ggml_type).or_default() += tensor.num_weights();
+    }
+    let most = weights.into_iter().max_by_key(|(_, count)| *count);
+    match most.map_or(GgmlType::F32, |(it, _)| it) {
+        GgmlType::F32 => 0,
+        GgmlType::F16 => 1,
+        GgmlType::Q4_0 => 2,
+        GgmlType::Q4_1 => 3,
+        GgmlType::Q8_0 => 7,
+        GgmlType::Q5_0 => 8,
+        GgmlType::Q5_1 => 9,
+        GgmlType::Q2K => 10,
+        GgmlType::Q3K => 12,
+        GgmlType::Q4K => 15,
+        GgmlType::Q5K => 17,
+        GgmlType::Q6K => 18,
+        GgmlType::Bf16 => 32,
+    }
+}
