@@ -62,6 +62,7 @@ fn empty(run_dir: &RunDir) -> io::Result<Report> {
         seconds: 0.0,
         switch_seconds: 0.0,
         best_fitness: f64::NAN,
+        ended: None,
         history: Vec::new(),
     };
     Ok(Report {

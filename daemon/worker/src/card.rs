@@ -203,7 +203,7 @@ mod tests {
 
     #[test]
     fn a_card_says_how_to_load_each_artifact() {
-        let loads = |formats| {
+        let loads = |formats: &[ArtifactFormat]| {
             let card = render(&quantized(), formats, None, None);
             (
                 card.contains("library_name: transformers"),

@@ -47,6 +47,11 @@ pub(crate) fn build(
             seconds: found.seconds,
             switch_seconds: found.switch_seconds,
             best_fitness: found.state.fitness,
+            ended: found
+                .memory
+                .as_ref()
+                .and_then(|memory| memory.stop)
+                .map(|stop| stop.to_string()),
             history: found.history.clone(),
         },
         evaluation: outcome.metrics,

@@ -211,6 +211,16 @@ fn conclude(
              baselines (`search.initial.baselines: true`) or use more calibration text"
         ));
     }
+    if found
+        .memory
+        .as_ref()
+        .is_some_and(|memory| memory.lacks_gradients)
+    {
+        run.recorder.warn(format!(
+            "fitness `{}` has no usable gradient: the search went without predictions and took longer",
+            run.plan.search.fitness.plugin
+        ));
+    }
     let mut report = report::build(run, databases.results, baselines, found, outcome)?;
     card::write(run, &report)?;
     report.artifacts = artifact::describe(run)?;

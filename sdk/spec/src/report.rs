@@ -92,6 +92,9 @@ pub struct SearchResult {
     /// Fitness of the winner when it was last evaluated, lower is better.
     #[serde(deserialize_with = "f64_or_null")]
     pub best_fitness: f64,
+    /// Why a fast search ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended: Option<String>,
     /// One entry a generation.
     pub history: Vec<HistoryEntry>,
 }

@@ -192,7 +192,7 @@ pub(crate) struct Search {
     /// bits_per_weight, none for size_bytes and compression, the method's own groups for drop.
     #[schemars(example = Grouping::Size)]
     pub(crate) grouping: Option<Grouping>,
-    /// Number of generations. Default: the paper's for the task; for drop k(n-k)/1.5, where k of n blocks are dropped.
+    /// Number of generations of the paper's search. Default: the paper's for the task; for drop k(n-k)/1.5, where k of n blocks are dropped.
     #[schemars(range(min = 1, max = 1_000_000), example = 107)]
     pub(crate) generations: Option<u32>,
     /// Offspring of each generation. Default: the paper's, 32 for drop, 64 for sparsity and 128 for other targets.
@@ -220,13 +220,13 @@ pub(crate) struct Search {
 #[derive(Debug, Clone, PartialEq, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Limit {
-    /// Tokens forward through compressed models; a gradient pass counts as what it costs.
+    /// Tokens forward through compressed models; a gradient pass counts as what it costs. Default: no limit.
     #[schemars(range(min = 1, max = 1_000_000_000_000u64), example = 100_000)]
     pub(crate) forward_tokens: Option<u64>,
-    /// Minutes of searching. Another machine will get another result.
+    /// Minutes of searching. Another machine will get another result. Default: no limit.
     #[schemars(extend("exclusiveMinimum" = 0, "maximum" = 100_000), example = 10)]
     pub(crate) minutes: Option<f64>,
-    /// A fitness that is good enough: for `kl` nats a token on calibration text.
+    /// A fitness that is good enough: for `kl` nats a token on calibration text. Default: none is.
     #[schemars(extend("minimum" = 0, "maximum" = 1000), example = 0.5)]
     pub(crate) fitness: Option<f64>,
 }

@@ -391,6 +391,7 @@ fn a_report_comes_back_from_its_file() {
             seconds: 3.0,
             switch_seconds: 0.25,
             best_fitness: 0.5,
+            ended: None,
             history: vec![HistoryEntry {
                 generation: 1,
                 best_fitness: 0.5,

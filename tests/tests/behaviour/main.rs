@@ -7,6 +7,7 @@ mod badinput;
 mod budget;
 mod daemon;
 mod databases;
+mod fast;
 mod gates;
 mod gguf;
 mod levels;

@@ -68,6 +68,7 @@ pub(crate) fn made_up() -> Report {
             seconds: 187.4,
             switch_seconds: 0.0,
             best_fitness: 0.7476,
+            ended: None,
             history: history.collect(),
         },
         evaluation: vec![

@@ -281,7 +281,15 @@ pub(super) fn settings(report: &Report) -> String {
         ),
         (
             "search",
-            format!("{} mode, {} generations", escape(&mode), search.generations),
+            match &search.ended {
+                Some(why) => format!(
+                    "{} mode, {} generations; it ended because {}",
+                    escape(&mode),
+                    search.generations,
+                    escape(why)
+                ),
+                None => format!("{} mode, {} generations", escape(&mode), search.generations),
+            },
         ),
         ("tokens forward", grouped(search.forward_tokens)),
         ("time of the search", time_of(search)),

@@ -157,18 +157,17 @@ impl Check<'_> {
         let tokens = 0..NUM_TOKENS - 1;
         let sample = Sample::new();
         let student = sample.student(tokens.clone());
-        let gradient = || -> Result<_, PluginError> {
-            let target = self.target(&head, &sample.dense(tokens.clone()))?;
-            let expected = head.expectation(&student.hidden)?.weighted_head;
-            let ops: &dyn HeadOps = &head;
-            let gradient =
-                self.fitness
-                    .gradient(ops, &student, &target.view(), &expected.view())?;
-            gradient
-                .map(|gradient| Ok((gradient.view().to_f32_vec()?, target)))
-                .transpose()
+        let Ok(target) = self.target(&head, &sample.dense(tokens.clone())) else {
+            return; // `losses` has said why
         };
-        let (gradient, target) = match gradient() {
+        let gradient = || -> Result<Option<Vec<f32>>, PluginError> {
+            let expected = head.expectation(&student.hidden)?.weighted_head;
+            let (target, expected) = (target.view(), expected.view());
+            let gradient = self.fitness.gradient(&head, &student, &target, &expected)?;
+            let numbers = gradient.map(|gradient| gradient.view().to_f32_vec());
+            Ok(numbers.transpose()?)
+        };
+        let gradient = match gradient() {
             Ok(Some(found)) => found,
             Ok(None) => return,
             Err(error) => {

@@ -11,7 +11,7 @@ use abi_stable::{
 /// The version that the host has.
 #[unsafe(no_mangle)]
 extern "C" fn evopress_plugin_abi_version() -> u32 {
-    2
+    3
 }
 
 /// Not the host's module.

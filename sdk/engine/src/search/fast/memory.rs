@@ -32,6 +32,8 @@ pub struct Memory {
     pub(super) fruitless_restarts: u32,
     /// What evaluations have shown.
     pub(super) observations: Vec<Observation>,
+    /// Whether gradients were asked for and there were none.
+    pub lacks_gradients: bool,
     /// Tokens that the search has taken, gradient passes at what they cost.
     pub forward_tokens: u64,
     /// Why the search has ended, once it has.
@@ -83,6 +85,7 @@ impl Memory {
             restart: None,
             fruitless_restarts: 0,
             observations: Vec::new(),
+            lacks_gradients: false,
             forward_tokens: 0,
             stop: None,
         }

@@ -134,6 +134,7 @@ impl Search<'_> {
             self.take_gradients(fitness, memory)?;
         }
         let surrogate = self.surrogate.as_ref().expect("the memory has an origin");
+        memory.lacks_gradients |= !(surrogate.has_gradients() || self.settings.without.gradients);
         let mut rng = stream(seed, generation, Purpose::Mutation);
         let offspring = propose::offspring(self.space, surrogate, memory, self.settings, &mut rng);
         let sequences = self.sequences(fitness, generation, Purpose::Minibatch(0));

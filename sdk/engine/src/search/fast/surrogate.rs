@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Settings;
 use super::race::Difference;
-use crate::error::Result;
+use crate::error::{EngineError, Result};
 use crate::genotype::{Genotype, SearchSpace};
 use crate::gradient::{Ask, Move, Predictions};
 use crate::search::{Fitness, Purpose, draw};
@@ -67,7 +67,11 @@ impl Surrogate {
         let moves = steps(space, &origin);
         let predictions = match settings.without.gradients {
             true => None,
-            false => predict(fitness, settings, &origin, &moves, generation)?,
+            false => match predict(fitness, settings, &origin, &moves, generation) {
+                // A generation without gradients is slower, and no reason to give up.
+                Err(EngineError::NotFinite { .. }) => None,
+                predictions => predictions?,
+            },
         };
         Ok(Self::from(space, origin, moves, predictions))
     }
