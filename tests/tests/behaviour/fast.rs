@@ -26,7 +26,7 @@ fn joint(name: &str) -> Value {
         {"plugin": "rtn", "options": {"bits": [2, 3, 4, 6], "group_size": 32}},
         {"plugin": "drop", "options": {"granularity": "free"}},
     ]);
-    spec["target"] = json!({"compression": 3.0});
+    spec["target"] = json!({"compression": 5.0});
     spec["search"]["grouping"] = json!("tied");
     spec
 }
@@ -40,17 +40,17 @@ fn every_kind_of_budget_is_searched_and_kept() {
         crate::levels::three_bits("fast-bits"),
         joint("fast-joint"),
     ] {
-        let report = scratch.report(&fast(spec, 40_000));
+        let report = scratch.report(&fast(spec, 15_000));
         let search = &report["search"];
         assert_eq!(report["status"], "done", "{report}");
         assert_eq!(search["mode"], "fast");
         assert_eq!(search["ended"], "the forward tokens of its limit are spent");
-        assert!(search["forward_tokens"].as_u64().unwrap() >= 40_000);
+        assert!(search["forward_tokens"].as_u64().unwrap() >= 15_000);
         let achieved = report["achieved"]["value"].as_f64().unwrap();
         match report["achieved"]["measure"].as_str().unwrap() {
             "drop" => assert_eq!(achieved, 0.5),
             "bits_per_weight" => assert!(most(&report["achieved"]["value"], 3.0)),
-            _ => assert!(achieved >= 3.0),
+            _ => assert!(achieved >= 5.0),
         }
         let history = search["history"].as_array().unwrap();
         let fitness = |entry: &Value| entry["best_fitness"].as_f64().unwrap();
@@ -61,7 +61,7 @@ fn every_kind_of_budget_is_searched_and_kept() {
 #[test]
 fn a_killed_search_ends_like_an_undisturbed_one() {
     let scratch = Scratch::new();
-    let spec = fast(half_dropped("fast-kills"), 60_000);
+    let spec = fast(half_dropped("fast-kills"), 20_000);
     let mut worker = Worker::prepare(&scratch, "undisturbed", &spec);
     worker.start();
     let expected = timeless(worker.finish());
@@ -79,7 +79,7 @@ fn a_killed_search_ends_like_an_undisturbed_one() {
 fn a_fitness_without_a_gradient_is_searched_without_predictions_and_says_so() {
     let scratch = Scratch::new();
     programs().install("evopress_minimal", &scratch.plugins());
-    let mut spec = fast(half_dropped("fast-regret"), 20_000);
+    let mut spec = fast(half_dropped("fast-regret"), 8_000);
     spec["search"]["fitness"] = json!({"plugin": "regret"});
     let report = scratch.report(&spec);
     let warnings = report["warnings"].as_array().unwrap();

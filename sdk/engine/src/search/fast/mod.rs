@@ -74,6 +74,8 @@ const MOST_EVIDENCE: usize = 32;
 const FRUITLESS: u32 = 2;
 /// Restarts without success after which a search without a limit ends.
 const FRUITLESS_RESTARTS: u32 = 2;
+/// The same for a search that has tokens or time to spend.
+const FRUITLESS_RESTARTS_OF_LIMITED: u32 = 8;
 
 /// Runs generations after `state` until there is reason to stop, which is then in the memory; `on_generation` sees both after each, and
 /// `seconds` says how long the search has taken.
@@ -245,7 +247,10 @@ impl Search<'_> {
     fn reason_to_stop(&self, state: &State, memory: &Memory, seconds: f64) -> Option<Stop> {
         let limit = &self.settings.limit;
         let is_limited = limit.forward_tokens.is_some() || limit.seconds.is_some();
-        let goes_on = is_limited && !self.settings.without.restarts;
+        let most_restarts = match is_limited && !self.settings.without.restarts {
+            true => FRUITLESS_RESTARTS_OF_LIMITED,
+            false => FRUITLESS_RESTARTS,
+        };
         if limit.fitness.is_some_and(|enough| state.fitness <= enough) {
             Some(Stop::Reached)
         } else if limit
@@ -255,7 +260,7 @@ impl Search<'_> {
             Some(Stop::Tokens)
         } else if limit.seconds.is_some_and(|most| seconds >= most) {
             Some(Stop::Time)
-        } else if memory.fruitless_restarts >= FRUITLESS_RESTARTS && !goes_on {
+        } else if memory.fruitless_restarts >= most_restarts {
             Some(Stop::DoesNotPay {
                 num_sequences: self.most_evidence as u32,
             })
