@@ -44,7 +44,8 @@ def perplexity(model, sequences) -> float:
 def shortfall(model, prompt: list[int], chosen: list[int]) -> float:
     if not chosen:
         return 0.0
-    logits = model(torch.tensor([prompt + chosen])).logits[0, len(prompt) - 1 : -1].float()
+    # In f32: logits in bf16 are an eighth of a nat apart.
+    logits = model.float()(torch.tensor([prompt + chosen])).logits[0, len(prompt) - 1 : -1].float()
     return (logits.max(-1).values - logits[torch.arange(len(chosen)), chosen]).max().item()
 
 
