@@ -61,12 +61,12 @@ fn every_kind_of_budget_is_searched_and_kept() {
 #[test]
 fn a_killed_search_ends_like_an_undisturbed_one() {
     let scratch = Scratch::new();
-    let spec = fast(half_dropped("fast-kills"), 20_000);
+    let spec = fast(half_dropped("fast-kills"), 50_000);
     let mut worker = Worker::prepare(&scratch, "undisturbed", &spec);
     worker.start();
     let expected = timeless(worker.finish());
     let mut worker = Worker::prepare(&scratch, "killed", &spec);
-    for generation in [1, 3, 4] {
+    for generation in [1, 2, 3] {
         worker.start();
         worker.wait_for_generation(generation);
         worker.kill();
