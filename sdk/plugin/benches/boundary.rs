@@ -40,6 +40,18 @@ impl HeadOps for FreeHead {
     fn logits(&self, _: &TensorView<'_>) -> Result<OwnedTensor, PluginError> {
         Err("not used".into())
     }
+
+    fn difference(
+        &self,
+        _: &TensorView<'_>,
+        _: &TensorView<'_>,
+    ) -> Result<OwnedTensor, PluginError> {
+        Err("not used".into())
+    }
+
+    fn token_rows(&self, _: &[i64]) -> Result<OwnedTensor, PluginError> {
+        Err("not used".into())
+    }
 }
 
 fn boundary(criterion: &mut Criterion) {

@@ -57,7 +57,7 @@ pub(super) fn run(
             block_idx,
             kind: kernels::plain_kind(context.model.kind(), context.model.device()),
         };
-        gradients = block.backward(stream, gradients, &mut responses)?;
+        gradients = block.backward(stream, &gradients, &mut responses)?;
     }
     let [first, second] = responses;
     // The last token has nothing after it, so its row is 0 and does not count.
@@ -149,7 +149,7 @@ impl Block<'_> {
     fn backward(
         &self,
         stream: &Tensor,
-        gradients: Gradients,
+        gradients: &Gradients,
         responses: &mut [Tensor; 2],
     ) -> Result<Gradients> {
         let before = stream.f_detach()?.f_set_requires_grad(true)?;
