@@ -192,10 +192,9 @@ impl Block<'_> {
                 middle,
             });
         }
-        let [mut own, mut own_second] = [attention, mlp];
         for (traced, sub_block, input) in [
-            (own.take(), SubBlock::Attention, &before),
-            (own_second.take(), SubBlock::Mlp, &middle),
+            (attention, SubBlock::Attention, &before),
+            (mlp, SubBlock::Mlp, &middle),
         ] {
             let place = Place {
                 sub_block,
