@@ -17,10 +17,13 @@ use evopress_spec::{EventKind, HistoryEntry, Mode, Stage};
 use crate::checkpoint::{self, Checkpoint};
 use crate::database::Databases;
 use crate::run::Run;
-use crate::setup;
+use crate::{process, setup};
 
 /// Sequences that baselines are measured on: as many as the last selection stage has, but at least these.
 const MIN_BASELINE_SEQUENCES: usize = 8;
+
+/// The part of the memory that is free when the search begins which a parent's streams may take.
+const PREFIX_MEMORY: u64 = 8;
 
 /// Baselines and the search, from wherever an earlier attempt left them.
 pub(crate) fn find(
@@ -52,6 +55,7 @@ pub(crate) fn find(
     // In the search itself each generation is an event of its own.
     let stage = Cell::new(Stage::Baselines);
     let mut fitness = CalibratedFitness::new(engine, space, fitness, corpus);
+    fitness.limit_prefixes(process::available_memory_bytes() / PREFIX_MEMORY);
     fitness.on_progress(|done, total| {
         if stage.get() != Stage::Search {
             recorder.progress(stage.get(), done as u64, total as u64, "forward passes");

@@ -133,7 +133,7 @@ pub(crate) fn bytes_per_weight(dtype: Dtype) -> u32 {
 /// Offspring of a fast search's generation.
 const FAST_OFFSPRING: usize = 8;
 /// Calibration tokens of a gradient pass, about.
-const GRADIENT_TOKENS: u64 = 2048;
+const GRADIENT_TOKENS: u64 = 1024;
 
 /// The settings of a fast search.
 pub(crate) fn fast_settings(plan: &Plan) -> fast::Settings {

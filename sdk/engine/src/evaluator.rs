@@ -15,8 +15,9 @@ use crate::error::{EngineError, Result};
 use crate::genotype::{Candidate, Genotype, SearchSpace};
 use crate::gradient::{self, Ask, Predictions};
 use crate::head::Head;
-use crate::model::Model;
+use crate::model::{Model, Stream};
 use crate::pool::Pool;
+use crate::prefixes::{Begin, Prefixes};
 use crate::search;
 use crate::source::ModelConfig;
 
@@ -129,6 +130,42 @@ impl Context {
         let hidden = self.model.forward(&ids, candidate)?;
         Ok(hidden.f_narrow(0, 0, tokens.len() as i64 - 1)?)
     }
+
+    /// The same, from the first block on that the candidate does not share with the parent whose prefixes there are.
+    fn hidden_after(
+        &self,
+        prefixes: &Prefixes,
+        tokens: &[i64],
+        sequence_idx: usize,
+        candidate: &Candidate,
+    ) -> Result<Tensor> {
+        let hidden = match prefixes.begin(candidate, sequence_idx)? {
+            Begin::Start => return self.hidden(tokens, candidate),
+            Begin::At(first_block, stream) => {
+                self.model
+                    .forward_from(first_block, stream, candidate, &mut |_| Ok(()))?
+            }
+            Begin::Record => {
+                let ids = Tensor::f_from_slice(tokens)?
+                    .f_view([1, -1])?
+                    .f_to_device(self.model.device())?;
+                let mut streams = Vec::with_capacity(self.model.config().num_blocks);
+                let mut record = |stream: &Stream| {
+                    streams.push(stream.snapshot()?);
+                    Ok(())
+                };
+                let embedded = self.model.embed(&ids)?;
+                let hidden = self
+                    .model
+                    .forward_from(0, embedded, candidate, &mut record)?;
+                // Nothing begins after the last block.
+                streams.pop();
+                prefixes.keep(candidate, sequence_idx, streams);
+                hidden
+            }
+        };
+        Ok(hidden.f_narrow(0, 0, tokens.len() as i64 - 1)?)
+    }
 }
 
 /// The fitness of genotypes on calibration text: [`search::Fitness`] over an [`Engine`].
@@ -138,6 +175,7 @@ pub struct CalibratedFitness<'a> {
     fitness: SharedFitness,
     corpus: Arc<Corpus>,
     targets: Arc<Vec<OnceLock<Target>>>,
+    prefixes: Arc<Prefixes>,
     forward_tokens: Rc<Cell<u64>>,
     progress: Box<dyn Fn(usize, usize) + 'a>,
 }
@@ -159,6 +197,7 @@ impl<'a> CalibratedFitness<'a> {
             fitness,
             corpus: Arc::new(corpus),
             targets: Arc::new(targets),
+            prefixes: Arc::new(Prefixes::new(0)),
             forward_tokens: Rc::default(),
             progress: Box::new(|_, _| ()),
         }
@@ -201,6 +240,17 @@ impl<'a> CalibratedFitness<'a> {
         let missing = missing.filter(|&idx| self.targets[idx].get().is_none());
         let missing = missing.collect();
         self.engine.pool.map(missing, work, progress).map(drop)
+    }
+
+    /// Lets the streams of a parent, which its children begin with, take up to `bytes`: less costs time and changes no result.
+    pub fn limit_prefixes(&mut self, bytes: u64) {
+        self.prefixes = Arc::new(Prefixes::new(bytes));
+    }
+
+    /// Sequences whose streams are kept.
+    #[cfg(test)]
+    pub(crate) fn num_prefixes(&self) -> usize {
+        self.prefixes.len()
     }
 
     /// From now on `progress` is told, within each evaluation, how many forward passes are done and how many there will be.
@@ -254,11 +304,12 @@ impl search::Fitness for CalibratedFitness<'_> {
             Arc::clone(&self.corpus),
             Arc::clone(&self.targets),
         );
+        let prefixes = Arc::clone(&self.prefixes);
         let work = move |context: &mut Context,
                          (candidate, sequence_idx): (Arc<Candidate>, usize)|
               -> Result<f64> {
             let tokens = corpus.sequence(sequence_idx);
-            let hidden = context.hidden(tokens, &candidate)?;
+            let hidden = context.hidden_after(&prefixes, tokens, sequence_idx, &candidate)?;
             let chunk = Chunk {
                 hidden: evopress_plugin_tch::view(&hidden)?,
                 next_tokens: &tokens[1..],
@@ -284,6 +335,10 @@ impl search::Fitness for CalibratedFitness<'_> {
 
     fn tokens_spent(&self) -> u64 {
         self.forward_tokens.get()
+    }
+
+    fn share_prefixes_of(&mut self, parent: &Genotype) {
+        self.prefixes.keep_of(self.space.candidate(parent));
     }
 
     fn predict(&mut self, ask: &Ask<'_>) -> Result<Option<Predictions>> {

@@ -29,8 +29,11 @@ mod kernels;
 pub mod levels;
 pub mod model;
 mod pool;
+mod prefixes;
 mod rope_table;
 pub mod search;
+#[cfg(test)]
+mod small_models;
 pub mod source;
 mod weights;
 

@@ -253,9 +253,21 @@ impl Model {
     /// Final hidden states `[T, D]` (after the final norm) of `tokens` (`[B, L]` int64 on the model's device) with the candidate's
     /// weights; its dropped sub-blocks add nothing to the residual stream.
     pub fn forward(&self, tokens: &Tensor, candidate: &Candidate) -> Result<Tensor> {
-        let mut stream = self.embed(tokens)?;
-        for block_idx in 0..self.config.num_blocks {
+        let stream = self.embed(tokens)?;
+        self.forward_from(0, stream, candidate, &mut |_| Ok(()))
+    }
+
+    /// The same from a block on, with the stream before it; `observe` sees the stream between blocks.
+    pub(crate) fn forward_from(
+        &self,
+        first_block: usize,
+        mut stream: Stream,
+        candidate: &Candidate,
+        observe: &mut dyn FnMut(&Stream) -> Result<()>,
+    ) -> Result<Tensor> {
+        for block_idx in first_block..self.config.num_blocks {
             self.run_block(block_idx, &mut stream, candidate)?;
+            observe(&stream)?;
         }
         self.finish(&stream)
     }

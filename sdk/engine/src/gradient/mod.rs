@@ -72,7 +72,7 @@ pub(crate) fn predict(
     let (corpus, targets) = (Arc::clone(corpus), Arc::clone(targets));
     let length = corpus.sequence_length();
     // Drawn here, so that the threads' order makes no difference.
-    let mut rng = stream(ask.seed, ask.generation, Purpose::SampledTokens);
+    let mut rng = stream(ask.seed, ask.pass, Purpose::SampledTokens);
     let items: Vec<(usize, Vec<f32>)> = ask
         .sequence_idxs
         .iter()
@@ -126,8 +126,8 @@ pub struct Ask<'a> {
     pub sequence_idxs: &'a [usize],
     /// Seed of the search.
     pub seed: u64,
-    /// Generation of the search, so that each draws other tokens.
-    pub generation: u32,
+    /// Number of the pass in its search, so that each draws other tokens.
+    pub pass: u32,
 }
 
 #[cfg(test)]

@@ -1,79 +1,17 @@
 //! The block-by-block passes against autograd through the whole model at once.
 
-use std::path::Path;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock};
 
-use evopress_plugin::{
-    Chunk, Fitness, HeadOps, OwnedTensor, PluginError, SubBlock, Target, TargetView, TensorView,
-};
-use tch::{Device, Kind, Tensor};
+use evopress_plugin::SubBlock;
+use tch::{Kind, Tensor};
 
 use super::edits::slots;
 use super::*;
 use crate::genotype::Candidate;
-use crate::genotype::fixtures::{Drops, measure, space};
 use crate::model::Model;
-use crate::source::{LAYERS_PER_BLOCK, Source};
-
-const LENGTH: usize = 24;
-
-/// The cross-entropy of the next token.
-struct CrossEntropy {
-    has_gradient: bool,
-}
-
-impl Fitness for CrossEntropy {
-    fn target(&self, _: &dyn HeadOps, _: &Chunk<'_>) -> Result<Target, PluginError> {
-        Ok(Target::default())
-    }
-
-    fn loss(
-        &self,
-        ops: &dyn HeadOps,
-        student: &Chunk<'_>,
-        _: &TargetView<'_>,
-    ) -> Result<Vec<f32>, PluginError> {
-        let sums = ops.log_sum_exp(&student.hidden)?;
-        let logits = ops.token_logits(&student.hidden, student.next_tokens)?;
-        Ok(sums
-            .iter()
-            .zip(logits)
-            .map(|(sum, logit)| sum - logit)
-            .collect())
-    }
-
-    fn gradient(
-        &self,
-        ops: &dyn HeadOps,
-        student: &Chunk<'_>,
-        _: &TargetView<'_>,
-        expected_head: &TensorView<'_>,
-    ) -> Result<Option<OwnedTensor>, PluginError> {
-        if !self.has_gradient {
-            return Ok(None);
-        }
-        let rows = ops.token_rows(student.next_tokens)?;
-        ops.difference(expected_head, &rows.view()).map(Some)
-    }
-
-    fn needs_target(&self) -> bool {
-        false
-    }
-}
-
-fn open(name: &str) -> Model {
-    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures/models");
-    let source = Arc::new(Source::open(&fixtures.join(name)).unwrap());
-    let mut model = Model::open(&source, Kind::Float, Device::Cpu, vec![], u64::MAX).unwrap();
-    model.prepare_length(LENGTH).unwrap();
-    model
-}
-
-fn corpus(vocab_size: i64, num_sequences: usize) -> Arc<Corpus> {
-    let tokens = (0..(LENGTH * num_sequences) as i64).map(|i| (i * 7919 + i * i) % vocab_size);
-    Arc::new(Corpus::from_tokens(tokens.collect(), LENGTH))
-}
+use crate::small_models::{CrossEntropy, LENGTH, corpus, drops, open};
+use crate::source::LAYERS_PER_BLOCK;
 
 /// The mean cross-entropy with every sub-block's share of the stream multiplied by its gate, and the gates.
 fn gated_loss(model: &Model, candidate: &Candidate, tokens: &[i64]) -> (Tensor, Tensor) {
@@ -127,14 +65,9 @@ fn predicted(
         moves,
         sequence_idxs: &[0, 1, 2],
         seed: 1,
-        generation: 1,
+        pass: 1,
     };
     predict(&engine, &space, &fitness, &corpus, &targets, &ask).unwrap()
-}
-
-fn drops(model: &Model) -> SearchSpace {
-    let num_blocks = model.config().num_blocks as u32;
-    space(num_blocks, &[("drop", &Drops)], &measure("drop", 0.5), None).unwrap()
 }
 
 #[test]

@@ -78,6 +78,9 @@ pub trait Fitness {
         0
     }
 
+    /// Says whose children are evaluated next, so that what they have in common with it may be computed once. Changes no loss.
+    fn share_prefixes_of(&mut self, _parent: &Genotype) {}
+
     /// What moves of a genotype would do to the loss; none where the fitness has no gradient.
     ///
     /// # Errors

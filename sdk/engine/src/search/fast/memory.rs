@@ -20,10 +20,14 @@ pub struct Memory {
     pub(super) losses: BTreeMap<usize, f64>,
     /// Genotypes that did not beat it.
     pub(super) rejected: Vec<Genotype>,
-    /// The genotype whose gradients are in use, and the generation that they were taken in.
-    pub(super) origin: Option<(Genotype, u32)>,
+    /// Where the gradients in use were taken.
+    pub(super) origin: Option<Origin>,
+    /// Gradient passes so far.
+    pub(super) num_passes: u32,
     /// Sequences that a decision takes.
     pub(super) evidence: usize,
+    /// Generations without success since the last one.
+    pub(super) failures: u32,
     /// Generations without success at most evidence.
     pub(super) fruitless: u32,
     /// The champion, while a restart is on its way.
@@ -38,6 +42,14 @@ pub struct Memory {
     pub forward_tokens: u64,
     /// Why the search has ended, once it has.
     pub stop: Option<Stop>,
+}
+
+/// A genotype whose gradients are in use.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct Origin {
+    pub(super) genotype: Genotype,
+    /// The numbers of the passes that were made there; each draws sequences of its own.
+    pub(super) passes: Vec<u32>,
 }
 
 /// Why a search ended.
@@ -80,7 +92,9 @@ impl Memory {
             losses,
             rejected: Vec::new(),
             origin: None,
+            num_passes: 0,
             evidence: LEAST_EVIDENCE,
+            failures: 0,
             fruitless: 0,
             restart: None,
             fruitless_restarts: 0,
@@ -101,6 +115,7 @@ impl Memory {
         self.current = genotype;
         self.losses = losses;
         self.rejected.clear();
+        self.failures = 0;
         self.fruitless = 0;
     }
 

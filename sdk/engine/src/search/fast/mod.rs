@@ -11,6 +11,7 @@
 mod memory;
 mod propose;
 mod race;
+mod regression;
 mod start;
 mod surrogate;
 
@@ -24,6 +25,7 @@ pub use start::start;
 use super::{Fitness, Purpose, State, mutation, stream};
 use crate::error::Result;
 use crate::genotype::{Genotype, SearchSpace};
+use memory::Origin;
 use race::{Race, Verdict};
 use surrogate::Surrogate;
 
@@ -131,10 +133,7 @@ impl Search<'_> {
         state.generation += 1;
         state.accepted = false;
         let (generation, seed) = (state.generation, self.settings.seed);
-        if memory.origin.is_none() {
-            memory.origin = Some((memory.current.clone(), generation));
-            self.take_gradients(fitness, memory)?;
-        }
+        self.renew_gradients(fitness, memory)?;
         let surrogate = self.surrogate.as_ref().expect("the memory has an origin");
         memory.lacks_gradients |= !(surrogate.has_gradients() || self.settings.without.gradients);
         let mut rng = stream(seed, generation, Purpose::Mutation);
@@ -163,27 +162,30 @@ impl Search<'_> {
                     state.accepted = true;
                 }
             }
-            Verdict::NoneBetter => {
+            Verdict::NoneBetter { is_open } => {
                 memory.reject(&offspring);
-                self.after_failure(fitness, state, memory)?;
+                self.after_failure(fitness, state, memory, is_open)?;
             }
         }
         memory.forward_tokens = self.spent_before + fitness.tokens_spent() - self.counted_from;
         Ok(())
     }
 
-    /// Fresh gradients, then more evidence, then a restart.
+    /// More evidence, for decisions and gradients, then a restart.
     fn after_failure(
         &self,
         fitness: &mut dyn Fitness,
         state: &mut State,
         memory: &mut Memory,
+        is_open: bool,
     ) -> Result<()> {
-        if !self.settings.without.gradients {
-            memory.origin = None;
-        }
+        memory.failures += 1;
         if memory.evidence < self.most_evidence {
-            memory.evidence = (2 * memory.evidence).min(self.most_evidence);
+            // Where everyone was plainly worse, other proposals may do; where it was close, only evidence does.
+            if is_open || memory.failures >= FRUITLESS {
+                memory.failures = 0;
+                memory.evidence = (2 * memory.evidence).min(self.most_evidence);
+            }
             return Ok(());
         }
         memory.fruitless += 1;
@@ -230,7 +232,7 @@ impl Search<'_> {
                 state.accepted = true;
                 memory.fruitless_restarts = 0;
             }
-            Verdict::NoneBetter => memory.fruitless_restarts += 1,
+            Verdict::NoneBetter { .. } => memory.fruitless_restarts += 1,
         }
         state.parent = memory.current.clone();
         state.fitness = memory.fitness();
@@ -269,13 +271,35 @@ impl Search<'_> {
         }
     }
 
-    /// Gradients of the memory's origin, the same whenever they are taken.
-    fn take_gradients(&mut self, fitness: &mut dyn Fitness, memory: &Memory) -> Result<()> {
-        if let Some((origin, generation)) = memory.origin.clone() {
-            let made = Surrogate::new(self.space, fitness, self.settings, origin, generation)?;
-            self.surrogate = Some(made);
+    /// An origin where there is none, and as many gradient passes there as the evidence of decisions asks for.
+    fn renew_gradients(&mut self, fitness: &mut dyn Fitness, memory: &mut Memory) -> Result<()> {
+        if memory.origin.is_none() {
+            self.surrogate = None;
         }
-        Ok(())
+        let current = &memory.current;
+        let origin = memory.origin.get_or_insert_with(|| Origin {
+            genotype: current.clone(),
+            passes: Vec::new(),
+        });
+        let asked = match self.settings.without.gradients {
+            true => 0,
+            false => memory.evidence.div_ceil(LEAST_EVIDENCE),
+        };
+        while origin.passes.len() < asked {
+            origin.passes.push(memory.num_passes);
+            memory.num_passes += 1;
+        }
+        self.take_gradients(fitness, memory)
+    }
+
+    /// Makes those passes of the memory's origin that are missing; they are the same whenever they are made.
+    fn take_gradients(&mut self, fitness: &mut dyn Fitness, memory: &Memory) -> Result<()> {
+        let Some(origin) = &memory.origin else {
+            return Ok(());
+        };
+        let fresh = || Surrogate::new(self.space, origin);
+        let surrogate = self.surrogate.get_or_insert_with(fresh);
+        surrogate.make_passes(fitness, origin, self.settings)
     }
 }
 

@@ -3,7 +3,8 @@
 use rand::Rng;
 use rand::seq::IndexedRandom;
 
-use super::surrogate::{Sampled, Surrogate};
+use super::regression::{Posterior, Sampled};
+use super::surrogate::Surrogate;
 use super::{Memory, Settings};
 use crate::genotype::{Genotype, Group, SearchSpace};
 use crate::search::mutation;
@@ -25,7 +26,7 @@ pub(super) fn offspring(
 ) -> Vec<Genotype> {
     let largest = (space.units().len() / 4).max(1);
     let mut offspring: Vec<Genotype> = Vec::with_capacity(settings.offspring);
-    let posterior = surrogate.posterior(&memory.observations, settings);
+    let posterior = Posterior::new(surrogate, &memory.observations, !settings.without.learning);
     for idx in 0..settings.offspring {
         let is_new = |genotype: &Genotype, offspring: &[Genotype]| {
             *genotype != memory.current
@@ -53,7 +54,7 @@ pub(super) fn offspring(
 }
 
 /// A genotype in the making.
-pub(super) struct Draft<'a> {
+struct Draft<'a> {
     space: &'a SearchSpace,
     surrogate: &'a Surrogate,
     sampled: &'a Sampled,
@@ -72,7 +73,7 @@ struct Change {
 }
 
 impl<'a> Draft<'a> {
-    pub(super) fn new(
+    fn new(
         space: &'a SearchSpace,
         surrogate: &'a Surrogate,
         sampled: &'a Sampled,
@@ -108,24 +109,6 @@ impl<'a> Draft<'a> {
         self.genotype
     }
 
-    /// Lowers units until every group is within its budget or `most` units were lowered, least loss for what it saves first.
-    pub(super) fn lower(mut self, most: usize) -> Genotype {
-        for _ in 0..most {
-            let over = self.space.groups().iter().find_map(|group| {
-                let excess = self.space.cost(&self.genotype, group) as i64 - group.max_cost as i64;
-                (excess > 0).then_some((group, excess))
-            });
-            let Some((group, excess)) = over else {
-                break;
-            };
-            let Some(change) = self.cheapest_saving(group, excess, None) else {
-                break;
-            };
-            self.set(change.unit_idx, change.level);
-        }
-        self.genotype
-    }
-
     /// The exchange within a group that promises most: one unit raised and as many lowered as that takes; then what the budget has left
     /// is used. None where there is none.
     fn best_exchange(&self, group: &Group) -> Option<(f64, Vec<(usize, u16)>)> {
@@ -143,7 +126,7 @@ impl<'a> Draft<'a> {
                 if excess <= 0 {
                     break;
                 }
-                let change = draft.cheapest_saving(group, excess, Some(raise.unit_idx))?;
+                let change = draft.cheapest_saving(group, excess, raise.unit_idx)?;
                 loss += change.loss;
                 draft.set(change.unit_idx, change.level);
                 made.push((change.unit_idx, change.level));
@@ -154,7 +137,7 @@ impl<'a> Draft<'a> {
     }
 
     /// The lowering that loses least for what it saves of an excess.
-    fn cheapest_saving(&self, group: &Group, excess: i64, but: Option<usize>) -> Option<Change> {
+    fn cheapest_saving(&self, group: &Group, excess: i64, but: usize) -> Option<Change> {
         let price = |change: &Change| {
             let saved = (-change.cost).min(excess) as f64 / excess as f64;
             // What promises to gain is best where it gains most, what loses where it loses least for what it saves.
@@ -165,7 +148,7 @@ impl<'a> Draft<'a> {
         };
         let changes = self.changes(group, false).into_iter();
         changes
-            .filter(|change| Some(change.unit_idx) != but)
+            .filter(|change| change.unit_idx != but)
             .min_by(|a, b| price(a).total_cmp(&price(b)))
     }
 

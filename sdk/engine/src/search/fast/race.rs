@@ -11,8 +11,8 @@ use crate::search::Fitness;
 const CLEARLY_WORSE: f64 = 1.5;
 /// Standard errors by which a genotype must be better than the parent.
 const CLEARLY_BETTER: f64 = 1.65;
-/// Sequences after which genotypes may leave.
-const LEAST: usize = 2;
+/// Part of a decision's sequences after which genotypes may leave.
+const FIRST_STEP: usize = 4;
 
 /// How a race is run.
 pub(super) struct Race<'a> {
@@ -37,7 +37,10 @@ pub(super) enum Verdict {
         /// Its losses by sequence.
         losses: BTreeMap<usize, f64>,
     },
-    NoneBetter,
+    NoneBetter {
+        /// Whether one of them seems to be better, and more evidence may show it.
+        is_open: bool,
+    },
 }
 
 /// The mean difference of a genotype's losses from the parent's.
@@ -73,20 +76,21 @@ impl Race<'_> {
         memory: &mut Memory,
         genotypes: &[Genotype],
     ) -> Result<Outcome> {
+        fitness.share_prefixes_of(&memory.current);
         let mut lanes: Vec<Lane> = genotypes.iter().map(Lane::new).collect();
         let mut winner = None;
         let mut done = 0;
         while done < self.sequences.len() && lanes.iter().any(|lane| lane.is_racing) {
             // The first step is long enough to say something, the others as short as they can be.
             let count = match done {
-                0 if self.drops => LEAST,
+                0 if self.drops => (self.evidence / FIRST_STEP).max(1),
                 0 => self.evidence,
                 _ => 1,
             };
             let step = &self.sequences[done..self.sequences.len().min(done + count)];
             self.step(fitness, memory, &mut lanes, step)?;
             done += step.len();
-            self.drop_some(&mut lanes, done);
+            self.drop_some(&mut lanes);
             if done < self.evidence {
                 continue;
             }
@@ -107,7 +111,9 @@ impl Race<'_> {
                 idx,
                 losses: std::mem::take(&mut lanes[idx].losses),
             },
-            None => Verdict::NoneBetter,
+            None => Verdict::NoneBetter {
+                is_open: best(&lanes).is_some_and(|idx| lanes[idx].difference().mean < 0.0),
+            },
         };
         Ok(Outcome { verdict, results })
     }
@@ -143,8 +149,8 @@ impl Race<'_> {
     }
 
     /// Who is worse than the parent or the best beyond doubt leaves; before the evidence is complete the best stays.
-    fn drop_some(&self, lanes: &mut [Lane<'_>], done: usize) {
-        if !self.drops || done < LEAST {
+    fn drop_some(&self, lanes: &mut [Lane<'_>]) {
+        if !self.drops {
             return;
         }
         let Some(best) = best(lanes) else {

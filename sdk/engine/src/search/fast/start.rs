@@ -1,12 +1,10 @@
-//! Where a fast search begins: baselines, random genotypes and one that gradients build, the best of them after a race.
+//! Where a fast search begins: baselines, the uniform genotype or random ones, the best of them after a race.
 
 use std::collections::BTreeMap;
 
 use rand::seq::index;
 
-use super::propose::Draft;
 use super::race::{Race, Verdict};
-use super::surrogate::Surrogate;
 use super::{LEAST_EVIDENCE, Memory, Settings};
 use crate::error::Result;
 use crate::genotype::{Genotype, SearchSpace};
@@ -14,13 +12,7 @@ use crate::search::{Fitness, Purpose, State, distinct, random_genotype, stream};
 
 /// Random genotypes among those that a search may begin with, where there is nothing uniform.
 const NUM_RANDOM: usize = 4;
-/// Sub-blocks that are left out before gradients are taken again: a part of those that are still to go, and at least one.
-const PART_LEFT_OUT: usize = 3;
-/// Calibration sequences of a gradient pass while a start is built.
-const BUILD_SEQUENCES: usize = 2;
-
-/// Draws the start: the fittest of `starts`, the uniform genotype where it uses up the budget (random ones elsewhere), and, where all that
-/// units can do is to drop sub-blocks, one that is built by predictions, a few units at a time.
+/// Draws the start: the fittest of `starts` and the uniform genotype where it uses up the budget (random ones elsewhere).
 ///
 /// # Errors
 /// When evaluating fails.
@@ -32,7 +24,7 @@ pub fn start(
 ) -> Result<(State, Memory)> {
     let counted_from = fitness.tokens_spent();
     let mut rng = stream(settings.seed, 0, Purpose::Initial);
-    let mut genotypes: Vec<Genotype> = built(space, fitness, settings)?.into_iter().collect();
+    let mut genotypes: Vec<Genotype> = Vec::new();
     for genotype in starts {
         if !genotypes.contains(genotype) {
             genotypes.push(genotype.clone());
@@ -71,47 +63,4 @@ pub fn start(
         accepted: true,
     };
     Ok((state, memory))
-}
-
-/// A genotype that leaves out the sub-blocks whose loss is predicted to be least.
-fn built(
-    space: &SearchSpace,
-    fitness: &mut dyn Fitness,
-    settings: &Settings,
-) -> Result<Option<Genotype>> {
-    let only_drops = (0..space.units().len()).all(|idx| space.only_drops(idx));
-    if settings.without.gradients || !only_drops {
-        return Ok(None);
-    }
-    let settings = Settings {
-        gradient_sequences: BUILD_SEQUENCES,
-        ..settings.clone()
-    };
-    let mut genotype = space.dearest();
-    let mut rng = stream(settings.seed, 0, Purpose::Restart);
-    // The passes of a start draw other sequences each, as generations do.
-    for pass in 0.. {
-        let surrogate =
-            Surrogate::new(space, fitness, &settings, genotype.clone(), u32::MAX - pass)?;
-        if !surrogate.has_gradients() {
-            return Ok(None);
-        }
-        let certain = Settings {
-            without: super::Without {
-                learning: true,
-                ..settings.without
-            },
-            ..settings.clone()
-        };
-        let sampled = surrogate.posterior(&[], &certain).sample(&mut rng);
-        let draft = || Draft::new(space, &surrogate, &sampled, &genotype);
-        let missing = draft().lower(usize::MAX);
-        let changed = missing.0.iter().zip(&genotype.0);
-        let num_missing = changed.filter(|(after, before)| after != before).count();
-        genotype = draft().lower((num_missing / PART_LEFT_OUT).max(1));
-        if space.meets_budget(&genotype) || num_missing == 0 {
-            break;
-        }
-    }
-    Ok(Some(genotype).filter(|genotype| space.meets_budget(genotype)))
 }

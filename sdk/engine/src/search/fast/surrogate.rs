@@ -1,30 +1,19 @@
-//! What a change of the parent is expected to do: gradients' predictions, corrected by what evaluations have shown.
+//! What a change of the parent is expected to do, by gradients.
 //!
 //! Around the origin whose gradients were taken every unit may take a step to a next level, `m`. For a set `S` of steps
-//!
-//! ```text
-//! J(S) = α Σ f_m + β ½ Σ_{m,n} G_mn + Σ θ_m        α, β ~ N(1, σ²)     θ_m ~ N(0, τ²)
-//! ```
-//!
-//! with first-order terms `f` and the Gram matrix `G` of responses ([`crate::gradient`]). `α`, `β` and a correction `θ` for every step between
-//! two levels of a unit are a Bayesian linear regression on the paired differences of all races. What is proposed is best under a *sample*
-//! of its posterior (Thompson sampling), so that doubt leads to trying.
+//! `J(S) = Σ f_m + ½ Σ_{m,n} G_mn`, with first-order terms `f` and the Gram matrix `G` of responses ([`crate::gradient`]), both averaged
+//! over all passes that were made at the origin. [`super::regression`] corrects them by what evaluations have shown.
 
-use rand::Rng;
-use rand_distr::{Distribution, StandardNormal};
 use serde::{Deserialize, Serialize};
 
 use super::Settings;
+use super::memory::Origin;
 use super::race::Difference;
 use crate::error::{EngineError, Result};
 use crate::genotype::{Genotype, SearchSpace};
 use crate::gradient::{Ask, Move, Predictions};
 use crate::search::{Fitness, Purpose, draw};
 
-/// Spread of α and β.
-const SCALE_SPREAD: f64 = 0.5;
-/// Spread of a step's correction, as a part of the steps' typical size.
-const STEP_SPREAD: f64 = 0.5;
 /// A step's size before anything is known about it.
 const UNKNOWN_STEP: f64 = 0.01;
 
@@ -34,9 +23,9 @@ pub(super) struct Observation {
     /// By unit: level before and after.
     changes: Vec<(usize, u16, u16)>,
     /// First-order and second-order change that gradients predicted.
-    predicted: (f64, f64),
-    mean: f64,
-    standard_error: f64,
+    pub(super) predicted: (f64, f64),
+    pub(super) mean: f64,
+    pub(super) standard_error: f64,
 }
 
 /// Predictions around an origin.
@@ -47,41 +36,25 @@ pub(super) struct Surrogate {
     /// By unit: how many pairs of neighbouring levels the units before it have.
     offsets: Vec<usize>,
     moves: Vec<Move>,
+    /// By move: whether it gives a dropped sub-block back.
+    gives_back: Vec<bool>,
+    /// The mean of all passes so far.
+    predictions: Option<Predictions>,
+    num_averaged: usize,
+    /// Passes that were made, those with numerical trouble too.
+    num_made: usize,
     /// By move.
     first: Vec<f64>,
     gram: Vec<Vec<f64>>,
     /// Typical size of a step's effect.
     typical: f64,
-    has_gradients: bool,
 }
 
 impl Surrogate {
-    /// Takes gradients at `origin`, or does without them.
-    pub(super) fn new(
-        space: &SearchSpace,
-        fitness: &mut dyn Fitness,
-        settings: &Settings,
-        origin: Genotype,
-        generation: u32,
-    ) -> Result<Self> {
-        let moves = steps(space, &origin);
-        let predictions = match settings.without.gradients {
-            true => None,
-            false => match predict(fitness, settings, &origin, &moves, generation) {
-                // A generation without gradients is slower, and no reason to give up.
-                Err(EngineError::NotFinite { .. }) => None,
-                predictions => predictions?,
-            },
-        };
-        Ok(Self::from(space, origin, moves, predictions))
-    }
-
-    fn from(
-        space: &SearchSpace,
-        origin: Genotype,
-        moves: Vec<Move>,
-        predictions: Option<Predictions>,
-    ) -> Self {
+    /// Knows nothing yet.
+    pub(super) fn new(space: &SearchSpace, origin: &Origin) -> Self {
+        let genotype = origin.genotype.clone();
+        let moves = steps(space, &genotype);
         let mut by_unit = vec![Vec::new(); space.units().len()];
         for (idx, step) in moves.iter().enumerate() {
             by_unit[step.unit_idx].push(idx);
@@ -93,47 +66,83 @@ impl Surrogate {
         });
         let mut offsets: Vec<usize> = offsets.collect();
         offsets.push(num_pairs);
-        let has_gradients = predictions.is_some();
-        let (mut first, mut gram) = match predictions {
-            Some(predictions) => (shrunk(&predictions.first), predictions.gram),
-            None => (
-                vec![0.0; moves.len()],
-                vec![vec![0.0; moves.len()]; moves.len()],
-            ),
-        };
-        // A sub-block that is given back is no small step: its first-order term ranks it, its second says nothing.
-        for (idx, step) in moves.iter().enumerate() {
-            if space.only_drops(step.unit_idx) && step.level < origin.level(step.unit_idx) {
-                gram[idx].fill(0.0);
-                gram.iter_mut().for_each(|row| row[idx] = 0.0);
-            }
-        }
-        for (idx, value) in first.iter_mut().enumerate() {
-            if !(value.is_finite() && gram[idx].iter().all(|value| value.is_finite())) {
-                *value = 0.0;
-                gram[idx].fill(0.0);
-            }
-        }
-        let size = |idx: usize| (first[idx] + 0.5 * gram[idx][idx]).powi(2);
-        let mean = (0..moves.len()).map(size).sum::<f64>() / moves.len().max(1) as f64;
+        let gives_back = moves.iter().map(|step| {
+            space.only_drops(step.unit_idx) && step.level < genotype.level(step.unit_idx)
+        });
         Self {
-            origin,
             by_unit,
             offsets,
-            first,
-            gram,
+            gives_back: gives_back.collect(),
+            predictions: None,
+            num_averaged: 0,
+            num_made: 0,
+            first: vec![0.0; moves.len()],
+            gram: vec![vec![0.0; moves.len()]; moves.len()],
+            typical: UNKNOWN_STEP,
             moves,
-            typical: match has_gradients {
-                true => mean.sqrt(),
-                false => UNKNOWN_STEP,
-            },
-            has_gradients,
+            origin: genotype,
         }
+    }
+
+    /// Makes those gradient passes of the origin that are missing.
+    pub(super) fn make_passes(
+        &mut self,
+        fitness: &mut dyn Fitness,
+        origin: &Origin,
+        settings: &Settings,
+    ) -> Result<()> {
+        for &pass in &origin.passes[self.num_made..] {
+            self.pass(fitness, pass, settings)?;
+            self.num_made += 1;
+        }
+        Ok(())
+    }
+
+    /// One gradient pass, on sequences that its number draws. Numerical trouble in it is no reason to give up: the search goes on with
+    /// what it has.
+    fn pass(&mut self, fitness: &mut dyn Fitness, pass: u32, settings: &Settings) -> Result<()> {
+        let (purpose, seed) = (Purpose::GradientMinibatch, settings.seed);
+        let sequence_idxs = draw(fitness, seed, pass, purpose, settings.gradient_sequences);
+        let ask = Ask {
+            parent: &self.origin,
+            moves: &self.moves,
+            sequence_idxs: &sequence_idxs,
+            seed,
+            pass,
+        };
+        let predictions = match fitness.predict(&ask) {
+            Err(EngineError::NotFinite { .. }) => return Ok(()),
+            predictions => predictions?,
+        };
+        let Some(predictions) = predictions.filter(is_finite) else {
+            return Ok(());
+        };
+        self.num_averaged += 1;
+        let mean = match self.predictions.take() {
+            Some(mean) => averaged(mean, &predictions, self.num_averaged as f64),
+            None => predictions,
+        };
+        self.use_predictions(&mean);
+        self.predictions = Some(mean);
+        Ok(())
+    }
+
+    fn use_predictions(&mut self, predictions: &Predictions) {
+        self.first = shrunk(&predictions.first);
+        self.gram.clone_from(&predictions.gram);
+        // A sub-block that is given back is no small step: its first-order term ranks it, its second says nothing.
+        for idx in (0..self.moves.len()).filter(|&idx| self.gives_back[idx]) {
+            self.gram[idx].fill(0.0);
+            self.gram.iter_mut().for_each(|row| row[idx] = 0.0);
+        }
+        let size = |idx: usize| (self.first[idx] + 0.5 * self.gram[idx][idx]).powi(2);
+        let mean = (0..self.moves.len()).map(size).sum::<f64>() / self.moves.len().max(1) as f64;
+        self.typical = mean.sqrt();
     }
 
     /// Whether predictions come from gradients.
     pub(super) fn has_gradients(&self) -> bool {
-        self.has_gradients
+        self.predictions.is_some()
     }
 
     /// Whether a unit of `genotype` is where no step from the origin leads, or so much has changed since that gradients are worth taking
@@ -144,7 +153,7 @@ impl Surrogate {
             .count();
         let is_near = |(idx, level): (usize, &u16)| self.levels(idx).any(|near| near == *level);
         let is_within = genotype.0.iter().enumerate().all(is_near);
-        !is_within || self.has_gradients && moved > (self.by_unit.len() / 16).max(3)
+        !is_within || self.has_gradients() && moved > (self.by_unit.len() / 16).max(3)
     }
 
     /// The step that brings a unit from the origin's level to another; none where it stays, or where no step leads.
@@ -165,8 +174,28 @@ impl Surrogate {
             .chain(steps.map(|&idx| self.moves[idx].level as u16))
     }
 
+    pub(super) fn num_steps(&self) -> usize {
+        self.moves.len()
+    }
+
+    /// First-order change of a step.
+    pub(super) fn first(&self, idx: usize) -> f64 {
+        self.first[idx]
+    }
+
+    /// Twice the second-order change of two steps together, beyond that of each.
     pub(super) fn gram(&self, a: usize, b: usize) -> f64 {
         self.gram[a][b]
+    }
+
+    /// Typical size of a step's effect.
+    pub(super) fn typical_step(&self) -> f64 {
+        self.typical
+    }
+
+    /// Pairs of neighbouring levels, of all units.
+    pub(super) fn num_pairs(&self) -> usize {
+        self.offsets.last().copied().unwrap_or(0)
     }
 
     /// What a race has shown of the change from `parent` to `genotype`.
@@ -200,45 +229,6 @@ impl Surrogate {
         (first, second)
     }
 
-    /// What is known of the steps, given what was observed.
-    pub(super) fn posterior<'a>(
-        &'a self,
-        observations: &'a [Observation],
-        settings: &Settings,
-    ) -> Posterior<'a> {
-        let learns = !settings.without.learning;
-        let observations = if learns { observations } else { &[] };
-        let features: Vec<Vec<(usize, f64)>> = observations
-            .iter()
-            .map(|seen| self.features(seen))
-            .collect();
-        let (scale_spread, spread) = match learns {
-            true => {
-                let typical = self.typical.max(UNKNOWN_STEP / 100.0);
-                (SCALE_SPREAD, STEP_SPREAD * typical)
-            }
-            false => (0.0, 0.0),
-        };
-        let covariance = |i: usize, j: usize| {
-            let ((f_i, s_i), (f_j, s_j)) = (observations[i].predicted, observations[j].predicted);
-            let noise = match i == j {
-                true => observations[i].standard_error.max(spread / 10.0).powi(2) + 1e-18,
-                false => 0.0,
-            };
-            scale_spread.powi(2) * (f_i * f_j + s_i * s_j)
-                + spread.powi(2) * shared(&features[i], &features[j])
-                + noise
-        };
-        Posterior {
-            surrogate: self,
-            observations,
-            factor: cholesky(observations.len(), covariance),
-            features,
-            scale_spread,
-            spread,
-        }
-    }
-
     /// The pairs of neighbouring levels between two levels of a unit: +1 on the way to a higher index, −1 to a lower one.
     fn pairs(&self, unit_idx: usize, from: u16, to: u16) -> impl Iterator<Item = (usize, f64)> {
         let offset = self.offsets[unit_idx];
@@ -246,7 +236,15 @@ impl Surrogate {
         (from.min(to)..from.max(to)).map(move |level| (offset + usize::from(level), sign))
     }
 
-    fn features(&self, seen: &Observation) -> Vec<(usize, f64)> {
+    /// The pairs that a step crosses.
+    pub(super) fn pairs_of_step(&self, idx: usize) -> impl Iterator<Item = (usize, f64)> {
+        let step = self.moves[idx];
+        let from = self.origin.0[step.unit_idx];
+        self.pairs(step.unit_idx, from, step.level as u16)
+    }
+
+    /// The pairs that a change crosses, in the order of the units.
+    pub(super) fn features(&self, seen: &Observation) -> Vec<(usize, f64)> {
         let changes = seen.changes.iter();
         changes
             .flat_map(|&(unit_idx, from, to)| self.pairs(unit_idx, from, to))
@@ -254,99 +252,8 @@ impl Surrogate {
     }
 }
 
-/// One draw of the posterior.
-pub(super) struct Sampled {
-    /// α and β.
-    scales: [f64; 2],
-    /// By pair of neighbouring levels: what the step to the higher index does beside its prediction, θ.
-    corrections: Vec<f64>,
-    /// By move: `α f + θ`.
-    steps: Vec<f64>,
-}
-
-impl Sampled {
-    /// Linear part of a step.
-    pub(super) fn step(&self, idx: usize) -> f64 {
-        self.steps[idx]
-    }
-
-    /// Factor of the second-order part.
-    pub(super) fn second_scale(&self) -> f64 {
-        self.scales[1].max(0.0)
-    }
-}
-
-/// The posterior of α, β and every θ.
-pub(super) struct Posterior<'a> {
-    surrogate: &'a Surrogate,
-    observations: &'a [Observation],
-    /// By observation.
-    features: Vec<Vec<(usize, f64)>>,
-    /// Of the observations' covariance; none where that is not positive definite.
-    factor: Option<Vec<Vec<f64>>>,
-    scale_spread: f64,
-    spread: f64,
-}
-
-impl Posterior<'_> {
-    /// A draw.
-    pub(super) fn sample(&self, rng: &mut impl Rng) -> Sampled {
-        let mut normal = || -> f64 { StandardNormal.sample(rng) };
-        let surrogate = self.surrogate;
-        let num_pairs = surrogate.offsets.last().copied().unwrap_or(0);
-        let mut sampled = Sampled {
-            scales: [0, 1].map(|_| 1.0 + self.scale_spread * normal()),
-            corrections: (0..num_pairs).map(|_| self.spread * normal()).collect(),
-            steps: Vec::with_capacity(surrogate.moves.len()),
-        };
-        self.condition(&mut sampled, &mut normal);
-        for (step, first) in surrogate.moves.iter().zip(&surrogate.first) {
-            let from = surrogate.origin.0[step.unit_idx];
-            let pairs = surrogate.pairs(step.unit_idx, from, step.level as u16);
-            let correction = pairs.map(|(key, sign)| sign * sampled.corrections[key]);
-            let correction: f64 = correction.sum();
-            sampled.steps.push(sampled.scales[0] * first + correction);
-        }
-        sampled
-    }
-
-    /// Matheron's rule: a draw of the prior becomes one of the posterior by what separates the observations from their draw.
-    fn condition(&self, sampled: &mut Sampled, normal: &mut impl FnMut() -> f64) {
-        let Some(factor) = &self.factor else {
-            return;
-        };
-        let seen = || self.observations.iter().zip(&self.features);
-        let residuals = seen().map(|(seen, features)| {
-            let drawn = features
-                .iter()
-                .map(|&(key, sign)| sign * sampled.corrections[key]);
-            let (first, second) = seen.predicted;
-            let prior = sampled.scales[0] * first + sampled.scales[1] * second;
-            seen.mean - prior - drawn.sum::<f64>() + seen.standard_error * normal()
-        });
-        let weights = solve(factor, residuals.collect());
-        for ((seen, features), weight) in seen().zip(weights) {
-            let (first, second) = seen.predicted;
-            sampled.scales[0] += self.scale_spread.powi(2) * first * weight;
-            sampled.scales[1] += self.scale_spread.powi(2) * second * weight;
-            for &(key, sign) in features {
-                sampled.corrections[key] += self.spread.powi(2) * sign * weight;
-            }
-        }
-    }
-}
-
-/// Inner product of two changes' features, both in the order of the units.
-fn shared(a: &[(usize, f64)], b: &[(usize, f64)]) -> f64 {
-    let in_both = a.iter().filter_map(|(key, x)| {
-        let at = b.binary_search_by_key(key, |(key, _)| *key).ok()?;
-        Some(x * b[at].1)
-    });
-    in_both.sum()
-}
-
 /// Every step of every unit whose level makes a difference.
-pub(super) fn steps(space: &SearchSpace, origin: &Genotype) -> Vec<Move> {
+fn steps(space: &SearchSpace, origin: &Genotype) -> Vec<Move> {
     (0..space.units().len())
         .filter(|&unit_idx| !space.is_idle(origin, unit_idx))
         .flat_map(|unit_idx| {
@@ -360,24 +267,25 @@ pub(super) fn steps(space: &SearchSpace, origin: &Genotype) -> Vec<Move> {
         .collect()
 }
 
-/// Gradients on fresh sequences.
-pub(super) fn predict(
-    fitness: &mut dyn Fitness,
-    settings: &Settings,
-    origin: &Genotype,
-    moves: &[Move],
-    generation: u32,
-) -> Result<Option<Predictions>> {
-    let purpose = Purpose::GradientMinibatch;
-    let count = settings.gradient_sequences;
-    let sequence_idxs = draw(fitness, settings.seed, generation, purpose, count);
-    fitness.predict(&Ask {
-        parent: origin,
-        moves,
-        sequence_idxs: &sequence_idxs,
-        seed: settings.seed,
-        generation,
-    })
+fn is_finite(predictions: &Predictions) -> bool {
+    let first = predictions.first.iter().all(|(mean, _)| mean.is_finite());
+    let mut gram = predictions.gram.iter().flatten();
+    first && gram.all(|value| value.is_finite())
+}
+
+/// The mean of `count` passes, of which `mean` is that of all but the last.
+fn averaged(mut mean: Predictions, last: &Predictions, count: f64) -> Predictions {
+    let mix = |mean: &mut f64, last: f64| *mean += (last - *mean) / count;
+    for (mean, last) in mean.first.iter_mut().zip(&last.first) {
+        mix(&mut mean.0, last.0);
+        let squares = (mean.1 * (count - 1.0)).powi(2) + last.1.powi(2);
+        mean.1 = squares.sqrt() / count;
+    }
+    for (mean, last) in mean.gram.iter_mut().zip(&last.gram) {
+        let pairs = mean.iter_mut().zip(last);
+        pairs.for_each(|(mean, &last)| mix(mean, last));
+    }
+    mean
 }
 
 /// First-order terms drawn towards 0 by how uncertain they are beside how much they differ: the best of many noisy numbers is
@@ -392,38 +300,4 @@ fn shrunk(first: &[(f64, f64)]) -> Vec<f64> {
         total => mean * signal / total,
     };
     first.iter().map(shrink).collect()
-}
-
-/// The lower factor `L` of a positive definite `A = L Lᵀ`; none where it is not.
-fn cholesky(count: usize, a: impl Fn(usize, usize) -> f64) -> Option<Vec<Vec<f64>>> {
-    let mut factor: Vec<Vec<f64>> = Vec::with_capacity(count);
-    for i in 0..count {
-        let mut row = Vec::with_capacity(i + 1);
-        for j in 0..i {
-            let other: &Vec<f64> = &factor[j];
-            let dot: f64 = row.iter().zip(other).map(|(a, b)| a * b).sum();
-            row.push((a(i, j) - dot) / other[j]);
-        }
-        let rest = a(i, i) - row.iter().map(|value| value * value).sum::<f64>();
-        if rest.is_nan() || rest <= 0.0 {
-            return None;
-        }
-        row.push(rest.sqrt());
-        factor.push(row);
-    }
-    Some(factor)
-}
-
-/// `x` of `L Lᵀ x = b`.
-fn solve(factor: &[Vec<f64>], mut b: Vec<f64>) -> Vec<f64> {
-    for (i, row) in factor.iter().enumerate() {
-        let dot: f64 = row[..i].iter().zip(&b).map(|(a, b)| a * b).sum();
-        b[i] = (b[i] - dot) / row[i];
-    }
-    for i in (0..b.len()).rev() {
-        let below = i + 1..b.len();
-        let dot: f64 = below.map(|k| factor[k][i] * b[k]).sum();
-        b[i] = (b[i] - dot) / factor[i][i];
-    }
-    b
 }

@@ -1,0 +1,83 @@
+//! Small models and a fitness of their own, for tests inside the crate.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use evopress_plugin::{
+    Chunk, Fitness, HeadOps, OwnedTensor, PluginError, Target, TargetView, TensorView,
+};
+use tch::{Device, Kind};
+
+use crate::corpus::Corpus;
+use crate::genotype::SearchSpace;
+use crate::genotype::fixtures::{Drops, measure, space};
+use crate::model::Model;
+use crate::source::Source;
+
+/// Tokens of a sequence.
+pub(crate) const LENGTH: usize = 24;
+
+/// The cross-entropy of the next token.
+pub(crate) struct CrossEntropy {
+    pub(crate) has_gradient: bool,
+}
+
+impl Fitness for CrossEntropy {
+    fn target(&self, _: &dyn HeadOps, _: &Chunk<'_>) -> Result<Target, PluginError> {
+        Ok(Target::default())
+    }
+
+    fn loss(
+        &self,
+        ops: &dyn HeadOps,
+        student: &Chunk<'_>,
+        _: &TargetView<'_>,
+    ) -> Result<Vec<f32>, PluginError> {
+        let sums = ops.log_sum_exp(&student.hidden)?;
+        let logits = ops.token_logits(&student.hidden, student.next_tokens)?;
+        Ok(sums
+            .iter()
+            .zip(logits)
+            .map(|(sum, logit)| sum - logit)
+            .collect())
+    }
+
+    fn gradient(
+        &self,
+        ops: &dyn HeadOps,
+        student: &Chunk<'_>,
+        _: &TargetView<'_>,
+        expected_head: &TensorView<'_>,
+    ) -> Result<Option<OwnedTensor>, PluginError> {
+        if !self.has_gradient {
+            return Ok(None);
+        }
+        let rows = ops.token_rows(student.next_tokens)?;
+        ops.difference(expected_head, &rows.view()).map(Some)
+    }
+
+    fn needs_target(&self) -> bool {
+        false
+    }
+}
+
+/// A fixture in f32.
+pub(crate) fn open(name: &str) -> Model {
+    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures/models");
+    let source = Arc::new(Source::open(&fixtures.join(name)).unwrap());
+    let mut model = Model::open(&source, Kind::Float, Device::Cpu, vec![], u64::MAX).unwrap();
+    model.prepare_length(LENGTH).unwrap();
+    model
+}
+
+/// Tokens without a meaning.
+pub(crate) fn corpus(vocab_size: i64, num_sequences: usize) -> Arc<Corpus> {
+    let tokens = (0..(LENGTH * num_sequences) as i64).map(|i| (i * 7919 + i * i) % vocab_size);
+    Arc::new(Corpus::from_tokens(tokens.collect(), LENGTH))
+}
+
+/// Half of the sub-blocks may go.
+pub(crate) fn drops(model: &Model) -> SearchSpace {
+    let num_blocks = model.config().num_blocks as u32;
+    space(num_blocks, &[("drop", &Drops)], &measure("drop", 0.5), None).unwrap()
+}
