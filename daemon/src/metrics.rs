@@ -54,6 +54,8 @@ pub struct WorkMetrics {
     pub generations: IntGaugeVec,
     /// Its best fitness.
     pub best_fitness: GaugeVec,
+    /// KL divergence on held-out text, by slot.
+    pub held_out: GaugeVec,
     /// Its speed.
     pub tokens_per_second: GaugeVec,
     /// Its stage: 1 for the one that it is in.
@@ -189,6 +191,10 @@ impl WorkMetrics {
                 "evopress_run_best_fitness",
                 "Best fitness of the search in a slot; lower is better.",
             )?)?,
+            held_out: all.add(slot_value(
+                "evopress_run_held_out_kl_divergence",
+                "KL divergence of the best on held-out text that nothing is selected by, in nats a token.",
+            )?)?,
             tokens_per_second: all.add(slot_value(
                 "evopress_run_forward_tokens_per_second",
                 "Forward tokens per second of the search in a slot, over the last generations.",
@@ -232,6 +238,7 @@ impl WorkMetrics {
         let _ = self.generation.remove_label_values(labels);
         let _ = self.generations.remove_label_values(labels);
         let _ = self.best_fitness.remove_label_values(labels);
+        let _ = self.held_out.remove_label_values(labels);
         let _ = self.tokens_per_second.remove_label_values(labels);
         for stage in Stage::ALL {
             let _ = self

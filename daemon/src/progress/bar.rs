@@ -137,6 +137,9 @@ fn describe(state: RunState, attempt: u32, live: &Live) -> String {
         if let Some(fitness) = live.best_fitness {
             parts.push(format!("fitness {fitness:.4}"));
         }
+        if let Some(held_out) = live.held_out {
+            parts.push(format!("held-out KL {held_out:.4}"));
+        }
         if let Some(seconds) = live.search_seconds_left {
             parts.push(format!("{} left", duration(seconds)));
         }
@@ -202,11 +205,12 @@ mod tests {
             generation: 3,
             generations: 107,
             best_fitness: Some(0.25),
+            held_out: Some(0.375),
             forward_tokens_per_second: Some(4321.4),
             search_seconds_left: Some(125.2),
             ..Live::default()
         };
-        let text = "generation 3/107, fitness 0.2500, 2 min 05 s left, 4321 tokens/s, attempt 2";
+        let text = "generation 3/107, fitness 0.2500, held-out KL 0.3750, 2 min 05 s left, 4321 tokens/s, attempt 2";
         assert_eq!(describe(RunState::Running, 2, &live), text);
         assert_eq!(prefix(RunState::Running, &live), "search");
         assert_eq!(position(RunState::Running, &live), (3, 107));

@@ -20,6 +20,8 @@ pub struct Live {
     pub generations: u32,
     /// Fitness of the best genotype; lower is better.
     pub best_fitness: Option<f64>,
+    /// KL divergence on held-out text, when it was last looked at.
+    pub held_out: Option<f64>,
     /// Tokens sent forward by the search so far.
     pub forward_tokens: u64,
     /// Their number per second over the last generations.
@@ -103,11 +105,13 @@ impl Live {
                 best_fitness,
                 forward_tokens,
                 search_seconds,
+                held_out,
                 ..
             } => {
                 self.generation = *generation;
                 self.generations = *generations;
                 self.best_fitness = Some(*best_fitness);
+                self.held_out = held_out.or(self.held_out);
                 self.forward_tokens = *forward_tokens;
                 self.take_pace(Sample {
                     generation: *generation,
@@ -223,6 +227,7 @@ mod tests {
             accepted,
             forward_tokens,
             search_seconds,
+            held_out: None,
         })
     }
 

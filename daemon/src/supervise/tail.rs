@@ -116,6 +116,9 @@ impl<'a> Tail<'a> {
                         .with_label_values(slot)
                         .set(fitness);
                 }
+                if let Some(held_out) = self.live.held_out {
+                    self.metrics.held_out.with_label_values(slot).set(held_out);
+                }
                 if let Some(speed) = self.live.forward_tokens_per_second {
                     self.metrics
                         .tokens_per_second

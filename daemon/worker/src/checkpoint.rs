@@ -9,6 +9,8 @@ use evopress_spec::HistoryEntry;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::watch::Watched;
+
 /// Files in the run's `checkpoint/`. Each belongs to one plan with one set of inputs and is refused otherwise.
 pub(crate) struct Checkpoint {
     folder: PathBuf,
@@ -27,6 +29,9 @@ pub(crate) struct Search {
     /// Of all compute threads' time, what went into decoding levels, a thread's share of it.
     pub(crate) switch_seconds: f64,
     pub(crate) history: Vec<HistoryEntry>,
+    /// Held-out text along the way.
+    #[serde(default)]
+    pub(crate) watched: Watched,
 }
 
 #[derive(Serialize, Deserialize)]

@@ -17,6 +17,7 @@ use evopress_spec::{EventKind, HistoryEntry, Mode, Stage};
 use crate::checkpoint::{self, Checkpoint};
 use crate::database::Databases;
 use crate::run::Run;
+use crate::watch::{Watch, Watched};
 use crate::{process, setup};
 
 /// Sequences that baselines are measured on: as many as the last selection stage has, but at least these.
@@ -150,7 +151,9 @@ fn begin(
             best_fitness: state.fitness,
             forward_tokens: tokens.get(),
             seconds,
+            held_out: None,
         }],
+        watched: Watched::default(),
         state,
         memory,
         forward_tokens: tokens.get(),
@@ -180,6 +183,7 @@ fn search_on(
         Mode::Paper => run.settings.generations,
         Mode::Fast => 0,
     };
+    let watch = Watch::new(run, engine)?;
     let mut keep = |state: &State, memory: Option<&Memory>| {
         found.state = state.clone();
         found.memory = memory.cloned();
@@ -189,11 +193,20 @@ fn search_on(
         };
         found.seconds = seconds();
         found.switch_seconds = switched_before + engine.switch_seconds();
+        let is_over = match memory {
+            Some(memory) => memory.stop.is_some(),
+            None => state.generation == generations,
+        };
+        let look = |watch: &Watch<'_>| {
+            watch.look(&mut found.watched, state, found.forward_tokens, is_over)
+        };
+        let held_out = watch.as_ref().map(look).transpose()?.flatten();
         found.history.push(HistoryEntry {
             generation: state.generation,
             best_fitness: state.fitness,
             forward_tokens: found.forward_tokens,
             seconds: found.seconds,
+            held_out,
         });
         checkpoint
             .save("search", &found)
@@ -208,6 +221,7 @@ fn search_on(
             accepted: state.accepted,
             forward_tokens: found.forward_tokens,
             search_seconds: found.seconds,
+            held_out,
         });
         Ok(())
     };
@@ -224,6 +238,9 @@ fn search_on(
             let each = |state: &State| keep(state, None);
             search::run(&run.space, fitness, &run.settings, start.state, each)?;
         }
+    }
+    if let Some(message) = found.watched.parted() {
+        run.recorder.event(EventKind::Warning { message });
     }
     Ok(found)
 }

@@ -21,6 +21,7 @@ mod report;
 mod report_html;
 mod run;
 mod setup;
+mod watch;
 
 use std::process::ExitCode;
 

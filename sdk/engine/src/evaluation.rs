@@ -89,6 +89,32 @@ impl Reference {
         candidate: &Candidate,
         progress: impl FnMut(usize),
     ) -> Result<Quality> {
+        let measured = self.by_sequence(engine, candidate, progress)?;
+        let (losses, divergences): (Vec<f64>, Vec<f64>) = measured.into_iter().unzip();
+        Ok(Quality {
+            perplexity: perplexity(&losses, &self.corpus),
+            kl_divergence: divergences.iter().sum::<f64>() / num_predictions(&self.corpus),
+        })
+    }
+
+    /// KL divergence of a candidate from the dense model on each sequence, in nats a token.
+    ///
+    /// # Errors
+    /// When a forward pass fails or the run was interrupted.
+    pub fn divergences(&self, engine: &Engine, candidate: &Candidate) -> Result<Vec<f64>> {
+        let measured = self.by_sequence(engine, candidate, |_| ())?;
+        let predictions = self.corpus.sequence_length() as f64 - 1.0;
+        let divergences = measured.into_iter().map(|(_, sum)| sum / predictions);
+        Ok(divergences.collect())
+    }
+
+    /// By sequence: the sums of the next tokens' cross-entropies and of the KL divergences.
+    fn by_sequence(
+        &self,
+        engine: &Engine,
+        candidate: &Candidate,
+        progress: impl FnMut(usize),
+    ) -> Result<Vec<(f64, f64)>> {
         let (corpus, sequences, candidate) = (
             Arc::clone(&self.corpus),
             Arc::clone(&self.sequences),
@@ -114,15 +140,8 @@ impl Reference {
                 divergence,
             ))
         };
-        let measured =
-            engine
-                .pool()
-                .map((0..self.corpus.num_sequences()).collect(), work, progress)?;
-        let (losses, divergences): (Vec<f64>, Vec<f64>) = measured.into_iter().unzip();
-        Ok(Quality {
-            perplexity: perplexity(&losses, &self.corpus),
-            kl_divergence: divergences.iter().sum::<f64>() / num_predictions(&self.corpus),
-        })
+        let all = (0..self.corpus.num_sequences()).collect();
+        engine.pool().map(all, work, progress)
     }
 }
 

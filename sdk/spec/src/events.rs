@@ -88,6 +88,9 @@ pub enum EventKind {
         forward_tokens: u64,
         /// Seconds since the search began.
         search_seconds: f64,
+        /// KL divergence of the best on a few sequences of held-out text, where it was looked at.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        held_out: Option<f64>,
     },
     /// A baseline was measured on the first evaluation set.
     Baseline {

@@ -111,6 +111,9 @@ pub struct HistoryEntry {
     pub forward_tokens: u64,
     /// Seconds since the search began.
     pub seconds: f64,
+    /// KL divergence on a few sequences of held-out text, where it was looked at. Nothing is selected by it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held_out: Option<f64>,
 }
 
 /// A metric of an evaluation.

@@ -207,6 +207,7 @@ fn every_event() -> Vec<EventKind> {
             accepted: true,
             forward_tokens: 4096,
             search_seconds: 2.25,
+            held_out: Some(0.75),
         },
         EventKind::Baseline {
             name: "window".into(),
@@ -397,6 +398,7 @@ fn a_report_comes_back_from_its_file() {
                 best_fitness: 0.5,
                 forward_tokens: 2,
                 seconds: 3.0,
+                held_out: Some(0.75),
             }],
         },
         evaluation: vec![MetricResult {

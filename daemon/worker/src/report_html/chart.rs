@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use evopress_spec::{SearchResult, Stage};
+use evopress_spec::{HistoryEntry, SearchResult, Stage};
 
 use super::text::{as_f64, duration, number};
 
@@ -14,35 +14,51 @@ const RIGHT: f64 = 14.0;
 const TOP: f64 = 12.0;
 const BOTTOM: f64 = 40.0;
 
-/// Best fitness over generations and over tokens; a search of which nothing is known draws nothing.
+/// Fitness, and held-out text where it was looked at, over generations and over tokens; a search of which nothing is known draws nothing.
 pub(super) fn search(search: &SearchResult) -> String {
-    let by = |x: fn(&evopress_spec::HistoryEntry) -> f64| -> Vec<(f64, f64)> {
-        search
-            .history
-            .iter()
-            .map(|it| (x(it), it.best_fitness))
-            .filter(|(_, y)| y.is_finite())
-            .collect()
+    let by = |x: fn(&HistoryEntry) -> f64| -> Lines {
+        let points = |y: fn(&HistoryEntry) -> Option<f64>| {
+            let history = search.history.iter();
+            let points = history.filter_map(|it| Some((x(it), y(it)?)));
+            points.filter(|(_, y)| y.is_finite()).collect()
+        };
+        Lines {
+            fitness: points(|it| Some(it.best_fitness)),
+            held_out: points(|it| it.held_out),
+        }
     };
     let generations = by(|it| f64::from(it.generation));
-    if generations.is_empty() {
+    if generations.fitness.is_empty() {
         return String::new();
     }
     let tokens = by(|it| as_f64(it.forward_tokens));
+    let held_out = match generations.held_out.last() {
+        Some((_, last)) => format!(
+            " Dashed: the KL divergence on a few sequences of held-out text, which nothing is selected by; the last one is {}.",
+            number(*last)
+        ),
+        None => String::new(),
+    };
     format!(
         "<div class=\"charts\">\n{}{}</div>\n<p class=\"note\">Fitness of the parent after each generation, lower is better; \
-         the last one is {}. It can rise where a generation draws other calibration tokens.</p>\n",
+         the last one is {}. It can rise where a generation draws other calibration tokens.{held_out}</p>\n",
         steps("generation", &generations),
         steps("tokens forward", &tokens),
         number(search.best_fitness),
     )
 }
 
-/// A step line: a value holds until the next one is known.
-fn steps(x_name: &str, points: &[(f64, f64)]) -> String {
+/// Points of a drawing.
+struct Lines {
+    fitness: Vec<(f64, f64)>,
+    held_out: Vec<(f64, f64)>,
+}
+
+/// Step lines: a value holds until the next one is known.
+fn steps(x_name: &str, lines: &Lines) -> String {
     let range = |value: fn(&(f64, f64)) -> f64| {
+        let points = lines.fitness.iter().chain(&lines.held_out);
         points
-            .iter()
             .map(value)
             .fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), it| {
                 (low.min(it), high.max(it))
@@ -78,21 +94,23 @@ fn steps(x_name: &str, points: &[(f64, f64)]) -> String {
             tick_words(*tick)
         );
     }
-    let mut path = String::new();
-    for (idx, point) in points.iter().enumerate() {
-        let (at_x, at_y) = place(*point);
-        let _ = if idx == 0 {
-            write!(path, "M{at_x:.1} {at_y:.1}")
-        } else {
-            write!(path, "H{at_x:.1}V{at_y:.1}")
+    for (points, class) in [(&lines.held_out, "line held-out"), (&lines.fitness, "line")] {
+        let mut path = String::new();
+        for (idx, point) in points.iter().enumerate() {
+            let (at_x, at_y) = place(*point);
+            let _ = if idx == 0 {
+                write!(path, "M{at_x:.1} {at_y:.1}")
+            } else {
+                write!(path, "H{at_x:.1}V{at_y:.1}")
+            };
+        }
+        let Some(last) = points.last() else {
+            continue;
         };
-    }
-    let _ = writeln!(svg, "<path class=\"line\" d=\"{path}\"/>");
-    if let Some(last) = points.last() {
         let (at_x, at_y) = place(*last);
         let _ = writeln!(
             svg,
-            "<circle class=\"dot\" cx=\"{at_x:.1}\" cy=\"{at_y:.1}\" r=\"3.5\"/>"
+            "<path class=\"{class}\" d=\"{path}\"/>\n<circle class=\"dot\" cx=\"{at_x:.1}\" cy=\"{at_y:.1}\" r=\"3.5\"/>"
         );
     }
     let middle = LEFT + (WIDTH - LEFT - RIGHT) / 2.0;

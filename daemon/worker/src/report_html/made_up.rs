@@ -42,6 +42,7 @@ pub(crate) fn made_up() -> Report {
         best_fitness: 0.7 + 2.0 / f64::from(generation + 2),
         forward_tokens: u64::from(generation) * 10_240 + 16_384,
         seconds: f64::from(generation) * 3.1,
+        held_out: (generation % 8 == 1).then(|| 0.75 + 2.2 / f64::from(generation + 2)),
     });
     Report {
         run: "smollm2-depth-0123456789ab".to_owned(),
