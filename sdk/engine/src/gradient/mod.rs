@@ -46,7 +46,7 @@ pub struct Move {
 /// What moves would do to the mean loss of a parent.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Predictions {
-    /// By move: first-order change, and its standard error over the sequences.
+    /// By move: first-order change, and its standard error over the tokens.
     pub first: Vec<(f64, f64)>,
     /// By pair of moves: `mean_t r_m[t] r_n[t]`. A set's second-order change is half the sum over its pairs.
     pub gram: Vec<Vec<f64>>,
@@ -80,6 +80,7 @@ pub(crate) fn predict(
         .collect();
     let work = move |context: &mut Context, (sequence_idx, uniforms): (usize, Vec<f32>)| {
         let sequence = pass::Sequence {
+            idx: sequence_idx,
             tokens: corpus.sequence(sequence_idx),
             target: targets[sequence_idx].get(),
             uniforms: &uniforms,
@@ -93,11 +94,10 @@ pub(crate) fn predict(
     };
     let num_sequences = passes.len() as f64;
     let first = (0..ask.moves.len()).map(|idx| {
-        let means = passes.iter().map(|pass| pass.first[idx]);
-        let mean = means.clone().sum::<f64>() / num_sequences;
-        let variance = means.map(|value| (value - mean).powi(2)).sum::<f64>();
-        let degrees = (num_sequences - 1.0).max(1.0);
-        (mean, (variance / degrees / num_sequences).sqrt())
+        let of_sequences = || passes.iter().map(|pass| pass.first[idx]);
+        let mean = of_sequences().map(|(mean, _)| mean).sum::<f64>() / num_sequences;
+        let squares = of_sequences().map(|(_, square)| square).sum::<f64>();
+        (mean, squares.sqrt() / num_sequences)
     });
     let first: Vec<(f64, f64)> = first.collect();
     let responses: Vec<&Tensor> = passes.iter().map(|pass| &pass.second).collect();

@@ -15,6 +15,7 @@ use crate::source::LAYERS_PER_BLOCK;
 
 /// What a pass works on.
 pub(super) struct Sequence<'a> {
+    pub(super) idx: usize,
     pub(super) tokens: &'a [i64],
     pub(super) target: Option<&'a Target>,
     /// In 0..1, one for each token that has a next one: which token is sampled there.
@@ -23,8 +24,8 @@ pub(super) struct Sequence<'a> {
 
 /// What moves do to one sequence.
 pub(super) struct Responses {
-    /// By move: the mean over tokens of the first-order change.
-    pub(super) first: Vec<f64>,
+    /// By move: the mean over tokens of the first-order change, and its squared standard error.
+    pub(super) first: Vec<(f64, f64)>,
     /// `r_m[t]`, `[M, T]` in f32 on the CPU.
     pub(super) second: Tensor,
 }
@@ -62,16 +63,19 @@ pub(super) fn run(
     let [first, second] = responses;
     // The last token has nothing after it, so its row is 0 and does not count.
     let counted = num_tokens - 1;
-    let first = first.f_sum_dim_intlist(-1i64, false, Kind::Double)?;
-    let first = kernels::to_vec(&first.f_div_scalar(counted)?)?;
-    if let Some(value) = first.iter().find(|value| !value.is_finite()) {
+    let first = first.f_narrow(1, 0, counted)?;
+    let means = kernels::to_vec(&first.f_mean_dim(-1i64, false, Kind::Float)?)?;
+    let variances = kernels::to_vec(&first.f_var_dim(-1i64, true, false)?)?;
+    if let Some(&value) = means.iter().find(|value| !value.is_finite()) {
         return Err(EngineError::NotFinite {
-            value: *value,
-            sequence_idx: 0,
+            value,
+            sequence_idx: sequence.idx,
         });
     }
+    let first = means.into_iter().zip(variances);
+    let first = first.map(|(mean, variance)| (mean.into(), f64::from(variance) / counted as f64));
     Ok(Some(Responses {
-        first: first.into_iter().map(f64::from).collect(),
+        first: first.collect(),
         second: second
             .f_narrow(1, 0, counted)?
             .f_to_device(tch::Device::Cpu)?,

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::LEAST_EVIDENCE;
+use super::propose::MOST_EXCHANGES;
 use super::surrogate::Observation;
 use crate::genotype::Genotype;
 
@@ -26,6 +27,8 @@ pub struct Memory {
     pub(super) num_passes: u32,
     /// Sequences that a decision takes.
     pub(super) evidence: usize,
+    /// Exchanges that an offspring may be made of at most.
+    pub(super) reach: usize,
     /// Generations without success since the last one.
     pub(super) failures: u32,
     /// Generations without success at most evidence.
@@ -94,6 +97,7 @@ impl Memory {
             origin: None,
             num_passes: 0,
             evidence: LEAST_EVIDENCE,
+            reach: MOST_EXCHANGES,
             failures: 0,
             fruitless: 0,
             restart: None,
@@ -112,6 +116,10 @@ impl Memory {
 
     /// A genotype takes the current one's place.
     pub(super) fn accept(&mut self, genotype: Genotype, losses: BTreeMap<usize, f64>) {
+        let changed = self.current.0.iter().zip(&genotype.0);
+        let num_changed = changed.filter(|(before, after)| before != after).count();
+        // An exchange changes two units; what has worked may be tried at twice the size.
+        self.reach = num_changed.clamp(1, MOST_EXCHANGES);
         self.current = genotype;
         self.losses = losses;
         self.rejected.clear();
@@ -129,6 +137,7 @@ impl Memory {
         self.accept(genotype, BTreeMap::new());
         self.restart = Some(champion);
         self.evidence = LEAST_EVIDENCE;
+        self.reach = MOST_EXCHANGES;
         self.origin = None;
     }
 

@@ -72,6 +72,10 @@ pub struct Without {
 const LEAST_EVIDENCE: usize = 4;
 /// Sequences of a decision at most.
 const MOST_EVIDENCE: usize = 32;
+/// Gradient passes at one origin at most, while that makes its predictions much better and decisions do not ask for more.
+const PASSES_WHILE_NOISY: usize = 4;
+/// Generations of single exchanges that were all plainly worse, after which decisions and gradients take more evidence.
+const PLAIN_FAILURES: u32 = 4;
 /// Generations without success at most evidence after which the search starts again elsewhere.
 const FRUITLESS: u32 = 2;
 /// Restarts without success after which a search without a limit ends.
@@ -101,8 +105,8 @@ pub fn run(
         spent_before: memory.forward_tokens,
         counted_from: fitness.tokens_spent(),
     };
-    // Those that an earlier attempt had taken are counted already.
-    search.take_gradients(fitness, &memory)?;
+    // They are counted already.
+    search.make_passes_again(fitness, &memory)?;
     search.counted_from = fitness.tokens_spent();
     while memory.stop.is_none() {
         search.generation(fitness, &mut state, &mut memory)?;
@@ -179,10 +183,15 @@ impl Search<'_> {
         memory: &mut Memory,
         is_open: bool,
     ) -> Result<()> {
+        // Where everyone was plainly worse, smaller steps or other ones may do; where it was close, only evidence does.
+        let may_reach_less = memory.reach > 1 && !is_open;
+        memory.reach = (memory.reach / 2).max(1);
+        if may_reach_less {
+            return Ok(());
+        }
         memory.failures += 1;
         if memory.evidence < self.most_evidence {
-            // Where everyone was plainly worse, other proposals may do; where it was close, only evidence does.
-            if is_open || memory.failures >= FRUITLESS {
+            if is_open || memory.failures >= PLAIN_FAILURES {
                 memory.failures = 0;
                 memory.evidence = (2 * memory.evidence).min(self.most_evidence);
             }
@@ -285,21 +294,28 @@ impl Search<'_> {
             true => 0,
             false => memory.evidence.div_ceil(LEAST_EVIDENCE),
         };
-        while origin.passes.len() < asked {
-            origin.passes.push(memory.num_passes);
-            memory.num_passes += 1;
-        }
-        self.take_gradients(fitness, memory)
-    }
-
-    /// Makes those passes of the memory's origin that are missing; they are the same whenever they are made.
-    fn take_gradients(&mut self, fitness: &mut dyn Fitness, memory: &Memory) -> Result<()> {
-        let Some(origin) = &memory.origin else {
-            return Ok(());
-        };
         let fresh = || Surrogate::new(self.space, origin);
         let surrogate = self.surrogate.get_or_insert_with(fresh);
-        surrogate.make_passes(fitness, origin, self.settings)
+        loop {
+            let is_short = origin.passes.len() < asked
+                || surrogate.is_noisy() && origin.passes.len() < PASSES_WHILE_NOISY;
+            if !is_short {
+                return Ok(());
+            }
+            origin.passes.push(memory.num_passes);
+            memory.num_passes += 1;
+            surrogate.make_passes(fitness, origin, self.settings)?;
+        }
+    }
+
+    /// The passes that an earlier attempt has made.
+    fn make_passes_again(&mut self, fitness: &mut dyn Fitness, memory: &Memory) -> Result<()> {
+        if let Some(origin) = &memory.origin {
+            let mut surrogate = Surrogate::new(self.space, origin);
+            surrogate.make_passes(fitness, origin, self.settings)?;
+            self.surrogate = Some(surrogate);
+        }
+        Ok(())
     }
 }
 

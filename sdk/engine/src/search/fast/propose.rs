@@ -10,7 +10,9 @@ use crate::genotype::{Genotype, Group, SearchSpace};
 use crate::search::mutation;
 
 /// Exchanges that offspring are made of; a set of one is often right where a large one is not.
-const NUM_EXCHANGES: [usize; 8] = [1, 2, 4, 1, 8, 2, 4, 16];
+const NUM_EXCHANGES: [usize; 8] = [1, 2, 4, 1, 8, 2, 4, MOST_EXCHANGES];
+/// The largest of them.
+pub(super) const MOST_EXCHANGES: usize = 16;
 /// Units that an exchange may raise: those that promise most.
 const RAISED: usize = 12;
 /// Draws before an offspring that was tried already is replaced by a mutation.
@@ -24,7 +26,7 @@ pub(super) fn offspring(
     settings: &Settings,
     rng: &mut impl Rng,
 ) -> Vec<Genotype> {
-    let largest = (space.units().len() / 4).max(1);
+    let largest = (space.units().len() / 4).clamp(1, memory.reach);
     let mut offspring: Vec<Genotype> = Vec::with_capacity(settings.offspring);
     let posterior = Posterior::new(surrogate, &memory.observations, !settings.without.learning);
     for idx in 0..settings.offspring {

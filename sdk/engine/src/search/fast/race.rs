@@ -11,6 +11,8 @@ use crate::search::Fitness;
 const CLEARLY_WORSE: f64 = 1.5;
 /// Standard errors by which a genotype must be better than the parent.
 const CLEARLY_BETTER: f64 = 1.65;
+/// What the difference of one sequence is uncertain by at least before its spread is known, as a part of the parent's loss.
+const LEAST_NOISE: f64 = 0.02;
 /// Part of a decision's sequences after which genotypes may leave.
 const FIRST_STEP: usize = 4;
 
@@ -143,6 +145,7 @@ impl Race<'_> {
             for (&idx, loss) in sequences.iter().zip(losses) {
                 lane.losses.insert(idx, loss);
                 lane.differences.push(loss - memory.losses[&idx]);
+                lane.parent_loss += memory.losses[&idx];
             }
         }
         Ok(())
@@ -172,6 +175,8 @@ struct Lane<'a> {
     genotype: &'a Genotype,
     losses: BTreeMap<usize, f64>,
     differences: Vec<f64>,
+    /// Sum of the parent's losses on the same sequences.
+    parent_loss: f64,
     is_racing: bool,
 }
 
@@ -181,15 +186,18 @@ impl<'a> Lane<'a> {
             genotype,
             losses: BTreeMap::new(),
             differences: Vec::new(),
+            parent_loss: 0.0,
             is_racing: true,
         }
     }
 
-    /// With few differences their spread is itself uncertain, so it is taken to be no less than half of the mean.
+    /// With few differences their spread is itself uncertain, so it is taken to be no less than half of their mean, nor than a small part
+    /// of the loss.
     fn difference(&self) -> Difference {
-        let mean = self.differences.iter().sum::<f64>() / self.differences.len().max(1) as f64;
+        let count = self.differences.len().max(1) as f64;
+        let mean = self.differences.iter().sum::<f64>() / count;
         let floor = match self.differences.len() {
-            0..4 => mean.abs() / 2.0,
+            0..4 => (mean.abs() / 2.0).max(LEAST_NOISE * self.parent_loss.abs() / count),
             _ => 0.0,
         };
         Difference::of(&self.differences, floor)

@@ -1,7 +1,7 @@
 //! A Bayesian linear regression of what changes do, on the paired differences of all races.
 //!
 //! ```text
-//! J(S) = α Σ f_m + β ½ Σ_{m,n} G_mn + Σ θ_m        α, β ~ N(1, σ²)     θ_m ~ N(0, τ²)
+//! J(S) = α₁ Σ_{m up} f_m + α₂ Σ_{m down} f_m + β ½ Σ_{m,n} G_mn + Σ θ_m        α, β ~ N(1, σ²)     θ_m ~ N(0, τ²)
 //! ```
 //!
 //! with the predictions `f` and `G` of [`Surrogate`] and a correction `θ` for every step between two levels of a unit. What is proposed is
@@ -10,7 +10,7 @@
 use rand::Rng;
 use rand_distr::{Distribution, StandardNormal};
 
-use super::surrogate::{Observation, Surrogate};
+use super::surrogate::{Observation, Surrogate, Terms};
 
 /// Spread of α and β.
 const SCALE_SPREAD: f64 = 0.5;
@@ -22,7 +22,7 @@ const LEAST_STEP: f64 = 1e-4;
 /// One draw of the posterior.
 pub(super) struct Sampled {
     /// α and β.
-    scales: [f64; 2],
+    scales: Terms,
     /// By pair of neighbouring levels: what the step to the higher index does beside its prediction, θ.
     corrections: Vec<f64>,
     /// By move: `α f + θ`.
@@ -37,7 +37,7 @@ impl Sampled {
 
     /// Factor of the second-order part.
     pub(super) fn second_scale(&self) -> f64 {
-        self.scales[1].max(0.0)
+        self.scales[2].max(0.0)
     }
 }
 
@@ -73,12 +73,12 @@ impl<'a> Posterior<'a> {
             false => (0.0, 0.0),
         };
         let covariance = |i: usize, j: usize| {
-            let ((f_i, s_i), (f_j, s_j)) = (observations[i].predicted, observations[j].predicted);
+            let predicted = dot(&observations[i].predicted, &observations[j].predicted);
             let noise = match i == j {
                 true => observations[i].standard_error.max(spread / 10.0).powi(2) + 1e-18,
                 false => 0.0,
             };
-            scale_spread.powi(2) * (f_i * f_j + s_i * s_j)
+            scale_spread.powi(2) * predicted
                 + spread.powi(2) * shared(&features[i], &features[j])
                 + noise
         };
@@ -97,7 +97,7 @@ impl<'a> Posterior<'a> {
         let mut normal = || -> f64 { StandardNormal.sample(rng) };
         let surrogate = self.surrogate;
         let mut sampled = Sampled {
-            scales: [0, 1].map(|_| 1.0 + self.scale_spread * normal()),
+            scales: [0; 3].map(|_| 1.0 + self.scale_spread * normal()),
             corrections: (0..surrogate.num_pairs())
                 .map(|_| self.spread * normal())
                 .collect(),
@@ -107,7 +107,8 @@ impl<'a> Posterior<'a> {
         let steps = (0..surrogate.num_steps()).map(|idx| {
             let pairs = surrogate.pairs_of_step(idx);
             let correction = pairs.map(|(key, sign)| sign * sampled.corrections[key]);
-            sampled.scales[0] * surrogate.first(idx) + correction.sum::<f64>()
+            sampled.scales[surrogate.direction(idx)] * surrogate.first(idx)
+                + correction.sum::<f64>()
         });
         sampled.steps = steps.collect();
         sampled
@@ -123,20 +124,23 @@ impl<'a> Posterior<'a> {
             let drawn = features
                 .iter()
                 .map(|&(key, sign)| sign * sampled.corrections[key]);
-            let (first, second) = seen.predicted;
-            let prior = sampled.scales[0] * first + sampled.scales[1] * second;
+            let prior = dot(&sampled.scales, &seen.predicted);
             seen.mean - prior - drawn.sum::<f64>() + seen.standard_error * normal()
         });
         let weights = solve(factor, residuals.collect());
         for ((seen, features), weight) in seen().zip(weights) {
-            let (first, second) = seen.predicted;
-            sampled.scales[0] += self.scale_spread.powi(2) * first * weight;
-            sampled.scales[1] += self.scale_spread.powi(2) * second * weight;
+            for (scale, term) in sampled.scales.iter_mut().zip(seen.predicted) {
+                *scale += self.scale_spread.powi(2) * term * weight;
+            }
             for &(key, sign) in features {
                 sampled.corrections[key] += self.spread.powi(2) * sign * weight;
             }
         }
     }
+}
+
+fn dot(a: &Terms, b: &Terms) -> f64 {
+    a.iter().zip(b).map(|(a, b)| a * b).sum()
 }
 
 /// Inner product of two changes' features, both in the order of the units.

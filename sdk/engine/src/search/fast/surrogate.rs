@@ -14,6 +14,8 @@ use crate::genotype::{Genotype, SearchSpace};
 use crate::gradient::{Ask, Move, Predictions};
 use crate::search::{Fitness, Purpose, draw};
 
+/// Squared noise of the predictions, as a part of their own squared size, above which another pass is worth its price.
+const NOISY: f64 = 0.25;
 /// A step's size before anything is known about it.
 const UNKNOWN_STEP: f64 = 0.01;
 
@@ -22,11 +24,15 @@ const UNKNOWN_STEP: f64 = 0.01;
 pub(super) struct Observation {
     /// By unit: level before and after.
     changes: Vec<(usize, u16, u16)>,
-    /// First-order and second-order change that gradients predicted.
-    pub(super) predicted: (f64, f64),
+    /// What gradients predicted.
+    pub(super) predicted: Terms,
     pub(super) mean: f64,
     pub(super) standard_error: f64,
 }
+
+/// Predicted changes, each with a factor of its own that evaluations correct: the first-order ones of steps up, those of steps down, the
+/// second-order one.
+pub(super) type Terms = [f64; 3];
 
 /// Predictions around an origin.
 pub(super) struct Surrogate {
@@ -140,6 +146,16 @@ impl Surrogate {
         self.typical = mean.sqrt();
     }
 
+    /// Whether more passes would make the predictions much better.
+    pub(super) fn is_noisy(&self) -> bool {
+        let Some(predictions) = &self.predictions else {
+            return false;
+        };
+        let errors = predictions.first.iter().map(|(_, error)| error * error);
+        let noise = errors.sum::<f64>() / self.moves.len().max(1) as f64;
+        noise > NOISY * self.typical.powi(2)
+    }
+
     /// Whether predictions come from gradients.
     pub(super) fn has_gradients(&self) -> bool {
         self.predictions.is_some()
@@ -207,26 +223,32 @@ impl Surrogate {
     ) -> Observation {
         let pairs = parent.0.iter().zip(&genotype.0).enumerate();
         let changes = pairs.filter(|(_, (before, after))| before != after);
-        let (first, second) = (self.orders(genotype), self.orders(parent));
+        let (after, before) = (self.terms(genotype), self.terms(parent));
         Observation {
             changes: changes.map(|(idx, (&a, &b))| (idx, a, b)).collect(),
-            predicted: (first.0 - second.0, first.1 - second.1),
+            predicted: std::array::from_fn(|idx| after[idx] - before[idx]),
             mean: seen.mean,
             standard_error: seen.standard_error,
         }
     }
 
-    /// First-order and second-order change from the origin.
-    fn orders(&self, genotype: &Genotype) -> (f64, f64) {
+    /// Change from the origin.
+    fn terms(&self, genotype: &Genotype) -> Terms {
         let steps: Vec<usize> = (0..self.by_unit.len())
             .filter_map(|idx| self.step(idx, genotype.0[idx]))
             .collect();
-        let first = steps.iter().map(|&idx| self.first[idx]).sum();
-        let pairs = steps
-            .iter()
-            .flat_map(|&a| steps.iter().map(move |&b| (a, b)));
-        let second = pairs.map(|(a, b)| self.gram[a][b]).sum::<f64>() / 2.0;
-        (first, second)
+        let mut terms = [0.0; 3];
+        for &a in &steps {
+            terms[self.direction(a)] += self.first[a];
+            terms[2] += 0.5 * steps.iter().map(|&b| self.gram[a][b]).sum::<f64>();
+        }
+        terms
+    }
+
+    /// Which of the [`Terms`] a step's first-order change belongs to.
+    pub(super) fn direction(&self, idx: usize) -> usize {
+        let step = self.moves[idx];
+        usize::from(step.level > self.origin.level(step.unit_idx))
     }
 
     /// The pairs of neighbouring levels between two levels of a unit: +1 on the way to a higher index, −1 to a lower one.
