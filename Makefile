@@ -11,7 +11,7 @@ STEP := scripts/step.sh
 
 .PHONY: help
 help: ## what there is to make
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
 	@echo "  PIPELINE=FILE.yaml   the spec that the demo drops into the folder ($(PIPELINE))"
 
@@ -38,6 +38,13 @@ bench: ## benchmarks, with plain PyTorch beside them
 	@$(STEP) "set up libtorch, model and the tests' tools" $(PYTHON) scripts/setup.py all-for-test
 	@$(STEP) "make the benchmarks' text" $(PYTHON) scripts/reference_text.py
 	@$(STEP) "run the benchmarks" $(CARGO) bench --profile dev -p evopress --bench candidate
+
+.PHONY: bench-search
+bench-search: ## the searches against each other on SmolLM2 (days for all of it; ARGS="--help")
+	@$(STEP) "set up libtorch and model" $(PYTHON) scripts/setup.py all-for-demo
+	@$(STEP) "make the benchmarks' text" $(PYTHON) scripts/reference_text.py
+	@$(STEP) "build daemon, worker and plugins" $(CARGO) build --workspace
+	@$(PYTHON) scripts/bench_search.py $(ARGS)
 
 .PHONY: clean
 clean: ## remove what was built here; the cache outside the clone stays

@@ -16,7 +16,9 @@ from pathlib import Path
 from .cache import cache_root, digest_of, fail, lay_out, run_logged, sha256_of
 from .fetch import run_with_progress
 
-REQUIREMENTS = Path(__file__).resolve().parent.parent / "requirements-test.txt"
+SCRIPTS = Path(__file__).resolve().parent.parent
+REQUIREMENTS = SCRIPTS / "requirements-test.txt"
+PLOT_REQUIREMENTS = SCRIPTS / "requirements-plots.txt"
 DOWNLOAD_BYTES = 700_000_000
 LAYOUT_REVISION = 1
 # Stand-ins by file name, with what the names of their functions begin with.
@@ -54,16 +56,30 @@ def set_up_python() -> None:
 
 
 def fill(folder: Path) -> None:
+    """The packages, and the stand-ins beside them."""
+    install(REQUIREMENTS, "transformers and what it needs, for the tests", folder, DOWNLOAD_BYTES)
+    build_stand_ins(folder)
+    run_logged([sys.executable, "-c", PROOF], "the tests' Python packages do not work", PYTHONPATH=str(folder))
+
+
+def install(requirements: Path, what: str, folder: Path, download_bytes: int) -> None:
     """pip's --target needs neither a virtual environment nor a writable system."""
     command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-input", "--disable-pip-version-check"]
     command += ["--no-deps", "--require-hashes", "--only-binary=:all:", "--no-compile", "--target", str(folder)]
-    command += ["--requirement", str(REQUIREMENTS)]
-    run_with_progress(command, "transformers and what it needs, for the tests", folder, DOWNLOAD_BYTES)
+    command += ["--requirement", str(requirements)]
+    run_with_progress(command, what, folder, download_bytes)
     for name in ("requirements.txt", "pip-tmp"):
         path = folder / name
         shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
-    build_stand_ins(folder)
-    run_logged([sys.executable, "-c", PROOF], "the tests' Python packages do not work", PYTHONPATH=str(folder))
+
+
+def set_up_plots() -> Path:
+    """A folder for PYTHONPATH with matplotlib, for the plots of a benchmark."""
+    version = f"{sys.version_info.major}.{sys.version_info.minor}"
+    needs = {"requirements_sha256": sha256_of(PLOT_REQUIREMENTS), "python": version}
+    folder = cache_root() / f"plots-{digest_of(needs)[:12]}"
+    lay_out(folder, needs, lambda target: install(PLOT_REQUIREMENTS, "matplotlib, for the plots", target, 40_000_000))
+    return folder
 
 
 PROOF = """

@@ -1,0 +1,110 @@
+"""What the search benchmark runs: three tasks, the paper's search, the fast one and its ablations."""
+
+from pathlib import Path
+
+SEQUENCE_LENGTH = 512
+CALIBRATION_TOKENS = 65536
+
+TASKS = {
+    "depth": {
+        "target": {"drop": 0.25},
+        "methods": [{"plugin": "drop", "options": {"granularity": "sub-block"}}],
+    },
+    "sparse": {
+        "target": {"sparsity": 0.5},
+        "methods": [{"plugin": "sparsegpt", "options": {"num_steps": 3, "step_weights": 44236}}],
+        "database": {"tokens": 32768},
+    },
+    "bits": {
+        "target": {"bits_per_weight": 3.0},
+        "methods": [{"plugin": "gptq", "options": {"bits": [2, 3, 4, 5, 6], "group_size": 64}}],
+        "database": {"tokens": 32768},
+    },
+}
+
+# The paper's generations, offspring and selection stages by task, the stages' tokens scaled to this model's size.
+PAPER = {
+    "depth": {
+        "generations": 107,
+        "offspring": 32,
+        "initial": {"genotypes": 64, "tokens": 512},
+        "stages": [{"tokens": 512, "survivors": 2}, {"tokens": 8192, "survivors": 1}],
+    },
+    "sparse": {
+        "generations": 100,
+        "offspring": 64,
+        "stages": [
+            {"tokens": 512, "survivors": 8},
+            {"tokens": 2048, "survivors": 2},
+            {"tokens": 8192, "survivors": 1},
+        ],
+    },
+    "bits": {
+        "generations": 50,
+        "offspring": 128,
+        "stages": [
+            {"tokens": 512, "survivors": 16},
+            {"tokens": 2048, "survivors": 4},
+            {"tokens": 8192, "survivors": 1},
+        ],
+    },
+}
+
+# The setting that the reference was measured with on this model.
+SMALL = {
+    "depth": {
+        "generations": 30,
+        "offspring": 16,
+        "initial": {"genotypes": 32, "tokens": 512},
+        "stages": [{"tokens": 512, "survivors": 2}, {"tokens": 2048, "survivors": 1}],
+    },
+    "sparse": {
+        "generations": 30,
+        "offspring": 16,
+        "stages": [{"tokens": 512, "survivors": 4}, {"tokens": 2048, "survivors": 1}],
+    },
+    "bits": {
+        "generations": 20,
+        "offspring": 16,
+        "stages": [{"tokens": 512, "survivors": 4}, {"tokens": 2048, "survivors": 1}],
+    },
+}
+
+
+def fast(*without: str, tokens: int = 300_000) -> dict:
+    """A fast search for so many forward tokens, without some of its ingredients."""
+    search: dict = {"mode": "fast", "limit": {"forward_tokens": tokens}}
+    return {**search, "without": list(without)} if without else search
+
+
+SEARCHES = {
+    "paper": lambda task: {"mode": "paper", **PAPER[task]},
+    "paper-small": lambda task: {"mode": "paper", **SMALL[task]},
+    "fast": lambda _: fast(),
+    "fast-tenth": lambda _: fast(tokens=33_000),
+    "fast-without-gradients": lambda _: fast("gradients"),
+    "fast-without-learning": lambda _: fast("learning"),
+    "fast-without-racing": lambda _: fast("racing"),
+    "fast-without-restarts": lambda _: fast("restarts"),
+}
+
+
+def pipeline(task: str, search: str, seed: int, text: Path, evaluation_tokens: int) -> dict:
+    """The spec of one run."""
+    return {
+        "apiVersion": "evopress/v1",
+        "kind": "Pipeline",
+        "metadata": {"name": f"{task}-{search}-{seed}"},
+        "model": {"source": "models/SmolLM2-135M-Instruct.gguf"},
+        "calibration": {
+            "source": str(text / "calibration.txt"),
+            "tokens": CALIBRATION_TOKENS,
+            "sequence_length": SEQUENCE_LENGTH,
+        },
+        **TASKS[task],
+        "search": {**SEARCHES[search](task), "seed": seed},
+        "baselines": {"random": 1},
+        "evaluation": [
+            {"name": "held-out", "source": str(text / "evaluation.txt"), "tokens": evaluation_tokens}
+        ],
+    }
