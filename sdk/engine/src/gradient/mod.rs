@@ -46,7 +46,7 @@ pub struct Move {
 /// What moves would do to the mean loss of a parent.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Predictions {
-    /// By move: first-order change, and its standard error over the tokens.
+    /// By move: first-order change, and its standard error.
     pub first: Vec<(f64, f64)>,
     /// By pair of moves: `mean_t r_m[t] r_n[t]`. A set's second-order change is half the sum over its pairs.
     pub gram: Vec<Vec<f64>>,
@@ -92,14 +92,7 @@ pub(crate) fn predict(
     let Some(passes) = passes else {
         return Ok(None);
     };
-    let num_sequences = passes.len() as f64;
-    let first = (0..ask.moves.len()).map(|idx| {
-        let of_sequences = || passes.iter().map(|pass| pass.first[idx]);
-        let mean = of_sequences().map(|(mean, _)| mean).sum::<f64>() / num_sequences;
-        let squares = of_sequences().map(|(_, square)| square).sum::<f64>();
-        (mean, squares.sqrt() / num_sequences)
-    });
-    let first: Vec<(f64, f64)> = first.collect();
+    let first = first_orders(&passes, ask.moves.len());
     let responses: Vec<&Tensor> = passes.iter().map(|pass| &pass.second).collect();
     let responses = Tensor::f_cat(&responses, 1)?;
     let gram = responses
@@ -113,6 +106,34 @@ pub(crate) fn predict(
         gram,
         forward_tokens: (share * tokens).round() as u64,
     }))
+}
+
+/// By move: the mean over sequences, and its standard error. A few sequences say how large the errors are, but not whose: that is taken
+/// from the tokens, which are many and not independent.
+fn first_orders(passes: &[pass::Responses], num_moves: usize) -> Vec<(f64, f64)> {
+    let count = passes.len() as f64;
+    let of_move = |idx: usize| passes.iter().map(move |pass| pass.first[idx]);
+    let mean = |idx: usize| of_move(idx).map(|(mean, _)| mean).sum::<f64>() / count;
+    let by_tokens =
+        |idx: usize| of_move(idx).map(|(_, square)| square).sum::<f64>() / count.powi(2);
+    let by_sequences = |idx: usize| {
+        let squares = of_move(idx).map(|(value, _)| (value - mean(idx)).powi(2));
+        squares.sum::<f64>() / (count - 1.0) / count
+    };
+    let scale = match passes.len() {
+        0 | 1 => 1.0,
+        _ => {
+            let tokens: f64 = (0..num_moves).map(by_tokens).sum();
+            let sequences: f64 = (0..num_moves).map(by_sequences).sum();
+            if tokens > 0.0 {
+                sequences / tokens
+            } else {
+                0.0
+            }
+        }
+    };
+    let moves = (0..num_moves).map(|idx| (mean(idx), (scale * by_tokens(idx)).sqrt()));
+    moves.collect()
 }
 
 /// What shall be predicted, on what.

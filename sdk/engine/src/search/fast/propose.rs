@@ -183,7 +183,7 @@ impl<'a> Draft<'a> {
     /// What the unit's way to a level does to the predicted loss, beside all steps that the draft has taken.
     fn loss(&self, unit_idx: usize, level: u16) -> f64 {
         let (old, new) = (self.steps[unit_idx], self.surrogate.step(unit_idx, level));
-        let linear = |step: Option<usize>| step.map_or(0.0, |idx| self.sampled.step(idx));
+        let alone = |step: Option<usize>| step.map_or(0.0, |idx| self.sampled.step(idx));
         let gram = |a: Option<usize>, b: Option<usize>| match (a, b) {
             (Some(a), Some(b)) => self.surrogate.gram(a, b),
             _ => 0.0,
@@ -193,8 +193,7 @@ impl<'a> Draft<'a> {
         let crossed: f64 = others
             .map(|(_, &other)| gram(new, other) - gram(old, other))
             .sum();
-        let own = 0.5 * (gram(new, new) - gram(old, old));
-        linear(new) - linear(old) + self.sampled.second_scale() * (own + crossed)
+        alone(new) - alone(old) + self.sampled.together() * crossed
     }
 
     fn set(&mut self, unit_idx: usize, level: u16) {

@@ -1,47 +1,61 @@
 //! A Bayesian linear regression of what changes do, on the paired differences of all races.
 //!
 //! ```text
-//! J(S) = α₁ Σ_{m up} f_m + α₂ Σ_{m down} f_m + β ½ Σ_{m,n} G_mn + Σ θ_m        α, β ~ N(1, σ²)     θ_m ~ N(0, τ²)
+//! J(S) = Σ_m (α_c f_m + β_c ½ G_mm + θ_m) + γ ½ Σ_{m≠n} G_mn        c: the kind of step m
 //! ```
 //!
-//! with the predictions `f` and `G` of [`Surrogate`] and a correction `θ` for every step between two levels of a unit. What is proposed is
-//! best under a *sample* of the posterior (Thompson sampling), so that doubt leads to trying.
+//! with the predictions `f` and `G` of [`Surrogate`], factors for each kind of step (a level up or down, a sub-block given back or left
+//! out), and a correction `θ` for every step between two levels of a unit. A quadratic model of the loss would have all factors 1; away
+//! from the dense model the loss grows slower than its curvature says, and how much is what the factors' priors hold and races correct.
+//! What is proposed is best under a *sample* of the posterior (Thompson sampling), so that doubt leads to trying.
 
 use rand::Rng;
 use rand_distr::{Distribution, StandardNormal};
 
-use super::surrogate::{Observation, Surrogate, Terms};
+use super::surrogate::{NUM_TERMS, Observation, Surrogate, Terms};
 
-/// Spread of α and β.
-const SCALE_SPREAD: f64 = 0.5;
-/// Spread of a step's correction, as a part of the steps' typical size.
+/// Mean and spread of a factor before anything was evaluated, in the order of [`Terms`]. Those of levels are what single steps from uniform
+/// 3 bits showed on SmolLM2: up, slope and curvature say the same thing with opposite signs; down, the slope says nothing.
+const FACTORS: [(f64, f64); NUM_TERMS] = [
+    (0.25, 0.3),
+    (-0.12, 0.3),
+    (0.0, 0.3),
+    (0.3, 0.3),
+    (0.5, 0.5),
+    (0.0, 0.5),
+    (1.0, 0.5),
+    (1.0, 0.5),
+    (0.3, 0.3),
+];
+/// Spread of a step's correction, as a part of what is predicted for it and of what is predicted for a typical one.
 const STEP_SPREAD: f64 = 0.5;
-/// The least that the steps' typical size is taken to be.
-const LEAST_STEP: f64 = 1e-4;
+/// The least that a typical step's effect is taken to be.
+const LEAST_STEP: f64 = 1e-5;
+/// The same where nothing is predicted.
+const UNKNOWN_STEP: f64 = 0.01;
 
 /// One draw of the posterior.
 pub(super) struct Sampled {
-    /// α and β.
-    scales: Terms,
+    factors: Terms,
     /// By pair of neighbouring levels: what the step to the higher index does beside its prediction, θ.
     corrections: Vec<f64>,
-    /// By move: `α f + θ`.
+    /// By move: all but what it does together with others.
     steps: Vec<f64>,
 }
 
 impl Sampled {
-    /// Linear part of a step.
+    /// What a step does alone.
     pub(super) fn step(&self, idx: usize) -> f64 {
         self.steps[idx]
     }
 
-    /// Factor of the second-order part.
-    pub(super) fn second_scale(&self) -> f64 {
-        self.scales[2].max(0.0)
+    /// Factor of what two steps do together, γ.
+    pub(super) fn together(&self) -> f64 {
+        self.factors[NUM_TERMS - 1].max(0.0)
     }
 }
 
-/// The posterior of α, β and every θ.
+/// The posterior of the factors and every θ.
 pub(super) struct Posterior<'a> {
     surrogate: &'a Surrogate,
     observations: &'a [Observation],
@@ -49,8 +63,10 @@ pub(super) struct Posterior<'a> {
     features: Vec<Vec<(usize, f64)>>,
     /// Of the observations' covariance; none where that is not positive definite.
     factor: Option<Vec<Vec<f64>>>,
-    scale_spread: f64,
-    spread: f64,
+    /// Of each factor; none without learning.
+    factor_spreads: Terms,
+    /// By pair of neighbouring levels.
+    spreads: Vec<f64>,
 }
 
 impl<'a> Posterior<'a> {
@@ -65,30 +81,26 @@ impl<'a> Posterior<'a> {
             .iter()
             .map(|seen| surrogate.features(seen))
             .collect();
-        let (scale_spread, spread) = match learns {
-            true => (
-                SCALE_SPREAD,
-                STEP_SPREAD * surrogate.typical_step().max(LEAST_STEP),
-            ),
-            false => (0.0, 0.0),
+        let (factor_spreads, spreads) = match learns {
+            true => (FACTORS.map(|(_, spread)| spread), step_spreads(surrogate)),
+            false => ([0.0; NUM_TERMS], vec![0.0; surrogate.num_pairs()]),
         };
         let covariance = |i: usize, j: usize| {
-            let predicted = dot(&observations[i].predicted, &observations[j].predicted);
+            let (a, b) = (&observations[i].predicted, &observations[j].predicted);
+            let terms = (0..NUM_TERMS).map(|idx| a[idx] * b[idx] * factor_spreads[idx].powi(2));
             let noise = match i == j {
-                true => observations[i].standard_error.max(spread / 10.0).powi(2) + 1e-18,
+                true => observations[i].standard_error.powi(2) + 1e-18,
                 false => 0.0,
             };
-            scale_spread.powi(2) * predicted
-                + spread.powi(2) * shared(&features[i], &features[j])
-                + noise
+            terms.sum::<f64>() + shared(&features[i], &features[j], &spreads) + noise
         };
         Self {
             surrogate,
             observations,
             factor: cholesky(observations.len(), covariance),
             features,
-            scale_spread,
-            spread,
+            factor_spreads,
+            spreads,
         }
     }
 
@@ -97,9 +109,13 @@ impl<'a> Posterior<'a> {
         let mut normal = || -> f64 { StandardNormal.sample(rng) };
         let surrogate = self.surrogate;
         let mut sampled = Sampled {
-            scales: [0; 3].map(|_| 1.0 + self.scale_spread * normal()),
-            corrections: (0..surrogate.num_pairs())
-                .map(|_| self.spread * normal())
+            factors: std::array::from_fn(|idx| {
+                FACTORS[idx].0 + self.factor_spreads[idx] * normal()
+            }),
+            corrections: self
+                .spreads
+                .iter()
+                .map(|spread| spread * normal())
                 .collect(),
             steps: Vec::new(),
         };
@@ -107,8 +123,7 @@ impl<'a> Posterior<'a> {
         let steps = (0..surrogate.num_steps()).map(|idx| {
             let pairs = surrogate.pairs_of_step(idx);
             let correction = pairs.map(|(key, sign)| sign * sampled.corrections[key]);
-            sampled.scales[surrogate.direction(idx)] * surrogate.first(idx)
-                + correction.sum::<f64>()
+            dot(&sampled.factors, &surrogate.alone(idx)) + correction.sum::<f64>()
         });
         sampled.steps = steps.collect();
         sampled
@@ -124,16 +139,16 @@ impl<'a> Posterior<'a> {
             let drawn = features
                 .iter()
                 .map(|&(key, sign)| sign * sampled.corrections[key]);
-            let prior = dot(&sampled.scales, &seen.predicted);
+            let prior = dot(&sampled.factors, &seen.predicted);
             seen.mean - prior - drawn.sum::<f64>() + seen.standard_error * normal()
         });
         let weights = solve(factor, residuals.collect());
         for ((seen, features), weight) in seen().zip(weights) {
-            for (scale, term) in sampled.scales.iter_mut().zip(seen.predicted) {
-                *scale += self.scale_spread.powi(2) * term * weight;
+            for (idx, term) in seen.predicted.into_iter().enumerate() {
+                sampled.factors[idx] += self.factor_spreads[idx].powi(2) * term * weight;
             }
             for &(key, sign) in features {
-                sampled.corrections[key] += self.spread.powi(2) * sign * weight;
+                sampled.corrections[key] += self.spreads[key].powi(2) * sign * weight;
             }
         }
     }
@@ -143,11 +158,32 @@ fn dot(a: &Terms, b: &Terms) -> f64 {
     a.iter().zip(b).map(|(a, b)| a * b).sum()
 }
 
-/// Inner product of two changes' features, both in the order of the units.
-fn shared(a: &[(usize, f64)], b: &[(usize, f64)]) -> f64 {
+/// By pair of neighbouring levels: how uncertain its correction is, in proportion to what is predicted for it.
+fn step_spreads(surrogate: &Surrogate) -> Vec<f64> {
+    if !surrogate.has_gradients() {
+        return vec![STEP_SPREAD * UNKNOWN_STEP; surrogate.num_pairs()];
+    }
+    let means = FACTORS.map(|(mean, _)| mean.abs());
+    let size = |idx: usize| dot(&means, &surrogate.alone(idx).map(f64::abs));
+    let sizes: Vec<f64> = (0..surrogate.num_steps()).map(size).collect();
+    let mut sorted = sizes.clone();
+    sorted.sort_by(f64::total_cmp);
+    let typical = sorted.get(sorted.len() / 2).copied().unwrap_or(0.0);
+    let typical = typical.max(LEAST_STEP);
+    let mut spreads = vec![STEP_SPREAD * typical; surrogate.num_pairs()];
+    for (idx, size) in sizes.into_iter().enumerate() {
+        for (key, _) in surrogate.pairs_of_step(idx) {
+            spreads[key] = STEP_SPREAD * (size + typical);
+        }
+    }
+    spreads
+}
+
+/// Covariance of two changes' corrections, whose features are in the order of the units.
+fn shared(a: &[(usize, f64)], b: &[(usize, f64)], spreads: &[f64]) -> f64 {
     let in_both = a.iter().filter_map(|(key, x)| {
         let at = b.binary_search_by_key(key, |(key, _)| *key).ok()?;
-        Some(x * b[at].1)
+        Some(x * b[at].1 * spreads[*key].powi(2))
     });
     in_both.sum()
 }

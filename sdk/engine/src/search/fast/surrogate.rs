@@ -30,9 +30,10 @@ pub(super) struct Observation {
     pub(super) standard_error: f64,
 }
 
-/// Predicted changes, each with a factor of its own that evaluations correct: the first-order ones of steps up, those of steps down, the
-/// second-order one.
-pub(super) type Terms = [f64; 3];
+/// Predicted changes, each with a factor of its own that evaluations correct: first order and second order of steps to a higher level, of
+/// steps to a lower one, of sub-blocks given back and of sub-blocks left out; then what steps do together.
+pub(super) type Terms = [f64; NUM_TERMS];
+pub(super) const NUM_TERMS: usize = 9;
 
 /// Predictions around an origin.
 pub(super) struct Surrogate {
@@ -42,8 +43,8 @@ pub(super) struct Surrogate {
     /// By unit: how many pairs of neighbouring levels the units before it have.
     offsets: Vec<usize>,
     moves: Vec<Move>,
-    /// By move: whether it gives a dropped sub-block back.
-    gives_back: Vec<bool>,
+    /// By move: where its two terms are.
+    kinds: Vec<usize>,
     /// The mean of all passes so far.
     predictions: Option<Predictions>,
     num_averaged: usize,
@@ -72,13 +73,14 @@ impl Surrogate {
         });
         let mut offsets: Vec<usize> = offsets.collect();
         offsets.push(num_pairs);
-        let gives_back = moves.iter().map(|step| {
-            space.only_drops(step.unit_idx) && step.level < genotype.level(step.unit_idx)
+        let kinds = moves.iter().map(|step| {
+            let is_down = step.level > genotype.level(step.unit_idx);
+            4 * usize::from(space.only_drops(step.unit_idx)) + 2 * usize::from(is_down)
         });
         Self {
             by_unit,
             offsets,
-            gives_back: gives_back.collect(),
+            kinds: kinds.collect(),
             predictions: None,
             num_averaged: 0,
             num_made: 0,
@@ -136,11 +138,6 @@ impl Surrogate {
     fn use_predictions(&mut self, predictions: &Predictions) {
         self.first = shrunk(&predictions.first);
         self.gram.clone_from(&predictions.gram);
-        // A sub-block that is given back is no small step: its first-order term ranks it, its second says nothing.
-        for idx in (0..self.moves.len()).filter(|&idx| self.gives_back[idx]) {
-            self.gram[idx].fill(0.0);
-            self.gram.iter_mut().for_each(|row| row[idx] = 0.0);
-        }
         let size = |idx: usize| (self.first[idx] + 0.5 * self.gram[idx][idx]).powi(2);
         let mean = (0..self.moves.len()).map(size).sum::<f64>() / self.moves.len().max(1) as f64;
         self.typical = mean.sqrt();
@@ -194,19 +191,9 @@ impl Surrogate {
         self.moves.len()
     }
 
-    /// First-order change of a step.
-    pub(super) fn first(&self, idx: usize) -> f64 {
-        self.first[idx]
-    }
-
     /// Twice the second-order change of two steps together, beyond that of each.
     pub(super) fn gram(&self, a: usize, b: usize) -> f64 {
         self.gram[a][b]
-    }
-
-    /// Typical size of a step's effect.
-    pub(super) fn typical_step(&self) -> f64 {
-        self.typical
     }
 
     /// Pairs of neighbouring levels, of all units.
@@ -232,23 +219,27 @@ impl Surrogate {
         }
     }
 
+    /// What a step does alone.
+    pub(super) fn alone(&self, idx: usize) -> Terms {
+        let mut terms = [0.0; NUM_TERMS];
+        terms[self.kinds[idx]] = self.first[idx];
+        terms[self.kinds[idx] + 1] = 0.5 * self.gram[idx][idx];
+        terms
+    }
+
     /// Change from the origin.
     fn terms(&self, genotype: &Genotype) -> Terms {
         let steps: Vec<usize> = (0..self.by_unit.len())
             .filter_map(|idx| self.step(idx, genotype.0[idx]))
             .collect();
-        let mut terms = [0.0; 3];
+        let mut terms = [0.0; NUM_TERMS];
         for &a in &steps {
-            terms[self.direction(a)] += self.first[a];
-            terms[2] += 0.5 * steps.iter().map(|&b| self.gram[a][b]).sum::<f64>();
+            let alone = self.alone(a);
+            (0..NUM_TERMS).for_each(|idx| terms[idx] += alone[idx]);
+            let others = steps.iter().filter(|&&b| b != a);
+            terms[NUM_TERMS - 1] += 0.5 * others.map(|&b| self.gram[a][b]).sum::<f64>();
         }
         terms
-    }
-
-    /// Which of the [`Terms`] a step's first-order change belongs to.
-    pub(super) fn direction(&self, idx: usize) -> usize {
-        let step = self.moves[idx];
-        usize::from(step.level > self.origin.level(step.unit_idx))
     }
 
     /// The pairs of neighbouring levels between two levels of a unit: +1 on the way to a higher index, −1 to a lower one.
