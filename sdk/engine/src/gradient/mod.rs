@@ -34,6 +34,9 @@ use crate::evaluator::{Context, Engine, SharedFitness};
 use crate::genotype::{Genotype, SearchSpace};
 use crate::search::{Purpose, stream};
 
+/// A response is cut at so many times a move's root mean square.
+const OUTLIER: f64 = 5.0;
+
 /// A unit at another level.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Move {
@@ -94,7 +97,7 @@ pub(crate) fn predict(
     };
     let first = first_orders(&passes, ask.moves.len());
     let responses: Vec<&Tensor> = passes.iter().map(|pass| &pass.second).collect();
-    let responses = Tensor::f_cat(&responses, 1)?;
+    let responses = without_outliers(&Tensor::f_cat(&responses, 1)?)?;
     let gram = responses
         .f_matmul(&responses.f_transpose(0, 1)?)?
         .f_div_scalar(responses.size()[1] as f64)?;
@@ -106,6 +109,15 @@ pub(crate) fn predict(
         gram,
         forward_tokens: (share * tokens).round() as u64,
     }))
+}
+
+/// Responses `[M, T]` within [`OUTLIER`] of each move: a token that reacts out of all proportion says little about other tokens.
+fn without_outliers(responses: &Tensor) -> Result<Tensor> {
+    let squares = responses.f_square()?;
+    let squares = squares.f_mean_dim([-1i64].as_slice(), true, Kind::Float)?;
+    let most = squares.f_sqrt()?.f_mul_scalar(OUTLIER)?;
+    let least = most.f_neg()?;
+    Ok(responses.f_minimum(&most)?.f_maximum(&least)?)
 }
 
 /// By move: the mean over sequences, and its standard error. A few sequences say how large the errors are, but not whose: that is taken

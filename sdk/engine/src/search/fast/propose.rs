@@ -184,16 +184,19 @@ impl<'a> Draft<'a> {
     fn loss(&self, unit_idx: usize, level: u16) -> f64 {
         let (old, new) = (self.steps[unit_idx], self.surrogate.step(unit_idx, level));
         let alone = |step: Option<usize>| step.map_or(0.0, |idx| self.sampled.step(idx));
-        let gram = |a: Option<usize>, b: Option<usize>| match (a, b) {
-            (Some(a), Some(b)) => self.surrogate.gram(a, b),
+        let together = |a: Option<usize>, b: Option<usize>| match (a, b) {
+            (Some(a), Some(b)) => {
+                let term = self.surrogate.together(a, b);
+                self.sampled.factor(term) * self.surrogate.gram(a, b)
+            }
             _ => 0.0,
         };
         let others = self.steps.iter().enumerate();
         let others = others.filter(|(idx, _)| *idx != unit_idx);
         let crossed: f64 = others
-            .map(|(_, &other)| gram(new, other) - gram(old, other))
+            .map(|(_, &other)| together(new, other) - together(old, other))
             .sum();
-        alone(new) - alone(old) + self.sampled.together() * crossed
+        alone(new) - alone(old) + crossed
     }
 
     fn set(&mut self, unit_idx: usize, level: u16) {

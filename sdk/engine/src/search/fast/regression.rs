@@ -1,7 +1,7 @@
 //! A Bayesian linear regression of what changes do, on the paired differences of all races.
 //!
 //! ```text
-//! J(S) = Σ_m (α_c f_m + β_c ½ G_mm + θ_m) + γ ½ Σ_{m≠n} G_mn        c: the kind of step m
+//! J(S) = Σ_m (α_c f_m + β_c ½ G_mm + θ_m) + γ_c ½ Σ_{m≠n} G_mn        c: the kind of step
 //! ```
 //!
 //! with the predictions `f` and `G` of [`Surrogate`], factors for each kind of step (a level up or down, a sub-block given back or left
@@ -25,7 +25,8 @@ const FACTORS: [(f64, f64); NUM_TERMS] = [
     (0.0, 0.5),
     (1.0, 0.5),
     (1.0, 0.5),
-    (0.3, 0.3),
+    (0.0, 0.1),
+    (0.5, 0.5),
 ];
 /// Spread of a step's correction, as a part of what is predicted for it and of what is predicted for a typical one.
 const STEP_SPREAD: f64 = 0.5;
@@ -49,9 +50,9 @@ impl Sampled {
         self.steps[idx]
     }
 
-    /// Factor of what two steps do together, γ.
-    pub(super) fn together(&self) -> f64 {
-        self.factors[NUM_TERMS - 1].max(0.0)
+    /// Factor of what steps do together, γ, by [`Surrogate::together`].
+    pub(super) fn factor(&self, term: usize) -> f64 {
+        self.factors[term].max(0.0)
     }
 }
 

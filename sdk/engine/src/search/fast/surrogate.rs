@@ -31,9 +31,9 @@ pub(super) struct Observation {
 }
 
 /// Predicted changes, each with a factor of its own that evaluations correct: first order and second order of steps to a higher level, of
-/// steps to a lower one, of sub-blocks given back and of sub-blocks left out; then what steps do together.
+/// steps to a lower one, of sub-blocks given back and of sub-blocks left out; then what steps between levels do together, and what others do.
 pub(super) type Terms = [f64; NUM_TERMS];
-pub(super) const NUM_TERMS: usize = 9;
+pub(super) const NUM_TERMS: usize = 10;
 
 /// Predictions around an origin.
 pub(super) struct Surrogate {
@@ -227,6 +227,12 @@ impl Surrogate {
         terms
     }
 
+    /// Which of the [`Terms`] two steps together belong to.
+    pub(super) fn together(&self, a: usize, b: usize) -> usize {
+        let drops = |idx: usize| self.kinds[idx] >= 4;
+        NUM_TERMS - 2 + usize::from(drops(a) || drops(b))
+    }
+
     /// Change from the origin.
     fn terms(&self, genotype: &Genotype) -> Terms {
         let steps: Vec<usize> = (0..self.by_unit.len())
@@ -236,8 +242,9 @@ impl Surrogate {
         for &a in &steps {
             let alone = self.alone(a);
             (0..NUM_TERMS).for_each(|idx| terms[idx] += alone[idx]);
-            let others = steps.iter().filter(|&&b| b != a);
-            terms[NUM_TERMS - 1] += 0.5 * others.map(|&b| self.gram[a][b]).sum::<f64>();
+            for &b in steps.iter().filter(|&&b| b != a) {
+                terms[self.together(a, b)] += 0.5 * self.gram[a][b];
+            }
         }
         terms
     }
