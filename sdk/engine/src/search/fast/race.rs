@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::Memory;
+use super::{LEAST_EVIDENCE, Memory};
 use crate::error::Result;
 use crate::genotype::Genotype;
 use crate::search::Fitness;
@@ -11,6 +11,8 @@ use crate::search::Fitness;
 const CLEARLY_WORSE: f64 = 1.5;
 /// Standard errors by which a genotype must be better than the parent.
 const CLEARLY_BETTER: f64 = 1.65;
+/// The same before the evidence is complete.
+const BETTER_AT_ONCE: f64 = 3.0;
 /// What the difference of one sequence is uncertain by at least before its spread is known, as a part of the parent's loss.
 const LEAST_NOISE: f64 = 0.02;
 /// Part of a decision's sequences after which genotypes may leave.
@@ -65,8 +67,12 @@ impl Difference {
         }
     }
 
-    fn is_clearly_better(&self) -> bool {
-        self.mean + CLEARLY_BETTER * self.standard_error < 0.0
+    fn is_better_by(&self, errors: f64) -> bool {
+        self.mean + errors * self.standard_error < 0.0
+    }
+
+    fn is_clearly_worse(&self) -> bool {
+        self.mean > CLEARLY_WORSE * self.standard_error
     }
 }
 
@@ -93,17 +99,20 @@ impl Race<'_> {
             self.step(fitness, memory, &mut lanes, step)?;
             done += step.len();
             self.drop_some(&mut lanes);
-            if done < self.evidence {
-                continue;
-            }
             let Some(best) = best(&lanes) else {
                 break;
             };
-            if lanes[best].difference().is_clearly_better() {
+            let difference = lanes[best].difference();
+            let needed = match done < self.evidence {
+                true => BETTER_AT_ONCE,
+                false => CLEARLY_BETTER,
+            };
+            if done >= LEAST_EVIDENCE.min(self.evidence) && difference.is_better_by(needed) {
                 winner = Some(best);
                 break;
             }
-            if lanes[best].difference().mean >= 0.0 || done >= 2 * self.evidence {
+            let is_hopeless = done >= self.evidence && difference.mean >= 0.0;
+            if is_hopeless || done >= 2 * self.evidence {
                 break;
             }
         }
@@ -159,12 +168,13 @@ impl Race<'_> {
         let Some(best) = best(lanes) else {
             return;
         };
-        let leading = lanes[best].difference();
+        let leading = lanes[best].differences.clone();
         for lane in lanes.iter_mut().filter(|lane| lane.is_racing) {
-            let own = lane.difference();
-            let doubt = own.standard_error.hypot(leading.standard_error);
-            let is_behind = own.mean - leading.mean > CLEARLY_WORSE * doubt;
-            let is_worse = own.mean > CLEARLY_WORSE * own.standard_error;
+            // Everyone who races has seen the same sequences.
+            let pairs = lane.differences.iter().zip(&leading);
+            let behind: Vec<f64> = pairs.map(|(own, best)| own - best).collect();
+            let is_behind = lane.of(&behind).is_clearly_worse();
+            let is_worse = lane.difference().is_clearly_worse();
             lane.is_racing = !(is_behind || is_worse);
         }
     }
@@ -191,16 +201,21 @@ impl<'a> Lane<'a> {
         }
     }
 
-    /// With few differences their spread is itself uncertain, so it is taken to be no less than half of their mean, nor than a small part
-    /// of the loss.
+    /// From the parent.
     fn difference(&self) -> Difference {
-        let count = self.differences.len().max(1) as f64;
-        let mean = self.differences.iter().sum::<f64>() / count;
-        let floor = match self.differences.len() {
+        self.of(&self.differences)
+    }
+
+    /// Of differences on its sequences. Where they are few their spread is itself uncertain, so it is taken to be no less than half of
+    /// their mean, nor than a small part of the loss.
+    fn of(&self, differences: &[f64]) -> Difference {
+        let count = differences.len().max(1) as f64;
+        let mean = differences.iter().sum::<f64>() / count;
+        let floor = match differences.len() {
             0..4 => (mean.abs() / 2.0).max(LEAST_NOISE * self.parent_loss.abs() / count),
             _ => 0.0,
         };
-        Difference::of(&self.differences, floor)
+        Difference::of(differences, floor)
     }
 }
 
