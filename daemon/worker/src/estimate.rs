@@ -5,14 +5,17 @@ use std::time::Instant;
 use evopress::genotype::SearchSpace;
 use evopress::source::Source;
 use evopress_plugin::{LayerOutline, Variant};
-use evopress_spec::Plan;
+use evopress_spec::{Mode, Plan};
 use serde::Serialize;
 use tch::{Device, Kind, Tensor};
 
+use crate::find::PREFIX_MEMORY;
 use crate::{process, setup};
 
 /// Share of the matrix rate that a forward pass reaches, from benchmarks.
 const EFFICIENCY: f64 = 0.7;
+/// What a fast search without a limit takes until it does not pay any more, about.
+const FAST_TOKENS: u64 = 400_000;
 /// libtorch, tokenizer and plugins.
 const BASE_BYTES: u64 = 500 << 20;
 
@@ -45,12 +48,16 @@ impl Needs {
                     .stages
                     .last()
                     .map_or(1, |stage| stage.num_sequences);
+        let searched = match plan.search.mode {
+            Mode::Paper => searched as u64 * length,
+            Mode::Fast => plan.search.limit.forward_tokens.unwrap_or(FAST_TOKENS),
+        };
         let evaluated: u64 = plan.evaluation.iter().map(|set| set.tokens).sum();
         // Targets cost a dense pass and an f32 product with the head; evaluation has dense, result and three baselines.
         let head = (config.vocab_size * config.hidden_size) as f64;
         let body = source.num_parameters() as f64 - head;
         let kept = space.forward_share();
-        let flops = 2.0 * (searched as u64 * length) as f64 * (body * kept + head)
+        let flops = 2.0 * searched as f64 * (body * kept + head)
             + 2.0 * plan.calibration.tokens as f64 * (body + 3.0 * head)
             + 2.0 * evaluated as f64 * (5.0 * (body + head) + 3.0 * head);
         let flops = flops + database_flops(plan, space, body);
@@ -61,8 +68,23 @@ impl Needs {
         let targets = (plan.calibration.tokens.max(evaluated)) * width;
         // Levels stay decoded while memory lasts.
         let levels = decoded_bytes(space).min(process::available_memory_bytes() / 2);
-        let memory =
-            weights + levels + head_bytes + targets + 128 * 4 * 3 * config.vocab_size as u64;
+        // A fast search keeps its parent's streams between blocks, and a gradient pass the head in f32.
+        let streams = match plan.search.mode {
+            Mode::Paper => 0,
+            Mode::Fast => {
+                let all = plan.calibration.tokens
+                    * 4
+                    * (config.hidden_size as u64)
+                    * config.num_blocks as u64;
+                2 * head_bytes + all.min(process::available_memory_bytes() / PREFIX_MEMORY)
+            }
+        };
+        let memory = weights
+            + levels
+            + head_bytes
+            + targets
+            + streams
+            + 128 * 4 * 3 * config.vocab_size as u64;
         let on_gpu = evopress::device::resolve(&plan.model.device.to_string())
             .is_ok_and(|device| device.is_cuda());
         Self {

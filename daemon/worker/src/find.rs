@@ -24,7 +24,7 @@ use crate::{process, setup};
 const MIN_BASELINE_SEQUENCES: usize = 8;
 
 /// The part of the memory that is free when the search begins which a parent's streams may take.
-const PREFIX_MEMORY: u64 = 8;
+pub(crate) const PREFIX_MEMORY: u64 = 8;
 
 /// Baselines and the search, from wherever an earlier attempt left them.
 pub(crate) fn find(

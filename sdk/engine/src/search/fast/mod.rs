@@ -175,7 +175,7 @@ impl Search<'_> {
         Ok(())
     }
 
-    /// More evidence, for decisions and gradients, then a restart.
+    /// Gradients where the search is now, more evidence for decisions and gradients, then a restart.
     fn after_failure(
         &self,
         fitness: &mut dyn Fitness,
@@ -183,6 +183,10 @@ impl Search<'_> {
         memory: &mut Memory,
         is_open: bool,
     ) -> Result<()> {
+        let origin = memory.origin.as_ref();
+        if origin.is_some_and(|origin| origin.genotype != memory.current) {
+            memory.origin = None;
+        }
         // Where everyone was plainly worse, smaller steps or other ones may do; where it was close, only evidence does.
         let may_reach_less = memory.reach > 1 && !is_open;
         memory.reach = (memory.reach / 2).max(1);
