@@ -28,9 +28,9 @@ STEPS = {
     "libtorch": (LIBTORCH, "PyTorch's C++ libraries, for building and running, and .cargo/config.toml to match"),
     "data": ([set_up_data], "the demo's model"),
     "python": ([set_up_python], "transformers on the CPU, for tests"),
-    "node": ([set_up_node], "llama.cpp under Node.js, to make fixtures with"),
+    "node": ([set_up_node], "llama.cpp under Node.js, for tests"),
     "all-for-demo": ([*LIBTORCH, set_up_data], "libtorch and data"),
-    "all-for-test": ([*LIBTORCH, set_up_data, set_up_python], "libtorch, data and python"),
+    "all-for-test": ([*LIBTORCH, set_up_data, set_up_python, set_up_node], "libtorch, data, python and node"),
 }
 
 

