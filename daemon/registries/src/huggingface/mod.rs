@@ -4,6 +4,8 @@
 //! A large file never goes into a commit as base64, whatever the server says: it goes by LFS. A commit is made only where
 //! the files are not there yet, so that a repeated publication commits nothing.
 
+mod lfs;
+
 use std::collections::BTreeMap;
 
 use base64::Engine as _;
@@ -22,6 +24,8 @@ const KIND: &str = "huggingface";
 const HUB: &str = "https://huggingface.co";
 /// A file beyond this never goes into a commit itself.
 const INLINE_BYTES: u64 = 5 << 20;
+/// The Hub is asked about so many files in one request.
+const FILES_AT_ONCE: usize = 256;
 const SAMPLE_BYTES: usize = 512;
 /// Weights of an earlier version, which would be loaded beside the new ones.
 const WEIGHTS: [&str; 3] = [".safetensors", ".safetensors.index.json", ".gguf"];
@@ -119,18 +123,37 @@ impl Upload<'_> {
             .repository
             .split_once('/')
             .unwrap_or(("", &self.to.repository));
-        let body = json!({"name": name, "organization": organization, "type": "model", "private": self.to.private});
+        let visibility = if self.to.private { "private" } else { "public" };
+        let body = json!({"name": name, "organization": organization, "type": "model", "visibility": visibility});
         let request = self
             .http
             .request(Method::POST, "/api/repos/create")
             .json(&body);
         let (status, said) = self.http.answer(request).await?;
-        if status.is_success() || status == StatusCode::CONFLICT {
-            Ok(())
-        } else {
-            Err(self
+        if status == StatusCode::CONFLICT {
+            return Ok(());
+        }
+        let about = self
+            .http
+            .answer(self.http.request(Method::GET, &self.home()))
+            .await?;
+        match status {
+            _ if status.is_success() && self.to.private && about.1["private"] != true => {
+                Err(PublishError::Settings(format!(
+                    "{} was to be private and the Hub has made it public: nothing is sent",
+                    self.to.repository
+                )))
+            }
+            _ if status.is_success() => Ok(()),
+            // A token that may not create repositories may still write to one.
+            StatusCode::UNAUTHORIZED | StatusCode::PAYMENT_REQUIRED | StatusCode::FORBIDDEN
+                if about.0.is_success() =>
+            {
+                Ok(())
+            }
+            _ => Err(self
                 .http
-                .refused("the creation of the repository", status, &said))
+                .refused("the creation of the repository", status, &said)),
         }
     }
 
@@ -206,12 +229,18 @@ impl Upload<'_> {
 
     async fn commit(&self, there: &BTreeMap<String, String>) -> Result<String, PublishError> {
         let modes = self.preupload().await?;
+        // An empty object is none: the Hub's store takes no empty file.
         let is_lfs = |file: &&BundleFile| {
-            file.size_bytes > INLINE_BYTES
-                || modes.get(&file.name).is_some_and(|mode| mode == "lfs")
+            let is_wanted = modes.get(&file.name).is_some_and(|mode| mode == "lfs");
+            file.size_bytes > INLINE_BYTES || (is_wanted && file.size_bytes > 0)
         };
         let (large, small): (Vec<_>, Vec<_>) = self.bundle.files.iter().partition(is_lfs);
-        self.send_large(&large).await?;
+        let objects = lfs::Objects {
+            http: self.http,
+            repository: &self.to.repository,
+            counter: self.counter,
+        };
+        objects.send(&large).await?;
 
         let summary = format!("{} by evopressd", self.bundle.run);
         let mut lines = vec![
@@ -245,138 +274,27 @@ impl Upload<'_> {
 
     /// How the Hub wants each file: `lfs` or `regular`.
     async fn preupload(&self) -> Result<BTreeMap<String, String>, PublishError> {
-        let mut files = Vec::new();
-        for file in &self.bundle.files {
-            let sample = BASE64.encode(head(file)?);
-            files.push(json!({"path": file.name, "sample": sample, "size": file.size_bytes}));
-        }
-        let request = self.http.request(Method::POST, &self.api("preupload/main"));
         let what = "the announcement of the files";
-        let answer = self
-            .http
-            .json(what, request.json(&json!({"files": files})))
-            .await?;
-        let modes = answer["files"].as_array().into_iter().flatten();
-        let mode = |file: &Value| {
-            Some((
-                file["path"].as_str()?.to_owned(),
-                file["uploadMode"].as_str()?.to_owned(),
-            ))
-        };
-        Ok(modes.filter_map(mode).collect())
-    }
-
-    async fn send_large(&self, files: &[&BundleFile]) -> Result<(), PublishError> {
-        if files.is_empty() {
-            return Ok(());
-        }
-        let objects: Vec<Value> = files
-            .iter()
-            .map(|file| json!({"oid": file.sha256, "size": file.size_bytes}))
-            .collect();
-        let body = json!({"operation": "upload", "transfers": ["basic", "multipart"], "hash_algo": "sha256", "objects": objects});
-        let path = format!("/{}.git/info/lfs/objects/batch", self.to.repository);
-        let request = self
-            .http
-            .request(Method::POST, &path)
-            .header("Accept", "application/vnd.git-lfs+json")
-            .json(&body)
-            .header("Content-Type", "application/vnd.git-lfs+json");
-        let what = "the LFS batch";
-        let answer = self.http.json(what, request).await?;
-        for file in files {
-            let objects = answer["objects"].as_array().into_iter().flatten();
-            let object = objects
-                .clone()
-                .find(|object| object["oid"] == file.sha256.as_str());
-            let object = object.ok_or_else(|| self.http.lacks(what, &file.name))?;
-            if let Some(said) = object["error"]["message"].as_str() {
-                let said = Value::String(said.to_owned());
-                return Err(self
-                    .http
-                    .refused(&file.name, StatusCode::UNPROCESSABLE_ENTITY, &said));
+        let mut modes = BTreeMap::new();
+        for files in self.bundle.files.chunks(FILES_AT_ONCE) {
+            let mut announced = Vec::new();
+            for file in files {
+                let sample = BASE64.encode(head(file)?);
+                announced
+                    .push(json!({"path": file.name, "sample": sample, "size": file.size_bytes}));
             }
-            self.send_object(file, object).await?;
-        }
-        Ok(())
-    }
-
-    async fn send_object(&self, file: &BundleFile, object: &Value) -> Result<(), PublishError> {
-        let upload = &object["actions"]["upload"];
-        let Some(href) = upload["href"].as_str() else {
-            self.counter.done(file.size_bytes); // it is there
-            return Ok(());
-        };
-        let header = upload["header"].as_object();
-        let number = |value: &Value| value.as_u64().or_else(|| value.as_str()?.parse().ok());
-        match header.and_then(|header| number(header.get("chunk_size")?)) {
-            Some(size) if size > 0 => self.send_parts(file, href, upload, size).await?,
-            _ => {
-                let mut put = self.http.elsewhere(Method::PUT, href);
-                for (name, value) in header.into_iter().flatten() {
-                    put = put.header(name, value.as_str().unwrap_or_default());
+            let request = self.http.request(Method::POST, &self.api("preupload/main"));
+            let request = request.json(&json!({"files": announced}));
+            let answer = self.http.json(what, request).await?;
+            for file in answer["files"].as_array().into_iter().flatten() {
+                if let (Some(path), Some(mode)) =
+                    (file["path"].as_str(), file["uploadMode"].as_str())
+                {
+                    modes.insert(path.to_owned(), mode.to_owned());
                 }
-                let whole = (0, file.size_bytes);
-                self.http
-                    .put_file(&file.name, put, file, whole, self.counter)
-                    .await?;
             }
         }
-        let verify = &object["actions"]["verify"];
-        if let Some(href) = verify["href"].as_str() {
-            let mut post = self.http.elsewhere(Method::POST, href);
-            for (name, value) in verify["header"].as_object().into_iter().flatten() {
-                post = post.header(name, value.as_str().unwrap_or_default());
-            }
-            let body = json!({"oid": file.sha256, "size": file.size_bytes});
-            self.http.json("the verification", post.json(&body)).await?;
-        }
-        Ok(())
-    }
-
-    /// Parts, whose URLs are header fields of decimal names, and then their list.
-    async fn send_parts(
-        &self,
-        file: &BundleFile,
-        href: &str,
-        upload: &Value,
-        size: u64,
-    ) -> Result<(), PublishError> {
-        let mut parts: Vec<(u64, &str)> = upload["header"]
-            .as_object()
-            .into_iter()
-            .flatten()
-            .filter_map(|(name, url)| Some((name.parse().ok()?, url.as_str()?)))
-            .collect();
-        parts.sort_unstable();
-        let wanted = file.size_bytes.div_ceil(size);
-        if parts.len() as u64 != wanted {
-            return Err(self
-                .http
-                .lacks("the LFS batch", &format!("{wanted} parts of {}", file.name)));
-        }
-        let mut done = Vec::new();
-        for (idx, (number, url)) in parts.into_iter().enumerate() {
-            let offset = idx as u64 * size;
-            let part = (offset, size.min(file.size_bytes - offset));
-            let put = self.http.elsewhere(Method::PUT, url);
-            let response = self
-                .http
-                .put_file(&file.name, put, file, part, self.counter)
-                .await?;
-            let etag = response
-                .headers()
-                .get("etag")
-                .and_then(|etag| etag.to_str().ok());
-            let etag = etag.ok_or_else(|| self.http.lacks("a part", "its ETag"))?;
-            done.push(json!({"partNumber": number, "etag": etag}));
-        }
-        let post = self.http.elsewhere(Method::POST, href);
-        let body = json!({"oid": file.sha256, "parts": done});
-        self.http
-            .json("the end of the parts", post.json(&body))
-            .await
-            .map(|_| ())
+        Ok(modes)
     }
 
     async fn tag(&self, commit: &str) -> Result<(), PublishError> {
@@ -394,8 +312,12 @@ impl Upload<'_> {
         }
     }
 
+    fn home(&self) -> String {
+        format!("/api/models/{}", self.to.repository)
+    }
+
     fn api(&self, call: &str) -> String {
-        format!("/api/models/{}/{}", self.to.repository, escaped(call))
+        format!("{}/{}", self.home(), escaped(call))
     }
 
     fn get(&self, call: &str) -> reqwest::RequestBuilder {
