@@ -10,7 +10,7 @@ use crate::support::{
 };
 
 /// bcrypt of the password.
-const HASH: &str = "$2b$05$kml8N1S/W/VP7MXMEYVPi.2JJCg.TowgsCXX4ymUivN004LaM7Ks.";
+const HASH: &str = "$2b$05$Xllmx5ZnLV21gqFeNWr9eeY8Vdv5RsDqKDrO4NyzeMi9DOpDxJSje";
 
 #[test]
 fn an_oci_registry_gives_back_the_same_layers() {

@@ -11,7 +11,7 @@ use evopress_spec::{Credentials, Publish, Published, RunDir, Secret};
 use serde_json::Value;
 
 pub(crate) const USER: &str = "ada";
-pub(crate) const PASSWORD: &str = "pw-7d1c90aa";
+pub(crate) const PASSWORD: &str = "password-7d1c90aa";
 
 /// A process that ends with the test.
 pub(crate) struct Server(Child);
