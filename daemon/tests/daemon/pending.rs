@@ -4,6 +4,7 @@ use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 
 use crate::support::{Daemon, Scratch, eventually};
@@ -108,6 +109,68 @@ fn a_pending_publication_survives_death_and_pauses_grow() {
     });
     assert_eq!(scratch.report("two")["unpublished"][0]["tries"], 2);
     assert_eq!(scratch.starts("two").len(), 1);
+}
+
+/// Debian's docker-registry on a port, killed when it is dropped.
+struct OciRegistry(std::process::Child);
+
+impl OciRegistry {
+    fn start(folder: &Path, port: u16) -> Self {
+        let config = folder.join("docker-registry.yml");
+        let root = folder.join("docker-registry");
+        let text = format!(
+            "version: 0.1\nstorage: {{filesystem: {{rootdirectory: {}}}}}\nhttp: {{addr: 127.0.0.1:{port}}}\n",
+            root.display()
+        );
+        fs::write(&config, text).unwrap();
+        let log = fs::File::create(folder.join("docker-registry.log")).unwrap();
+        let child = Command::new("docker-registry")
+            .arg("serve")
+            .arg(&config)
+            .stdout(log.try_clone().unwrap())
+            .stderr(log)
+            .spawn();
+        Self(child.expect("docker-registry is missing: apt-get install docker-registry"))
+    }
+}
+
+impl Drop for OciRegistry {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn a_registry_that_comes_up_later_gets_the_model_without_another_run() {
+    let scratch = Scratch::new();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    drop(listener);
+    let oci = format!("{{registry: oci, repository: \"127.0.0.1:{port}/team/two\"}}");
+    let folder = scratch.spec("two", "done", 0);
+    let text = folder.replace("publish: [", &format!("publish: [{oci}, "));
+    let daemon = Daemon::start_with(&scratch, "backoff_seconds: 0.2");
+    scratch.drop_text("two", &text);
+    daemon.wait_for_state("two", "done");
+    let pending = "evopress_publications_pending{registry=\"oci\"}";
+    assert_eq!(daemon.metric(pending), Some(1.0));
+    assert!(scratch.registry().join("two/latest/config.json").is_file());
+
+    let _registry = OciRegistry::start(scratch.path(), port);
+    eventually("the publication", || {
+        (daemon.metric(pending) == Some(0.0)).then_some(())
+    });
+    let report = scratch.report("two");
+    assert_eq!(report["unpublished"], serde_json::json!([]));
+    let published = report["published"].as_array().unwrap();
+    assert_eq!(published.len(), 2);
+    let location = format!("oci://127.0.0.1:{port}/team/two@sha256:");
+    let place = published[0]["location"].as_str().unwrap();
+    assert!(place.starts_with(&location), "{place}");
+    let run = daemon.wait_for_state("two", "done");
+    assert!(run["reason"].is_null(), "{run}");
+    assert_eq!(scratch.starts("two").len(), 1, "nothing is computed again");
 }
 
 #[test]
