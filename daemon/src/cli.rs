@@ -212,6 +212,9 @@ pub(crate) struct PublishFlags {
     /// The state folder [default: ~/.local/state/evopressd]
     #[arg(long, value_name = "DIR", env = "EVOPRESS_STATE")]
     pub(crate) state: Option<PathBuf>,
+    /// The daemon's config file, for its state folder and its registries' endpoints
+    #[arg(long, value_name = "FILE", env = "EVOPRESS_CONFIG")]
+    pub(crate) config: Option<PathBuf>,
     /// Where things are.
     #[command(flatten)]
     pub(crate) tools: ToolFlags,

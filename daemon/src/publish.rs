@@ -10,7 +10,7 @@ use evopress_registries::{Bundle, Endpoints, PublishError, registry_of};
 use evopress_spec::events::Writer;
 use evopress_spec::{EventKind, Plan, Publish, Published, Report, RunDir, Stage, atomic_write};
 
-use crate::journal::{Journal, JournalError, Publication};
+use crate::journal::{Journal, JournalError, PENDING, Publication};
 
 /// How publications are done.
 #[derive(Clone, Debug)]
@@ -184,7 +184,7 @@ fn pending(publications: &[Publication]) -> Option<String> {
             )
         })
         .collect();
-    (!sentences.is_empty()).then(|| format!("publication is pending: {}", sentences.join("; ")))
+    (!sentences.is_empty()).then(|| format!("{PENDING}: {}", sentences.join("; ")))
 }
 
 fn write_report(run_dir: &RunDir, publications: &[Publication]) -> Result<(), PublishError> {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use evopress_spec::RunDir;
-use evopressd::config::{SupervisorSettings, Tools, default_state};
+use evopressd::config::{ServeFile, SupervisorSettings, Tools, default_state};
 use evopressd::journal::{Journal, RunState};
 use evopressd::metrics::Metrics;
 use evopressd::progress::Board;
@@ -18,7 +18,10 @@ use super::{Exit, show, usage};
 use crate::cli::PublishFlags;
 
 pub(crate) async fn publish(flags: PublishFlags) -> anyhow::Result<Exit> {
-    let state = StateDir::existing(&flags.state.unwrap_or_else(default_state)).map_err(usage)?;
+    let file = flags.config.as_deref().map(ServeFile::read).transpose();
+    let file = file.map_err(usage)?.unwrap_or_default();
+    let state = flags.state.or(file.state).unwrap_or_else(default_state);
+    let state = StateDir::existing(&state).map_err(usage)?;
     let journal = Arc::new(Journal::open(&state.journal())?);
     let run = journal
         .get(&flags.run)?
@@ -59,7 +62,10 @@ pub(crate) async fn publish(flags: PublishFlags) -> anyhow::Result<Exit> {
     }
     let supervisor = Supervisor {
         metrics: Metrics::new(journal.clone())?.work,
-        settings: SupervisorSettings::default(),
+        settings: SupervisorSettings {
+            endpoints: file.endpoints.or_from_environment(),
+            ..SupervisorSettings::default()
+        },
         board: Arc::new(Board::default()),
         wake: Arc::new(Notify::new()),
         unpublished: Arc::new(Notify::new()),

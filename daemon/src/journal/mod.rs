@@ -17,7 +17,7 @@ use std::sync::{Mutex, MutexGuard};
 use rusqlite::Connection;
 
 pub use digests::FileStamp;
-pub use publications::Publication;
+pub use publications::{PENDING, Publication};
 pub use runs::{Change, NewRun, Run};
 pub use state::{Origin, RunState};
 

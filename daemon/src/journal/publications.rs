@@ -38,6 +38,9 @@ impl Publication {
     }
 }
 
+/// What the reason of a run that is done begins with while a registry lacks it.
+pub const PENDING: &str = "publication is pending";
+
 const COLUMNS: &str = "idx, kind, place, published, tries, reason";
 
 impl Journal {
@@ -102,16 +105,21 @@ impl Journal {
         Ok(())
     }
 
-    /// How long until the next publication of a finished run is due, and of which run; `None` where none waits.
+    /// How long until the next publication of a finished run is due, and of which run; `None` where none waits. A run
+    /// whose last publication was recorded, but not told of, because its publisher died in between, is due at once.
     ///
     /// # Errors
     /// SQLite fails.
     pub fn next_publication(&self) -> Result<Option<(Duration, String)>, JournalError> {
         let connection = self.connection();
-        let mut statement = connection.prepare_cached(
+        let mut statement = connection.prepare_cached(&format!(
             "SELECT next_try, run FROM publications JOIN runs ON runs.id = run
-             WHERE published IS NULL AND runs.state = 'done' ORDER BY next_try LIMIT 1",
-        )?;
+             WHERE published IS NULL AND runs.state = 'done'
+             UNION ALL
+             SELECT 0.0, id FROM runs WHERE state = 'done' AND reason LIKE '{PENDING}%'
+             AND NOT EXISTS (SELECT 1 FROM publications WHERE run = id AND published IS NULL)
+             ORDER BY next_try LIMIT 1"
+        ))?;
         let mut rows = statement.query([])?;
         let Some(row) = rows.next()? else {
             return Ok(None);

@@ -113,8 +113,12 @@ impl Supervisor {
             Ok(_) => self.journal.put_off(&run, ELSEWHERE)?,
             Err(error) => {
                 tracing::warn!(run, %error, "run cannot be published");
-                self.journal
-                    .put_off(&run, ELSEWHERE.max(self.settings.backoff))?;
+                let pause = ELSEWHERE.max(self.settings.backoff);
+                self.journal.put_off(&run, pause)?;
+                if !matches!(error, DriveError::InProgress(_)) {
+                    self.journal.explain(&run, Some(&error.to_string()))?;
+                }
+                return Ok(ELSEWHERE);
             }
         }
         Ok(Duration::ZERO)

@@ -159,18 +159,47 @@ fn a_registry_that_comes_up_later_gets_the_model_without_another_run() {
 
     let _registry = OciRegistry::start(scratch.path(), port);
     eventually("the publication", || {
-        (daemon.metric(pending) == Some(0.0)).then_some(())
+        let is_told = daemon.run("two").unwrap()["reason"].is_null();
+        is_told.then_some(())
     });
+    assert_eq!(daemon.metric(pending), Some(0.0));
     let report = scratch.report("two");
-    assert_eq!(report["unpublished"], serde_json::json!([]));
+    assert!(report["unpublished"].is_null(), "{report}");
     let published = report["published"].as_array().unwrap();
     assert_eq!(published.len(), 2);
     let location = format!("oci://127.0.0.1:{port}/team/two@sha256:");
     let place = published[0]["location"].as_str().unwrap();
     assert!(place.starts_with(&location), "{place}");
-    let run = daemon.wait_for_state("two", "done");
-    assert!(run["reason"].is_null(), "{run}");
     assert_eq!(scratch.starts("two").len(), 1, "nothing is computed again");
+}
+
+#[test]
+fn a_publication_that_was_recorded_and_not_told_of_is_told_of_after_death() {
+    let scratch = Scratch::new();
+    let daemon = Daemon::start_with(&scratch, "backoff_seconds: 30");
+    scratch.drop_text("two", &spec(&scratch, "http://127.0.0.1:9"));
+    daemon.wait_for_state("two", "done");
+    daemon.kill();
+    let run = scratch.run_folder("two");
+    let journal = run.ancestors().nth(2).unwrap().join("journal.db");
+    let published = serde_json::json!({"registry": "mlflow", "location": "there", "version": "7", "digest": "d"});
+    let connection = rusqlite::Connection::open(journal).unwrap();
+    let record = "UPDATE publications SET published = ?1 WHERE kind = 'mlflow'";
+    assert_eq!(
+        connection.execute(record, [published.to_string()]).unwrap(),
+        1
+    );
+    drop(connection);
+
+    let daemon = Daemon::start(&scratch);
+    eventually("the news", || {
+        let is_told = daemon.run("two").unwrap()["reason"].is_null();
+        is_told.then_some(())
+    });
+    let report = scratch.report("two");
+    assert_eq!(report["published"][0]["version"], "7");
+    assert!(report["unpublished"].is_null(), "{report}");
+    assert_eq!(scratch.starts("two").len(), 1);
 }
 
 #[test]
