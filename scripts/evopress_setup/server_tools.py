@@ -38,9 +38,9 @@ def fill(folder: Path) -> None:
     command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-input", "--disable-pip-version-check"]
     command += ["--no-deps", "--require-hashes", "--only-binary=:all:", "--no-compile", "--target", str(folder)]
     command += ["--requirement", str(REQUIREMENTS)]
-    run_with_progress(command, "MLflow and moto, for the tests", folder, DOWNLOAD_BYTES)
+    run_with_progress(command, "MLflow, moto and clients, for the tests", folder, DOWNLOAD_BYTES)
     shutil.rmtree(folder / "pip-tmp", ignore_errors=True)
     run_logged([sys.executable, "-c", PROOF], "the tests' servers cannot be imported", PYTHONPATH=str(folder))
 
 
-PROOF = "import boto3, moto.server, mlflow.server.fastapi_app"
+PROOF = "import boto3, mlflow.server.fastapi_app, modelpack_client, moto.server"
