@@ -222,9 +222,20 @@ impl Upload<'_> {
             .iter()
             .map(|file| format!("sha256:{}", file.sha256))
             .collect();
+        let has = |end: &str| {
+            self.bundle
+                .files
+                .iter()
+                .any(|file| file.name.ends_with(end))
+        };
+        let format = if has(".safetensors") || !has(".gguf") {
+            "safetensors"
+        } else {
+            "gguf"
+        };
         json!({
             "descriptor": {"name": self.bundle.run, "version": self.bundle.run},
-            "config": {"format": "safetensors"},
+            "config": {"format": format},
             "modelfs": {"type": "layers", "diffIds": digests},
         })
     }

@@ -1,13 +1,12 @@
-//! Debian's docker-registry, with accounts; skopeo reads what is there.
+//! Debian's docker-registry, with accounts; skopeo and ModelPack's own client read what is there.
 
 use std::fs;
 
-use evopress_spec::{Publish, ToOci, digest_bytes, digest_path};
-use serde_json::Value;
-
 use crate::support::{
-    PASSWORD, USER, basic, bundle, debian, free_port, publish, refused, said, start,
+    PASSWORD, USER, answer, assert_same, basic, bundle, debian, free_port, publish, python,
+    refused, said, start,
 };
+use evopress_spec::{Publish, ToOci, digest_bytes, digest_path};
 
 /// bcrypt of the password.
 const HASH: &str = "$2b$05$Xllmx5ZnLV21gqFeNWr9eeY8Vdv5RsDqKDrO4NyzeMi9DOpDxJSje";
@@ -65,8 +64,7 @@ fn an_oci_registry_gives_back_the_same_layers() {
         ]);
         said(skopeo)
     };
-    let manifest = inspect("tiny-aaa");
-    assert_eq!(digest_bytes(manifest.as_bytes()), first.digest);
+    assert_eq!(digest_bytes(inspect("tiny-aaa").as_bytes()), first.digest);
     assert_eq!(digest_bytes(inspect("latest").as_bytes()), second.digest);
 
     let mut copy = debian("skopeo");
@@ -79,25 +77,21 @@ fn an_oci_registry_gives_back_the_same_layers() {
     ])
     .args([&image("tiny-aaa"), &format!("dir:{}", pulled.display())]);
     said(copy);
-    let manifest: Value = serde_json::from_str(&manifest).unwrap();
-    let names: Vec<_> = manifest["layers"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|layer| {
-            layer["annotations"]["org.cncf.model.filepath"]
-                .as_str()
-                .unwrap()
-        })
-        .collect();
-    let expected: Vec<_> = a.files.iter().map(|file| file.name.as_str()).collect();
-    assert_eq!(names, expected);
     for file in &a.files {
-        assert_eq!(
-            digest_path(&pulled.join(&file.sha256)).unwrap(),
-            file.sha256,
-            "{}",
-            file.name
-        );
+        let copied = digest_path(&pulled.join(&file.sha256)).unwrap();
+        assert_eq!(copied, file.sha256, "{}", file.name);
     }
+
+    let mut read = python("read_modelpack.py", "EVOPRESS_TEST_SERVERS");
+    read.args([
+        &format!("127.0.0.1:{port}"),
+        "team/tiny",
+        "tiny-aaa",
+        USER,
+        PASSWORD,
+    ])
+    .arg(folder.path().join("unpacked"));
+    let found = answer(read);
+    assert_same(&a, &found["files"]);
+    assert_eq!(found["config"]["config"]["format"], "safetensors");
 }
