@@ -60,6 +60,8 @@ impl Registry for OciRegistry {
                 ClientProtocol::Https
             },
             connect_timeout: Some(Duration::from_secs(10)),
+            // One request a blob; otherwise each piece of the stream is a request of its own.
+            use_monolithic_push: true,
             ..ClientConfig::default()
         });
         let counter = Counter::default();
