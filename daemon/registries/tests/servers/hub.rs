@@ -67,9 +67,10 @@ impl Hub {
     }
 }
 
-fn add(folder: &Path, mut bundle: Bundle, name: &str) -> Bundle {
+/// The bundle with one file more.
+fn add(folder: &Path, mut bundle: Bundle, name: &str, size_bytes: usize) -> Bundle {
     let run_dir = evopress_spec::RunDir::new(folder.join(&bundle.run));
-    fs::write(run_dir.model().join(name), name).unwrap();
+    fs::write(run_dir.model().join(name), vec![b'7'; size_bytes]).unwrap();
     bundle.files = Bundle::of_run(&run_dir).unwrap().files;
     bundle
 }
@@ -93,11 +94,10 @@ fn the_official_client_gets_along_with_the_stand_in() {
 fn the_hub_has_one_commit_of_a_run_and_the_official_client_reads_it() {
     let hub = hub();
     let folder = hub.folder.path();
-    let a = add(
-        folder,
-        bundle(folder, "tiny-aaa"),
-        "model-00002-of-00002.safetensors",
-    );
+    let a = bundle(folder, "tiny-aaa");
+    let a = add(folder, a, "model-00002-of-00002.safetensors", 100);
+    // The stand-in wants it inside the commit; a file that large never goes there.
+    let a = add(folder, a, "tokenizer.json", 6_000_000);
     let b = bundle(folder, "tiny-bbb");
     let wrong = "hf_that_is_wrong";
     let error = refused(&hub.target(wrong), &a, wrong).to_string();
@@ -111,11 +111,26 @@ fn the_hub_has_one_commit_of_a_run_and_the_official_client_reads_it() {
     let found = hub.read("acme/tiny", &first.version);
     assert_same(&a, &found["files"]);
     assert_eq!(found["private"], true);
+    let large = [
+        "model-00002-of-00002.safetensors",
+        "model.safetensors",
+        "tokenizer.json",
+    ];
+    assert_eq!(found["lfs"], json!(large));
 
     let second = publish(&to, &b);
     assert_eq!(publish(&to, &a), first, "publishing twice changes nothing");
     let found = hub.read("acme/tiny", "main");
-    assert_same(&b, &found["files"]); // with none of the weights of the first
+    // None of the first run's weights is beside the second's; other files stay.
+    let mut files = found["files"].clone();
+    assert!(
+        files
+            .as_object_mut()
+            .unwrap()
+            .remove("tokenizer.json")
+            .is_some()
+    );
+    assert_same(&b, &files);
     assert_eq!(
         found["tags"],
         json!({"tiny-aaa": first.version, "tiny-bbb": second.version})

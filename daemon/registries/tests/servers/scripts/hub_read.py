@@ -1,6 +1,6 @@
 """What the official client finds in a repository: python3 hub_read.py REPOSITORY REVISION FOLDER
 
-The files of a revision are downloaded into the folder; prints commits and tags, and the SHA-256 of each file.
+The files of a revision are downloaded into the folder; prints commits and tags, the SHA-256 of each file, and which are in LFS.
 """
 
 import hashlib
@@ -16,5 +16,6 @@ files = {str(path.relative_to(place)): hashlib.sha256(path.read_bytes()).hexdige
 api = HfApi()
 commits = [{"id": it.commit_id, "title": it.title} for it in api.list_repo_commits(repository)]
 tags = {it.name: it.target_commit for it in api.list_repo_refs(repository).tags}
+lfs = [it.path for it in api.list_repo_tree(repository, revision=revision, recursive=True) if getattr(it, "lfs", None)]
 private = api.repo_info(repository).private
-print(json.dumps({"commits": commits, "tags": tags, "files": files, "private": private}))
+print(json.dumps({"commits": commits, "tags": tags, "files": files, "lfs": lfs, "private": private}))
