@@ -164,9 +164,6 @@ impl Upload<'_> {
             self.counter.done(file.size_bytes);
             return Ok(());
         }
-        if file.size_bytes == 0 {
-            return self.small_blob(image, b"").await.map(|_| ());
-        }
         let pieces = transfer::stream(file, 0, file.size_bytes, self.counter).await?;
         let pieces = pieces.map(|piece| piece.map_err(OciDistributionError::IoError));
         let pushed = self
