@@ -22,6 +22,7 @@ from evopress_setup.data import set_up_data  # noqa: E402
 from evopress_setup.libtorch import set_up_libtorch  # noqa: E402
 from evopress_setup.node_tools import set_up_node  # noqa: E402
 from evopress_setup.python_tools import set_up_python  # noqa: E402
+from evopress_setup.server_tools import set_up_servers  # noqa: E402
 
 LIBTORCH = [set_up_libtorch, write_cargo_config]
 STEPS = {
@@ -29,8 +30,12 @@ STEPS = {
     "data": ([set_up_data], "the demo's model"),
     "python": ([set_up_python], "transformers on the CPU, for tests"),
     "node": ([set_up_node], "llama.cpp under Node.js, for tests"),
+    "servers": ([set_up_servers], "MLflow and moto, which tests publish to"),
     "all-for-demo": ([*LIBTORCH, set_up_data], "libtorch and data"),
-    "all-for-test": ([*LIBTORCH, set_up_data, set_up_python, set_up_node], "libtorch, data, python and node"),
+    "all-for-test": (
+        [*LIBTORCH, set_up_data, set_up_python, set_up_node, set_up_servers],
+        "libtorch, data, python, node and servers",
+    ),
 }
 
 

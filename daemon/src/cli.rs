@@ -42,7 +42,7 @@ Examples:
   evopressd cache prune --max-size 10GiB
         make room: level databases that were not used for longest go first
 
-Exit codes: 0 done, 1 run failed, 2 usage, 3 quality gate failed, 78 bad spec.
+Exit codes: 0 done, 1 run failed, 2 usage, 3 quality gate failed, 4 a registry has it not yet, 78 bad spec.
 EVOPRESS_LOG sets what is logged, e.g. `debug` or `evopressd::watch=debug`.";
 
 /// How the log is written.
@@ -62,7 +62,7 @@ pub(crate) enum Command {
     Serve(ServeFlags),
     /// Run one spec and wait for its end
     #[command(
-        after_help = "Exit codes: 0 done, 1 run failed, 2 usage, 3 quality gate failed, 78 bad spec.
+        after_help = "Exit codes: 0 done, 1 run failed, 2 usage, 3 quality gate failed, 4 a registry has it not yet, 78 bad spec.
 The same spec with the same inputs is not run twice: the stored report is printed. After an interruption, the same
 command continues where the run stopped."
     )]
@@ -80,9 +80,15 @@ and as the first line of a spec:
     Schema,
     /// Watch a run of a running daemon until it ends
     #[command(
-        after_help = "Exit codes: 0 done, 1 run failed, 2 usage, 3 quality gate failed, 78 spec rejected."
+        after_help = "Exit codes: 0 done, 1 run failed, 2 usage, 3 quality gate failed, 4 a registry has it not yet, 78 spec rejected."
     )]
     Follow(FollowFlags),
+    /// Publish a finished run again, or where it could not be published before; also beside a running daemon
+    #[command(
+        after_help = "Exit codes: 0 all registries have it, 1 it cannot be published, 2 usage, 4 a registry has it not yet.
+Publishing twice changes nothing: a registry recognises the run."
+    )]
+    Publish(PublishFlags),
     /// Look after the cache of level databases, also beside a running daemon
     #[command(subcommand)]
     Cache(CacheCommand),
@@ -193,4 +199,23 @@ pub(crate) struct FollowFlags {
     /// Print the report as JSON on stdout, and nothing else there
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// The flags of `publish`.
+#[derive(Args, Debug)]
+pub(crate) struct PublishFlags {
+    /// The run's ID
+    pub(crate) run: String,
+    /// Only to this registry of its spec: a kind (mlflow, s3, …) or a place as `evopressd validate` prints it [default: all]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) to: Option<String>,
+    /// The state folder [default: ~/.local/state/evopressd]
+    #[arg(long, value_name = "DIR", env = "EVOPRESS_STATE")]
+    pub(crate) state: Option<PathBuf>,
+    /// The daemon's config file, for its state folder and its registries' endpoints
+    #[arg(long, value_name = "FILE", env = "EVOPRESS_CONFIG")]
+    pub(crate) config: Option<PathBuf>,
+    /// Where things are.
+    #[command(flatten)]
+    pub(crate) tools: ToolFlags,
 }

@@ -32,6 +32,7 @@ fn main() -> ExitCode {
             Command::Plugins(flags) => commands::plugins(flags).await,
             Command::Schema => commands::schema(),
             Command::Follow(flags) => commands::follow(flags).await,
+            Command::Publish(flags) => commands::publish(flags).await,
             Command::Cache(command) => commands::cache(command),
         }
     });

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use evopress_spec::Stage;
+use evopress_spec::{Publish, Stage};
 use prometheus::core::Collector;
 use prometheus::{
     Encoder, Gauge, GaugeVec, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
@@ -18,6 +18,7 @@ pub struct Metrics {
     journal: Arc<Journal>,
     runs: IntGaugeVec,
     queue_length: IntGauge,
+    pending_publications: IntGaugeVec,
     /// Of the watched folder.
     pub watcher: WatcherMetrics,
     /// Of the specs that were dropped, by what became of them.
@@ -62,6 +63,8 @@ pub struct WorkMetrics {
     pub stage: IntGaugeVec,
     /// Publications by kind of registry.
     pub published: IntCounterVec,
+    /// Tries of publications that failed, by kind of registry.
+    pub publication_failures: IntCounterVec,
     /// Bytes in the cache folder when it was last looked through.
     pub cache_size: IntGauge,
     /// Entries in it.
@@ -106,6 +109,13 @@ impl Metrics {
                 "evopress_queue_length_runs",
                 "Runs that wait for a free slot.",
             )?)?,
+            pending_publications: all.add(IntGaugeVec::new(
+                Opts::new(
+                    "evopress_publications_pending",
+                    "Publications of finished runs that wait to be tried again, by kind of registry.",
+                ),
+                &["registry"],
+            )?)?,
             watcher: WatcherMetrics::new(&all)?,
             specs,
             work: WorkMetrics::new(&all)?,
@@ -129,6 +139,14 @@ impl Metrics {
             if state == RunState::Queued {
                 self.queue_length.set(count);
             }
+        }
+        for kind in Publish::KINDS {
+            self.pending_publications.with_label_values(&[kind]).set(0);
+        }
+        for (kind, count) in self.journal.pending_publications()? {
+            self.pending_publications
+                .with_label_values(&[&kind])
+                .set(count);
         }
         let mut text = Vec::new();
         if let Err(error) = TextEncoder::new().encode(&self.registry.gather(), &mut text) {
@@ -211,6 +229,11 @@ impl WorkMetrics {
                 "Models published, by kind of registry.",
                 "registry",
             )?,
+            publication_failures: all.counters(
+                "evopress_publication_failures_total",
+                "Tries to publish a model that failed, by kind of registry.",
+                "registry",
+            )?,
             cache_size: all.add(IntGauge::new(
                 "evopress_cache_size_bytes",
                 "Size of the cache of level databases when it was last held against its limit.",
@@ -226,7 +249,10 @@ impl WorkMetrics {
         for outcome in ["done", "gate_failed", "failed", "crashed", "interrupted"] {
             let _ = metrics.attempts.with_label_values(&[outcome]);
         }
-        let _ = metrics.published.with_label_values(&["folder"]);
+        for kind in Publish::KINDS {
+            let _ = metrics.published.with_label_values(&[kind]);
+            let _ = metrics.publication_failures.with_label_values(&[kind]);
+        }
         Ok(metrics)
     }
 

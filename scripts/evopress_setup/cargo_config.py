@@ -9,6 +9,7 @@ from .data import data_root
 from .libtorch import libtorch_home
 from .node_tools import node_tools
 from .python_tools import python_tools
+from .server_tools import server_tools
 
 CLONE = Path(__file__).resolve().parent.parent.parent
 HEADER = "# Written by scripts/setup.py; not in git. A variable of your own environment wins over its line here.\n"
@@ -21,6 +22,7 @@ def variables() -> dict[str, Path]:
         "EVOPRESS_DATA": data_root(),
         "EVOPRESS_DATA_ROOT": data_root(),
         "EVOPRESS_TEST_PYTHONPATH": python_tools(),
+        "EVOPRESS_TEST_SERVERS": server_tools(),
         "EVOPRESS_TEST_NODE": node_tools(),
     }
 

@@ -3,6 +3,7 @@
 mod cache;
 mod follow;
 mod plugins;
+mod publish;
 mod run;
 mod serve;
 mod show;
@@ -14,6 +15,7 @@ use std::process::ExitCode;
 pub(crate) use cache::cache;
 pub(crate) use follow::follow;
 pub(crate) use plugins::plugins;
+pub(crate) use publish::publish;
 pub(crate) use run::run;
 pub(crate) use serve::serve;
 pub(crate) use validate::validate;
@@ -29,6 +31,8 @@ pub(crate) enum Exit {
     Usage,
     /// A model came out, and it is not good enough.
     GateFailed,
+    /// A model came out, and a registry has not taken it yet.
+    Unpublished,
     /// Interrupted; can be continued.
     Interrupted,
     /// The spec has mistakes.
@@ -42,6 +46,7 @@ impl From<Exit> for ExitCode {
             Exit::Failed => 1,
             Exit::Usage => 2,
             Exit::GateFailed => 3,
+            Exit::Unpublished => 4,
             Exit::Interrupted => 75,
             Exit::BadSpec => 78,
         })

@@ -9,6 +9,7 @@ use evopressd::intake::{Admission, Intake, read_spec};
 use evopressd::journal::{Change, Journal, Origin, Run, RunState};
 use evopressd::metrics::Metrics;
 use evopressd::progress::{Board, follow};
+use evopressd::publish::Which;
 use evopressd::state_dir::{StateDir, Use};
 use evopressd::supervise::{DriveError, Supervisor};
 use evopressd::worker_process::Worker;
@@ -40,7 +41,7 @@ pub(crate) async fn run(flags: RunFlags) -> anyhow::Result<Exit> {
             return Ok(Exit::BadSpec);
         }
         Admission::Queued(run) => run,
-        Admission::Known(run) if run.state.is_final() => {
+        Admission::Known(run) if run.state.is_final() && !is_pending(&run) => {
             eprintln!(
                 "The same spec with the same inputs is not run twice: this is the report of {}.",
                 run.id
@@ -59,6 +60,7 @@ pub(crate) async fn run(flags: RunFlags) -> anyhow::Result<Exit> {
         },
         board: Arc::new(Board::default()),
         wake: Arc::new(Notify::new()),
+        unpublished: Arc::new(Notify::new()),
         stop: stop_on_signal(
             "evopressd: stopping; the run can be continued with the same command",
         )?,
@@ -88,11 +90,37 @@ async fn drive(supervisor: &Supervisor, journal: &Journal, run: Run) -> anyhow::
             journal.transition(&id, RunState::Running, Change::default())?
         }
         RunState::Publishing => run,
+        RunState::Done => return publish(supervisor, journal, run).await,
         _ => journal.transition(&id, RunState::Running, Change::default())?,
     };
     match supervisor.drive(ready, 0).await {
-        Ok(run) => Ok(run),
+        Ok(run) => publish(supervisor, journal, run).await,
         Err(DriveError::InProgress(_)) => std::future::pending().await,
         Err(error) => Err(anyhow!(error)).with_context(|| format!("run {id} cannot go on")),
     }
+}
+
+fn is_pending(run: &Run) -> bool {
+    run.state == RunState::Done && run.reason.is_some()
+}
+
+/// Nobody tries again after this command, so it tries a few times itself.
+async fn publish(supervisor: &Supervisor, journal: &Journal, run: Run) -> anyhow::Result<Run> {
+    let mut pause = supervisor.settings.backoff;
+    let mut now = run;
+    for _ in 1..supervisor.settings.attempts {
+        if !is_pending(&now) {
+            break;
+        }
+        if tokio::time::timeout(pause, supervisor.stop.requested())
+            .await
+            .is_ok()
+        {
+            break;
+        }
+        supervisor.publish_again(&now.id, Which::Missing).await?;
+        now = journal.get(&now.id)?.unwrap_or(now);
+        pause *= 2;
+    }
+    Ok(now)
 }

@@ -87,6 +87,7 @@ pub(crate) async fn serve(flags: ServeFlags) -> anyhow::Result<Exit> {
         metrics: metrics.work.clone(),
         board,
         wake,
+        unpublished: Arc::new(Notify::new()),
         stop: stopping.clone(),
     };
     let supervising = tokio::spawn(Arc::new(supervisor).serve());

@@ -80,6 +80,7 @@ pub(super) fn end(run: &Run, run_dir: &RunDir, as_json: bool) -> anyhow::Result<
         print(&final_table(&report, run_dir.path(), reason))?;
     }
     Ok(match run.state {
+        RunState::Done if reason.is_some() => Exit::Unpublished,
         RunState::Done => Exit::Done,
         RunState::GateFailed => Exit::GateFailed,
         _ => Exit::Failed,

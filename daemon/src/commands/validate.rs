@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use evopress_spec::Mistake;
+use evopress_spec::{Mistake, Publish, Secret};
 use evopressd::config::Tools;
 use evopressd::intake::{Checked, read_spec, validate as check};
 use evopressd::progress::megabytes;
@@ -44,7 +44,16 @@ fn as_json(spec: &Path, result: &Result<Checked, Vec<Mistake>>) -> Value {
         Ok(checked) => (&[][..], checked.reply.needs.as_ref()),
         Err(mistakes) => (mistakes.as_slice(), None),
     };
-    json!({ "spec": spec, "valid": result.is_ok(), "mistakes": mistakes, "needs": needs })
+    let publishes: Vec<String> = match result {
+        Ok(checked) => checked
+            .plan
+            .publish
+            .iter()
+            .map(ToString::to_string)
+            .collect(),
+        Err(_) => Vec::new(),
+    };
+    json!({ "spec": spec, "valid": result.is_ok(), "mistakes": mistakes, "needs": needs, "publishes": publishes })
 }
 
 fn good(spec: &Path, checked: &Checked) -> String {
@@ -53,7 +62,30 @@ fn good(spec: &Path, checked: &Checked) -> String {
         .needs
         .as_ref()
         .map_or_else(String::new, describe);
-    format!("{}: good{needs}\n", spec.display())
+    format!(
+        "{}: good{needs}\n{}",
+        spec.display(),
+        places(&checked.plan.publish)
+    )
+}
+
+/// A line for each place that a result would go to, and whose secrets are not there.
+fn places(publish: &[Publish]) -> String {
+    let line = |to: &Publish| {
+        let missing = to.secrets().into_iter().filter(|secret| !is_there(secret));
+        let missing: String = missing
+            .map(|secret| format!("; {secret} is not there"))
+            .collect();
+        format!("  publishes to {to} ({}){missing}\n", to.kind())
+    };
+    publish.iter().map(line).collect()
+}
+
+fn is_there(secret: &Secret) -> bool {
+    match secret {
+        Secret::Env(name) => std::env::var_os(name).is_some(),
+        Secret::File(path) => path.is_file(),
+    }
 }
 
 fn describe(needs: &Needs) -> String {

@@ -4,6 +4,8 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use evopress_registries::Endpoints;
+
 use super::{ConfigError, ServeFile, ServeFlags, ToolFlags};
 
 /// Where the worker, its plugins and the data are.
@@ -34,6 +36,8 @@ pub struct SupervisorSettings {
     pub drain: Duration,
     /// Bytes that the cache may take when no run needs more.
     pub cache_max_bytes: u64,
+    /// Servers of registries that specs do not name.
+    pub endpoints: Endpoints,
 }
 
 impl Default for SupervisorSettings {
@@ -44,6 +48,7 @@ impl Default for SupervisorSettings {
             backoff: Duration::from_secs(2),
             drain: Duration::from_secs(30),
             cache_max_bytes: DEFAULT_CACHE_BYTES,
+            endpoints: Endpoints::default().or_from_environment(),
         }
     }
 }
@@ -135,6 +140,7 @@ impl ServeSettings {
                     .cache_size
                     .or(file.cache.max_size_bytes)
                     .map_or(defaults.cache_max_bytes, |size| size.0),
+                endpoints: file.endpoints.or_from_environment(),
             },
         })
     }

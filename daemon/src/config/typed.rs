@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use evopress_registries::Endpoints;
 use serde::Deserialize;
 
 use super::{ByteSize, ConfigError};
@@ -94,6 +95,9 @@ pub struct ServeFile {
     /// The cache folder.
     #[serde(default)]
     pub cache: CacheFile,
+    /// Servers of registries that specs do not name: `mlflow`, `huggingface`, `s3`.
+    #[serde(default)]
+    pub endpoints: Endpoints,
     /// See [`ServeFlags::rescan_seconds`].
     pub rescan_seconds: Option<f64>,
     /// How often a run is tried when its worker crashes.

@@ -4,6 +4,7 @@
 //! search has come; the journal says whose turn it is.
 
 mod digests;
+mod publications;
 mod runs;
 mod schema;
 mod state;
@@ -16,6 +17,7 @@ use std::sync::{Mutex, MutexGuard};
 use rusqlite::Connection;
 
 pub use digests::FileStamp;
+pub use publications::{PENDING, Publication};
 pub use runs::{Change, NewRun, Run};
 pub use state::{Origin, RunState};
 

@@ -223,11 +223,25 @@ impl Journal {
             ),
             params![id, to.as_str(), attempt, reason],
         )?;
+        if before.state.is_final() {
+            // Begun anew: its new result is not at any registry yet.
+            transaction.execute("DELETE FROM publications WHERE run = ?1", [id])?;
+        }
         let after = get(&transaction, id)?.ok_or_else(|| JournalError::Unknown(id.to_owned()))?;
         transaction.commit()?;
         drop(connection);
         self.note(id, Some(before.state), to, reason.as_deref());
         Ok(after)
+    }
+
+    /// Changes the reason of a run that is done: what of it is still not published.
+    ///
+    /// # Errors
+    /// SQLite fails.
+    pub fn explain(&self, id: &str, reason: Option<&str>) -> Result<(), JournalError> {
+        let query = "UPDATE runs SET reason = ?2 WHERE id = ?1 AND state = 'done'";
+        self.connection().execute(query, params![id, reason])?;
+        Ok(())
     }
 
     /// Changes who asked for a run; false when it was so already. A spec that a command began may be dropped into the

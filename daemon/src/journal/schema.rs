@@ -7,7 +7,7 @@ use rusqlite::Connection;
 
 use super::JournalError;
 
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 const TABLES: &str = "
     CREATE TABLE runs (
@@ -30,6 +30,21 @@ const TABLES: &str = "
         size     INTEGER NOT NULL,
         mtime_ns INTEGER NOT NULL,
         sha256   TEXT NOT NULL
+    ) STRICT, WITHOUT ROWID;
+";
+
+/// Since version 2: which registry has which run, and when the others are tried again (seconds since 1970).
+const PUBLICATIONS: &str = "
+    CREATE TABLE publications (
+        run       TEXT NOT NULL,
+        idx       INTEGER NOT NULL,
+        kind      TEXT NOT NULL,
+        place     TEXT NOT NULL,
+        published TEXT,
+        tries     INTEGER NOT NULL DEFAULT 0,
+        next_try  REAL NOT NULL,
+        reason    TEXT,
+        PRIMARY KEY (run, idx)
     ) STRICT, WITHOUT ROWID;
 ";
 
@@ -56,8 +71,11 @@ pub(super) fn open(path: &Path) -> Result<Connection, JournalError> {
         .pragma_query_value(None, "user_version", |row| row.get(0))
         .map_err(failed)?;
     match found {
-        0 => {
-            transaction.execute_batch(TABLES).map_err(failed)?;
+        0 | 1 => {
+            if found == 0 {
+                transaction.execute_batch(TABLES).map_err(failed)?;
+            }
+            transaction.execute_batch(PUBLICATIONS).map_err(failed)?;
             transaction
                 .pragma_update(None, "user_version", VERSION)
                 .map_err(failed)?;

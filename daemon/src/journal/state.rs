@@ -12,7 +12,7 @@ pub enum RunState {
     Running,
     /// The model is finished and being copied to its registries.
     Publishing,
-    /// Finished and published.
+    /// Finished; published, or about to be where a registry could not be reached: the reason says so.
     Done,
     /// Finished, and its quality was not good enough: not published.
     GateFailed,

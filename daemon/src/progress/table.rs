@@ -175,6 +175,15 @@ fn places(text: &mut String, report: &Report, run_dir: &Path) {
         run_dir.join("report.json")
     };
     line(text, &format!("report:    {}", file.display()));
+    for place in &report.unpublished {
+        line(
+            text,
+            &format!(
+                "not published yet: {} ({}): {}",
+                place.location, place.registry, place.reason
+            ),
+        );
+    }
     for place in &report.published {
         line(
             text,

@@ -7,10 +7,8 @@ use evopress_spec::RunDir;
 
 use super::Supervisor;
 use super::report;
-use super::tail::Tail;
 use super::verdict::{Verdict, judge};
 use crate::journal::{Change, JournalError, Run, RunState};
-use crate::publish::publish_run;
 use crate::state_dir::try_lock_file;
 
 /// Why a run cannot be driven; its state stays as it is.
@@ -92,34 +90,21 @@ impl Supervisor {
         }
     }
 
+    /// A registry that fails holds nobody up: the run is done, and its publication is tried again.
     async fn publish(&self, run: Run, run_dir: &RunDir, slot: usize) -> Result<Run, DriveError> {
-        let mut tail = Tail::after_what_is_there(run_dir, slot, &self.metrics, &self.board);
         let mut tries = 1;
         loop {
-            let folder = run_dir.clone();
-            let publishing = tokio::task::spawn_blocking(move || publish_run(&folder));
-            let error = match tail.follow(publishing).await {
-                Ok(Ok(published)) => {
-                    for place in &published {
-                        self.metrics
-                            .published
-                            .with_label_values(&[&place.registry])
-                            .inc();
-                        tracing::info!(
-                            run = run.id,
-                            location = place.location,
-                            version = place.version,
-                            "model is published"
-                        );
-                    }
-                    return Ok(self.journal.transition(
-                        &run.id,
-                        RunState::Done,
-                        Change::default(),
-                    )?);
+            let error = match self.push_shown(run_dir, slot).await {
+                Ok(outcome) => {
+                    let change = Change {
+                        attempt: None,
+                        reason: outcome.pending,
+                    };
+                    let run = self.journal.transition(&run.id, RunState::Done, change)?;
+                    self.unpublished.notify_one();
+                    return Ok(run);
                 }
-                Ok(Err(error)) => error.to_string(),
-                Err(_) => "the task panicked".to_owned(),
+                Err(error) => error,
             };
             tracing::warn!(run = run.id, error, tries, "model cannot be published");
             if tries >= self.settings.attempts {
@@ -154,7 +139,7 @@ impl Supervisor {
             .transition(&run.id, RunState::Failed, Change::because(reason))?)
     }
 
-    async fn told_to_stop_within(&self, pause: Duration) -> bool {
+    pub(super) async fn told_to_stop_within(&self, pause: Duration) -> bool {
         tokio::time::timeout(pause, self.stop.requested())
             .await
             .is_ok()
@@ -162,12 +147,12 @@ impl Supervisor {
 }
 
 /// One process drives a run. The lock lasts as long as the file is open.
-fn take(run_dir: &RunDir) -> Result<File, DriveError> {
+pub(super) fn take(run_dir: &RunDir) -> Result<File, DriveError> {
     let path = run_dir.path().join("supervisor.lock");
     try_lock_file(&path)?.ok_or_else(|| DriveError::InProgress(run_dir.id()))
 }
 
 /// The pause after the `attempt`-th attempt, counted from 1.
-fn backoff(first: Duration, attempt: u32) -> Duration {
+pub(super) fn backoff(first: Duration, attempt: u32) -> Duration {
     first.saturating_mul(1 << (attempt - 1).min(8))
 }

@@ -3,6 +3,7 @@
 mod attempt;
 mod cache;
 mod drive;
+mod publications;
 mod report;
 mod tail;
 mod verdict;
@@ -39,6 +40,8 @@ pub struct Supervisor {
     pub board: Arc<Board>,
     /// Told when something was put into the queue.
     pub wake: Arc<Notify>,
+    /// Told when a run has come to its end, of which a publication may wait.
+    pub unpublished: Arc<Notify>,
     /// Tells when the workers shall stop.
     pub stop: Stop,
 }
@@ -50,7 +53,9 @@ impl Supervisor {
     /// The journal cannot be read.
     pub async fn serve(self: Arc<Self>) -> Result<(), JournalError> {
         let mut unpublished = self.journal.recover()?;
+        self.journal.publications_are_due()?;
         self.prune_cache().await;
+        let waiting = tokio::spawn(self.clone().publish_what_waits());
         let mut slots = vec![false; self.settings.max_concurrent_runs];
         let mut runs = JoinSet::new();
         while !self.stop.is_requested() {
@@ -77,6 +82,7 @@ impl Supervisor {
         while let Some(ended) = runs.join_next().await {
             free(&mut slots, ended);
         }
+        waiting.abort(); // what it does is done again after the next start
         Ok(())
     }
 

@@ -82,6 +82,7 @@ fn empty(run_dir: &RunDir) -> io::Result<Report> {
         gates: Vec::new(),
         artifacts: Vec::new(),
         published: Vec::new(),
+        unpublished: Vec::new(),
         timings: Default::default(),
         peak_memory_bytes: 0,
         hardware: String::new(),

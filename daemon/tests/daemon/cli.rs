@@ -202,7 +202,10 @@ fn validate_tells_all_and_plugins_and_schema_print() {
     assert_eq!(exit, 78);
     assert_eq!(
         stdout,
-        "good.yaml: good; a run needs about 2 min, 800.0 MB memory, 500.0 MB disk\n"
+        format!(
+            "good.yaml: good; a run needs about 2 min, 800.0 MB memory, 500.0 MB disk\n  publishes to {} (folder)\n",
+            scratch.registry().join("good").display()
+        )
     );
     assert!(stderr.contains("--> bad.yaml:1:7"), "{stderr}");
     let (_, stdout, _) =

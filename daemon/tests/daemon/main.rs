@@ -6,6 +6,7 @@ mod cache;
 mod cli;
 mod drain;
 mod http;
+mod pending;
 mod publishing;
 mod recovery;
 mod rejection;

@@ -3,8 +3,8 @@
 use std::fs;
 use std::path::Path;
 
+use evopress_registries::{Bundle, FolderRegistry, PublishError, Registry};
 use evopress_spec::{RunDir, digest_path};
-use evopressd::publish::{Bundle, FolderRegistry, PublishError, Registry};
 use serde_json::Value;
 
 use crate::support::Scratch;

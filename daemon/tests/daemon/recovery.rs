@@ -43,17 +43,25 @@ fn a_queued_run_stays_in_the_queue() {
 }
 
 #[test]
-fn a_publishing_run_is_published_after_the_restart_without_running_again() {
+fn a_pending_publication_is_made_after_the_restart_without_running_again() {
     let scratch = Scratch::new();
     // Where the model's folder should be there is a file: publishing fails, and is tried again after a while.
     fs::create_dir(scratch.registry()).unwrap();
     fs::write(scratch.registry().join("stuck"), "in the way").unwrap();
     let daemon = Daemon::start_with(&scratch, "attempts: 9\nbackoff_seconds: 30");
     scratch.drop_spec("stuck", "done");
-    daemon.wait_for_state("stuck", "publishing");
-    eventually("a failed try", || {
-        (!daemon.logged("model cannot be published").is_empty()).then_some(())
-    });
+    let run = daemon.wait_for_state("stuck", "done");
+    assert!(
+        run["reason"]
+            .as_str()
+            .unwrap()
+            .contains("publication is pending"),
+        "{run}"
+    );
+    assert_eq!(
+        daemon.metric("evopress_publications_pending{registry=\"folder\"}"),
+        Some(1.0)
+    );
     daemon.kill();
     fs::remove_file(scratch.registry().join("stuck")).unwrap();
     // What a publisher leaves behind that died in the middle.
@@ -62,7 +70,12 @@ fn a_publishing_run_is_published_after_the_restart_without_running_again() {
     fs::write(staging.join("model.safetensors"), "half").unwrap();
 
     let daemon = Daemon::start(&scratch);
-    daemon.wait_for_state("stuck", "done");
+    eventually("the publication", || {
+        let is_told = daemon.run("stuck").unwrap()["reason"].is_null();
+        is_told.then_some(())
+    });
+    let pending = "evopress_publications_pending{registry=\"folder\"}";
+    assert_eq!(daemon.metric(pending), Some(0.0));
     assert_eq!(scratch.starts("stuck").len(), 1);
     assert!(!staging.exists());
     assert!(

@@ -69,6 +69,7 @@ pub(crate) fn build(
         gates: outcome.gates,
         artifacts: Vec::new(),
         published: Vec::new(),
+        unpublished: Vec::new(),
         timings: run.recorder.timings(),
         peak_memory_bytes: process::peak_memory_bytes(),
         hardware: process::hardware(run.device, run.threads),

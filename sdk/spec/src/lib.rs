@@ -13,6 +13,8 @@ mod mistake;
 mod number;
 mod place;
 mod plan;
+mod publish;
+mod registries;
 mod render;
 mod report;
 mod resolve;
@@ -33,13 +35,14 @@ pub use files::atomic_write;
 pub use mistake::Mistake;
 pub use plan::{
     Artifact, ArtifactFormat, Baselines, Calibration, Database, Device, Dtype, Evaluation, Gate,
-    Generations, Grouping, Ingredient, Initial, Limit, Mode, Model, Plan, PluginUse, Publish,
-    Search, SelectionStage, Target,
+    Generations, Grouping, Ingredient, Initial, Limit, Mode, Model, Plan, PluginUse, Search,
+    SelectionStage, Target,
 };
+pub use publish::{Credentials, Publish, Secret, ToHub, ToMlflow, ToObjects, ToOci};
 pub use render::render;
 pub use report::{
     Achieved, BaselineResult, DatabaseResult, GateResult, HistoryEntry, Metric, MetricResult,
-    Published, Report, SearchResult, WrittenArtifact,
+    Published, Report, SearchResult, Unpublished, WrittenArtifact,
 };
 pub use run_dir::{RejectedDir, RunDir};
 pub use schema::schema;

@@ -9,6 +9,8 @@ use std::str::FromStr;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::Publish;
+
 /// One pipeline, ready to run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -402,17 +404,4 @@ impl fmt::Display for ArtifactFormat {
             ArtifactFormat::Gguf => "gguf",
         })
     }
-}
-
-/// A registry to publish to.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "registry", rename_all = "snake_case", deny_unknown_fields)]
-pub enum Publish {
-    /// A folder of versions: `PATH/NAME/VERSION/…` and a `latest` pointer.
-    Folder {
-        /// The registry's folder, absolute; made when it is not there yet.
-        path: PathBuf,
-        /// The model's name in it.
-        name: String,
-    },
 }

@@ -29,10 +29,9 @@ pub fn render(mistakes: &[Mistake], text: &str, file_name: &str, colour: bool) -
         let gutter = " ".repeat(line.to_string().len());
         let _ = writeln!(out, "{red}mistake{plain}{bold}: {path}: {message}{plain}");
         let _ = writeln!(out, "{gutter}{blue}-->{plain} {file_name}:{line}:{column}");
-        if let Some(source) = lines
-            .get(line - 1)
-            .filter(|source| !source.trim().is_empty())
-        {
+        if let Some(source) = lines.get(line - 1).filter(|source| {
+            !source.trim().is_empty() && !message.contains(crate::structure::SECRET)
+        }) {
             let Excerpt {
                 shown,
                 before,

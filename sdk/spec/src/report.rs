@@ -44,6 +44,9 @@ pub struct Report {
     pub artifacts: Vec<WrittenArtifact>,
     /// Where it was published.
     pub published: Vec<Published>,
+    /// Where it could not be published yet; tried again until it is.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unpublished: Vec<Unpublished>,
     /// Wall time by stage, in seconds.
     pub timings: BTreeMap<Stage, f64>,
     /// Highest resident memory of the worker, in bytes.
@@ -231,4 +234,17 @@ pub struct Published {
     pub version: String,
     /// Digest of its manifest, SHA-256, hex.
     pub digest: String,
+}
+
+/// A registry that has not taken the model yet.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unpublished {
+    /// Kind of registry: `mlflow`.
+    pub registry: String,
+    /// Where it shall go.
+    pub location: String,
+    /// How often it was tried.
+    pub tries: u32,
+    /// Why it failed the last time, a sentence.
+    pub reason: String,
 }

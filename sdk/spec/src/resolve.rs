@@ -7,12 +7,13 @@ use serde_json::Value;
 use crate::check::Roots;
 use crate::lookup::{self, Wanted};
 use crate::mistake::Fault;
+use crate::registries;
 use crate::structure::Tainted;
 use crate::tree::Tree;
 use crate::typed;
 use crate::{
-    Calibration, Database, Evaluation, Gate, Generations, Initial, Limit, Plan, PluginUse, Publish,
-    Search, SelectionStage,
+    Calibration, Database, Evaluation, Gate, Generations, Initial, Limit, Plan, PluginUse, Search,
+    SelectionStage,
 };
 
 /// Where paths begin and where mistakes go.
@@ -47,7 +48,21 @@ impl<'a> Resolver<'a> {
         }
     }
 
-    fn find(&mut self, pointer: &str, typed: &str, wanted: Wanted) -> PathBuf {
+    /// Reports a mistake at the key of a field, unless it, or what it is `about`, is a mistake already.
+    pub(crate) fn fault_at_key(&mut self, about: &str, at: &str, message: &str) {
+        if !self.tainted.holds(about) && !self.tainted.holds(at) {
+            self.faults
+                .push(Fault::new(self.tree.key_at(at), at, message));
+        }
+    }
+
+    /// A path relative to the spec's folder; nothing needs to be there yet.
+    pub(crate) fn beside_spec(&self, typed: &str) -> PathBuf {
+        let path = self.roots.spec_dir.join(typed);
+        std::path::absolute(&path).unwrap_or(path)
+    }
+
+    pub(crate) fn find(&mut self, pointer: &str, typed: &str, wanted: Wanted) -> PathBuf {
         lookup::find(typed, wanted, self.roots).unwrap_or_else(|message| {
             self.fault(&[pointer], &message);
             PathBuf::from(typed)
@@ -95,7 +110,7 @@ pub(crate) fn resolve(spec: &typed::Spec, resolver: &mut Resolver<'_>) -> Plan {
             .publish
             .iter()
             .enumerate()
-            .map(|(idx, to)| publish(idx, to, spec, resolver))
+            .map(|(idx, to)| registries::resolve(idx, to, &spec.metadata.name, resolver))
             .collect(),
     }
 }
@@ -254,26 +269,6 @@ fn evaluation_set(
             max_perplexity: typed.gate.max_perplexity,
             max_kl: typed.gate.max_kl,
         },
-    }
-}
-
-fn publish(
-    idx: usize,
-    typed: &typed::Publish,
-    spec: &typed::Spec,
-    resolver: &mut Resolver<'_>,
-) -> Publish {
-    let path = resolver.find(
-        &format!("/publish/{idx}/path"),
-        &typed.path,
-        Wanted::NewFolder,
-    );
-    let name = typed
-        .name
-        .clone()
-        .unwrap_or_else(|| spec.metadata.name.clone());
-    match typed.registry {
-        typed::Registry::Folder => Publish::Folder { path, name },
     }
 }
 

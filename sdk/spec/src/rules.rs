@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use crate::resolve::{Resolver, same_file};
 use crate::typed::Spec;
-use crate::{Evaluation, Grouping, Mode, Plan, Publish};
+use crate::{Evaluation, Grouping, Mode, Plan};
 
 /// Reports every rule that the plan breaks.
 pub(crate) fn check(spec: &Spec, plan: &Plan, resolver: &mut Resolver<'_>) {
@@ -194,10 +194,7 @@ fn twice(plan: &Plan, resolver: &mut Resolver<'_>) {
         "artifact has the format",
         resolver,
     );
-    let places = plan
-        .publish
-        .iter()
-        .map(|Publish::Folder { path, name }| path.join(name).display().to_string());
+    let places = plan.publish.iter().map(ToString::to_string);
     each_once(places, "publish", "", "entry publishes to", resolver);
 }
 

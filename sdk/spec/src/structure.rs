@@ -21,6 +21,9 @@ static VALIDATOR: LazyLock<Validator> = LazyLock::new(|| {
 /// More mistakes than this are not looked for; nobody reads them.
 const MAX_FAULTS: usize = 1000;
 
+/// What is told in place of a value that may be a secret.
+pub(crate) const SECRET: &str = "found something that may be a secret and is not shown";
+
 /// Values that satisfy the schema, and which of them are stand-ins for mistakes.
 pub(crate) struct Repaired {
     pub(crate) value: Value,
@@ -181,7 +184,14 @@ fn wrong_value(tree: &Tree, pointer: &str, value: &Value, of: &Value) -> Fault {
     let hint = hint(value, of)
         .map(|hint| format!("; {hint}"))
         .unwrap_or_default();
-    let message = format!("{}, expected {}{hint}", found_here(value, of), expected(of));
+    // A secret in the wrong place shall not go any further.
+    let hidden = of.get("writeOnly") == Some(&Value::Bool(true));
+    let (found, hint) = if hidden {
+        (SECRET.to_owned(), String::new())
+    } else {
+        (found_here(value, of), hint)
+    };
+    let message = format!("{found}, expected {}{hint}", expected(of));
     let at = if value.is_object() {
         tree.key_at(pointer)
     } else {

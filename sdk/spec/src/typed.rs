@@ -1,6 +1,8 @@
 //! What a person types: the fields of a spec with their docs, ranges and defaults. The JSON Schema is derived from
 //! these types, so that editors, validation and reading cannot disagree. [`Plan`](crate::Plan) is what comes of it.
 
+mod publish;
+
 use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
@@ -8,6 +10,8 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use crate::{ArtifactFormat, Dtype, Grouping, Ingredient, Mode};
+
+pub(crate) use publish::{Publish, Registry, Secret};
 
 /// One pipeline: which model is compressed how far, how the search goes, and where the result is published.
 #[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
@@ -349,27 +353,4 @@ fn default_artifacts() -> Vec<Artifact> {
     vec![Artifact {
         format: ArtifactFormat::Huggingface,
     }]
-}
-
-/// A registry to publish to.
-#[derive(Debug, Clone, PartialEq, Deserialize, serde::Serialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Publish {
-    /// Kind of registry.
-    pub(crate) registry: Registry,
-    /// The registry's folder, relative to the spec's folder or to a data root; made when it is not there yet.
-    #[schemars(length(min = 1), example = &"registry")]
-    pub(crate) path: String,
-    /// Name of the model in the registry: lower-case letters, digits and hyphens, at most 63 characters. Default: the
-    /// pipeline's name.
-    #[schemars(regex(pattern = NAME), example = &"smollm2-depth", extend("patternErrorMessage" = NAME_HINT))]
-    pub(crate) name: Option<String>,
-}
-
-/// A kind of registry.
-#[derive(Debug, Clone, Copy, PartialEq, Deserialize, serde::Serialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum Registry {
-    /// A folder of versions, PATH/NAME/VERSION, with a manifest of digests and a `latest` pointer.
-    Folder,
 }

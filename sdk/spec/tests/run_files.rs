@@ -429,6 +429,7 @@ fn a_report_comes_back_from_its_file() {
             bytes: 3,
             digest: "cd".into(),
         }],
+        unpublished: Vec::new(),
         published: vec![Published {
             registry: "folder".into(),
             location: "/registry/small/1".into(),

@@ -96,6 +96,7 @@ pub(crate) fn made_up() -> Report {
             bytes: 212_345_678,
             digest: "cd".repeat(32),
         }],
+        unpublished: Vec::new(),
         published: vec![Published {
             registry: "folder".to_owned(),
             location: "/srv/registry/smollm2-depth/3".to_owned(),

@@ -1,11 +1,11 @@
-//! What of a run is published: the files of its model, and its report.
+//! What of a run is published: the files of its model, its report, and what it has measured.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use evopress_spec::RunDir;
+use evopress_spec::{RunDir, digest_bytes, digest_path};
 
-use super::PublishError;
+use super::{Facts, PublishError};
 
 /// The files of one run.
 #[derive(Clone, Debug)]
@@ -14,6 +14,8 @@ pub struct Bundle {
     pub run: String,
     /// Its files, sorted by name.
     pub files: Vec<BundleFile>,
+    /// What it has measured.
+    pub facts: Facts,
 }
 
 /// One file.
@@ -25,13 +27,15 @@ pub struct BundleFile {
     pub source: PathBuf,
     /// Its size.
     pub size_bytes: u64,
+    /// Its SHA-256, hex.
+    pub sha256: String,
 }
 
 impl Bundle {
-    /// Collects the model and the report's page of a run.
+    /// Collects the model and the report's page of a run, and reads all of it for its digests.
     ///
     /// # Errors
-    /// There is no model.
+    /// There is no model, or it cannot be read.
     pub fn of_run(run_dir: &RunDir) -> Result<Self, PublishError> {
         let model = run_dir.model();
         let mut files = Vec::new();
@@ -49,6 +53,7 @@ impl Bundle {
         Ok(Self {
             run: run_dir.id(),
             files,
+            facts: Facts::of_run(run_dir),
         })
     }
 
@@ -57,6 +62,17 @@ impl Bundle {
     pub fn size_bytes(&self) -> u64 {
         self.files.iter().map(|file| file.size_bytes).sum()
     }
+
+    /// One digest of all files: SHA-256 over lines of digest, two spaces and name, hex.
+    #[must_use]
+    pub fn digest(&self) -> String {
+        let lines: String = self
+            .files
+            .iter()
+            .map(|file| format!("{}  {}\n", file.sha256, file.name))
+            .collect();
+        digest_bytes(lines.as_bytes())
+    }
 }
 
 impl BundleFile {
@@ -64,10 +80,12 @@ impl BundleFile {
         let size_bytes = fs::metadata(&source)
             .map_err(PublishError::io("read", &source))?
             .len();
+        let sha256 = digest_path(&source).map_err(PublishError::io("read", &source))?;
         Ok(Self {
             name,
             source,
             size_bytes,
+            sha256,
         })
     }
 }

@@ -1,0 +1,121 @@
+//! Why a model is not published.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// Why a model is not published; one sentence without secrets.
+#[derive(Debug, thiserror::Error)]
+pub enum PublishError {
+    /// A file or folder.
+    #[error("cannot {doing} {}: {error}", path.display())]
+    Io {
+        /// What was tried.
+        doing: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// What the system says.
+        error: io::Error,
+    },
+    /// What was written is not what was read.
+    #[error("the copy {} has SHA-256 {found}, expected {expected}: the medium or the memory is faulty", path.display())]
+    Corrupt {
+        /// The copy.
+        path: PathBuf,
+        /// Of the copy.
+        found: String,
+        /// Of what was read.
+        expected: String,
+    },
+    /// There is nothing to publish.
+    #[error("the run has no model in {}", .0.display())]
+    NoModel(PathBuf),
+    /// The run's own files.
+    #[error("the run's {file} is not what it should be: {error}")]
+    RunFile {
+        /// Which.
+        file: &'static str,
+        /// What is wrong.
+        error: serde_json::Error,
+    },
+    /// A secret is not where the spec says.
+    #[error("the secret in {secret} cannot be used: {why}")]
+    Secret {
+        /// Where it should be.
+        secret: String,
+        /// What is wrong.
+        why: String,
+    },
+    /// The entry cannot be followed.
+    #[error("{0}")]
+    Settings(String),
+    /// There is no answer.
+    #[error("cannot reach {registry} at {url}: {why}")]
+    Unreachable {
+        /// The kind of registry.
+        registry: &'static str,
+        /// Of the request.
+        url: String,
+        /// What went wrong.
+        why: String,
+    },
+    /// The answer is no.
+    #[error("{registry} refused {what} with status {status}: {said}")]
+    Refused {
+        /// The kind of registry.
+        registry: &'static str,
+        /// Method and path.
+        what: String,
+        /// Of HTTP.
+        status: u16,
+        /// What the server says.
+        said: String,
+    },
+    /// The registry's library reports a failure.
+    #[error("{registry}: cannot {doing}: {why}")]
+    Failed {
+        /// The kind of registry.
+        registry: &'static str,
+        /// What was tried.
+        doing: String,
+        /// What the library says.
+        why: String,
+    },
+    /// The answer is not what the protocol says.
+    #[error("{registry} answered {what} without {missing}")]
+    Answer {
+        /// The kind of registry.
+        registry: &'static str,
+        /// The request.
+        what: String,
+        /// What should have been there.
+        missing: String,
+    },
+    /// What arrived is not what was sent.
+    #[error(
+        "{place} has digest {found} at {registry}, expected {expected}: it was damaged on the way"
+    )]
+    Differs {
+        /// The kind of registry.
+        registry: &'static str,
+        /// The file.
+        place: String,
+        /// There.
+        found: String,
+        /// Here.
+        expected: String,
+    },
+    /// Nothing moves.
+    #[error("nothing moved for {seconds} s")]
+    Stalled {
+        /// How long.
+        seconds: u64,
+    },
+}
+
+impl PublishError {
+    /// For `map_err`.
+    pub fn io(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+        let path = path.to_owned();
+        move |error| Self::Io { doing, path, error }
+    }
+}

@@ -1,0 +1,68 @@
+//! Model registries: a folder, MLflow, the Hugging Face Hub, OCI registries, and the object stores of S3, GCS and Azure.
+//!
+//! In: the [`Bundle`] of a finished run. Out: where it is now, [`Published`]. Each registry recognises a run that it has
+//! already, so publishing twice changes nothing; files are streamed, and what arrived is held against their SHA-256. No
+//! error tells a secret.
+
+mod bundle;
+mod endpoints;
+mod error;
+mod facts;
+mod folder;
+mod http;
+mod huggingface;
+mod mlflow;
+mod objects;
+mod oci;
+mod secrets;
+mod transfer;
+
+use evopress_spec::{Publish, Published};
+
+pub use bundle::{Bundle, BundleFile};
+pub use endpoints::Endpoints;
+pub use error::PublishError;
+pub use facts::{Facts, MetricPoint};
+pub use folder::FolderRegistry;
+
+/// A place for models.
+pub trait Registry {
+    /// The word in a spec: `folder`.
+    fn kind(&self) -> &'static str;
+
+    /// Puts the bundle there, or finds it there. `progress` is told the bytes done so far.
+    ///
+    /// # Errors
+    /// It is not there now; nobody sees a part of it as a version.
+    fn publish(
+        &self,
+        bundle: &Bundle,
+        progress: &mut dyn FnMut(u64),
+    ) -> Result<Published, PublishError>;
+}
+
+/// The registry that an entry of a plan names. Its secrets are read when it publishes.
+#[must_use]
+pub fn registry_of(target: &Publish, endpoints: &Endpoints) -> Box<dyn Registry> {
+    match target.clone() {
+        Publish::Folder { path, name } => Box::new(FolderRegistry { root: path, name }),
+        Publish::Mlflow(to) => Box::new(mlflow::MlflowRegistry::new(to, endpoints)),
+        Publish::Huggingface(to) => Box::new(huggingface::HubRegistry::new(to, endpoints)),
+        Publish::Oci(to) => Box::new(oci::OciRegistry::new(to)),
+        Publish::S3(to) => Box::new(objects::ObjectRegistry::new(
+            objects::Store::S3,
+            to,
+            endpoints,
+        )),
+        Publish::Gcs(to) => Box::new(objects::ObjectRegistry::new(
+            objects::Store::Gcs,
+            to,
+            endpoints,
+        )),
+        Publish::Azure(to) => Box::new(objects::ObjectRegistry::new(
+            objects::Store::Azure,
+            to,
+            endpoints,
+        )),
+    }
+}

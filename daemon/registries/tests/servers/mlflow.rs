@@ -1,0 +1,77 @@
+//! MLflow's own server, with accounts, on SQLite.
+
+use evopress_spec::{Publish, ToMlflow};
+
+use crate::support::{
+    PASSWORD, USER, answer, assert_same, basic, bundle, free_port, publish, python, refused, start,
+};
+
+#[test]
+fn mlflow_has_one_run_and_one_version_with_everything() {
+    let folder = tempfile::tempdir().unwrap();
+    let port = free_port();
+    let url = format!("http://127.0.0.1:{port}");
+    let accounts = folder.path().join("accounts.ini");
+    let text = format!(
+        "[mlflow]\ndefault_permission = READ\ndatabase_uri = sqlite:///{}/accounts.db\n\
+         admin_username = {USER}\nadmin_password = {PASSWORD}\n\
+         authorization_function = mlflow.server.auth:authenticate_request_basic_auth\n",
+        folder.path().display()
+    );
+    std::fs::write(&accounts, text).unwrap();
+    let mut server = python("serve_mlflow.py", "EVOPRESS_TEST_SERVERS");
+    server
+        .args([&port.to_string(), folder.path().to_str().unwrap()])
+        .env("MLFLOW_AUTH_CONFIG_PATH", &accounts)
+        .env("MLFLOW_FLASK_SERVER_SECRET_KEY", "only for this test")
+        .env("MLFLOW_SERVER_ENABLE_JOB_EXECUTION", "false")
+        .current_dir(folder.path());
+    let _server = start(server, port, &folder.path().join("log"));
+    let target = |password: &str| {
+        Publish::Mlflow(ToMlflow {
+            url: Some(url.clone()),
+            plain_http: false,
+            experiment: "compression".to_owned(),
+            name: "tiny".to_owned(),
+            alias: Some("candidate".to_owned()),
+            credentials: basic(folder.path(), password),
+        })
+    };
+    let to = target(PASSWORD);
+    let (a, b) = (
+        bundle(folder.path(), "tiny-aaa"),
+        bundle(folder.path(), "tiny-bbb"),
+    );
+    let wrong = "pw-that-is-wrong";
+    let error = refused(&target(wrong), &a, wrong).to_string();
+    assert!(error.contains("with status 401"), "{error}");
+
+    let first = publish(&to, &a);
+    assert_eq!(
+        (first.version.as_str(), publish(&to, &b).version.as_str()),
+        ("1", "2")
+    );
+    assert_eq!(publish(&to, &a), first, "publishing twice changes nothing");
+
+    let mut read = python("read_mlflow.py", "EVOPRESS_TEST_SERVERS");
+    let down = folder.path().join("down");
+    read.args([&url, "compression", "tiny", down.to_str().unwrap()])
+        .env("MLFLOW_TRACKING_USERNAME", USER)
+        .env("MLFLOW_TRACKING_PASSWORD", PASSWORD)
+        .current_dir(folder.path());
+    let found = answer(read);
+    assert_eq!(found["versions"], serde_json::json!([1, 2]));
+    assert_eq!(
+        found["alias"], "2",
+        "an old run does not take the alias back"
+    );
+    assert_eq!(found["runs"].as_object().unwrap().len(), 2);
+    let run = &found["runs"]["tiny-aaa"];
+    assert_eq!(run["status"], "FINISHED");
+    assert_eq!(run["params"]["target.drop"], "0.25");
+    assert_eq!(
+        run["best_fitness"],
+        serde_json::json!([[1, 1.0], [2, 0.5], [3, 1.0 / 3.0]])
+    );
+    assert_same(&a, &found["files"]);
+}

@@ -1,0 +1,97 @@
+//! Debian's docker-registry, with accounts; skopeo and ModelPack's own client read what is there.
+
+use std::fs;
+
+use crate::support::{
+    PASSWORD, USER, answer, assert_same, basic, bundle, debian, free_port, publish, python,
+    refused, said, start,
+};
+use evopress_spec::{Publish, ToOci, digest_bytes, digest_path};
+
+/// bcrypt of the password.
+const HASH: &str = "$2b$05$Xllmx5ZnLV21gqFeNWr9eeY8Vdv5RsDqKDrO4NyzeMi9DOpDxJSje";
+
+#[test]
+fn an_oci_registry_gives_back_the_same_layers() {
+    let folder = tempfile::tempdir().unwrap();
+    let port = free_port();
+    let root = folder.path().display();
+    let (config, accounts) = (
+        folder.path().join("config.yml"),
+        folder.path().join("htpasswd"),
+    );
+    fs::write(&accounts, format!("{USER}:{HASH}\n")).unwrap();
+    let text = format!(
+        "version: 0.1\nstorage: {{filesystem: {{rootdirectory: {root}/store}}}}\nhttp: {{addr: 127.0.0.1:{port}}}\n\
+         auth: {{htpasswd: {{realm: test, path: {root}/htpasswd}}}}\n"
+    );
+    fs::write(&config, text).unwrap();
+    let mut server = debian("docker-registry");
+    server.arg("serve").arg(&config);
+    let _server = start(server, port, &folder.path().join("log"));
+    let target = |password: &str| {
+        Publish::Oci(ToOci {
+            repository: format!("127.0.0.1:{port}/team/tiny"),
+            tag: "latest".to_owned(),
+            plain_http: false,
+            credentials: basic(folder.path(), password),
+        })
+    };
+    let to = target(PASSWORD);
+    let (a, b) = (
+        bundle(folder.path(), "tiny-aaa"),
+        bundle(folder.path(), "tiny-bbb"),
+    );
+    let wrong = "pw-that-is-wrong";
+    let error = refused(&target(wrong), &a, wrong).to_string();
+    assert!(error.starts_with("oci: cannot "), "{error}");
+
+    let first = publish(&to, &a);
+    let second = publish(&to, &b);
+    assert_eq!(publish(&to, &a), first, "publishing twice changes nothing");
+
+    let credentials = format!("{USER}:{PASSWORD}");
+    let image = |tag: &str| format!("docker://127.0.0.1:{port}/team/tiny:{tag}");
+    let inspect = |tag: &str| {
+        let mut skopeo = debian("skopeo");
+        skopeo.args([
+            "inspect",
+            "--raw",
+            "--tls-verify=false",
+            "--creds",
+            &credentials,
+            &image(tag),
+        ]);
+        said(skopeo)
+    };
+    assert_eq!(digest_bytes(inspect("tiny-aaa").as_bytes()), first.digest);
+    assert_eq!(digest_bytes(inspect("latest").as_bytes()), second.digest);
+
+    let mut copy = debian("skopeo");
+    let pulled = folder.path().join("pulled");
+    copy.args([
+        "copy",
+        "--src-tls-verify=false",
+        "--src-creds",
+        &credentials,
+    ])
+    .args([&image("tiny-aaa"), &format!("dir:{}", pulled.display())]);
+    said(copy);
+    for file in &a.files {
+        let copied = digest_path(&pulled.join(&file.sha256)).unwrap();
+        assert_eq!(copied, file.sha256, "{}", file.name);
+    }
+
+    let mut read = python("read_modelpack.py", "EVOPRESS_TEST_SERVERS");
+    read.args([
+        &format!("127.0.0.1:{port}"),
+        "team/tiny",
+        "tiny-aaa",
+        USER,
+        PASSWORD,
+    ])
+    .arg(folder.path().join("unpacked"));
+    let found = answer(read);
+    assert_same(&a, &found["files"]);
+    assert_eq!(found["config"]["config"]["format"], "safetensors");
+}

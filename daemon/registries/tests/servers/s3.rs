@@ -1,0 +1,122 @@
+//! Two S3 servers that share no code: moto, in Python, and s3s-fs, in Rust.
+
+use std::process::Command;
+
+use evopress_registries::Bundle;
+use evopress_spec::{Publish, ToObjects};
+use serde_json::{Value, json};
+
+use crate::support::{assert_same, bundle, free_port, publish, python, refused, secret, start};
+
+const ACCOUNT: &str = "AKIA7D1C90AA";
+const KEY: &str = "key-5b0e1f77";
+
+fn with_keys(mut command: Command) -> Command {
+    command
+        .env("AWS_ACCESS_KEY_ID", ACCOUNT)
+        .env("AWS_SECRET_ACCESS_KEY", KEY)
+        .env("AWS_DEFAULT_REGION", "us-east-1");
+    command
+}
+
+fn objects(url: &str) -> Value {
+    let mut read = with_keys(python("read_s3.py", "EVOPRESS_TEST_SERVERS"));
+    read.args([url, "models"]);
+    crate::support::answer(read)
+}
+
+/// The objects of a run, by file name.
+fn files_of(run: &Bundle, objects: &Value) -> Value {
+    let home = format!("team/edge/tiny/{}/", run.run);
+    let files = objects
+        .as_object()
+        .unwrap()
+        .iter()
+        .filter_map(|(key, object)| {
+            let name = key.strip_prefix(&home)?;
+            (name != "manifest.json").then(|| (name.to_owned(), object["sha256"].clone()))
+        });
+    Value::Object(files.collect())
+}
+
+fn check(url: &str, has_accounts: bool) {
+    let folder = tempfile::tempdir().unwrap();
+    assert_eq!(objects(url), json!({}), "a new bucket");
+    let target = |key: &str| {
+        Publish::S3(ToObjects {
+            url: Some(url.to_owned()),
+            plain_http: false,
+            bucket: "models".to_owned(),
+            prefix: "team/edge".to_owned(),
+            name: "tiny".to_owned(),
+            region: None,
+            account: Some(secret(folder.path(), ACCOUNT)),
+            key: Some(secret(folder.path(), key)),
+        })
+    };
+    let to = target(KEY);
+    let (a, b) = (
+        bundle(folder.path(), "tiny-aaa"),
+        bundle(folder.path(), "tiny-bbb"),
+    );
+    let first = publish(&to, &a);
+    publish(&to, &b);
+    let before = objects(url);
+    assert_eq!(publish(&to, &a), first);
+    assert_eq!(objects(url), before, "publishing twice changes nothing");
+
+    assert_same(&a, &files_of(&a, &before));
+    assert_same(&b, &files_of(&b, &before));
+    let manifest = &before["team/edge/tiny/tiny-aaa/manifest.json"];
+    assert_eq!(manifest["sha256"], first.digest.as_str());
+    let latest = before["team/edge/tiny/latest.json"]["text"]
+        .as_str()
+        .unwrap();
+    assert!(latest.contains("tiny-bbb"), "{latest}");
+    if has_accounts {
+        let wrong = "key-that-is-wrong";
+        let error = refused(&target(wrong), &a, wrong).to_string();
+        assert!(
+            error.starts_with("s3: cannot read team/edge/tiny/tiny-aaa/manifest.json: "),
+            "{error}"
+        );
+    }
+}
+
+#[test]
+fn moto_takes_a_run_once_and_gives_back_the_same_bytes() {
+    let folder = tempfile::tempdir().unwrap();
+    let port = free_port();
+    let mut server = python("serve_s3.py", "EVOPRESS_TEST_SERVERS");
+    server.arg(port.to_string());
+    let _server = start(server, port, &folder.path().join("log"));
+    check(&format!("http://127.0.0.1:{port}"), false);
+}
+
+#[test]
+fn s3s_takes_a_run_once_and_gives_back_the_same_bytes() {
+    let folder = tempfile::tempdir().unwrap();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let port = runtime.block_on(serve_s3s(folder.path()));
+    check(&format!("http://127.0.0.1:{port}"), true);
+}
+
+/// s3s-fs on a port of its own until the runtime ends.
+async fn serve_s3s(folder: &std::path::Path) -> u16 {
+    use hyper_util::rt::{TokioExecutor, TokioIo};
+    let mut service = s3s::service::S3ServiceBuilder::new(s3s_fs::FileSystem::new(folder).unwrap());
+    service.set_auth(s3s::auth::SimpleAuth::from_single(ACCOUNT, KEY));
+    let service = service.build().into_shared();
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        while let Ok((socket, _)) = listener.accept().await {
+            let service = service.clone();
+            let server = hyper_util::server::conn::auto::Builder::new(TokioExecutor::new());
+            tokio::spawn(async move {
+                let _ = server.serve_connection(TokioIo::new(socket), service).await;
+            });
+        }
+    });
+    port
+}

@@ -1,0 +1,126 @@
+//! Publication of a finished run, and of all those whose registry could not be reached before.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use evopress_spec::RunDir;
+
+use super::Supervisor;
+use super::drive::{DriveError, take};
+use super::tail::Tail;
+use crate::journal::JournalError;
+use crate::publish::{Outcome, Publisher, Which};
+
+/// Longest time between two looks at what waits.
+const LOOK: Duration = Duration::from_secs(30);
+/// A run that another process publishes is looked at again after this.
+const ELSEWHERE: Duration = Duration::from_secs(5);
+
+impl Supervisor {
+    /// Tries publications of a run once, and counts what came of it.
+    ///
+    /// # Errors
+    /// They could not be tried; one sentence.
+    pub(super) async fn push(&self, run_dir: &RunDir, which: Which) -> Result<Outcome, String> {
+        let (journal, folder) = (self.journal.clone(), run_dir.clone());
+        let (endpoints, pause) = (self.settings.endpoints.clone(), self.settings.backoff);
+        let publishing = tokio::task::spawn_blocking(move || {
+            let publisher = Publisher {
+                journal: &journal,
+                endpoints: &endpoints,
+                pause,
+            };
+            publisher.publish(&folder, &which)
+        });
+        let outcome = match publishing.await {
+            Ok(result) => result.map_err(|error| error.to_string())?,
+            Err(_) => return Err("the task panicked".to_owned()),
+        };
+        let run = run_dir.id();
+        for place in &outcome.published {
+            let (location, version) = (&place.location, &place.version);
+            self.metrics
+                .published
+                .with_label_values(&[&place.registry])
+                .inc();
+            tracing::info!(run, location, version, "model is published");
+        }
+        for (registry, error) in &outcome.failed {
+            self.metrics
+                .publication_failures
+                .with_label_values(&[registry])
+                .inc();
+            tracing::warn!(run, registry, error, "model cannot be published");
+        }
+        Ok(outcome)
+    }
+
+    /// Publishes a run that is done, by hand or because it is due, and records what is still missing.
+    ///
+    /// # Errors
+    /// The run is being driven by another process, or its files or the journal cannot be used.
+    pub async fn publish_again(&self, run: &str, which: Which) -> Result<Outcome, DriveError> {
+        let run_dir = RunDir::of_run(self.state.root(), run);
+        let _driver = take(&run_dir)?;
+        let outcome = self
+            .push(&run_dir, which)
+            .await
+            .map_err(std::io::Error::other)?;
+        self.journal.explain(run, outcome.pending.as_deref())?;
+        Ok(outcome)
+    }
+
+    /// The same, shown in a slot as part of a run that is being driven.
+    pub(super) async fn push_shown(
+        &self,
+        run_dir: &RunDir,
+        slot: usize,
+    ) -> Result<Outcome, String> {
+        let mut tail = Tail::after_what_is_there(run_dir, slot, &self.metrics, &self.board);
+        tail.follow(self.push(run_dir, Which::Missing)).await
+    }
+
+    /// Tries what waits, each when it is due, until told to stop.
+    pub(super) async fn publish_what_waits(self: Arc<Self>) {
+        loop {
+            let pause = match self.next_publication().await {
+                Ok(pause) => pause,
+                Err(error) => {
+                    tracing::error!(%error, "publications cannot be looked up");
+                    LOOK
+                }
+            };
+            // A new one may be due sooner than what we sleep for.
+            let stopping = tokio::time::timeout(pause.min(LOOK), self.stop.requested());
+            tokio::select! {
+                stopped = stopping => if stopped.is_ok() { return },
+                () = self.unpublished.notified() => {}
+            }
+        }
+    }
+
+    /// Does one that is due, or says how long there is none.
+    async fn next_publication(&self) -> Result<Duration, JournalError> {
+        let Some((wait, run)) = self.journal.next_publication()? else {
+            return Ok(LOOK);
+        };
+        if !wait.is_zero() {
+            return Ok(wait);
+        }
+        match self.publish_again(&run, Which::Missing).await {
+            // The pause after a failure is in the journal.
+            Ok(outcome) if !outcome.failed.is_empty() || outcome.pending.is_none() => {}
+            Ok(_) => self.journal.put_off(&run, ELSEWHERE)?,
+            Err(error) => {
+                tracing::warn!(run, %error, "run cannot be published");
+                let pause = ELSEWHERE.max(self.settings.backoff);
+                self.journal.put_off(&run, pause)?;
+                if !matches!(error, DriveError::InProgress(_)) {
+                    self.journal.explain(&run, Some(&error.to_string()))?;
+                }
+                return Ok(ELSEWHERE);
+            }
+        }
+        Ok(Duration::ZERO)
+    }
+}
