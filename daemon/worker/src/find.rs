@@ -184,6 +184,10 @@ fn search_on(
         Mode::Fast => 0,
     };
     let watch = Watch::new(run, engine)?;
+    if let (Some(watch), [first]) = (&watch, &mut found.history[..]) {
+        let (state, tokens) = (&start.state, first.forward_tokens);
+        first.held_out = watch.look(&mut found.watched, state, tokens, false)?;
+    }
     let mut keep = |state: &State, memory: Option<&Memory>| {
         found.state = state.clone();
         found.memory = memory.cloned();

@@ -13,6 +13,7 @@ pub(crate) struct Publish {
     /// Kind of registry.
     pub(crate) registry: Registry,
     /// folder: the registry's folder, relative to the spec's folder or to a data root; made when it is not there yet.
+    /// Default: none; it is required there.
     #[schemars(length(min = 1), example = &"registry")]
     pub(crate) path: Option<String>,
     /// folder, mlflow, s3, gcs, azure: name of the model in the registry: lower-case letters, digits and hyphens, at most 63
@@ -24,17 +25,17 @@ pub(crate) struct Publish {
     #[schemars(regex(pattern = "^https?://[^/@]+(/[^@]*)?$"), example = &"https://mlflow.example.org",
                extend("patternErrorMessage" = "an http or https URL without user name and password", "writeOnly" = true))]
     pub(crate) url: Option<String>,
-    /// mlflow, huggingface, oci, s3, gcs, azure: whether plain http may lead beyond this machine.
+    /// mlflow, huggingface, oci, s3, gcs, azure: whether plain http may lead beyond this machine. Default: false.
     #[schemars(example = false)]
     pub(crate) plain_http: Option<bool>,
     /// mlflow: the experiment. Default: the pipeline's name.
     #[schemars(length(min = 1, max = 250), example = &"compression")]
     pub(crate) experiment: Option<String>,
-    /// mlflow: the alias that the new version gets.
+    /// mlflow: the alias that the new version gets. Default: none.
     #[schemars(regex(pattern = "^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$"), example = &"candidate",
                extend("patternErrorMessage" = "an alias of letters, digits, `_`, `-` and `.`"))]
     pub(crate) alias: Option<String>,
-    /// huggingface: ORGANIZATION/NAME; oci: HOST[:PORT]/PATH. Made when it is not there yet.
+    /// huggingface: ORGANIZATION/NAME; oci: HOST[:PORT]/PATH. Made when it is not there yet. Default: none; it is required there.
     #[schemars(regex(pattern = "^[A-Za-z0-9][A-Za-z0-9._:-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)+$"), example = &"acme/smollm2-depth",
                extend("patternErrorMessage" = "parts of letters, digits, `.`, `_` and `-` with `/` between them"))]
     pub(crate) repository: Option<String>,
@@ -45,11 +46,11 @@ pub(crate) struct Publish {
     /// huggingface: whether a new repository is private. Default: true.
     #[schemars(example = true)]
     pub(crate) private: Option<bool>,
-    /// s3, gcs: the bucket; azure: the container.
+    /// s3, gcs: the bucket; azure: the container. Default: none; it is required there.
     #[schemars(regex(pattern = "^[a-z0-9][a-z0-9._-]{1,62}$"), example = &"models",
                extend("patternErrorMessage" = "a name of lower-case letters, digits, `.`, `_` and `-`"))]
     pub(crate) bucket: Option<String>,
-    /// s3, gcs, azure: what the names of objects begin with.
+    /// s3, gcs, azure: what the names of objects begin with. Default: nothing.
     #[schemars(regex(pattern = "^[A-Za-z0-9._-]+(/[A-Za-z0-9._-]+)*$"), example = &"team/edge",
                extend("patternErrorMessage" = "parts of letters, digits, `.`, `_` and `-` with `/` between them"))]
     pub(crate) prefix: Option<String>,
@@ -58,7 +59,7 @@ pub(crate) struct Publish {
     pub(crate) region: Option<String>,
     /// mlflow, huggingface, oci: where the bearer token is.
     pub(crate) token: Option<Secret>,
-    /// mlflow, oci: the user's name; with `password`.
+    /// mlflow, oci: the user's name; with `password`. Default: none.
     #[schemars(length(min = 1, max = 200), example = &"ci")]
     pub(crate) username: Option<String>,
     /// mlflow, oci: where the password is; with `username`.
@@ -74,12 +75,12 @@ pub(crate) struct Publish {
 #[serde(deny_unknown_fields)]
 #[schemars(extend("minProperties" = 1, "maxProperties" = 1, "writeOnly" = true), example = serde_json::json!({"env": "REGISTRY_TOKEN"}))]
 pub(crate) struct Secret {
-    /// An environment variable of the daemon.
+    /// An environment variable of the daemon. Default: none.
     #[schemars(regex(pattern = "^[A-Za-z_][A-Za-z0-9_]{0,127}$"), example = &"REGISTRY_TOKEN",
                extend("patternErrorMessage" = "the name of an environment variable", "writeOnly" = true))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) env: Option<String>,
-    /// A file, relative to the spec's folder.
+    /// A file, relative to the spec's folder. Default: none.
     #[schemars(length(min = 1), example = &"/run/secrets/registry-token")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) file: Option<String>,
