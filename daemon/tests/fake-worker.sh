@@ -13,7 +13,7 @@ event() {
 
 generations() { # from, to
     for ((generation = $1; generation <= $2; generation++)); do
-        event "\"event\":\"generation\",\"generation\":$generation,\"generations\":5,\"best_fitness\":0.$((60 - generation)),\"accepted\":true,\"forward_tokens\":$((generation * 1000)),\"search_seconds\":$generation.5"
+        event "\"event\":\"generation\",\"generation\":$generation,\"generations\":5,\"best_fitness\":0.$((60 - generation)),\"accepted\":true,\"forward_tokens\":$((generation * 1000)),\"search_seconds\":$generation.5,\"held_out\":0.75"
         echo "$generation" >"$run/checkpoint.txt"
     done
 }
