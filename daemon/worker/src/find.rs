@@ -111,9 +111,13 @@ pub(crate) fn find(
         }
     })?;
     stage.set(Stage::Search);
-    let found = recorder.stage(Stage::Search, is_done, || {
-        search_on(run, &mut fitness, checkpoint, start)
+    let found = recorder.stage(Stage::Search, is_done, || match is_done {
+        true => Ok(start),
+        false => search_on(run, &mut fitness, checkpoint, start),
     })?;
+    if let Some(message) = found.watched.parted() {
+        recorder.event(EventKind::Warning { message });
+    }
     Ok((baselines, found))
 }
 
@@ -242,9 +246,6 @@ fn search_on(
             let each = |state: &State| keep(state, None);
             search::run(&run.space, fitness, &run.settings, start.state, each)?;
         }
-    }
-    if let Some(message) = found.watched.parted() {
-        run.recorder.event(EventKind::Warning { message });
     }
     Ok(found)
 }

@@ -60,7 +60,7 @@ pub(crate) fn evaluate(
         recorder.progress(Stage::Evaluate, measured.get(), total, "sequences");
     };
     for set in &plan.evaluation {
-        let reference = Reference::new(&dense, corpus(set, &run.source)?, one_more)?;
+        let reference = Reference::new(&dense, corpus(set, &run.source, set.tokens)?, one_more)?;
         let mut of_baselines = Vec::new();
         for baseline in baselines {
             let candidate = run.space.candidate(&baseline.genotype);
@@ -153,13 +153,14 @@ fn same_tokens(set: &Evaluation, source: &Source, artifact: &Source) -> Result<(
     Ok(())
 }
 
-fn corpus(set: &Evaluation, source: &Source) -> Result<Corpus> {
+/// The first tokens of a set.
+pub(crate) fn corpus(set: &Evaluation, source: &Source, tokens: u64) -> Result<Corpus> {
     let length = set.sequence_length as usize;
     Ok(Corpus::read(
         &set.source,
         &source.tokenizer()?,
         None,
-        set.tokens as usize,
+        tokens as usize,
         length,
     )?)
 }

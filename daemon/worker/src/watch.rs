@@ -4,13 +4,13 @@
 //! a tenth of the search's tokens at most.
 
 use anyhow::Result;
-use evopress::corpus::Corpus;
 use evopress::evaluation::Reference;
 use evopress::evaluator::Engine;
 use evopress::genotype::Genotype;
 use evopress::search::State;
 use serde::{Deserialize, Serialize};
 
+use crate::quality;
 use crate::run::Run;
 
 /// Sequences that are looked at.
@@ -50,10 +50,8 @@ impl<'a> Watch<'a> {
         let Some(set) = run.plan.evaluation.first() else {
             return Ok(None);
         };
-        let length = set.sequence_length as usize;
-        let tokens = set.tokens.min(NUM_SEQUENCES * length as u64) as usize;
-        let tokenizer = run.source.tokenizer()?;
-        let corpus = Corpus::read(&set.source, &tokenizer, None, tokens, length)?;
+        let few = NUM_SEQUENCES * u64::from(set.sequence_length);
+        let corpus = quality::corpus(set, &run.source, set.tokens.min(few))?;
         Ok(Some(Self {
             run,
             engine,

@@ -124,11 +124,19 @@ impl Engine {
 impl Context {
     /// Final hidden states `[L − 1, D]` of a sequence: the last token has nothing after it to predict.
     pub(crate) fn hidden(&self, tokens: &[i64], candidate: &Candidate) -> Result<Tensor> {
+        let stream = self.embed(tokens)?;
+        let hidden = self
+            .model
+            .forward_from(0, stream, candidate, &mut |_| Ok(()))?;
+        Ok(hidden.f_narrow(0, 0, tokens.len() as i64 - 1)?)
+    }
+
+    /// The stream of a sequence before the first block.
+    pub(crate) fn embed(&self, tokens: &[i64]) -> Result<Stream> {
         let ids = Tensor::f_from_slice(tokens)?
             .f_view([1, -1])?
             .f_to_device(self.model.device())?;
-        let hidden = self.model.forward(&ids, candidate)?;
-        Ok(hidden.f_narrow(0, 0, tokens.len() as i64 - 1)?)
+        self.model.embed(&ids)
     }
 
     /// The same, from the first block on that the candidate does not share with the parent whose prefixes there are.
@@ -146,18 +154,14 @@ impl Context {
                     .forward_from(first_block, stream, candidate, &mut |_| Ok(()))?
             }
             Begin::Record => {
-                let ids = Tensor::f_from_slice(tokens)?
-                    .f_view([1, -1])?
-                    .f_to_device(self.model.device())?;
                 let mut streams = Vec::with_capacity(self.model.config().num_blocks);
                 let mut record = |stream: &Stream| {
                     streams.push(stream.snapshot()?);
                     Ok(())
                 };
-                let embedded = self.model.embed(&ids)?;
-                let hidden = self
-                    .model
-                    .forward_from(0, embedded, candidate, &mut record)?;
+                let hidden =
+                    self.model
+                        .forward_from(0, self.embed(tokens)?, candidate, &mut record)?;
                 // Nothing begins after the last block.
                 streams.pop();
                 prefixes.keep(candidate, sequence_idx, streams);

@@ -2,6 +2,9 @@
 //!
 //! Shapes: T tokens of the sequence, D hidden size, K and N widths of a layer, M moves.
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+
 use evopress_plugin::{Chunk, SubBlock, Target, TargetView};
 use tch::{Kind, Tensor};
 
@@ -85,10 +88,7 @@ pub(super) fn run(
 /// The residual stream before each block and after the last.
 fn forward(context: &Context, edits: &Edits, tokens: &[i64]) -> Result<Vec<Tensor>> {
     let model = &context.model;
-    let ids = Tensor::f_from_slice(tokens)?
-        .f_view([1, -1])?
-        .f_to_device(model.device())?;
-    let mut stream = model.embed(&ids)?;
+    let mut stream = context.embed(tokens)?;
     let mut boundaries = vec![stream.snapshot()?];
     for block_idx in 0..model.config().num_blocks {
         model.run_block(block_idx, &mut stream, &edits.parent)?;
@@ -242,6 +242,8 @@ impl Block<'_> {
     fn respond(&self, place: &Place, orders: &[Order], responses: &mut [Tensor; 2]) -> Result<()> {
         let edits = &self.edits.blocks[self.block_idx];
         let mut given: Option<Tensor> = None;
+        // The parent's weights, which all moves of a layer are held against.
+        let mut parents: HashMap<usize, Tensor> = HashMap::new();
         for edit in edits {
             match &edit.kind {
                 EditKind::Take(sub_block) if *sub_block == place.sub_block => {
@@ -270,7 +272,11 @@ impl Block<'_> {
                 }
                 EditKind::Layer { slot, level } if slots(place.sub_block).contains(slot) => {
                     let traced = place.traced.as_ref().expect("a changed layer has run");
-                    let change = self.change(*slot, *level, traced)?;
+                    let before = match parents.entry(*slot) {
+                        Entry::Occupied(known) => known.into_mut(),
+                        Entry::Vacant(new) => new.insert(self.parent_weight(*slot)?),
+                    };
+                    let change = self.change(*slot, before, *level, traced)?;
                     add(edit, &change, orders, responses, |order| order.layer(*slot))?;
                 }
                 _ => {}
@@ -279,14 +285,27 @@ impl Block<'_> {
         Ok(())
     }
 
-    /// `δ = h ΔWᵀ [T, N]` of a layer.
-    fn change(&self, slot: usize, level: Option<WeightId>, traced: &Traced) -> Result<Tensor> {
-        let model = &self.context.model;
+    /// A layer's weight in f32 as the parent has it.
+    fn parent_weight(&self, slot: usize) -> Result<Tensor> {
         let layer_idx = self.block_idx * LAYERS_PER_BLOCK + slot;
         let now = self.edits.parent.weights[layer_idx];
-        let after = model.plain_weight(layer_idx, level, Kind::Float)?;
-        let before = model.plain_weight(layer_idx, now, Kind::Float)?;
-        let change = after.f_sub(&before)?.f_to_kind(self.kind)?;
+        self.context.model.plain_weight(layer_idx, now, Kind::Float)
+    }
+
+    /// `δ = h ΔWᵀ [T, N]` of a layer whose weight is `before`.
+    fn change(
+        &self,
+        slot: usize,
+        before: &Tensor,
+        level: Option<WeightId>,
+        traced: &Traced,
+    ) -> Result<Tensor> {
+        let layer_idx = self.block_idx * LAYERS_PER_BLOCK + slot;
+        let after = self
+            .context
+            .model
+            .plain_weight(layer_idx, level, Kind::Float)?;
+        let change = after.f_sub(before)?.f_to_kind(self.kind)?;
         let first = match slot < ATTENTION_LAYERS {
             true => 0,
             false => ATTENTION_LAYERS,

@@ -16,8 +16,6 @@ use crate::search::{Fitness, Purpose, draw};
 
 /// Squared noise of the predictions, as a part of their own squared size, above which another pass is worth its price.
 const NOISY: f64 = 0.25;
-/// A step's size before anything is known about it.
-const UNKNOWN_STEP: f64 = 0.01;
 
 /// A paired difference: what a change has done.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -53,8 +51,6 @@ pub(super) struct Surrogate {
     /// By move.
     first: Vec<f64>,
     gram: Vec<Vec<f64>>,
-    /// Typical size of a step's effect.
-    typical: f64,
 }
 
 impl Surrogate {
@@ -86,7 +82,6 @@ impl Surrogate {
             num_made: 0,
             first: vec![0.0; moves.len()],
             gram: vec![vec![0.0; moves.len()]; moves.len()],
-            typical: UNKNOWN_STEP,
             moves,
             origin: genotype,
         }
@@ -130,17 +125,10 @@ impl Surrogate {
             Some(mean) => averaged(mean, &predictions, self.num_averaged as f64),
             None => predictions,
         };
-        self.use_predictions(&mean);
+        self.first = shrunk(&mean.first);
+        self.gram.clone_from(&mean.gram);
         self.predictions = Some(mean);
         Ok(())
-    }
-
-    fn use_predictions(&mut self, predictions: &Predictions) {
-        self.first = shrunk(&predictions.first);
-        self.gram.clone_from(&predictions.gram);
-        let size = |idx: usize| (self.first[idx] + 0.5 * self.gram[idx][idx]).powi(2);
-        let mean = (0..self.moves.len()).map(size).sum::<f64>() / self.moves.len().max(1) as f64;
-        self.typical = mean.sqrt();
     }
 
     /// Whether more passes would make the predictions much better.
@@ -149,8 +137,8 @@ impl Surrogate {
             return false;
         };
         let errors = predictions.first.iter().map(|(_, error)| error * error);
-        let noise = errors.sum::<f64>() / self.moves.len().max(1) as f64;
-        noise > NOISY * self.typical.powi(2)
+        let sizes = (0..self.moves.len()).map(|idx| self.first[idx] + 0.5 * self.gram[idx][idx]);
+        errors.sum::<f64>() > NOISY * sizes.map(|size| size.powi(2)).sum::<f64>()
     }
 
     /// Whether predictions come from gradients.
