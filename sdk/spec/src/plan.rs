@@ -262,12 +262,11 @@ pub enum Ingredient {
 }
 
 /// Which search: the paper's, or the accelerated one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 #[schemars(inline)]
 pub enum Mode {
     /// EvoPress exactly as published.
-    #[default]
     Paper,
     /// A better answer for fewer forward passes: gradients propose, races decide.
     Fast,

@@ -12,7 +12,7 @@ use crate::structure::Tainted;
 use crate::tree::Tree;
 use crate::typed;
 use crate::{
-    Calibration, Database, Evaluation, Gate, Generations, Initial, Limit, Plan, PluginUse, Search,
+    Calibration, Database, Evaluation, Gate, Generations, Initial, Limit, Mode, Plan, PluginUse, Search,
     SelectionStage,
 };
 
@@ -73,7 +73,8 @@ impl<'a> Resolver<'a> {
 /// The plan that a spec comes to.
 pub(crate) fn resolve(spec: &typed::Spec, resolver: &mut Resolver<'_>) -> Plan {
     let target = target(&spec.target);
-    let defaults = Defaults::of(target);
+    let mode = mode(&spec.search);
+    let defaults = Defaults::of(target, mode);
     let calibration = calibration(&spec.calibration, &defaults, resolver);
     let evaluation = spec.evaluation.iter().enumerate();
     Plan {
@@ -91,7 +92,7 @@ pub(crate) fn resolve(spec: &typed::Spec, resolver: &mut Resolver<'_>) -> Plan {
             .collect(),
         database: database(&spec.database, &calibration, resolver),
         target,
-        search: search(&spec.search, &defaults, &calibration),
+        search: search(&spec.search, mode, &defaults, &calibration),
         baselines: crate::Baselines {
             random: spec.baselines.random,
         },
@@ -115,7 +116,7 @@ pub(crate) fn resolve(spec: &typed::Spec, resolver: &mut Resolver<'_>) -> Plan {
     }
 }
 
-/// The paper's settings for a target.
+/// What counts where a spec says nothing: the paper's settings for a target.
 struct Defaults {
     calibration_tokens: u64,
     offspring: u32,
@@ -123,11 +124,21 @@ struct Defaults {
     stages: &'static [(u64, u32)],
 }
 
+/// More than a fast search comes to use.
+const FAST_CALIBRATION_TOKENS: u64 = 131_072;
 const INITIAL_TOKENS: u64 = 2048;
 const EVALUATION_TOKENS: u64 = 32_768;
 
 impl Defaults {
-    fn of(target: crate::Target) -> Defaults {
+    fn of(target: crate::Target, mode: Mode) -> Defaults {
+        let mut defaults = Defaults::of_paper(target);
+        if mode == Mode::Fast {
+            defaults.calibration_tokens = FAST_CALIBRATION_TOKENS;
+        }
+        defaults
+    }
+
+    fn of_paper(target: crate::Target) -> Defaults {
         match target {
             crate::Target::Drop(_) => Defaults {
                 calibration_tokens: 131_072,
@@ -201,7 +212,19 @@ fn database(
     }
 }
 
-fn search(typed: &typed::Search, defaults: &Defaults, calibration: &Calibration) -> Search {
+/// Fields of the paper's search ask for it.
+fn mode(typed: &typed::Search) -> Mode {
+    let is_paper = typed.of_paper().iter().any(|(_, is_given)| *is_given);
+    let default = if is_paper { Mode::Paper } else { Mode::Fast };
+    typed.mode.unwrap_or(default)
+}
+
+fn search(
+    typed: &typed::Search,
+    mode: Mode,
+    defaults: &Defaults,
+    calibration: &Calibration,
+) -> Search {
     let offspring = typed.offspring.unwrap_or(defaults.offspring);
     // A default never asks for more than the calibration set has, or for parts of a sequence.
     let fit =
@@ -211,7 +234,7 @@ fn search(typed: &typed::Search, defaults: &Defaults, calibration: &Calibration)
         survivors: survivors.min(offspring),
     };
     Search {
-        mode: typed.mode,
+        mode,
         grouping: typed.grouping,
         generations: typed
             .generations

@@ -23,15 +23,7 @@ pub(crate) fn check(spec: &Spec, plan: &Plan, resolver: &mut Resolver<'_>) {
 
 /// Each search has settings of its own.
 fn mode(spec: &Spec, plan: &Plan, resolver: &mut Resolver<'_>) {
-    let typed = &spec.search;
-    let of_paper = [
-        ("generations", typed.generations.is_some()),
-        ("stages", typed.stages.is_some()),
-    ];
-    let of_fast = [
-        ("limit", typed.limit != Default::default()),
-        ("without", !typed.without.is_empty()),
-    ];
+    let (of_paper, of_fast) = (spec.search.of_paper(), spec.search.of_fast());
     let (foreign, other): (&[(&str, bool)], Mode) = match plan.search.mode {
         Mode::Fast => (&of_paper, Mode::Paper),
         Mode::Paper => (&of_fast, Mode::Fast),

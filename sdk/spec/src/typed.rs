@@ -120,8 +120,8 @@ pub(crate) struct Calibration {
     /// A UTF-8 text file, relative to the spec's folder or to a data root.
     #[schemars(length(min = 1), example = &"text/calibration.txt")]
     pub(crate) source: String,
-    /// How many tokens of it are used, a multiple of sequence_length, in sequences at even distances over the whole text. Default: the
-    /// paper's, 131072 for drop and 524288 for other targets.
+    /// How many tokens of it are used, a multiple of sequence_length, in sequences at even distances over the whole text. Default: 131072;
+    /// in paper mode the paper's, 131072 for drop and 524288 for other targets.
     #[schemars(range(min = 1, max = 1_000_000_000), example = 131_072)]
     pub(crate) tokens: Option<u64>,
     /// Length of one sequence, in tokens.
@@ -190,8 +190,9 @@ pub(crate) struct Target {
 #[derive(Debug, Clone, PartialEq, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Search {
-    /// Which search: the paper's, or the accelerated one.
-    pub(crate) mode: Mode,
+    /// Which search: the paper's, or the fast one. Default: paper where any of generations, offspring, initial and stages is given, fast
+    /// elsewhere.
+    pub(crate) mode: Option<Mode>,
     /// Between which units a mutation moves budget. Default: what suits the target: size for sparsity and
     /// bits_per_weight, none for size_bytes and compression, the method's own groups for drop.
     #[schemars(example = Grouping::Size)]
@@ -199,10 +200,10 @@ pub(crate) struct Search {
     /// Number of generations of the paper's search. Default: the paper's for the task; for drop k(n-k)/1.5, where k of n blocks are dropped.
     #[schemars(range(min = 1, max = 1_000_000), example = 107)]
     pub(crate) generations: Option<u32>,
-    /// Offspring of each generation. Default: the paper's, 32 for drop, 64 for sparsity and 128 for other targets.
+    /// Offspring of each generation of the paper's search. Default: the paper's, 32 for drop, 64 for sparsity and 128 for other targets.
     #[schemars(range(min = 1, max = 65_536), example = 32)]
     pub(crate) offspring: Option<u32>,
-    /// The start of the search.
+    /// The start of the paper's search.
     pub(crate) initial: Initial,
     /// Stages of selection in each generation: fewer and fewer genotypes on more and more tokens. Default: the paper's;
     /// for drop 2 survivors on 2048 tokens, then 1 on 32768.
@@ -218,6 +219,26 @@ pub(crate) struct Search {
     /// Seed of every random draw: the same seed gives the same genotype.
     #[schemars(range(min = 0, max = 9_007_199_254_740_991u64))]
     pub(crate) seed: u64,
+}
+
+impl Search {
+    /// The fields of paper mode, and which of them are given.
+    pub(crate) fn of_paper(&self) -> [(&'static str, bool); 4] {
+        [
+            ("generations", self.generations.is_some()),
+            ("offspring", self.offspring.is_some()),
+            ("initial", self.initial != Initial::default()),
+            ("stages", self.stages.is_some()),
+        ]
+    }
+
+    /// The same of fast mode.
+    pub(crate) fn of_fast(&self) -> [(&'static str, bool); 2] {
+        [
+            ("limit", self.limit != Limit::default()),
+            ("without", !self.without.is_empty()),
+        ]
+    }
 }
 
 /// Where a fast search ends, whichever comes first.

@@ -36,42 +36,67 @@ mod x86_64 {
 
     use super::Gemm;
 
-    /// Rows of A and columns of B: their 10 accumulators, 4 vectors of B and a factor fit the 16 registers.
-    const ROWS: usize = 5;
-    const COLUMNS: usize = 16;
-    /// Depth of a product; what is deeper adds up in C.
-    const DEPTH: usize = 768;
+    /// Rows of A and vectors of columns of B: their 12 accumulators, 2 vectors of B and a factor fit the 16 registers.
+    const ROWS: usize = 6;
+    const VECTORS: usize = 2;
+    const COLUMNS: usize = 8 * VECTORS;
+    /// Depth of a product; what is deeper adds up in C. A strip of B takes 20 KiB of the first-level cache as f32.
+    const DEPTH: usize = 320;
+    /// Rows of A that are widened at once.
+    const BLOCK: usize = 22 * ROWS;
 
-    /// Rows of A that are widened at once: as f32 they take 360 KiB of the second-level cache, and a strip of B stays in the first.
-    const BLOCK: usize = 24 * ROWS;
+    type Row = [f32; DEPTH];
+    type Strip = [[__m256; VECTORS]; DEPTH];
 
     thread_local! {
-        static WIDE: RefCell<Vec<[f32; DEPTH]>> = RefCell::default();
+        static WIDE: RefCell<Option<Box<Wide>>> = const { RefCell::new(None) };
+    }
+
+    /// Numbers of A and B as f32, each widened once for many products.
+    struct Wide {
+        rows: [Row; BLOCK],
+        strip: Strip,
+    }
+
+    impl Wide {
+        #[target_feature(enable = "avx2")]
+        fn new() -> Box<Self> {
+            Box::new(Self {
+                rows: [[0.0; DEPTH]; BLOCK],
+                strip: [[_mm256_setzero_ps(); VECTORS]; DEPTH],
+            })
+        }
     }
 
     /// `C (+)= A · B`; the extents have been checked by the caller.
     pub(in super::super) fn product(gemm: &Gemm, a: &[bf16], b: &[bf16], c: &mut [f32]) {
         WIDE.with_borrow_mut(|wide| {
-            wide.resize(BLOCK, [0.0; DEPTH]);
+            // SAFETY: the caller has asked `is_available`.
+            let wide = wide.get_or_insert_with(|| unsafe { Wide::new() });
             for first_depth in (0..gemm.k).step_by(DEPTH) {
                 let depth = DEPTH.min(gemm.k - first_depth);
+                let accumulate = gemm.accumulate || first_depth > 0;
                 for first_row in (0..gemm.m).step_by(BLOCK) {
-                    let rows = BLOCK.min(gemm.m - first_row);
+                    let num_rows = BLOCK.min(gemm.m - first_row);
                     let a = &a[first_row * gemm.lda + first_depth..];
-                    // SAFETY: the caller has asked `is_available`.
-                    unsafe { widen(a, gemm.lda, rows, depth, wide) };
+                    // SAFETY: as above.
+                    unsafe { widen_rows(a, gemm.lda, depth, &mut wide.rows[..num_rows]) };
                     for first in (0..gemm.n).step_by(COLUMNS) {
-                        let strip = Strip {
-                            b: &b[first_depth * gemm.ldb + 2 * first..],
-                            ldb: gemm.ldb,
-                            ldc: gemm.ldc,
-                            width: COLUMNS.min(gemm.n - first),
+                        let width = COLUMNS.min(gemm.n - first);
+                        let b = &b[first_depth * gemm.ldb + 2 * first..];
+                        // SAFETY: as above.
+                        unsafe { widen_strip(b, gemm.ldb, width, depth, &mut wide.strip) };
+                        let panel = Panel {
+                            strip: &wide.strip,
                             depth,
-                            accumulate: gemm.accumulate || first_depth > 0,
+                            width,
+                            // SAFETY: as above.
+                            masks: unsafe { masks(width) },
+                            ldc: gemm.ldc,
+                            accumulate,
                         };
-                        for row in (0..rows).step_by(ROWS) {
-                            let c = &mut c[(first_row + row) * gemm.ldc + first..];
-                            strip.run(ROWS.min(rows - row), &wide[row..], c);
+                        for (idx, rows) in wide.rows[..num_rows].chunks(ROWS).enumerate() {
+                            panel.run(rows, &mut c[(first_row + idx * ROWS) * gemm.ldc + first..]);
                         }
                     }
                 }
@@ -79,89 +104,95 @@ mod x86_64 {
         });
     }
 
-    /// `rows` rows of A as f32.
+    /// The first `depth` numbers of rows of A.
     #[target_feature(enable = "avx2")]
-    fn widen(a: &[bf16], lda: usize, rows: usize, depth: usize, wide: &mut [[f32; DEPTH]]) {
-        for (numbers, out) in a.chunks(lda).zip(wide).take(rows) {
-            for (number, out) in numbers[..depth].iter().zip(out) {
-                *out = f32::from_bits(u32::from(number.to_bits()) << 16);
+    fn widen_rows(a: &[bf16], lda: usize, depth: usize, rows: &mut [Row]) {
+        for (numbers, row) in a.chunks(lda).zip(rows) {
+            for (number, wide) in numbers[..depth].iter().zip(row) {
+                *wide = f32::from_bits(u32::from(number.to_bits()) << 16);
             }
         }
     }
 
-    /// Up to [`COLUMNS`] columns of B, packed as `[depth / 2][ldb][2]`.
-    struct Strip<'a> {
-        b: &'a [bf16],
-        ldb: usize,
-        ldc: usize,
-        width: usize,
+    /// Up to [`COLUMNS`] columns of B, packed as `[depth / 2][ldb][2]`; those beyond the width become 0. (In B they are `ldb` apart, which
+    /// maps many of them to few places of the first-level cache.)
+    #[target_feature(enable = "avx2")]
+    fn widen_strip(b: &[bf16], ldb: usize, width: usize, depth: usize, strip: &mut Strip) {
+        let masks = masks(width);
+        let high_half = _mm256_set1_epi32(0xFFFF_0000_u32 as i32);
+        assert!(b.len() >= ((depth / 2 - 1) * ldb + width) * 2);
+        for (pair, wide) in strip[..depth].chunks_exact_mut(2).enumerate() {
+            let at = b[2 * pair * ldb..].as_ptr();
+            for (idx, mask) in masks.into_iter().enumerate() {
+                // SAFETY: within `b`, or masked out.
+                let pairs = unsafe { _mm256_maskload_epi32(at.wrapping_add(16 * idx).cast(), mask) };
+                // A pair holds two depths of one column: the lower is the even one.
+                wide[0][idx] = _mm256_castsi256_ps(_mm256_slli_epi32::<16>(pairs));
+                wide[1][idx] = _mm256_castsi256_ps(_mm256_and_si256(pairs, high_half));
+            }
+        }
+    }
+
+    /// A widened strip and where its products go.
+    struct Panel<'a> {
+        strip: &'a Strip,
         depth: usize,
+        width: usize,
+        /// Lanes beyond the width are masked out. (Plain loads are checked one by one in builds with debug assertions.)
+        masks: [__m256i; VECTORS],
+        ldc: usize,
         accumulate: bool,
     }
 
-    impl Strip<'_> {
-        fn run(&self, rows: usize, panel: &[[f32; DEPTH]], c: &mut [f32]) {
-            assert!(self.depth <= DEPTH && (1..=COLUMNS).contains(&self.width));
-            assert!(self.b.len() >= ((self.depth / 2 - 1) * self.ldb + self.width) * 2);
-            assert!(c.len() >= (rows - 1) * self.ldc + self.width);
-            // SAFETY: the extents were just checked; the caller has asked `is_available`.
+    impl Panel<'_> {
+        fn run(&self, rows: &[Row], c: &mut [f32]) {
+            assert!(c.len() >= (rows.len() - 1) * self.ldc + self.width);
+            // SAFETY: the extent was just checked; the caller has asked `is_available`.
             unsafe {
-                match rows {
-                    1 => self.kernel::<1>(panel, c),
-                    2 => self.kernel::<2>(panel, c),
-                    3 => self.kernel::<3>(panel, c),
-                    4 => self.kernel::<4>(panel, c),
-                    _ => self.kernel::<ROWS>(panel, c),
+                match rows.len() {
+                    1 => self.kernel::<1>(rows, c),
+                    2 => self.kernel::<2>(rows, c),
+                    3 => self.kernel::<3>(rows, c),
+                    4 => self.kernel::<4>(rows, c),
+                    5 => self.kernel::<5>(rows, c),
+                    _ => self.kernel::<ROWS>(rows, c),
                 }
             }
         }
 
         /// # Safety
-        /// The CPU has AVX2 and FMA; `b` and `c` reach as far as `run` checks.
+        /// The CPU has AVX2 and FMA; `c` reaches as far as `run` checks.
         #[target_feature(enable = "avx2,fma")]
-        unsafe fn kernel<const M: usize>(&self, panel: &[[f32; DEPTH]], c: &mut [f32]) {
-            let panel: &[[f32; DEPTH]; M] = panel[..M].try_into().expect("it has M rows");
-            // Lanes beyond the width are masked out. (Plain loads are checked one by one in builds with debug assertions.)
-            let masks = [mask(self.width), mask(self.width.saturating_sub(8))];
-            let mut sums = [[_mm256_setzero_ps(); 2]; M];
+        unsafe fn kernel<const M: usize>(&self, rows: &[Row], c: &mut [f32]) {
+            let rows: &[Row; M] = rows[..M].try_into().expect("it has M rows");
+            let mut sums = [[_mm256_setzero_ps(); VECTORS]; M];
             if self.accumulate {
                 for (row, sums) in sums.iter_mut().enumerate() {
-                    for half in 0..2 {
-                        let at = c.as_ptr().wrapping_add(row * self.ldc + 8 * half);
+                    for (idx, (sum, mask)) in sums.iter_mut().zip(self.masks).enumerate() {
+                        let at = c.as_ptr().wrapping_add(row * self.ldc + 8 * idx);
                         // SAFETY: within `c`, or masked out.
-                        sums[half] = unsafe { _mm256_maskload_ps(at, masks[half]) };
+                        *sum = unsafe { _mm256_maskload_ps(at, mask) };
                     }
                 }
             }
-            let high_half = _mm256_set1_epi32(0xFFFF_0000_u32 as i32);
-            let mut b = self.b.as_ptr();
-            for pair in 0..(self.depth / 2).min(DEPTH / 2) {
-                let mut pairs = [high_half; 2];
-                for half in 0..2 {
-                    let at = b.wrapping_add(16 * half).cast();
-                    // SAFETY: within `b`, or masked out.
-                    pairs[half] = unsafe { _mm256_maskload_epi32(at, masks[half]) };
+            for depth in 0..self.depth.min(DEPTH) {
+                let columns = &self.strip[depth];
+                for row in 0..M {
+                    let factor = _mm256_broadcast_ss(&rows[row][depth]);
+                    for idx in 0..VECTORS {
+                        sums[row][idx] = _mm256_fmadd_ps(factor, columns[idx], sums[row][idx]);
+                    }
                 }
-                // A pair holds two depths of one column: the lower is the even one.
-                let even = pairs.map(|pair| _mm256_castsi256_ps(_mm256_slli_epi32::<16>(pair)));
-                let odd = pairs.map(|pair| _mm256_castsi256_ps(_mm256_and_si256(pair, high_half)));
-                for (row, sums) in panel.iter().zip(&mut sums) {
-                    add_product(sums, &row[2 * pair], &even);
-                }
-                for (row, sums) in panel.iter().zip(&mut sums) {
-                    add_product(sums, &row[2 * pair + 1], &odd);
-                }
-                b = b.wrapping_add(2 * self.ldb);
             }
             for (row, sums) in sums.iter().enumerate() {
-                for half in 0..2 {
-                    let at = c.as_mut_ptr().wrapping_add(row * self.ldc + 8 * half);
+                for (idx, (sum, mask)) in sums.iter().zip(self.masks).enumerate() {
+                    let at = c.as_mut_ptr().wrapping_add(row * self.ldc + 8 * idx);
                     // SAFETY: within `c`, or masked out. (Masked stores are slow on many CPUs.)
                     unsafe {
                         if self.width == COLUMNS {
-                            _mm256_storeu_ps(at, sums[half]);
+                            _mm256_storeu_ps(at, *sum);
                         } else {
-                            _mm256_maskstore_ps(at, masks[half], sums[half]);
+                            _mm256_maskstore_ps(at, mask, *sum);
                         }
                     }
                 }
@@ -169,20 +200,14 @@ mod x86_64 {
         }
     }
 
-    #[inline]
-    #[target_feature(enable = "avx2,fma")]
-    fn add_product(sums: &mut [__m256; 2], factor: &f32, columns: &[__m256; 2]) {
-        let factor = _mm256_broadcast_ss(factor);
-        for half in 0..2 {
-            sums[half] = _mm256_fmadd_ps(factor, columns[half], sums[half]);
-        }
-    }
-
-    /// The first `width` lanes.
+    /// The lanes of each vector that are within `width`.
     #[target_feature(enable = "avx2")]
-    fn mask(width: usize) -> __m256i {
-        let lanes: [i32; 8] = std::array::from_fn(|lane| if lane < width { -1 } else { 0 });
-        // SAFETY: an array of eight i32 is what a register holds.
-        unsafe { _mm256_loadu_si256(lanes.as_ptr().cast()) }
+    fn masks(width: usize) -> [__m256i; VECTORS] {
+        std::array::from_fn(|idx| {
+            let lanes: [i32; 8] =
+                std::array::from_fn(|lane| if 8 * idx + lane < width { -1 } else { 0 });
+            // SAFETY: an array of eight i32 is what a register holds.
+            unsafe { _mm256_loadu_si256(lanes.as_ptr().cast()) }
+        })
     }
 }

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::LEAST_EVIDENCE;
 use super::propose::MOST_EXCHANGES;
+use super::race::Difference;
 use super::surrogate::Observation;
 use crate::genotype::Genotype;
 
@@ -19,8 +20,8 @@ pub struct Memory {
     pub(super) current: Genotype,
     /// Its loss by calibration sequence, where it was measured.
     pub(super) losses: BTreeMap<usize, f64>,
-    /// Genotypes that did not beat it.
-    pub(super) rejected: Vec<Genotype>,
+    /// Genotypes that did not beat it, each with the mean of its losses' differences.
+    pub(super) rejected: Vec<(Genotype, f64)>,
     /// Where the gradients in use were taken.
     pub(super) origin: Option<Origin>,
     /// Gradient passes so far.
@@ -29,12 +30,14 @@ pub struct Memory {
     pub(super) evidence: usize,
     /// Exchanges that an offspring may be made of at most.
     pub(super) reach: usize,
-    /// Generations without success since the last one.
+    /// Generations in which everyone was plainly worse, since the last success or the last growth of the evidence.
     pub(super) failures: u32,
     /// Generations without success at most evidence.
     pub(super) fruitless: u32,
-    /// The champion, while a restart is on its way.
-    pub(super) restart: Option<Genotype>,
+    /// While a restart is on its way.
+    pub(super) champion: Option<Champion>,
+    /// Where restarts have begun.
+    pub(super) visited: Vec<Genotype>,
     /// Restarts in a row that led nowhere.
     pub(super) fruitless_restarts: u32,
     /// What evaluations have shown.
@@ -45,6 +48,15 @@ pub struct Memory {
     pub forward_tokens: u64,
     /// Why the search has ended, once it has.
     pub stop: Option<Stop>,
+}
+
+/// The best genotype so far, and what was known around it when a restart left it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct Champion {
+    pub(super) genotype: Genotype,
+    pub(super) losses: BTreeMap<usize, f64>,
+    pub(super) rejected: Vec<(Genotype, f64)>,
+    pub(super) evidence: usize,
 }
 
 /// A genotype whose gradients are in use.
@@ -100,7 +112,8 @@ impl Memory {
             reach: MOST_EXCHANGES,
             failures: 0,
             fruitless: 0,
-            restart: None,
+            champion: None,
+            visited: Vec::new(),
             fruitless_restarts: 0,
             observations: Vec::new(),
             lacks_gradients: false,
@@ -128,16 +141,44 @@ impl Memory {
     }
 
     /// Genotypes that were no better.
-    pub(super) fn reject(&mut self, genotypes: &[Genotype]) {
-        self.rejected.extend_from_slice(genotypes);
+    pub(super) fn reject(&mut self, genotypes: &[Genotype], results: &[Difference]) {
+        let means = results.iter().map(|result| result.mean);
+        self.rejected.extend(genotypes.iter().cloned().zip(means));
     }
 
-    /// The search goes on from `genotype`, and will be held against `champion`.
-    pub(super) fn begin_restart(&mut self, genotype: Genotype, champion: Genotype) {
+    /// Whether a genotype was no better than the current one.
+    pub(super) fn is_rejected(&self, genotype: &Genotype) -> bool {
+        self.rejected.iter().any(|(rejected, _)| rejected == genotype)
+    }
+
+    /// The least bad of the genotypes that were no better and that no restart has begun at.
+    pub(super) fn next_best(&self) -> Option<Genotype> {
+        let fresh = |(genotype, _): &&(Genotype, f64)| !self.visited.contains(genotype);
+        let rejected = self.rejected.iter().filter(fresh);
+        let best = rejected.min_by(|a, b| a.1.total_cmp(&b.1));
+        best.map(|(genotype, _)| genotype.clone())
+    }
+
+    /// The search goes on from `genotype`, and will be held against the current one.
+    pub(super) fn begin_restart(&mut self, genotype: Genotype) {
+        self.champion = Some(Champion {
+            genotype: self.current.clone(),
+            losses: std::mem::take(&mut self.losses),
+            rejected: std::mem::take(&mut self.rejected),
+            evidence: self.evidence,
+        });
+        self.visited.push(genotype.clone());
         self.accept(genotype, BTreeMap::new());
-        self.restart = Some(champion);
         self.evidence = LEAST_EVIDENCE;
         self.reach = MOST_EXCHANGES;
+        self.origin = None;
+    }
+
+    /// Back to where the restart began.
+    pub(super) fn end_restart(&mut self, champion: Champion) {
+        self.accept(champion.genotype, champion.losses);
+        self.rejected = champion.rejected;
+        self.evidence = champion.evidence;
         self.origin = None;
     }
 

@@ -15,8 +15,6 @@ mod regression;
 mod start;
 mod surrogate;
 
-use std::collections::BTreeMap;
-
 use rand::seq::index;
 
 pub use memory::{Memory, Stop};
@@ -24,8 +22,8 @@ pub use start::start;
 
 use super::{Fitness, Purpose, State, mutation, stream};
 use crate::error::Result;
-use crate::genotype::{Genotype, SearchSpace};
-use memory::Origin;
+use crate::genotype::SearchSpace;
+use memory::{Champion, Origin};
 use race::{Race, Verdict};
 use surrogate::Surrogate;
 
@@ -74,14 +72,17 @@ const LEAST_EVIDENCE: usize = 4;
 const MOST_EVIDENCE: usize = 32;
 /// Gradient passes at one origin at most, while that makes its predictions much better and decisions do not ask for more.
 const PASSES_WHILE_NOISY: usize = 4;
-/// Generations of single exchanges that were all plainly worse, after which decisions and gradients take more evidence.
-const PLAIN_FAILURES: u32 = 4;
+/// Sequences of a decision at most in a restart, and while everyone is plainly worse.
+const SOME_EVIDENCE: usize = 8;
+/// Generations of single exchanges that were all plainly worse, after which decisions and gradients take more evidence or the search
+/// starts again elsewhere.
+const PLAIN_FAILURES: u32 = 3;
 /// Generations without success at most evidence after which the search starts again elsewhere.
 const FRUITLESS: u32 = 2;
 /// Restarts without success after which a search without a limit ends.
-const FRUITLESS_RESTARTS: u32 = 2;
+const FRUITLESS_RESTARTS: u32 = 3;
 /// The same for a search that has tokens or time to spend.
-const FRUITLESS_RESTARTS_OF_LIMITED: u32 = 8;
+const FRUITLESS_RESTARTS_OF_LIMITED: u32 = 12;
 
 /// Runs generations after `state` until there is reason to stop, which is then in the memory; `on_generation` sees both after each, and
 /// `seconds` says how long the search has taken.
@@ -147,6 +148,7 @@ impl Search<'_> {
             evidence: memory.evidence.min(self.most_evidence),
             sequences: &sequences,
             drops: !self.settings.without.racing,
+            tokens_left: self.tokens_left(fitness),
         };
         let outcome = race.run(fitness, memory, &offspring)?;
         let seen = offspring.iter().zip(&outcome.results);
@@ -160,14 +162,14 @@ impl Search<'_> {
                 if surrogate.is_stale(&memory.current) {
                     memory.origin = None;
                 }
-                if memory.restart.is_none() {
+                if memory.champion.is_none() {
                     state.parent = memory.current.clone();
                     state.fitness = memory.fitness();
                     state.accepted = true;
                 }
             }
             Verdict::NoneBetter { is_open } => {
-                memory.reject(&offspring);
+                memory.reject(&offspring, &outcome.results);
                 self.after_failure(fitness, state, memory, is_open)?;
             }
         }
@@ -194,31 +196,40 @@ impl Search<'_> {
             return Ok(());
         }
         memory.failures += 1;
-        if memory.evidence < self.most_evidence {
-            if is_open || memory.failures >= PLAIN_FAILURES {
-                memory.failures = 0;
-                memory.evidence = (2 * memory.evidence).min(self.most_evidence);
-            }
+        if !is_open && memory.failures < PLAIN_FAILURES {
+            return Ok(());
+        }
+        memory.failures = 0;
+        let restarts = !self.settings.without.restarts;
+        let is_restart = memory.champion.is_some();
+        let most = match is_restart || restarts && !is_open {
+            true => self.most_evidence.min(SOME_EVIDENCE),
+            false => self.most_evidence,
+        };
+        if memory.evidence < most {
+            memory.evidence = (2 * memory.evidence).min(most);
             return Ok(());
         }
         memory.fruitless += 1;
-        if memory.fruitless < FRUITLESS {
+        if memory.fruitless < FRUITLESS && is_open && !is_restart {
             return Ok(());
         }
         memory.fruitless = 0;
-        if let Some(champion) = memory.restart.take() {
-            self.crown(fitness, state, memory, champion)?;
-        }
-        if self.settings.without.restarts {
+        if !restarts {
             memory.fruitless_restarts = FRUITLESS_RESTARTS;
             return Ok(());
         }
-        let mut rng = stream(self.settings.seed, state.generation, Purpose::Restart);
-        let mut disturbed = state.parent.clone();
-        for _ in 0..(self.space.units().len() / 20).max(2) {
-            disturbed = mutation::mutate(self.space, &disturbed, &mut rng);
+        if let Some(champion) = memory.champion.take() {
+            self.crown(fitness, state, memory, champion)?;
         }
-        memory.begin_restart(disturbed, state.parent.clone());
+        let mut rng = stream(self.settings.seed, state.generation, Purpose::Restart);
+        let elsewhere = memory.next_best().unwrap_or_else(|| {
+            let num_mutations = (self.space.units().len() / 20).max(2);
+            (0..num_mutations).fold(memory.current.clone(), |genotype, _| {
+                mutation::mutate(self.space, &genotype, &mut rng)
+            })
+        });
+        memory.begin_restart(elsewhere);
         Ok(())
     }
 
@@ -228,28 +239,36 @@ impl Search<'_> {
         fitness: &mut dyn Fitness,
         state: &mut State,
         memory: &mut Memory,
-        champion: Genotype,
+        champion: Champion,
     ) -> Result<()> {
         let sequences = self.sequences(fitness, state.generation, Purpose::Minibatch(1));
         let challenger = memory.current.clone();
-        memory.accept(champion, BTreeMap::new());
+        memory.end_restart(champion);
         let race = Race {
             evidence: self.most_evidence,
             sequences: &sequences,
             drops: true,
+            tokens_left: None,
         };
         let outcome = race.run(fitness, memory, std::slice::from_ref(&challenger))?;
         match outcome.verdict {
             Verdict::Better { losses, .. } => {
                 memory.accept(challenger, losses);
+                state.parent = memory.current.clone();
                 state.accepted = true;
                 memory.fruitless_restarts = 0;
             }
             Verdict::NoneBetter { .. } => memory.fruitless_restarts += 1,
         }
-        state.parent = memory.current.clone();
         state.fitness = memory.fitness();
         Ok(())
+    }
+
+    /// Tokens until the limit.
+    fn tokens_left(&self, fitness: &dyn Fitness) -> Option<u64> {
+        let spent = self.spent_before + fitness.tokens_spent() - self.counted_from;
+        let limit = self.settings.limit.forward_tokens?;
+        Some(limit.saturating_sub(spent))
     }
 
     /// Calibration sequences in the order in which they are used.

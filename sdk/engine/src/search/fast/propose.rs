@@ -33,7 +33,7 @@ pub(super) fn offspring(
         let is_new = |genotype: &Genotype, offspring: &[Genotype]| {
             *genotype != memory.current
                 && !offspring.contains(genotype)
-                && !memory.rejected.contains(genotype)
+                && !memory.is_rejected(genotype)
         };
         let drawn = (0..DRAWS).find_map(|draw| {
             let sampled = posterior.sample(rng);
@@ -50,7 +50,8 @@ pub(super) fn offspring(
     }
     if offspring.is_empty() {
         // Everything near was tried: once more, on other sequences.
-        offspring.extend(memory.rejected.choose(rng).cloned());
+        let again = memory.rejected.choose(rng);
+        offspring.extend(again.map(|(genotype, _)| genotype.clone()));
     }
     offspring
 }

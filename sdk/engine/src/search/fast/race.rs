@@ -9,23 +9,34 @@ use crate::search::Fitness;
 
 /// Standard errors by which a mean difference must be above that of the best before a genotype leaves the race.
 const CLEARLY_WORSE: f64 = 1.5;
-/// Standard errors by which a genotype must be better than the parent.
-const CLEARLY_BETTER: f64 = 1.65;
+/// Standard errors by which a genotype must be better than the parent, for many sequences: one in a hundred that are no better is by chance,
+/// and the best of several is held to be better by luck more often than any one.
+const CLEARLY_BETTER: f64 = 2.33;
 /// The same before the evidence is complete.
 const BETTER_AT_ONCE: f64 = 3.0;
+/// Standard errors by which a genotype must seem to be better to get more sequences than the evidence that was asked for, and how many
+/// times as many these are at most.
+const PROMISING: f64 = 0.5;
+const MOST_TIMES: usize = 4;
 /// What the difference of one sequence is uncertain by at least before its spread is known, as a part of the parent's loss.
 const LEAST_NOISE: f64 = 0.02;
-/// Part of a decision's sequences after which genotypes may leave.
+/// Part of a decision's sequences after which genotypes may leave, and how many that are at most.
 const FIRST_STEP: usize = 4;
+const MOST_AT_FIRST: usize = 2;
+/// Sequences times genotypes: after `n` sequences no more than `16 / n` genotypes go on, the best ones. A race on many sequences costs
+/// little more than one on few.
+const WIDTH: usize = 16;
 
 /// How a race is run.
 pub(super) struct Race<'a> {
-    /// Sequences that a genotype must be better on; a promising one gets twice as many.
+    /// Sequences that a genotype must be better on; a promising one gets more.
     pub(super) evidence: usize,
     /// Sequences to race on, in order.
     pub(super) sequences: &'a [usize],
     /// Whether genotypes leave the race before its end.
     pub(super) drops: bool,
+    /// Tokens that the search has left; a race that has spent them ends.
+    pub(super) tokens_left: Option<u64>,
 }
 
 /// What a race has shown.
@@ -52,6 +63,8 @@ pub(super) enum Verdict {
 pub(super) struct Difference {
     pub(super) mean: f64,
     pub(super) standard_error: f64,
+    /// Sequences.
+    count: f64,
 }
 
 impl Difference {
@@ -64,11 +77,20 @@ impl Difference {
         Self {
             mean,
             standard_error: deviation / count.sqrt(),
+            count,
         }
     }
 
+    /// Whether it is below 0 by so many standard errors, or as many more as make up for a spread that is known from few sequences
+    /// (quantiles of Student's t by their first-order expansion).
     fn is_better_by(&self, errors: f64) -> bool {
+        let freedom = (self.count - 1.0).max(1.0);
+        let errors = errors + (errors.powi(3) + errors) / (4.0 * freedom);
         self.mean + errors * self.standard_error < 0.0
+    }
+
+    fn is_promising(&self) -> bool {
+        self.mean + PROMISING * self.standard_error < 0.0
     }
 
     fn is_clearly_worse(&self) -> bool {
@@ -88,17 +110,20 @@ impl Race<'_> {
         let mut lanes: Vec<Lane> = genotypes.iter().map(Lane::new).collect();
         let mut winner = None;
         let mut done = 0;
+        let begun = fitness.tokens_spent();
         while done < self.sequences.len() && lanes.iter().any(|lane| lane.is_racing) {
             // The first step is long enough to say something, the others as short as they can be.
             let count = match done {
-                0 if self.drops => (self.evidence / FIRST_STEP).max(1),
+                0 if self.drops => (self.evidence / FIRST_STEP).clamp(1, MOST_AT_FIRST),
                 0 => self.evidence,
                 _ => 1,
             };
             let step = &self.sequences[done..self.sequences.len().min(done + count)];
             self.step(fitness, memory, &mut lanes, step)?;
             done += step.len();
-            self.drop_some(&mut lanes);
+            if self.drops {
+                drop_some(&mut lanes, done);
+            }
             let Some(best) = best(&lanes) else {
                 break;
             };
@@ -111,8 +136,10 @@ impl Race<'_> {
                 winner = Some(best);
                 break;
             }
-            let is_hopeless = done >= self.evidence && difference.mean >= 0.0;
-            if is_hopeless || done >= 2 * self.evidence {
+            let is_hopeless = done >= self.evidence && !difference.is_promising();
+            let spent = fitness.tokens_spent() - begun;
+            let is_broke = self.tokens_left.is_some_and(|left| spent >= left);
+            if is_hopeless || is_broke || done >= MOST_TIMES * self.evidence {
                 break;
             }
         }
@@ -123,7 +150,7 @@ impl Race<'_> {
                 losses: std::mem::take(&mut lanes[idx].losses),
             },
             None => Verdict::NoneBetter {
-                is_open: best(&lanes).is_some_and(|idx| lanes[idx].difference().mean < 0.0),
+                is_open: best(&lanes).is_some_and(|idx| lanes[idx].difference().is_promising()),
             },
         };
         Ok(Outcome { verdict, results })
@@ -159,24 +186,26 @@ impl Race<'_> {
         }
         Ok(())
     }
+}
 
-    /// Who is worse than the parent or the best beyond doubt leaves; before the evidence is complete the best stays.
-    fn drop_some(&self, lanes: &mut [Lane<'_>]) {
-        if !self.drops {
-            return;
-        }
-        let Some(best) = best(lanes) else {
-            return;
-        };
-        let leading = lanes[best].differences.clone();
-        for lane in lanes.iter_mut().filter(|lane| lane.is_racing) {
-            // Everyone who races has seen the same sequences.
-            let pairs = lane.differences.iter().zip(&leading);
-            let behind: Vec<f64> = pairs.map(|(own, best)| own - best).collect();
-            let is_behind = lane.of(&behind).is_clearly_worse();
-            let is_worse = lane.difference().is_clearly_worse();
-            lane.is_racing = !(is_behind || is_worse);
-        }
+/// Who is worse than the parent or the best beyond doubt leaves, and who is behind too many others.
+fn drop_some(lanes: &mut [Lane<'_>], done: usize) {
+    let Some(best) = best(lanes) else {
+        return;
+    };
+    let leading = lanes[best].differences.clone();
+    for lane in lanes.iter_mut().filter(|lane| lane.is_racing) {
+        // Everyone who races has seen the same sequences.
+        let pairs = lane.differences.iter().zip(&leading);
+        let behind: Vec<f64> = pairs.map(|(own, best)| own - best).collect();
+        let is_behind = lane.of(&behind).is_clearly_worse();
+        let is_worse = lane.difference().is_clearly_worse();
+        lane.is_racing = !(is_behind || is_worse);
+    }
+    let mut racing: Vec<&mut Lane<'_>> = lanes.iter_mut().filter(|lane| lane.is_racing).collect();
+    racing.sort_by(|a, b| a.difference().mean.total_cmp(&b.difference().mean));
+    for lane in racing.into_iter().skip((WIDTH / done).max(1)) {
+        lane.is_racing = false;
     }
 }
 

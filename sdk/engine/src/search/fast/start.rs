@@ -49,6 +49,7 @@ pub fn start(
             evidence: count,
             sequences: &sequences,
             drops: !settings.without.racing,
+            tokens_left: None,
         };
         if let Verdict::Better { idx, losses } = race.run(fitness, &mut memory, &genotypes)?.verdict
         {
