@@ -14,6 +14,7 @@ use anyhow::{Context, Result};
 use evopress::corpus::Corpus;
 use evopress::evaluation::Reference;
 use evopress::evaluator::Engine;
+use evopress::genotype::Candidate;
 use evopress::model::Model;
 use evopress::source::Source;
 use tch::{Device, Kind, Tensor};
@@ -35,6 +36,7 @@ fn main() -> Result<()> {
     let mut candidate = model.dense();
     candidate.dropped.attention[12..19].fill(true);
     candidate.dropped.mlp[12..19].fill(true);
+    let blocks = forward_seconds(&model, &candidate)?;
     let engine = Engine::new(model, THREADS, LENGTH, Arc::new(AtomicBool::new(false)))?;
     let num_sequences = 2 * THREADS;
     let tokens = (0..LENGTH * num_sequences)
@@ -64,10 +66,15 @@ fn main() -> Result<()> {
 
     let width = config.hidden_size as f64;
     let body = 23.0 * width * (2.0 * width + 2.0 * 192.0 + 3.0 * config.intermediate_size as f64);
-    let flops = 2.0 * LENGTH as f64 * (body + config.vocab_size as f64 * width);
-    let floor = flops / matrix_rate()?;
+    let head = config.vocab_size as f64 * width;
+    let flops = |weights: f64| 2.0 * LENGTH as f64 * weights;
+    let rate = matrix_rate(Kind::BFloat16).max(matrix_rate(Kind::Float));
     println!("one candidate of {LENGTH} tokens, {THREADS} threads, bf16");
     println!("  evopress                        {ours:.4} s");
+    for (part, seconds, weights) in [("blocks", blocks, body), ("head and KL divergence", ours - blocks, head)] {
+        let floor = flops(weights) / rate;
+        println!("    {part:<30}{seconds:.4} s   share of its products {:.0} %", 100.0 * floor / seconds);
+    }
     println!(
         "  PyTorch, default malloc         {default_malloc:.4} s   ratio {:.2}",
         default_malloc / ours
@@ -76,11 +83,13 @@ fn main() -> Result<()> {
         "  PyTorch, tuned malloc           {tuned_malloc:.4} s   ratio {:.2}",
         tuned_malloc / ours
     );
+    let flops = flops(body + head);
     println!(
-        "  matrix products alone           {floor:.4} s   share {:.0} % ({:.0} GFLOP at {:.0} GFLOP/s)",
-        100.0 * floor / ours,
+        "  matrix products alone           {:.4} s   share {:.0} % ({:.0} GFLOP at {:.0} GFLOP/s)",
+        flops / rate,
+        100.0 * flops / rate / ours,
         flops / 1e9,
-        flops / floor / 1e9
+        rate / 1e9
     );
     Ok(())
 }
@@ -115,34 +124,53 @@ fn pytorch(environment: &[(&str, &str)]) -> Result<f64> {
         .with_context(|| String::from_utf8_lossy(&output.stderr).into_owned())
 }
 
-/// Operations a second of the MLP's products by libtorch, all threads at once: cores may share their matrix units.
-fn matrix_rate() -> Result<f64> {
-    const PRODUCTS: usize = 400;
-    let shape = |rows: i64, columns: i64| {
-        Tensor::rand([rows, columns], (Kind::Float, Device::Cpu)).to_kind(Kind::BFloat16)
-    };
+/// Seconds of a forward pass through the blocks, each thread with one of its own.
+fn forward_seconds(model: &Model, candidate: &Candidate) -> Result<f64> {
+    let mut model = model.share();
+    model.prepare_length(LENGTH)?;
+    let vocab_size = model.config().vocab_size;
+    Ok(all_at_once(REPEATS, || {
+        let (model, candidate) = (model.share(), candidate.clone());
+        let tokens: Vec<i64> = (0..LENGTH).map(|i| (i as i64 * 7919) % vocab_size).collect();
+        move || {
+            let tokens = Tensor::from_slice(&tokens).view([1, -1]);
+            let _hidden = model.forward(&tokens, &candidate);
+        }
+    }) / THREADS as f64)
+}
+
+/// Operations a second of the MLP's products by libtorch, all threads at once: cores may share their matrix units. CPUs without bf16 units
+/// multiply in f32.
+fn matrix_rate(kind: Kind) -> f64 {
+    const PRODUCTS: usize = 50;
+    let seconds = all_at_once(REPEATS, || {
+        let shape = |rows: i64, columns: i64| Tensor::rand([rows, columns], (Kind::Float, Device::Cpu)).to_kind(kind);
+        let (input, weight) = (shape(LENGTH as i64, 576), shape(3072, 576));
+        move || (0..PRODUCTS).for_each(|_| drop(input.linear::<&Tensor>(&weight, None)))
+    });
+    2.0 * LENGTH as f64 * 576.0 * 3072.0 * (PRODUCTS * THREADS) as f64 / seconds
+}
+
+/// Median seconds of `work` while every thread does it.
+fn all_at_once<W: FnMut() + Send + 'static>(repeats: usize, work: impl Fn() -> W) -> f64 {
     let all_ready = Arc::new(Barrier::new(THREADS));
     let threads: Vec<_> = (0..THREADS)
         .map(|_| {
-            let (input, weight) = (shape(LENGTH as i64, 576), shape(3072, 576));
-            let all_ready = Arc::clone(&all_ready);
+            let (mut work, all_ready) = (work(), Arc::clone(&all_ready));
             std::thread::spawn(move || {
                 let _no_grad = tch::no_grad_guard();
-                let _warm = input.linear::<&Tensor>(&weight, None);
-                all_ready.wait();
-                let began = Instant::now();
-                for _ in 0..PRODUCTS {
-                    let _product = input.linear::<&Tensor>(&weight, None);
-                }
-                2.0 * LENGTH as f64 * 576.0 * 3072.0 * PRODUCTS as f64
-                    / began.elapsed().as_secs_f64()
+                work();
+                let times = (0..repeats).map(|_| {
+                    all_ready.wait();
+                    let began = Instant::now();
+                    work();
+                    began.elapsed().as_secs_f64()
+                });
+                times.collect::<Vec<_>>()
             })
         })
         .collect();
-    Ok(threads
-        .into_iter()
-        .filter_map(|thread| thread.join().ok())
-        .sum())
+    median(threads.into_iter().filter_map(|thread| thread.join().ok()).flatten().collect())
 }
 
 fn median(mut values: Vec<f64>) -> f64 {

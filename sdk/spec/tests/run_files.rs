@@ -39,9 +39,27 @@ fn plan_of(text: &str, folder: &Path) -> Plan {
 }
 
 #[test]
-fn defaults_are_the_papers() {
+fn a_search_is_fast_unless_the_papers_is_asked_for() {
     let folder = tempfile::tempdir().unwrap();
-    let plan = serde_json::to_string_pretty(&plan_of(LEAST, folder.path())).unwrap();
+    let of = |search: &str| {
+        let text = LEAST.replace("drop: 0.25", "sparsity: 0.5");
+        let plan = plan_of(&format!("{text}{search}"), folder.path());
+        (plan.search.mode, plan.calibration.tokens)
+    };
+    let fast = (Mode::Fast, 131_072);
+    assert_eq!(of(""), fast);
+    assert_eq!(of("search: {limit: {minutes: 10}, seed: 1}\n"), fast);
+    let paper = (Mode::Paper, 524_288);
+    assert_eq!(of("search: {mode: paper}\n"), paper);
+    assert_eq!(of("search: {generations: 10}\n"), paper);
+    assert_eq!(of("search: {initial: {baselines: true}}\n"), paper);
+}
+
+#[test]
+fn defaults_of_paper_mode_are_the_papers() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = format!("{LEAST}search: {{mode: paper}}\n");
+    let plan = serde_json::to_string_pretty(&plan_of(&text, folder.path())).unwrap();
     insta::assert_snapshot!(plan.replace(&*folder.path().to_string_lossy(), "FOLDER"));
 }
 
@@ -65,7 +83,8 @@ fn defaults_fit_what_is_given() {
         ),
         (3000, 33_000)
     );
-    let plan = plan_of(&LEAST.replace("drop: 0.25", "sparsity: 0.5"), folder.path());
+    let text = LEAST.replace("drop: 0.25", "sparsity: 0.5");
+    let plan = plan_of(&format!("{text}search: {{mode: paper}}\n"), folder.path());
     assert_eq!(
         (
             plan.search.offspring,
