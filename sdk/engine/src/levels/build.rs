@@ -130,6 +130,12 @@ impl<'a> Build<'a> {
         self.manifest.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// What the method makes of a layer, if anything.
+    fn of_method(&self, layer_idx: usize) -> Option<&LayerVariants> {
+        let mut layers = self.layers.iter();
+        layers.find(|layer| layer.layer_idx as usize == layer_idx)
+    }
+
     fn block(&self, layer_idx: u32) -> usize {
         self.outline.layers[layer_idx as usize].block_idx as usize
     }
@@ -252,17 +258,14 @@ impl<'a> Build<'a> {
             let layers: Vec<ToCompress> = layers
                 .map(|layer_idx| {
                     let weight = self.dense_weight(layer_idx)?;
-                    let at = self
-                        .layers
-                        .iter()
-                        .find(|layer| layer.layer_idx as usize == layer_idx);
+                    let of_method = self.of_method(layer_idx);
                     Ok(ToCompress {
                         name: self.outline.layers[layer_idx].name.clone(),
                         weight: weight
                             .f_to_device(device)?
                             .f_to_kind(Kind::Float)?
                             .f_contiguous()?,
-                        variants: at.map_or_else(Vec::new, |layer| layer.variants.clone()),
+                        variants: of_method.map_or_else(Vec::new, |layer| layer.variants.clone()),
                     })
                 })
                 .collect::<Result<_>>()?;
@@ -288,10 +291,7 @@ impl<'a> Build<'a> {
         let mut weights = Vec::with_capacity(LAYERS_PER_BLOCK);
         for slot in 0..LAYERS_PER_BLOCK {
             let layer_idx = block_idx * LAYERS_PER_BLOCK + slot;
-            let layer = self
-                .layers
-                .iter()
-                .find(|layer| layer.layer_idx as usize == layer_idx);
+            let layer = self.of_method(layer_idx);
             let level = layer.and_then(|layer| Some((layer, layer.calibration?)));
             let weight = match level {
                 Some((layer, variant_idx)) => {
