@@ -190,8 +190,9 @@ impl Search<'_> {
             memory.origin = None;
         }
         // Where everyone was plainly worse, smaller steps or other ones may do; where it was close, only evidence does.
-        let may_reach_less = memory.reach > 1 && !is_open;
-        memory.reach = (memory.reach / 2).max(1);
+        let least = propose::least_exchanges(self.space);
+        let may_reach_less = memory.reach > least && !is_open;
+        memory.reach = (memory.reach / 2).max(least);
         if may_reach_less {
             return Ok(());
         }

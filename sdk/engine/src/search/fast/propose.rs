@@ -18,6 +18,12 @@ const RAISED: usize = 12;
 /// Draws before an offspring that was tried already is replaced by a mutation.
 const DRAWS: usize = 8;
 
+/// Exchanges that offspring may be made of however little has worked: among many units a single one does too little to be seen on a few
+/// sequences.
+pub(super) fn least_exchanges(space: &SearchSpace) -> usize {
+    (space.units().len() / 50).clamp(1, 4)
+}
+
 /// Different offspring of the memory's current genotype, none of them tried before.
 pub(super) fn offspring(
     space: &SearchSpace,
@@ -26,7 +32,7 @@ pub(super) fn offspring(
     settings: &Settings,
     rng: &mut impl Rng,
 ) -> Vec<Genotype> {
-    let largest = (space.units().len() / 4).clamp(1, memory.reach);
+    let largest = (space.units().len() / 4).clamp(1, memory.reach.max(least_exchanges(space)));
     let mut offspring: Vec<Genotype> = Vec::with_capacity(settings.offspring);
     let posterior = Posterior::new(surrogate, &memory.observations, !settings.without.learning);
     for idx in 0..settings.offspring {

@@ -14,12 +14,14 @@ const CLEARLY_WORSE: f64 = 1.5;
 const CLEARLY_BETTER: f64 = 2.33;
 /// The same before the evidence is complete.
 const BETTER_AT_ONCE: f64 = 3.0;
-/// Standard errors by which a genotype must seem to be better to get more sequences than the evidence that was asked for, and how many
-/// times as many these are at most.
-const PROMISING: f64 = 0.5;
-const MOST_TIMES: usize = 4;
+/// A race goes on beyond its evidence, to so many sequences or twice its evidence, while the best genotype seems to be better by this part of
+/// what the test will then ask for.
+const LONG_RACE: usize = 16;
+const PROMISING: f64 = 0.7;
+/// Standard errors by which a genotype seems to be better where no test says so.
+const SEEMS_BETTER: f64 = 0.7;
 /// What the difference of one sequence is uncertain by at least before its spread is known, as a part of the parent's loss.
-const LEAST_NOISE: f64 = 0.02;
+const LEAST_NOISE: f64 = 0.05;
 /// Part of a decision's sequences after which genotypes may leave, and how many that are at most.
 const FIRST_STEP: usize = 4;
 const MOST_AT_FIRST: usize = 2;
@@ -89,8 +91,13 @@ impl Difference {
         self.mean + errors * self.standard_error < 0.0
     }
 
-    fn is_promising(&self) -> bool {
-        self.mean + PROMISING * self.standard_error < 0.0
+    /// Whether it may be told from 0 after `times` as many sequences.
+    fn is_promising(&self, times: f64) -> bool {
+        self.mean * times.sqrt() + PROMISING * CLEARLY_BETTER * self.standard_error < 0.0
+    }
+
+    fn seems_better(&self) -> bool {
+        self.mean + SEEMS_BETTER * self.standard_error < 0.0
     }
 
     fn is_clearly_worse(&self) -> bool {
@@ -111,6 +118,7 @@ impl Race<'_> {
         let mut winner = None;
         let mut done = 0;
         let begun = fitness.tokens_spent();
+        let longest = LONG_RACE.max(2 * self.evidence);
         while done < self.sequences.len() && lanes.iter().any(|lane| lane.is_racing) {
             // The first step is long enough to say something, the others as short as they can be.
             let count = match done {
@@ -136,10 +144,11 @@ impl Race<'_> {
                 winner = Some(best);
                 break;
             }
-            let is_hopeless = done >= self.evidence && !difference.is_promising();
+            let times = longest as f64 / done as f64;
+            let is_hopeless = done >= self.evidence && !difference.is_promising(times);
             let spent = fitness.tokens_spent() - begun;
             let is_broke = self.tokens_left.is_some_and(|left| spent >= left);
-            if is_hopeless || is_broke || done >= MOST_TIMES * self.evidence {
+            if is_hopeless || is_broke || done >= longest {
                 break;
             }
         }
@@ -150,7 +159,7 @@ impl Race<'_> {
                 losses: std::mem::take(&mut lanes[idx].losses),
             },
             None => Verdict::NoneBetter {
-                is_open: best(&lanes).is_some_and(|idx| lanes[idx].difference().is_promising()),
+                is_open: best(&lanes).is_some_and(|idx| lanes[idx].difference().seems_better()),
             },
         };
         Ok(Outcome { verdict, results })

@@ -16,18 +16,18 @@ use super::surrogate::{NUM_TERMS, Observation, Surrogate, Terms};
 
 /// Mean and spread of a factor before anything was evaluated, in the order of [`Terms`]. Those of levels are what whole searches at 3 bits
 /// showed on SmolLM2, and serve at 50 % sparsity, too: up, slope and curvature say the same thing with opposite signs; down, the slope says
-/// next to nothing.
+/// next to nothing. Those of sub-blocks are what exchanges at the cosine window showed.
 const FACTORS: [(f64, f64); NUM_TERMS] = [
     (0.22, 0.2),
     (-0.1, 0.2),
     (0.05, 0.2),
     (0.65, 0.3),
-    (0.5, 0.5),
-    (0.0, 0.5),
-    (1.0, 0.5),
-    (1.0, 0.5),
+    (0.3, 0.3),
+    (0.2, 0.3),
+    (0.8, 0.3),
+    (1.1, 0.4),
     (0.4, 0.3),
-    (0.5, 0.5),
+    (0.3, 0.4),
 ];
 /// Spread of a step's correction, as a part of what is predicted for it and of what is predicted for a typical one.
 const STEP_SPREAD: f64 = 0.5;
