@@ -71,9 +71,15 @@ fn main() -> Result<()> {
     let rate = matrix_rate(Kind::BFloat16).max(matrix_rate(Kind::Float));
     println!("one candidate of {LENGTH} tokens, {THREADS} threads, bf16");
     println!("  evopress                        {ours:.4} s");
-    for (part, seconds, weights) in [("blocks", blocks, body), ("head and KL divergence", ours - blocks, head)] {
+    for (part, seconds, weights) in [
+        ("blocks", blocks, body),
+        ("head and KL divergence", ours - blocks, head),
+    ] {
         let floor = flops(weights) / rate;
-        println!("    {part:<30}{seconds:.4} s   share of its products {:.0} %", 100.0 * floor / seconds);
+        println!(
+            "    {part:<30}{seconds:.4} s   share of its products {:.0} %",
+            100.0 * floor / seconds
+        );
     }
     println!(
         "  PyTorch, default malloc         {default_malloc:.4} s   ratio {:.2}",
@@ -131,7 +137,9 @@ fn forward_seconds(model: &Model, candidate: &Candidate) -> Result<f64> {
     let vocab_size = model.config().vocab_size;
     Ok(all_at_once(REPEATS, || {
         let (model, candidate) = (model.share(), candidate.clone());
-        let tokens: Vec<i64> = (0..LENGTH).map(|i| (i as i64 * 7919) % vocab_size).collect();
+        let tokens: Vec<i64> = (0..LENGTH)
+            .map(|i| (i as i64 * 7919) % vocab_size)
+            .collect();
         move || {
             let tokens = Tensor::from_slice(&tokens).view([1, -1]);
             let _hidden = model.forward(&tokens, &candidate);
@@ -144,7 +152,9 @@ fn forward_seconds(model: &Model, candidate: &Candidate) -> Result<f64> {
 fn matrix_rate(kind: Kind) -> f64 {
     const PRODUCTS: usize = 50;
     let seconds = all_at_once(REPEATS, || {
-        let shape = |rows: i64, columns: i64| Tensor::rand([rows, columns], (Kind::Float, Device::Cpu)).to_kind(kind);
+        let shape = |rows: i64, columns: i64| {
+            Tensor::rand([rows, columns], (Kind::Float, Device::Cpu)).to_kind(kind)
+        };
         let (input, weight) = (shape(LENGTH as i64, 576), shape(3072, 576));
         move || (0..PRODUCTS).for_each(|_| drop(input.linear::<&Tensor>(&weight, None)))
     });
@@ -170,7 +180,13 @@ fn all_at_once<W: FnMut() + Send + 'static>(repeats: usize, work: impl Fn() -> W
             })
         })
         .collect();
-    median(threads.into_iter().filter_map(|thread| thread.join().ok()).flatten().collect())
+    median(
+        threads
+            .into_iter()
+            .filter_map(|thread| thread.join().ok())
+            .flatten()
+            .collect(),
+    )
 }
 
 fn median(mut values: Vec<f64>) -> f64 {

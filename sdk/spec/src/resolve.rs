@@ -12,8 +12,8 @@ use crate::structure::Tainted;
 use crate::tree::Tree;
 use crate::typed;
 use crate::{
-    Calibration, Database, Evaluation, Gate, Generations, Initial, Limit, Mode, Plan, PluginUse, Search,
-    SelectionStage,
+    Calibration, Database, Evaluation, Gate, Generations, Initial, Limit, Mode, Plan, PluginUse,
+    Search, SelectionStage,
 };
 
 /// Where paths begin and where mistakes go.

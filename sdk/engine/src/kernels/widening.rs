@@ -125,7 +125,8 @@ mod x86_64 {
             let at = b[2 * pair * ldb..].as_ptr();
             for (idx, mask) in masks.into_iter().enumerate() {
                 // SAFETY: within `b`, or masked out.
-                let pairs = unsafe { _mm256_maskload_epi32(at.wrapping_add(16 * idx).cast(), mask) };
+                let pairs =
+                    unsafe { _mm256_maskload_epi32(at.wrapping_add(16 * idx).cast(), mask) };
                 // A pair holds two depths of one column: the lower is the even one.
                 wide[0][idx] = _mm256_castsi256_ps(_mm256_slli_epi32::<16>(pairs));
                 wide[1][idx] = _mm256_castsi256_ps(_mm256_and_si256(pairs, high_half));

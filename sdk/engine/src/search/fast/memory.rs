@@ -148,7 +148,9 @@ impl Memory {
 
     /// Whether a genotype was no better than the current one.
     pub(super) fn is_rejected(&self, genotype: &Genotype) -> bool {
-        self.rejected.iter().any(|(rejected, _)| rejected == genotype)
+        self.rejected
+            .iter()
+            .any(|(rejected, _)| rejected == genotype)
     }
 
     /// The least bad of the genotypes that were no better and that no restart has begun at.

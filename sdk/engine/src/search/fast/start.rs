@@ -51,9 +51,23 @@ pub fn start(
             drops: !settings.without.racing,
             tokens_left: None,
         };
-        if let Verdict::Better { idx, losses } = race.run(fitness, &mut memory, &genotypes)?.verdict
-        {
-            memory.accept(genotypes.swap_remove(idx), losses);
+        let outcome = race.run(fitness, &mut memory, &genotypes)?;
+        match outcome.verdict {
+            Verdict::Better { idx, losses } => memory.accept(genotypes.swap_remove(idx), losses),
+            Verdict::NoneBetter { .. } => {
+                // Nothing is there yet that would have to be beaten beyond doubt: who seems to be best is best.
+                let means = outcome.results.iter().map(|result| result.mean);
+                let best = means
+                    .enumerate()
+                    .min_by(|a, b| a.1.total_cmp(&b.1))
+                    .filter(|(_, mean)| *mean < 0.0);
+                if let Some((idx, _)) = best {
+                    let best = genotypes.swap_remove(idx);
+                    let losses = fitness.losses(std::slice::from_ref(&best), &sequences)?;
+                    let losses = sequences.iter().copied().zip(losses.concat());
+                    memory.accept(best, losses.collect());
+                }
+            }
         }
     }
     memory.forward_tokens = fitness.tokens_spent() - counted_from;
