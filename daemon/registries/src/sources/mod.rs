@@ -63,7 +63,7 @@ pub struct FetchProgress<'a> {
 }
 
 /// Who is told of it.
-pub type Progress<'a> = &'a (dyn Fn(&FetchProgress<'_>) + Send + Sync);
+type Progress<'a> = &'a (dyn Fn(&FetchProgress<'_>) + Send + Sync);
 
 /// Brings a model into the cache, unless it is there.
 ///
