@@ -40,7 +40,7 @@ Examples:
   evopressd follow --name smollm2-depth
         watch the newest run of a pipeline in a running daemon
   evopressd cache prune --max-size 10GiB
-        make room: level databases that were not used for longest go first
+        make room: what was not used for longest goes first
 
 Exit codes: 0 done, 1 run failed, 2 usage, 3 quality gate failed, 4 a registry has it not yet, 78 bad spec.
 EVOPRESS_LOG sets what is logged, e.g. `debug` or `evopressd::watch=debug`.";
@@ -89,7 +89,7 @@ and as the first line of a spec:
 Publishing twice changes nothing: a registry recognises the run."
     )]
     Publish(PublishFlags),
-    /// Look after the cache of level databases, also beside a running daemon
+    /// Look after the cache of level databases and models, also beside a running daemon
     #[command(subcommand)]
     Cache(CacheCommand),
 }
@@ -102,7 +102,7 @@ pub(crate) enum CacheCommand {
     /// Read everything in the cache and hold it against its digests
     #[command(
         after_help = "Exit codes: 0 all is whole, 1 something is damaged, 2 usage.
-A run that uses a damaged level database rebuilds just the layers that are damaged."
+A run that uses what is damaged makes just these layers, or fetches just these files, anew."
     )]
     Verify(CacheFlags),
     /// Remove what is over the limit, the least recently used first; what a run uses or builds stays
@@ -151,7 +151,7 @@ pub(crate) struct RunFlags {
     /// Threads of the worker [default: the worker's own choice]
     #[arg(long, value_name = "N", env = "EVOPRESS_THREADS")]
     pub(crate) threads: Option<usize>,
-    /// Limit of the cache of level databases; the least recently used go first [default: 50GiB]
+    /// Limit of the cache of level databases and models; the least recently used go first [default: 50GiB]
     #[arg(long, value_name = "SIZE", env = "EVOPRESS_CACHE_SIZE")]
     pub(crate) cache_size: Option<ByteSize>,
     /// Where things are.

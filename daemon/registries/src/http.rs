@@ -2,8 +2,11 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use evopress_spec::Credentials;
-use futures_util::StreamExt;
+use futures_util::{Stream, StreamExt};
+use reqwest::header::{CONTENT_RANGE, RANGE};
+use reqwest::redirect::Policy;
 use reqwest::{Client, Method, RequestBuilder, Response, StatusCode};
 use serde_json::Value;
 
@@ -14,6 +17,7 @@ use crate::{BundleFile, PublishError};
 const CONNECT: Duration = Duration::from_secs(10);
 /// For answers without files. Transfers have no limit but that something moves.
 const ANSWER: Duration = Duration::from_secs(120);
+const MAX_REDIRECTS: usize = 10;
 /// So much of what a server says is told.
 const SAID_CHARS: usize = 300;
 
@@ -40,6 +44,7 @@ impl Http {
         let auth = secrets.auth(credentials)?;
         let client = Client::builder()
             .connect_timeout(CONNECT)
+            .redirect(redirects(plain_http))
             .user_agent(concat!("evopressd/", env!("CARGO_PKG_VERSION")))
             .build()
             .map_err(|error| PublishError::Settings(format!("cannot use TLS: {error}")))?;
@@ -147,6 +152,44 @@ impl Http {
         Err(self.refused(what, status, &value))
     }
 
+    /// Asks for a file from `offset` on; where its bytes begin, which is 0 where the server knows no other way, and they.
+    ///
+    /// # Errors
+    /// There is no answer, or another.
+    pub(crate) async fn get_file(
+        &self,
+        what: &str,
+        request: RequestBuilder,
+        offset: u64,
+    ) -> Result<(u64, impl Stream<Item = Result<Bytes, PublishError>> + use<>), PublishError> {
+        let request = match offset {
+            0 => request,
+            _ => request.header(RANGE, format!("bytes={offset}-")),
+        };
+        let response = self.send(request).await?;
+        let status = response.status();
+        if !status.is_success() {
+            let text = response.text().await.unwrap_or_default();
+            return Err(self.refused(what, status, &Value::String(text)));
+        }
+        let is_part = status == StatusCode::PARTIAL_CONTENT;
+        let range = response.headers().get(CONTENT_RANGE);
+        let range = range.and_then(|range| range.to_str().ok());
+        if is_part && range.is_none_or(|range| !range.starts_with(&format!("bytes {offset}-"))) {
+            return Err(self.lacks(what, &format!("the bytes from {offset} on")));
+        }
+        let start = if is_part { offset } else { 0 };
+        let (registry, url) = (self.registry, self.base.clone());
+        let pieces = response.bytes_stream().map(move |piece| {
+            piece.map_err(|error| PublishError::Unreachable {
+                registry,
+                url: url.clone(),
+                why: chain(&error.without_url()),
+            })
+        });
+        Ok((start, pieces))
+    }
+
     /// SHA-256 and size of what the server has; `None` where it has nothing.
     ///
     /// # Errors
@@ -230,6 +273,20 @@ pub(crate) fn chain(error: &dyn std::error::Error) -> String {
         next = cause.source();
     }
     text
+}
+
+/// A server may send us elsewhere, but not from https to plain http that others can read.
+fn redirects(plain_http: bool) -> Policy {
+    Policy::custom(move |attempt| {
+        let url = attempt.url();
+        if url.scheme() != "https" && !plain_http && !is_loopback(url) {
+            return attempt.error("the server leads to plain http beyond this machine");
+        }
+        if attempt.previous().len() > MAX_REDIRECTS {
+            return attempt.error("the server leads from one place to the next");
+        }
+        attempt.follow()
+    })
 }
 
 /// Plain HTTP goes to this machine, or where the spec allows it.

@@ -3,6 +3,8 @@
 //! In: the [`Bundle`] of a finished run. Out: where it is now, [`Published`]. Each registry recognises a run that it has
 //! already, so publishing twice changes nothing; files are streamed, and what arrived is held against their SHA-256. No
 //! error tells a secret.
+//!
+//! The way back is [`fetch`]: a model comes from a registry into the cache.
 
 mod bundle;
 mod endpoints;
@@ -15,6 +17,7 @@ mod mlflow;
 mod objects;
 mod oci;
 mod secrets;
+mod sources;
 mod transfer;
 
 use evopress_spec::{Publish, Published};
@@ -24,6 +27,7 @@ pub use endpoints::Endpoints;
 pub use error::PublishError;
 pub use facts::{Facts, MetricPoint};
 pub use folder::FolderRegistry;
+pub use sources::{FetchError, FetchProgress, Fetched, distrust, fetch, hold};
 
 /// A place for models.
 pub trait Registry {

@@ -10,8 +10,12 @@ use crate::http::Http;
 use crate::transfer::{self, Counter};
 use crate::{Bundle, BundleFile, Endpoints, PublishError, Registry};
 
-const KIND: &str = "mlflow";
-const API: &str = "/api/2.0/mlflow";
+pub(crate) const KIND: &str = "mlflow";
+pub(crate) const API: &str = "/api/2.0/mlflow";
+/// Files that the server itself keeps.
+pub(crate) const ARTIFACTS: &str = "/api/2.0/mlflow-artifacts/artifacts";
+pub(crate) const NO_SERVER: &str =
+    "there is no MLflow server: set `url`, or MLFLOW_TRACKING_URI for the daemon";
 /// MLflow takes no more metrics in one call.
 const METRICS: usize = 1000;
 /// Set on the MLflow run when all files are there and were compared.
@@ -40,12 +44,8 @@ impl Registry for MlflowRegistry {
         bundle: &Bundle,
         progress: &mut dyn FnMut(u64),
     ) -> Result<Published, PublishError> {
-        let url = self.url.as_deref().ok_or_else(|| {
-            PublishError::Settings(
-                "there is no MLflow server: set `url`, or MLFLOW_TRACKING_URI for the daemon"
-                    .to_owned(),
-            )
-        })?;
+        let no_server = || PublishError::Settings(NO_SERVER.to_owned());
+        let url = self.url.as_deref().ok_or_else(no_server)?;
         let http = Http::new(KIND, url, self.to.plain_http, &self.to.credentials)?;
         let counter = Counter::default();
         let upload = Upload {
@@ -167,10 +167,7 @@ impl Upload<'_> {
         };
         let root = root.trim_start_matches('/');
         for file in &self.bundle.files {
-            let path = format!(
-                "/api/2.0/mlflow-artifacts/artifacts/{root}/model/{}",
-                escaped(&file.name)
-            );
+            let path = format!("{ARTIFACTS}/{root}/model/{}", escaped(&file.name));
             if self.has(&path, file).await? {
                 self.counter.done(file.size_bytes);
                 continue;
@@ -288,7 +285,7 @@ fn pair((key, value): (&String, &String)) -> Value {
 }
 
 /// IDs come as texts, versions as texts or numbers.
-fn text(value: &Value) -> String {
+pub(crate) fn text(value: &Value) -> String {
     value
         .as_str()
         .map_or_else(|| value.to_string(), str::to_owned)

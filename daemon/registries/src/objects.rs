@@ -48,7 +48,11 @@ impl ObjectRegistry {
         Self { store, to, url }
     }
 
-    fn open(&self, secrets: &mut Secrets) -> Result<Box<dyn ObjectStore>, PublishError> {
+    /// The bucket; nothing is asked yet.
+    ///
+    /// # Errors
+    /// The URL would send in the clear, or a secret is not there.
+    pub(crate) fn open(&self, secrets: &mut Secrets) -> Result<Box<dyn ObjectStore>, PublishError> {
         let kind = self.kind();
         let url = self.url.as_deref();
         if let Some(url) = url {

@@ -13,13 +13,13 @@ use oci_client::{Reference, RegistryOperation};
 use reqwest::header::HeaderValue;
 use serde_json::{Value, json};
 
-use crate::http::{chain, check_url};
+use crate::http::{chain, check_url, is_loopback};
 use crate::secrets::{Auth, Secrets};
 use crate::transfer::{self, Counter};
 use crate::{Bundle, BundleFile, PublishError, Registry};
 
-const KIND: &str = "oci";
-const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+pub(crate) const KIND: &str = "oci";
+pub(crate) const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 const ARTIFACT: &str = "application/vnd.cncf.model.manifest.v1+json";
 const CONFIG: &str = "application/vnd.cncf.model.config.v1+json";
 
@@ -44,38 +44,16 @@ impl Registry for OciRegistry {
         bundle: &Bundle,
         progress: &mut dyn FnMut(u64),
     ) -> Result<Published, PublishError> {
-        let (host, path) = self.to.repository.split_once('/').ok_or_else(|| {
-            PublishError::Settings(format!("{} is not HOST/PATH", self.to.repository))
-        })?;
-        let https = format!("https://{host}");
-        check_url(KIND, &https, self.to.plain_http)?;
-        let plain = self.to.plain_http
-            || reqwest::Url::parse(&https).is_ok_and(|url| crate::http::is_loopback(&url));
+        let (repository, credentials) = (&self.to.repository, &self.to.credentials);
         let mut secrets = Secrets::default();
-        let auth = secrets.auth(&self.to.credentials)?;
-        let client = Client::new(ClientConfig {
-            protocol: if plain {
-                ClientProtocol::Http
-            } else {
-                ClientProtocol::Https
-            },
-            connect_timeout: Some(Duration::from_secs(10)),
-            // One request a blob; otherwise each piece of the stream is a request of its own.
-            use_monolithic_push: true,
-            ..ClientConfig::default()
-        });
+        let (client, auth) = client_of(repository, self.to.plain_http, credentials, &mut secrets)?;
         let counter = Counter::default();
         let upload = Upload {
             client: &client,
-            auth: match auth {
-                Auth::None => RegistryAuth::Anonymous,
-                Auth::Bearer(token) => RegistryAuth::Bearer(token),
-                Auth::Basic(username, password) => RegistryAuth::Basic(username, password),
-            },
+            auth,
             has_credentials: self.to.credentials != Credentials::None,
             secrets: &secrets,
-            host,
-            path,
+            repository,
             tag: &self.to.tag,
             bundle,
             counter: &counter,
@@ -90,14 +68,64 @@ impl Registry for OciRegistry {
     }
 }
 
+/// A client for `HOST[:PORT]/PATH`, and what it proves who asks with.
+///
+/// # Errors
+/// It would send in the clear, or a secret is not there.
+pub(crate) fn client_of(
+    repository: &str,
+    plain_http: bool,
+    credentials: &Credentials,
+    secrets: &mut Secrets,
+) -> Result<(Client, RegistryAuth), PublishError> {
+    let https = format!("https://{}", parts_of(repository)?.0);
+    check_url(KIND, &https, plain_http)?;
+    let is_here = reqwest::Url::parse(&https).is_ok_and(|url| is_loopback(&url));
+    let auth = match secrets.auth(credentials)? {
+        Auth::None => RegistryAuth::Anonymous,
+        Auth::Bearer(token) => RegistryAuth::Bearer(token),
+        Auth::Basic(username, password) => RegistryAuth::Basic(username, password),
+    };
+    let client = Client::new(ClientConfig {
+        protocol: if plain_http || is_here {
+            ClientProtocol::Http
+        } else {
+            ClientProtocol::Https
+        },
+        connect_timeout: Some(Duration::from_secs(10)),
+        // One request a blob; otherwise each piece of the stream is a request of its own.
+        use_monolithic_push: true,
+        ..ClientConfig::default()
+    });
+    Ok((client, auth))
+}
+
+/// What a tag, or a digest, of `HOST[:PORT]/PATH` names.
+///
+/// # Errors
+/// There is no path.
+pub(crate) fn image_of(repository: &str, reference: &str) -> Result<Reference, PublishError> {
+    let (host, path) = parts_of(repository)?;
+    let (host, path, reference) = (host.to_owned(), path.to_owned(), reference.to_owned());
+    Ok(if reference.starts_with("sha256:") {
+        Reference::with_digest(host, path, reference)
+    } else {
+        Reference::with_tag(host, path, reference)
+    })
+}
+
+fn parts_of(repository: &str) -> Result<(&str, &str), PublishError> {
+    let parts = repository.split_once('/');
+    parts.ok_or_else(|| PublishError::Settings(format!("{repository} is not HOST/PATH")))
+}
+
 /// One publication.
 struct Upload<'a> {
     client: &'a Client,
     auth: RegistryAuth,
     has_credentials: bool,
     secrets: &'a Secrets,
-    host: &'a str,
-    path: &'a str,
+    repository: &'a str,
     tag: &'a str,
     bundle: &'a Bundle,
     counter: &'a Counter,
@@ -106,7 +134,7 @@ struct Upload<'a> {
 impl Upload<'_> {
     /// The digest of the manifest.
     async fn run(&self) -> Result<String, PublishError> {
-        let image = self.reference(&self.bundle.run);
+        let image = image_of(self.repository, &self.bundle.run)?;
         if self.has_credentials {
             let auth = self
                 .client
@@ -135,7 +163,7 @@ impl Upload<'_> {
         if known.as_deref() != Some(&digest) {
             self.tag_manifest(&image, &manifest).await?;
         }
-        let moving = self.reference(self.tag);
+        let moving = image_of(self.repository, self.tag)?;
         let current = self.tagged(&moving).await?;
         // An older run that is published again does not take the tag back.
         if current.is_none() || (known.is_none() && current.as_deref() != Some(&digest)) {
@@ -237,10 +265,6 @@ impl Upload<'_> {
             "config": {"format": format},
             "modelfs": {"type": "layers", "diffIds": digests},
         })
-    }
-
-    fn reference(&self, tag: &str) -> Reference {
-        Reference::with_tag(self.host.to_owned(), self.path.to_owned(), tag.to_owned())
     }
 
     fn failed(&self, doing: String, error: &OciDistributionError) -> PublishError {

@@ -1,4 +1,4 @@
-//! `evopressd cache`: what lies in the cache of level databases, whether it is whole, and less of it.
+//! `evopressd cache`: what lies in the cache of level databases and models, whether it is whole, and less of it.
 //!
 //! The locks of the entries keep these commands and running workers out of each other's way.
 
@@ -64,7 +64,7 @@ fn list(flags: &CacheFlags) -> anyhow::Result<Exit> {
         0 => format!("The cache {} is empty.\n", cache.root().display()),
         count => format!(
             "{} in {}, {} of {}\n",
-            counted(count, "level database", "level databases"),
+            counted(count, "entry", "entries"),
             cache.root().display(),
             megabytes(size_bytes),
             megabytes(limit)
@@ -93,7 +93,7 @@ fn verify(flags: &CacheFlags) -> anyhow::Result<Exit> {
         show::json(&answers)?;
     } else if num_damaged > 0 {
         show::print(&format!(
-            "{} damaged. The next run that uses this rebuilds just the layers that are damaged.\n",
+            "{} damaged. The next run that uses this makes just these layers, or fetches just these files, anew.\n",
             counted(num_damaged, "file is", "files are")
         ))?;
     }
@@ -129,11 +129,7 @@ fn prune(flags: &PruneFlags) -> anyhow::Result<Exit> {
             let bytes = megabytes(pruned.leftover_bytes);
             text += &format!("removed what interrupted builds had left: {bytes}\n");
         }
-        let left = counted(
-            pruned.num_entries,
-            "level database is",
-            "level databases are",
-        );
+        let left = counted(pruned.num_entries, "entry is", "entries are");
         text += &format!("{left} left, {}", megabytes(pruned.size_bytes));
         text += if pruned.size_bytes > limit {
             ": in use now\n"

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use anyhow::{Context, anyhow};
+use evopress_registries::Endpoints;
 use evopress_spec::RunDir;
 use evopressd::config::{DEFAULT_CACHE_BYTES, SupervisorSettings, Tools, default_state};
-use evopressd::intake::{Admission, Intake, read_spec};
+use evopressd::intake::{Admission, Fetching, Intake, read_spec};
 use evopressd::journal::{Change, Journal, Origin, Run, RunState};
 use evopressd::metrics::Metrics;
 use evopressd::progress::{Board, follow};
@@ -34,6 +35,8 @@ pub(crate) async fn run(flags: RunFlags) -> anyhow::Result<Exit> {
         state: state.clone(),
         journal: journal.clone(),
         worker: worker.clone(),
+        endpoints: Endpoints::default().or_from_environment(),
+        fetching: Fetching::Shown,
     };
     let found = match intake.admit(&spec, &text, Origin::Command).await? {
         Admission::Rejected { mistakes, .. } => {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::Context;
 use evopressd::config::{ServeFile, ServeFlags, ServeSettings};
 use evopressd::http::{self, Site};
-use evopressd::intake::{Admission, Intake, IntakeError};
+use evopressd::intake::{Admission, Fetching, Intake, IntakeError};
 use evopressd::journal::{Journal, Origin};
 use evopressd::metrics::Metrics;
 use evopressd::progress::Board;
@@ -24,8 +24,10 @@ use super::{Exit, usage};
 
 /// Specs that are checked at the same time.
 const CHECKS: usize = 4;
+/// Specs whose models are fetched at the same time.
+const DOWNLOADS: usize = 2;
 
-/// When the disk is full or the journal fails, a spec is tried again after this.
+/// When the disk is full, the journal fails, or a model cannot be fetched, a spec is tried again after this.
 const TRY_AGAIN: Duration = Duration::from_secs(10);
 
 pub(crate) async fn serve(flags: ServeFlags) -> anyhow::Result<Exit> {
@@ -76,6 +78,8 @@ pub(crate) async fn serve(flags: ServeFlags) -> anyhow::Result<Exit> {
         state: state.clone(),
         journal: journal.clone(),
         worker: worker.clone(),
+        endpoints: settings.supervisor.endpoints.clone(),
+        fetching: Fetching::Logged,
     };
     tokio::spawn(admit_all(intake, arrivals, metrics.clone(), wake.clone()));
 
@@ -104,17 +108,22 @@ pub(crate) async fn serve(flags: ServeFlags) -> anyhow::Result<Exit> {
     Ok(Exit::Done)
 }
 
-/// Admits whatever arrives, several at a time, so that a large model that must be hashed holds up nobody else.
+/// Admits whatever arrives, several at a time, so that a large model that must be hashed or fetched holds up nobody else.
 async fn admit_all(
     intake: Intake,
     mut arrivals: mpsc::Receiver<Arrival>,
     metrics: Metrics,
     wake: Arc<Notify>,
 ) {
-    let turns = Arc::new(Semaphore::new(CHECKS));
+    let checks = Arc::new(Semaphore::new(CHECKS));
+    let downloads = Arc::new(Semaphore::new(DOWNLOADS));
     while let Some(arrival) = arrivals.recv().await {
         let (intake, metrics, wake) = (intake.clone(), metrics.clone(), wake.clone());
-        let turns = turns.clone();
+        let turns = if intake.comes_from_elsewhere(&arrival.path, &arrival.text) {
+            downloads.clone()
+        } else {
+            checks.clone()
+        };
         tokio::spawn(async move {
             loop {
                 let Ok(turn) = turns.acquire().await else {

@@ -63,9 +63,27 @@ fn good(spec: &Path, checked: &Checked) -> String {
         .as_ref()
         .map_or_else(String::new, describe);
     format!(
-        "{}: good{needs}\n{}",
+        "{}: good{needs}\n{}{}",
         spec.display(),
+        origin(checked),
         places(&checked.plan.publish)
+    )
+}
+
+/// A line for a model that a run would fetch.
+fn origin(checked: &Checked) -> String {
+    let Some(origin) = &checked.plan.model.origin else {
+        return String::new();
+    };
+    let secrets = origin.secrets().into_iter();
+    let missing: String = secrets
+        .filter(|secret| !is_there(secret))
+        .map(|secret| format!("; {secret} is not there"))
+        .collect();
+    let address = &origin.address;
+    format!(
+        "  fetches the model from {address} ({}), not looked at yet{missing}\n",
+        address.kind()
     )
 }
 

@@ -57,7 +57,7 @@ pub struct ServeFlags {
     /// Threads of each worker [default: the worker's own choice]
     #[arg(long, value_name = "N", env = "EVOPRESS_THREADS")]
     pub threads: Option<usize>,
-    /// Limit of the cache of level databases; the least recently used go first [default: 50GiB]
+    /// Limit of the cache of level databases and models; the least recently used go first [default: 50GiB]
     #[arg(long, value_name = "SIZE", env = "EVOPRESS_CACHE_SIZE")]
     pub cache_size: Option<ByteSize>,
     /// Seconds between looks at the watched folder besides those that the system's hints cause [default: 10]

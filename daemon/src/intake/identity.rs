@@ -92,7 +92,7 @@ fn plugin_files(folder: &Path, name: &str) -> Vec<PathBuf> {
     files
 }
 
-fn cached(journal: &Journal, path: &Path) -> io::Result<String> {
+pub(super) fn cached(journal: &Journal, path: &Path) -> io::Result<String> {
     let stamp = stamp(path)?;
     // The cache only saves time; without it the file is read.
     if let Ok(Some(known)) = journal.digest(path, stamp) {
@@ -105,6 +105,15 @@ fn cached(journal: &Journal, path: &Path) -> io::Result<String> {
         tracing::warn!(%error, "a digest could not be remembered");
     }
     Ok(digest)
+}
+
+/// Keeps a digest that is known already.
+pub(super) fn remember(journal: &Journal, path: &Path, digest: &str) {
+    if let Ok(stamp) = stamp(path)
+        && let Err(error) = journal.remember_digest(path, stamp, digest)
+    {
+        tracing::warn!(%error, "a digest could not be remembered");
+    }
 }
 
 /// A file's size and time; for a folder the sum of sizes, and a hash of names, sizes and times in place of a time.

@@ -1,8 +1,10 @@
-//! From a file to a run: check the spec, compute the run's identity, prepare its folder, put it in the queue.
+//! From a file to a run: check the spec, fetch its model if it comes from a registry, compute the run's identity, prepare its
+//! folder, put it in the queue.
 //!
 //! Admitting is idempotent: a file that was seen before, here or elsewhere, touched or saved again, is the run that it was.
 
 mod identity;
+mod model;
 mod rejected;
 mod validate;
 
@@ -10,12 +12,14 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use evopress_registries::{Endpoints, FetchError};
 use evopress_spec::{Mistake, Plan, RejectedDir, RunDir, atomic_write};
 
 use crate::journal::{Change, Journal, JournalError, NewRun, Origin, Run, RunState};
 use crate::state_dir::StateDir;
 use crate::worker_process::Worker;
 
+pub use model::Fetching;
 pub use validate::{Checked, read_spec, validate};
 
 /// Admits specs.
@@ -27,6 +31,10 @@ pub struct Intake {
     pub journal: Arc<Journal>,
     /// Who checks what plugins know.
     pub worker: Arc<Worker>,
+    /// Servers of registries that specs do not name.
+    pub endpoints: Endpoints,
+    /// Who is told how far the download of a model is.
+    pub fetching: Fetching,
 }
 
 /// What became of a spec.
@@ -54,6 +62,9 @@ pub enum IntakeError {
     /// The state folder cannot be written.
     #[error("cannot prepare the run: {0}")]
     Io(#[from] std::io::Error),
+    /// The model cannot be had now.
+    #[error(transparent)]
+    Model(#[from] FetchError),
     /// A task was cancelled.
     #[error("the daemon is stopping")]
     Stopping,
@@ -66,16 +77,33 @@ impl Intake {
     /// Admits the spec `text` of the file at `path`.
     ///
     /// # Errors
-    /// The journal or the state folder fails; a bad spec is no error but an [`Admission::Rejected`].
+    /// The journal, the state folder or the registry that the model comes from fails; a bad spec is no error but an
+    /// [`Admission::Rejected`].
     pub async fn admit(
         &self,
         path: &Path,
         text: &[u8],
         origin: Origin,
     ) -> Result<Admission, IntakeError> {
-        let plan = match validate::offline(path, text, &self.worker.tools().data_roots) {
+        let mut plan = match validate::offline(path, text, &self.worker.tools().data_roots) {
             Ok(plan) => plan,
             Err(mistakes) => return self.reject(path, text, origin, mistakes),
+        };
+        if plan.model.origin.is_some() {
+            // What is wrong with the rest of the spec is told before gigabytes are fetched for it.
+            let checked = validate::by_worker(path, text, &plan, &self.worker).await;
+            if let Err(mistakes) = checked {
+                return self.reject(path, text, origin, mistakes);
+            }
+        }
+        let _held = match self.bring(&mut plan).await {
+            Ok(held) => held,
+            Err(IntakeError::Model(error)) if !error.is_passing() => {
+                let message = error.to_string();
+                let mistake = validate::mistake_at(path, text, "/model/source", &message);
+                return self.reject(path, text, origin, vec![mistake]);
+            }
+            Err(error) => return Err(error),
         };
 
         let hashing = {
@@ -104,6 +132,12 @@ impl Intake {
             Ok(digests) => self.queue(path, text, origin, &RunDir::run_id(&plan, &digests), &plan),
             Err(mistakes) => self.reject(path, text, origin, mistakes),
         }
+    }
+
+    /// Whether the model of a spec comes from a registry, which may take long.
+    pub fn comes_from_elsewhere(&self, path: &Path, text: &[u8]) -> bool {
+        validate::offline(path, text, &self.worker.tools().data_roots)
+            .is_ok_and(|plan| plan.model.origin.is_some())
     }
 
     /// The run of this ID, if there is one that shall not be begun anew.

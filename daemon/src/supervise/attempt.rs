@@ -28,6 +28,10 @@ impl Supervisor {
         if let Err(why) = wait_for_predecessor(run_dir).await {
             return not_started(why);
         }
+        let _held = match self.bring_model(run_dir).await {
+            Ok(held) => held,
+            Err(why) => return not_started(why),
+        };
         let mut tail = Tail::after_what_is_there(run_dir, slot, &self.metrics, &self.board);
         let cache = self.state.cache();
         let starting = self.worker.start_run(run_dir, &cache, run.attempt);

@@ -37,6 +37,7 @@ impl Supervisor {
         let result = match run.state {
             RunState::Publishing => self.publish(run, &run_dir, slot).await,
             _ => {
+                let _held = self.hold_model(&run_dir);
                 self.prune_cache().await;
                 self.search(run, &run_dir, slot).await
             }

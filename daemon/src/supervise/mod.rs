@@ -3,6 +3,7 @@
 mod attempt;
 mod cache;
 mod drive;
+mod model;
 mod publications;
 mod report;
 mod tail;

@@ -37,7 +37,7 @@ fn an_empty_cache_is_told_and_not_made() {
         let (exit, stdout, stderr) = output(&mut scratch.evopressd(arguments));
         assert_eq!(exit, 0, "{stderr}");
         assert!(
-            stdout.contains("is empty") || stdout.starts_with("0 level databases are left"),
+            stdout.contains("is empty") || stdout.starts_with("0 entries are left"),
             "{stdout}"
         );
     }
@@ -66,9 +66,7 @@ fn list_verify_and_prune_tell_what_is_there_and_what_they_do() {
         lines[0].ends_with("s ago  complete") && lines[1].ends_with("being built"),
         "{stdout}"
     );
-    assert!(
-        lines[2].starts_with("2 level databases in ") && lines[2].ends_with("4.0 MB of 53687.1 MB")
-    );
+    assert!(lines[2].starts_with("2 entries in ") && lines[2].ends_with("4.0 MB of 53687.1 MB"));
 
     fs::write(one.path().join("layer-0.bin"), "cut").unwrap();
     let (exit, stdout, _) = output(&mut scratch.evopressd(&["cache", "verify"]));
@@ -77,7 +75,7 @@ fn list_verify_and_prune_tell_what_is_there_and_what_they_do() {
         stdout,
         "gptq on 0123456789abcdef  0123456789ab: layer-0.bin: it has 3 bytes, expected 3000000\n\
          gptq on fedcba9876543210  fedcba987654: being built, not looked at\n\
-         1 file is damaged. The next run that uses this rebuilds just the layers that are damaged.\n"
+         1 file is damaged. The next run that uses this makes just these layers, or fetches just these files, anew.\n"
     );
     let (exit, stdout, _) = output(&mut scratch.evopressd(&["cache", "verify", "--json"]));
     let answers: Value = serde_json::from_str(&stdout).unwrap();
@@ -90,7 +88,7 @@ fn list_verify_and_prune_tell_what_is_there_and_what_they_do() {
     assert_eq!(
         stdout,
         "removed gptq on 0123456789abcdef  0123456789ab  0.0 MB\n\
-         1 level database is left, 1.0 MB: in use now\n"
+         1 entry is left, 1.0 MB: in use now\n"
     );
     drop(building);
     let (_, stdout, _) =

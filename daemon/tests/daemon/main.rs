@@ -11,5 +11,6 @@ mod publishing;
 mod recovery;
 mod rejection;
 mod retries;
+mod sources;
 mod support;
 mod watching;

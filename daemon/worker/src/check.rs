@@ -49,6 +49,13 @@ pub(crate) fn check(options: &CheckOptions) -> Result<Answer> {
     ));
     mistakes.extend(device_mistake(&plan));
     mistakes.extend(text_mistakes(&plan));
+    if plan.model.source.as_os_str().is_empty() {
+        // It comes from a registry and is not here yet; whoever fetches it asks again.
+        return Ok(Answer {
+            mistakes,
+            needs: None,
+        });
+    }
     let source = Source::open(&plan.model.source);
     let unreadable = match &source {
         Ok(source) => source.tokenizer().err().map(|error| error.to_string()),

@@ -177,10 +177,20 @@ impl Entry {
         static COUNTER: AtomicU64 = AtomicU64::new(0);
         let count = COUNTER.fetch_add(1, Ordering::Relaxed);
         let process = std::process::id();
-        let name = file_name(name)?;
+        let name = file_name(name)?.replace('/', "-");
         Ok(self
             .folder
             .join(format!(".{name}.{process}-part{count}.tmp")))
+    }
+
+    /// A path in the entry for a file that arrives piece by piece; [`Entry::commit_file`] gives it its name. It is the same
+    /// for every process, and what a crash leaves of it stays, so that the next one goes on after it.
+    ///
+    /// # Errors
+    /// The name is none.
+    pub fn partial(&self, name: &str) -> Result<PathBuf, CacheError> {
+        let name = file_name(name)?.replace('/', "-");
+        Ok(self.folder.join(format!(".{name}.part")))
     }
 
     /// Puts a file into the entry, whole and on the disk when this returns. The record belongs into the manifest.
@@ -193,6 +203,8 @@ impl Entry {
         content: impl Into<Content<'a>>,
     ) -> Result<FileRecord, CacheError> {
         let path = self.folder.join(file_name(name)?);
+        let folder = path.parent().unwrap_or(&self.folder);
+        fs::create_dir_all(folder).map_err(CacheError::at("create", folder))?;
         match content.into() {
             Content::Bytes(bytes) => {
                 atomic_write(&path, bytes).map_err(CacheError::at("write", &path))?;
@@ -220,6 +232,7 @@ impl Entry {
             sha256: digest_reader(file)?,
         };
         fs::rename(from, to)?;
+        File::open(to.parent().unwrap_or(&self.folder))?.sync_all()?;
         File::open(&self.folder)?.sync_all()?;
         Ok(record)
     }

@@ -66,13 +66,14 @@ pub(crate) fn plain<'a>(what: &'static str, name: &'a str) -> Result<&'a str, Ca
     checked(what, name, |c| matches!(c, '-' | '_'))
 }
 
-/// The name of a file, one component of a path: none of the cache's own, and none of a temporary file.
+/// The name of a file, with `/` after each folder that it is in: none of the cache's own, and none of a temporary file.
 pub(crate) fn file_name(name: &str) -> Result<&str, CacheError> {
     let own = ["used", "manifest.json"].contains(&name);
-    checked("a file", if own { "" } else { name }, |c| {
-        matches!(c, '-' | '_' | '.')
-    })
-    .map_err(|_| bad("a file", name))
+    let is_good = |part| checked("a file", part, |c| matches!(c, '-' | '_' | '.')).is_ok();
+    if own || !name.split('/').all(is_good) {
+        return Err(bad("a file", name));
+    }
+    Ok(name)
 }
 
 fn checked<'a>(
@@ -114,7 +115,12 @@ mod tests {
 
     #[test]
     fn names_stay_in_their_folder() {
-        for good in ["levels", "0a1b", "model.layers.0.mlp.safetensors"] {
+        for good in [
+            "levels",
+            "0a1b",
+            "model.layers.0.mlp.safetensors",
+            "tiny/config.json",
+        ] {
             assert_eq!(file_name(good).unwrap(), good);
         }
         for bad in [
@@ -122,7 +128,11 @@ mod tests {
             ".",
             "..",
             ".hidden",
-            "a/b",
+            "a/",
+            "/a",
+            "a//b",
+            "a/../b",
+            "a/.b",
             "a\\b",
             "../a",
             "a\nb",

@@ -1,4 +1,4 @@
-//! The cache folder: what one run has made and another can use, level databases above all.
+//! The cache folder: what one run has made or fetched and another can use: level databases and models.
 //!
 //! ```text
 //! CACHE/KIND/KEY/        an entry: its files, and

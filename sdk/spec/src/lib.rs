@@ -4,6 +4,7 @@
 //! The daemon and the worker share this crate and nothing else: the plan goes to the worker as a file, [`Event`]s come
 //! back as lines of another, and the [`Report`] is the last word. See "Specs" and "Files of a run" in the design.
 
+mod address;
 mod check;
 mod digest;
 pub mod events;
@@ -11,6 +12,7 @@ mod files;
 mod lookup;
 mod mistake;
 mod number;
+mod origin;
 mod place;
 mod plan;
 mod publish;
@@ -28,11 +30,13 @@ mod typed;
 mod words;
 mod yaml;
 
+pub use address::{Address, ModelVersion, is_gguf};
 pub use check::{MAX_SPEC_BYTES, Roots, check, check_bytes, locate, mistake_at};
 pub use digest::{InputDigests, digest_bytes, digest_path, digest_reader};
 pub use events::{Event, EventKind, Stage, Status};
 pub use files::atomic_write;
 pub use mistake::Mistake;
+pub use origin::Origin;
 pub use plan::{
     Artifact, ArtifactFormat, Baselines, Calibration, Database, Device, Dtype, Evaluation, Gate,
     Generations, Grouping, Ingredient, Initial, Limit, Mode, Model, Plan, PluginUse, Search,

@@ -19,11 +19,10 @@ pub(crate) enum Wanted {
 
 /// The absolute path, or a sentence that says what is wrong with it.
 pub(crate) fn find(typed: &str, wanted: Wanted, roots: &Roots) -> Result<PathBuf, String> {
-    if let Some((scheme, _)) = typed.split_once("://") {
+    if typed.contains("://") {
         return Err(format!(
-            "found `{}`: addresses with {}:// are not built yet, expected a path",
-            clip(typed),
-            clip(scheme)
+            "found the address `{}`, expected the path of a file or folder on this machine",
+            clip(typed)
         ));
     }
     let places = places(typed, roots);

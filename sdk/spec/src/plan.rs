@@ -9,7 +9,7 @@ use std::str::FromStr;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::Publish;
+use crate::{Origin, Publish};
 
 /// One pipeline, ready to run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -45,8 +45,11 @@ pub struct Plan {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Model {
-    /// A Hugging Face folder or a `.gguf` file, absolute.
+    /// A Hugging Face folder or a `.gguf` file, absolute. Empty until a model that comes from elsewhere is fetched.
     pub source: PathBuf,
+    /// Where it comes from, unless it is on this machine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub origin: Option<Origin>,
     /// The number format that the run computes in.
     pub dtype: Dtype,
     /// Where the run computes.

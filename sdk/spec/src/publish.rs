@@ -168,10 +168,17 @@ impl Publish {
             Self::Huggingface(to) => &to.credentials,
             Self::Oci(to) => &to.credentials,
         };
-        match credentials {
-            Credentials::None => Vec::new(),
-            Credentials::Bearer { token } => vec![token],
-            Credentials::Basic { password, .. } => vec![password],
+        credentials.secrets()
+    }
+}
+
+impl Credentials {
+    /// The secrets that they need.
+    pub fn secrets(&self) -> Vec<&Secret> {
+        match self {
+            Self::None => Vec::new(),
+            Self::Bearer { token } => vec![token],
+            Self::Basic { password, .. } => vec![password],
         }
     }
 }

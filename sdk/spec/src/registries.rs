@@ -6,6 +6,10 @@ use crate::typed::{self, Registry};
 use crate::words::list;
 use crate::{Credentials, Publish, Secret, ToHub, ToMlflow, ToObjects, ToOci};
 
+/// What is wrong with plain http to elsewhere.
+pub(crate) const PLAIN_HTTP: &str = "plain http beyond this machine shows everybody on the way what is sent: expected https, or \
+                                     `plain_http: true`";
+
 /// Which fields an entry must and may have besides `registry`.
 fn fields(registry: Registry) -> (&'static [&'static str], &'static [&'static str]) {
     match registry {
@@ -57,16 +61,22 @@ pub(crate) fn resolve(
 ) -> Publish {
     let at = format!("/publish/{idx}");
     check_fields(&at, typed, resolver);
-    check_pairs(&at, typed, resolver);
+    if matches!(typed.registry, Registry::S3 | Registry::Azure) {
+        check_keys(&at, typed.account.is_some(), typed.key.is_some(), resolver);
+    }
+    let sign_in = SignIn {
+        token: typed.token.as_ref(),
+        username: typed.username.as_ref(),
+        password: typed.password.as_ref(),
+    };
+    sign_in.check(&at, resolver);
     let name = typed.name.clone().unwrap_or_else(|| pipeline.to_owned());
     let plain_http = typed.plain_http.unwrap_or(false);
     if let Some(url) = typed.url.as_deref().filter(|_| !plain_http)
         && url.starts_with("http:")
         && !is_loopback(url)
     {
-        let message = "plain http beyond this machine shows everybody on the way what is sent: expected https, or \
-                       `plain_http: true`";
-        resolver.fault(&[&format!("{at}/url")], message);
+        resolver.fault(&[&format!("{at}/url")], PLAIN_HTTP);
     }
     let url = typed
         .url
@@ -97,7 +107,7 @@ pub(crate) fn resolve(
                 .clone()
                 .unwrap_or_else(|| pipeline.to_owned()),
             alias: typed.alias.clone(),
-            credentials: credentials(typed, resolver),
+            credentials: sign_in.credentials(resolver),
             url,
             plain_http,
             name,
@@ -110,7 +120,7 @@ pub(crate) fn resolve(
             Publish::Huggingface(ToHub {
                 repository,
                 private: typed.private.unwrap_or(true),
-                credentials: credentials(typed, resolver),
+                credentials: sign_in.credentials(resolver),
                 url,
                 plain_http,
             })
@@ -127,7 +137,7 @@ pub(crate) fn resolve(
                 repository,
                 tag: typed.tag.clone().unwrap_or_else(|| "latest".to_owned()),
                 plain_http,
-                credentials: credentials(typed, resolver),
+                credentials: sign_in.credentials(resolver),
             })
         }
         Registry::S3 => Publish::S3(objects(resolver)),
@@ -137,7 +147,7 @@ pub(crate) fn resolve(
 }
 
 /// Whether a URL, or a `HOST:PORT`, leads to this machine.
-fn is_loopback(url: &str) -> bool {
+pub(crate) fn is_loopback(url: &str) -> bool {
     let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
     let host = rest.split(['/', '?']).next().unwrap_or_default();
     let host = match host.strip_prefix('[') {
@@ -174,47 +184,58 @@ fn check_fields(at: &str, typed: &typed::Publish, resolver: &mut Resolver<'_>) {
     }
 }
 
-fn check_pairs(at: &str, typed: &typed::Publish, resolver: &mut Resolver<'_>) {
-    let mut need = |given: bool, field: &str, other: bool, missing: &str| {
-        if given && !other {
-            let message = format!("`{field}` is given without `{missing}`: expected both");
-            resolver.fault_at_key(
-                &format!("{at}/{missing}"),
-                &format!("{at}/{field}"),
-                &message,
-            );
+/// An account and its key go together.
+pub(crate) fn check_keys(at: &str, account: bool, key: bool, resolver: &mut Resolver<'_>) {
+    need(at, ("account", account), ("key", key), resolver);
+    need(at, ("key", key), ("account", account), resolver);
+}
+
+/// Reports that of two fields only the first is given.
+fn need(at: &str, given: (&str, bool), other: (&str, bool), resolver: &mut Resolver<'_>) {
+    if given.1 && !other.1 {
+        let (field, missing) = (given.0, other.0);
+        let message = format!("`{field}` is given without `{missing}`: expected both");
+        let (missing, field) = (format!("{at}/{missing}"), format!("{at}/{field}"));
+        resolver.fault_at_key(&missing, &field, &message);
+    }
+}
+
+/// The fields that say how to prove who asks.
+pub(crate) struct SignIn<'a> {
+    pub(crate) token: Option<&'a typed::Secret>,
+    pub(crate) username: Option<&'a String>,
+    pub(crate) password: Option<&'a typed::Secret>,
+}
+
+impl SignIn<'_> {
+    pub(crate) fn check(&self, at: &str, resolver: &mut Resolver<'_>) {
+        let username = ("username", self.username.is_some());
+        let password = ("password", self.password.is_some());
+        need(at, username, password, resolver);
+        need(at, password, username, resolver);
+        if self.token.is_some() && (username.1 || password.1) {
+            let message =
+                "`token` is given beside `username` and `password`: expected one or the other";
+            let field = format!("{at}/token");
+            resolver.fault_at_key(&field, &field, message);
         }
-    };
-    let (username, password) = (typed.username.is_some(), typed.password.is_some());
-    need(username, "username", password, "password");
-    need(password, "password", username, "username");
-    if matches!(typed.registry, Registry::S3 | Registry::Azure) {
-        let (account, key) = (typed.account.is_some(), typed.key.is_some());
-        need(account, "account", key, "key");
-        need(key, "key", account, "account");
     }
-    if typed.token.is_some() && (username || password) {
-        let message =
-            "`token` is given beside `username` and `password`: expected one or the other";
-        let field = format!("{at}/token");
-        resolver.fault_at_key(&field, &field, message);
+
+    pub(crate) fn credentials(&self, resolver: &Resolver<'_>) -> Credentials {
+        let token = secret(self.token, resolver);
+        let password = secret(self.password, resolver);
+        match (token, self.username, password) {
+            (Some(token), ..) => Credentials::Bearer { token },
+            (None, Some(username), Some(password)) => Credentials::Basic {
+                username: username.clone(),
+                password,
+            },
+            _ => Credentials::None,
+        }
     }
 }
 
-fn credentials(typed: &typed::Publish, resolver: &Resolver<'_>) -> Credentials {
-    let token = secret(typed.token.as_ref(), resolver);
-    let password = secret(typed.password.as_ref(), resolver);
-    match (token, &typed.username, password) {
-        (Some(token), ..) => Credentials::Bearer { token },
-        (None, Some(username), Some(password)) => Credentials::Basic {
-            username: username.clone(),
-            password,
-        },
-        _ => Credentials::None,
-    }
-}
-
-fn secret(typed: Option<&typed::Secret>, resolver: &Resolver<'_>) -> Option<Secret> {
+pub(crate) fn secret(typed: Option<&typed::Secret>, resolver: &Resolver<'_>) -> Option<Secret> {
     match typed? {
         typed::Secret {
             env: Some(name), ..

@@ -7,13 +7,14 @@ use serde_json::Value;
 use crate::check::Roots;
 use crate::lookup::{self, Wanted};
 use crate::mistake::Fault;
+use crate::origin;
 use crate::registries;
 use crate::structure::Tainted;
 use crate::tree::Tree;
 use crate::typed;
 use crate::{
-    Calibration, Database, Evaluation, Gate, Generations, Initial, Limit, Mode, Plan, PluginUse,
-    Search, SelectionStage,
+    Address, Calibration, Database, Evaluation, Gate, Generations, Initial, Limit, Mode, Plan,
+    PluginUse, Search, SelectionStage,
 };
 
 /// Where paths begin and where mistakes go.
@@ -80,11 +81,7 @@ pub(crate) fn resolve(spec: &typed::Spec, resolver: &mut Resolver<'_>) -> Plan {
     Plan {
         name: spec.metadata.name.clone(),
         labels: spec.metadata.labels.clone(),
-        model: crate::Model {
-            source: resolver.find("/model/source", &spec.model.source, Wanted::Model),
-            dtype: spec.model.dtype,
-            device: device(&spec.model.device, resolver),
-        },
+        model: model(&spec.model, resolver),
         methods: spec
             .methods
             .iter()
@@ -176,6 +173,31 @@ fn target(typed: &typed::Target) -> crate::Target {
         .flatten()
         .next()
         .expect("the schema demands exactly one budget")
+}
+
+/// The source of a model from elsewhere stays empty: whoever fetches it says where it is then.
+fn model(typed: &typed::Model, resolver: &mut Resolver<'_>) -> crate::Model {
+    const AT: &str = "/model/source";
+    let (source, origin) = match Address::read(&typed.source) {
+        None => {
+            origin::none(typed, resolver);
+            (resolver.find(AT, &typed.source, Wanted::Model), None)
+        }
+        Some(Ok(address)) => {
+            let origin = origin::of(address, typed, resolver);
+            (PathBuf::new(), Some(origin))
+        }
+        Some(Err(message)) => {
+            resolver.fault(&[AT], &message);
+            (PathBuf::new(), None)
+        }
+    };
+    crate::Model {
+        source,
+        origin,
+        dtype: typed.dtype,
+        device: device(&typed.device, resolver),
+    }
 }
 
 fn calibration(

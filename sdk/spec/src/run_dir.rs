@@ -24,10 +24,13 @@ impl RunDir {
     }
 
     /// The ID of a run: its pipeline's name and 12 hex digits of all that decides its result. A text or a model that
-    /// is only moved keeps the ID, since its digest stands for its path.
+    /// is only moved keeps the ID, since its digest stands for its path or its address.
     pub fn run_id(plan: &Plan, digests: &InputDigests) -> String {
         let mut identity = json!(plan);
         identity["model"]["source"] = Value::Null;
+        if let Some(model) = identity["model"].as_object_mut() {
+            model.shift_remove("origin");
+        }
         identity["calibration"]["source"] = Value::Null;
         identity["database"]["source"] = Value::Null;
         for set in identity["evaluation"].as_array_mut().into_iter().flatten() {

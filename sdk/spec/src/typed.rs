@@ -93,9 +93,30 @@ const NAME_HINT: &str = "a name of lower-case letters, digits and hyphens, at mo
 #[serde(deny_unknown_fields)]
 pub(crate) struct Model {
     /// A Hugging Face folder (config.json, tokenizer.json, safetensors) or a .gguf file, relative to the spec's folder
-    /// or to a data root.
-    #[schemars(length(min = 1), example = &"models/SmolLM2-135M-Instruct.gguf")]
+    /// or to a data root; or the address of one in a registry, which is fetched into the cache: `hf://ORGANIZATION/NAME[@REVISION]`,
+    /// also with `/FILE.gguf`, `s3://BUCKET/PREFIX`, `oci://HOST/PATH[:TAG]` or `@sha256:…`, `mlflow:models:/NAME/VERSION` or
+    /// `@ALIAS`.
+    #[schemars(length(min = 1), example = &"models/SmolLM2-135M-Instruct.gguf", example = &"hf://HuggingFaceTB/SmolLM2-135M@main")]
     pub(crate) source: String,
+    /// hf, s3, mlflow: base URL of the server. Default: the daemon's setting, else HF_ENDPOINT, AWS_ENDPOINT_URL or
+    /// MLFLOW_TRACKING_URI, else the service's own.
+    #[schemars(regex(pattern = "^https?://[^/@]+(/[^@]*)?$"), example = &"https://mlflow.example.org",
+               extend("patternErrorMessage" = "an http or https URL without user name and password", "writeOnly" = true))]
+    pub(crate) url: Option<String>,
+    /// hf, s3, oci, mlflow: whether plain http may lead beyond this machine. Default: false.
+    #[schemars(example = false)]
+    pub(crate) plain_http: Option<bool>,
+    /// hf, oci, mlflow: where the bearer token is. Default: hf HF_TOKEN and mlflow MLFLOW_TRACKING_TOKEN, where they are set.
+    pub(crate) token: Option<Secret>,
+    /// oci, mlflow: the user's name; with `password`. Default: mlflow MLFLOW_TRACKING_USERNAME, where it is set.
+    #[schemars(length(min = 1, max = 200), example = &"ci")]
+    pub(crate) username: Option<String>,
+    /// oci, mlflow: where the password is; with `username`. Default: mlflow MLFLOW_TRACKING_PASSWORD, where it is set.
+    pub(crate) password: Option<Secret>,
+    /// s3: where the access key ID is; with `key`. Default: the environment's own credentials.
+    pub(crate) account: Option<Secret>,
+    /// s3: where the secret access key is; with `account`.
+    pub(crate) key: Option<Secret>,
     /// Number format of weights and activations in the run.
     #[serde(default)]
     pub(crate) dtype: Dtype,

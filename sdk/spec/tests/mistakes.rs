@@ -5,7 +5,7 @@
 use std::fs;
 use std::path::Path;
 
-use evopress_spec::{Roots, check, check_bytes, locate, mistake_at, render};
+use evopress_spec::{Origin, Roots, Secret, check, check_bytes, locate, mistake_at, render};
 use tempfile::TempDir;
 
 /// A spec in which everything is right.
@@ -148,7 +148,20 @@ fn each_mistake_has_its_sentence() {
         ("models/small.gguf", "models/smal.gguf"),
         ("models/small.gguf", "models/small.bin"),
         ("models/small.gguf", "models/empty-folder"),
-        ("models/small.gguf", "hf://HuggingFaceTB/SmolLM2-135M"),
+        ("models/small.gguf", "hf://SmolLM2-135M"),
+        ("models/small.gguf", "ftp://example.org/small.gguf"),
+        ("models/small.gguf", "oci://ada:s3cr3t@example.org/small"),
+        ("models/small.gguf", "mlflow:small"),
+        ("dtype: f32, device: cpu", "token: {env: HF_TOKEN}"),
+        (
+            "models/small.gguf, dtype: f32",
+            "\"hf://acme/small\", username: ada, url: \"http://example.org\"",
+        ),
+        (
+            "models/small.gguf, dtype: f32",
+            "\"s3://models/small\", account: {env: AWS_ACCESS_KEY_ID}",
+        ),
+        ("text/calibration.txt", "hf://acme/texts"),
         ("models/small.gguf", "/nowhere/at/all.gguf"),
         ("text/calibration.txt", "text"),
         ("text/calibration.txt", "text/nothing.txt"),
@@ -409,6 +422,27 @@ fn mistakes_are_shown_with_their_lines() {
     assert!(coloured.contains("\u{1b}[1;31m"));
     let hostile = mistake_at(&text, "small.yaml", "/search/offspring", "found \u{1b}[31m");
     assert!(!render(&[hostile], &text, "small.yaml", false).contains("# \u{1b}"));
+}
+
+#[test]
+fn a_model_from_a_registry_is_not_looked_for_here() {
+    let data = data();
+    let roots = Roots {
+        spec_dir: data.path().to_owned(),
+        ..Roots::default()
+    };
+    let text = GOOD.replace(
+        "models/small.gguf",
+        "\"hf://acme/small\", token: {env: HUB_TOKEN}, url: \"http://127.0.0.1:8000/\"",
+    );
+    let plan = check(&text, "small.yaml", &roots).unwrap();
+    assert!(plan.model.source.as_os_str().is_empty());
+    let origin = plan.model.origin.unwrap();
+    assert_eq!(origin.address.to_string(), "hf://acme/small@main");
+    assert_eq!(origin.url.as_deref(), Some("http://127.0.0.1:8000"));
+    assert_eq!(origin.secrets(), [&Secret::Env("HUB_TOKEN".to_owned())]);
+    let written = serde_json::to_string(&origin).unwrap();
+    assert_eq!(serde_json::from_str::<Origin>(&written).unwrap(), origin);
 }
 
 #[test]

@@ -8,9 +8,9 @@ use std::path::Path;
 
 use evopress_spec::events::{Reader, Writer};
 use evopress_spec::{
-    Achieved, BaselineResult, DatabaseResult, Event, EventKind, GateResult, Generations,
-    HistoryEntry, InputDigests, Metric, MetricResult, Mode, Plan, Published, RejectedDir, Report,
-    Roots, RunDir, SearchResult, Stage, Status, WrittenArtifact, check,
+    Achieved, BaselineResult, Credentials, DatabaseResult, Event, EventKind, GateResult,
+    Generations, HistoryEntry, InputDigests, Metric, MetricResult, Mode, Origin, Plan, Published,
+    RejectedDir, Report, Roots, RunDir, SearchResult, Stage, Status, WrittenArtifact, check,
 };
 use serde_json::json;
 
@@ -159,6 +159,21 @@ fn a_run_is_named_by_what_decides_its_result() {
         id(&format!("# note\n{text}"), here.path(), &digests),
         first,
         "comments decide nothing"
+    );
+    let mut fetched = plan_of(&text, here.path());
+    fetched.model.origin = Some(Origin {
+        address: "hf://acme/small".parse().unwrap(),
+        url: None,
+        plain_http: false,
+        credentials: Credentials::None,
+        account: None,
+        key: None,
+        version: Some("a commit".to_owned()),
+    });
+    assert_eq!(
+        RunDir::run_id(&fetched, &digests),
+        first,
+        "what a model's files are counts, not where they come from"
     );
     assert_ne!(
         id(&text.replace("0.25", "0.3"), here.path(), &digests),

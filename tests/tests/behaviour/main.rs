@@ -13,3 +13,4 @@ mod gguf;
 mod levels;
 mod pipelines;
 mod resume;
+mod sources;

@@ -20,8 +20,8 @@ use crate::mlflow::escaped;
 use crate::transfer::{self, Counter};
 use crate::{Bundle, BundleFile, Endpoints, PublishError, Registry};
 
-const KIND: &str = "huggingface";
-const HUB: &str = "https://huggingface.co";
+pub(crate) const KIND: &str = "huggingface";
+pub(crate) const HUB: &str = "https://huggingface.co";
 /// A file beyond this never goes into a commit itself.
 const INLINE_BYTES: u64 = 5 << 20;
 /// The Hub is asked about so many files in one request.
@@ -326,7 +326,7 @@ impl Upload<'_> {
 }
 
 /// The `next` of a `Link` header.
-fn next_page(response: &reqwest::Response) -> Option<String> {
+pub(crate) fn next_page(response: &reqwest::Response) -> Option<String> {
     let link = response.headers().get("link")?.to_str().ok()?;
     let next = link.split(',').find(|part| part.contains("rel=\"next\""))?;
     let url = next.split_once('<')?.1.split_once('>')?.0;

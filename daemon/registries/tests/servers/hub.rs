@@ -4,10 +4,13 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use evopress_registries::Bundle;
-use evopress_spec::{Credentials, Publish, ToHub};
+use evopress_cache::State;
+use evopress_registries::{Bundle, Endpoints, FetchError};
+use evopress_spec::{Credentials, Origin, Publish, RunDir, ToHub};
 use serde_json::{Value, json};
 
+use crate::back::{Back, origin};
+use crate::proxy::Proxy;
 use crate::support::{
     Server, answer, assert_same, bundle, free_port, publish, python, refused, said, secret, start,
 };
@@ -16,8 +19,9 @@ const TOKEN: &str = "hf_7d1c90aa";
 
 struct Hub {
     url: String,
+    port: u16,
     folder: tempfile::TempDir,
-    _server: Server,
+    server: Server,
 }
 
 fn hub() -> Hub {
@@ -26,12 +30,13 @@ fn hub() -> Hub {
     fs::create_dir(&store).unwrap();
     let mut server = python("hub.py", "EVOPRESS_TEST_PYTHONPATH");
     server.args([&port.to_string(), TOKEN, store.to_str().unwrap()]);
-    let _server = start(server, port, &folder.path().join("log"));
+    let server = start(server, port, &folder.path().join("log"));
     let url = format!("http://127.0.0.1:{port}");
     Hub {
         url,
+        port,
         folder,
-        _server,
+        server,
     }
 }
 
@@ -52,6 +57,19 @@ impl Hub {
         let down = self.folder.path().join("down");
         client.args([repository, revision, down.to_str().unwrap()]);
         answer(client)
+    }
+
+    fn back(&self, url: &str) -> Back {
+        let endpoints = Endpoints {
+            huggingface: Some(url.to_owned()),
+            ..Endpoints::default()
+        };
+        Back::new(self.folder.path(), endpoints)
+    }
+
+    fn origin(&self, address: &str) -> Origin {
+        let token = secret(self.folder.path(), TOKEN);
+        origin(address, Credentials::Bearer { token })
     }
 
     fn target(&self, token: &str) -> Publish {
@@ -145,4 +163,144 @@ fn the_hub_has_one_commit_of_a_run_and_the_official_client_reads_it() {
         [&second.version, &first.version]
     );
     assert_same(&a, &hub.read("acme/tiny", "tiny-aaa")["files"]);
+}
+
+/// A model of two files, which the stand-in lists on one page.
+fn small_bundle(folder: &Path) -> Bundle {
+    let run_dir = RunDir::new(folder.join("tiny-small"));
+    fs::create_dir_all(run_dir.model()).unwrap();
+    fs::write(run_dir.model().join("config.json"), "{}").unwrap();
+    let weights: Vec<u8> = (0..5_000_000u32).map(|n| (n % 251) as u8).collect();
+    fs::write(run_dir.model().join("model.safetensors"), weights).unwrap();
+    Bundle::of_run(&run_dir).unwrap()
+}
+
+#[test]
+fn a_model_comes_back_from_the_hub_once_and_a_commit_needs_no_hub() {
+    let hub = hub();
+    let folder = hub.folder.path();
+    let run = bundle(folder, "tiny-aaa");
+    let published = publish(&hub.target(TOKEN), &run);
+    let back = hub.back(&hub.url);
+    let fetched = back.check(&hub.origin("hf://acme/tiny"), &run);
+    assert_eq!(fetched.version, published.version);
+    for tag in ["tiny-aaa", published.version.as_str()] {
+        let same = back.fetch(&hub.origin(&format!("hf://acme/tiny@{tag}")));
+        assert_eq!((same.fetched_bytes, &same.path), (0, &fetched.path));
+    }
+
+    let missing = |address: &str| {
+        let error = back.refused(&hub.origin(address), TOKEN);
+        assert!(matches!(error, FetchError::Missing { .. }), "{error}");
+        error.to_string()
+    };
+    assert_eq!(
+        missing("hf://acme/none"),
+        "hf://acme/none@main is not there: Repository not found"
+    );
+    assert_eq!(
+        missing("hf://acme/tiny@v7"),
+        "hf://acme/tiny@v7 is not there: Revision not found"
+    );
+    missing("hf://acme/tiny/none.gguf");
+    let nobody = origin("hf://acme/tiny", Credentials::None);
+    assert_eq!(
+        back.refused(&nobody, TOKEN).to_string(),
+        "hf://acme/tiny@main may not be read: it is private or not there (Invalid username or password.); a private or gated \
+         model needs `model.token`, or HF_TOKEN"
+    );
+
+    let commit = format!("hf://acme/tiny@{}", published.version);
+    drop(hub.server);
+    let nobody = origin(&commit, Credentials::None);
+    assert_eq!(back.fetch(&nobody).path, fetched.path);
+    let moving = origin("hf://acme/tiny", Credentials::None);
+    let error = back.refused(&moving, TOKEN);
+    assert!(error.is_passing(), "{error}");
+    let sentence =
+        "cannot fetch hf://acme/tiny@main: cannot reach huggingface at http://127.0.0.1:";
+    assert!(error.to_string().starts_with(sentence), "{error}");
+}
+
+#[test]
+fn one_gguf_file_of_a_repository_is_a_model() {
+    let hub = hub();
+    let folder = hub.folder.path();
+    let run_dir = RunDir::new(folder.join("tiny-gguf"));
+    fs::create_dir_all(run_dir.model().join("small")).unwrap();
+    for name in ["a.gguf", "b.gguf", "small/c.gguf"] {
+        fs::write(run_dir.model().join(name), format!("GGUF of {name}")).unwrap();
+    }
+    publish(&hub.target(TOKEN), &Bundle::of_run(&run_dir).unwrap());
+    let back = hub.back(&hub.url);
+    for name in ["b.gguf", "small/c.gguf"] {
+        let fetched = back.fetch(&hub.origin(&format!("hf://acme/tiny@main/{name}")));
+        assert!(name.ends_with(fetched.path.file_name().unwrap().to_str().unwrap()));
+        let text = fs::read_to_string(&fetched.path).unwrap();
+        assert_eq!(text, format!("GGUF of {name}"));
+        assert_eq!(fetched.digest, evopress_spec::digest_bytes(text.as_bytes()));
+    }
+    let error = back.refused(&hub.origin("hf://acme/tiny"), TOKEN);
+    assert!(matches!(error, FetchError::NoModel { .. }), "{error}");
+}
+
+#[test]
+fn an_interrupted_download_goes_on_where_it_ended() {
+    let hub = hub();
+    let run = small_bundle(hub.folder.path());
+    publish(&hub.target(TOKEN), &run);
+    let line = Proxy::new(hub.port, 2_000_000);
+    let back = hub.back(&line.url);
+    let wanted = hub.origin("hf://acme/tiny");
+    let error = back.refused(&wanted, TOKEN);
+    assert!(error.is_passing(), "{error}");
+    assert_eq!(back.entries(), [(State::Unfinished, true)]);
+    assert!(!line.asked().contains("range: bytes="));
+
+    line.mend();
+    back.check(&wanted, &run);
+    let asked = line.asked();
+    let range = asked.split("range: bytes=").nth(1).unwrap();
+    let offset: u64 = range.split('-').next().unwrap().parse().unwrap();
+    assert!((1_000_000..2_000_000).contains(&offset), "{offset}");
+    assert_eq!(asked.matches("range: bytes=").count(), 1);
+    assert_eq!(back.entries(), [(State::Complete, true)]);
+}
+
+#[test]
+fn a_damaged_byte_is_refused_at_the_source_and_mended_in_the_cache() {
+    let hub = hub();
+    let run = small_bundle(hub.folder.path());
+    publish(&hub.target(TOKEN), &run);
+    let (back, mut wanted) = (hub.back(&hub.url), hub.origin("hf://acme/tiny"));
+    let flip = |path: &Path| {
+        let mut bytes = fs::read(path).unwrap();
+        bytes[1_234_567] ^= 1;
+        fs::write(path, bytes).unwrap();
+    };
+    let weights = &run.files[1];
+    let stored = hub.folder.path().join("store").join(&weights.sha256);
+    flip(&stored);
+    let error = back.refused(&wanted, TOKEN);
+    assert!(matches!(error, FetchError::Damaged { .. }), "{error}");
+    let sentence = error.to_string();
+    assert!(
+        sentence.starts_with("model.safetensors of hf://acme/tiny@main has SHA-256 "),
+        "{sentence}"
+    );
+    assert_eq!(back.entries(), [(State::Unfinished, true)]);
+
+    flip(&stored);
+    let fetched = back.check(&wanted, &run);
+    assert_eq!(
+        fetched.fetched_bytes, weights.size_bytes,
+        "the rest was there"
+    );
+    wanted.version = Some(fetched.version.clone());
+    flip(&fetched.path.join("model.safetensors"));
+    drop(fetched);
+    let endpoints = Endpoints::default();
+    evopress_registries::distrust(&wanted, &back.cache, &endpoints).unwrap();
+    assert!(back.hold(&wanted).is_none(), "a file is missing now");
+    assert_eq!(back.check(&wanted, &run).fetched_bytes, weights.size_bytes);
 }

@@ -1,7 +1,9 @@
 //! MLflow's own server, with accounts, on SQLite.
 
+use evopress_registries::{Endpoints, FetchError};
 use evopress_spec::{Publish, ToMlflow};
 
+use crate::back::{Back, origin};
 use crate::support::{
     PASSWORD, USER, answer, assert_same, basic, bundle, free_port, publish, python, refused, start,
 };
@@ -74,4 +76,26 @@ fn mlflow_has_one_run_and_one_version_with_everything() {
         serde_json::json!([[1, 1.0], [2, 0.5], [3, 1.0 / 3.0]])
     );
     assert_same(&a, &found["files"]);
+
+    let endpoints = Endpoints {
+        mlflow: Some(url.clone()),
+        ..Endpoints::default()
+    };
+    let back = Back::new(folder.path(), endpoints);
+    let of = |address: &str, password: &str| origin(address, basic(folder.path(), password));
+    let fetched = back.check(&of("mlflow:models:/tiny/1", PASSWORD), &a);
+    assert!(fetched.version.starts_with("1 of "), "{}", fetched.version);
+    let newest = back.check(&of("models:/tiny@candidate", PASSWORD), &b);
+    for address in ["models:/tiny", "models:/tiny/2", "models:/tiny/candidate"] {
+        assert_eq!(back.fetch(&of(address, PASSWORD)).path, newest.path);
+    }
+    for address in ["models:/tiny/3", "models:/tiny@best", "models:/large"] {
+        let error = back.refused(&of(address, PASSWORD), PASSWORD);
+        assert!(
+            matches!(error, FetchError::Missing { .. }),
+            "{address}: {error}"
+        );
+    }
+    let error = back.refused(&of("models:/tiny/1", wrong), wrong);
+    assert!(matches!(error, FetchError::Unauthorized { .. }), "{error}");
 }

@@ -2,11 +2,13 @@
 
 use std::fs;
 
+use crate::back::{Back, origin};
 use crate::support::{
     PASSWORD, USER, answer, assert_same, basic, bundle, debian, free_port, publish, python,
     refused, said, start,
 };
-use evopress_spec::{Publish, ToOci, digest_bytes, digest_path};
+use evopress_registries::{Endpoints, FetchError};
+use evopress_spec::{Credentials, Publish, ToOci, digest_bytes, digest_path};
 
 /// bcrypt of the password.
 const HASH: &str = "$2b$05$Xllmx5ZnLV21gqFeNWr9eeY8Vdv5RsDqKDrO4NyzeMi9DOpDxJSje";
@@ -28,7 +30,7 @@ fn an_oci_registry_gives_back_the_same_layers() {
     fs::write(&config, text).unwrap();
     let mut server = debian("docker-registry");
     server.arg("serve").arg(&config);
-    let _server = start(server, port, &folder.path().join("log"));
+    let server = start(server, port, &folder.path().join("log"));
     let target = |password: &str| {
         Publish::Oci(ToOci {
             repository: format!("127.0.0.1:{port}/team/tiny"),
@@ -94,4 +96,31 @@ fn an_oci_registry_gives_back_the_same_layers() {
     let found = answer(read);
     assert_same(&a, &found["files"]);
     assert_eq!(found["config"]["config"]["format"], "safetensors");
+
+    let back = Back::new(folder.path(), Endpoints::default());
+    let of = |reference: &str, password: &str| {
+        let address = format!("oci://127.0.0.1:{port}/team/tiny{reference}");
+        origin(&address, basic(folder.path(), password))
+    };
+    let fetched = back.check(&of(":tiny-aaa", PASSWORD), &a);
+    assert_eq!(fetched.version, format!("sha256:{}", first.digest));
+    assert!(fetched.path.ends_with("tiny"), "{:?}", fetched.path);
+    back.check(&of("", PASSWORD), &b);
+    let error = back.refused(&of(":tiny-ccc", PASSWORD), PASSWORD);
+    assert!(matches!(error, FetchError::Missing { .. }), "{error}");
+    let error = back.refused(&of("", wrong), wrong);
+    assert!(matches!(error, FetchError::Unauthorized { .. }), "{error}");
+    let strange = origin(
+        &format!("oci://127.0.0.1:{port}/team/tiny"),
+        Credentials::None,
+    );
+    let error = back.refused(&strange, PASSWORD).to_string();
+    assert!(error.contains("it needs `model.username`"), "{error}");
+
+    // A digest is looked for in the cache first, and nobody is asked.
+    drop(server);
+    let pinned = of(&format!("@sha256:{}", first.digest), PASSWORD);
+    assert_eq!(back.fetch(&pinned).path, fetched.path);
+    let error = back.refused(&of(":tiny-aaa", PASSWORD), PASSWORD);
+    assert!(error.is_passing(), "{error}");
 }

@@ -2,10 +2,11 @@
 
 use std::process::Command;
 
-use evopress_registries::Bundle;
-use evopress_spec::{Publish, ToObjects};
+use evopress_registries::{Bundle, Endpoints, FetchError};
+use evopress_spec::{Credentials, Publish, ToObjects};
 use serde_json::{Value, json};
 
+use crate::back::{Back, origin, signed};
 use crate::support::{assert_same, bundle, free_port, publish, python, refused, secret, start};
 
 const ACCOUNT: &str = "AKIA7D1C90AA";
@@ -73,7 +74,29 @@ fn check(url: &str, has_accounts: bool) {
         .as_str()
         .unwrap();
     assert!(latest.contains("tiny-bbb"), "{latest}");
+    let endpoints = Endpoints {
+        s3: Some(url.to_owned()),
+        ..Endpoints::default()
+    };
+    let back = Back::new(folder.path(), endpoints);
+    let of = |address: &str, key: &str| {
+        let keys = (secret(folder.path(), ACCOUNT), secret(folder.path(), key));
+        signed(origin(address, Credentials::None), keys.0, keys.1)
+    };
+    let fetched = back.check(&of("s3://models/team/edge/tiny/tiny-aaa", KEY), &a);
+    assert_eq!(fetched.version, first.digest, "the manifest's");
+    back.check(&of("s3://models/team/edge/tiny", KEY), &b);
+    for address in ["s3://models/team/edge/none", "s3://no-such-bucket/tiny"] {
+        let error = back.refused(&of(address, KEY), KEY);
+        assert!(
+            matches!(error, FetchError::Missing { .. }),
+            "{address}: {error}"
+        );
+    }
     if has_accounts {
+        let wrong = "another-key-that-is-wrong";
+        let error = back.refused(&of("s3://models/team/edge/tiny", wrong), wrong);
+        assert!(matches!(error, FetchError::Unauthorized { .. }), "{error}");
         let wrong = "key-that-is-wrong";
         let error = refused(&target(wrong), &a, wrong).to_string();
         assert!(

@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use evopress_registries::{Bundle, Endpoints, MetricPoint, PublishError, registry_of};
-use evopress_spec::{Credentials, Publish, Published, RunDir, Secret};
+use evopress_spec::{Credentials, Publish, Published, RunDir, Secret, digest_bytes};
 use serde_json::Value;
 
 pub(crate) const USER: &str = "ada";
@@ -94,7 +94,8 @@ pub(crate) fn answer(command: Command) -> Value {
 
 /// A secret in a file of its own.
 pub(crate) fn secret(folder: &Path, value: &str) -> Secret {
-    let path = folder.join(format!("secret-{value}"));
+    let name = digest_bytes(value.as_bytes());
+    let path = folder.join(format!("secret-{}", &name[..12]));
     fs::write(&path, format!("{value}\n")).unwrap();
     Secret::File(path)
 }

@@ -1,0 +1,161 @@
+//! Why a model is not fetched.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use evopress_cache::CacheError;
+
+use crate::PublishError;
+
+/// Why a model is not fetched; one sentence without secrets.
+#[derive(Debug, thiserror::Error)]
+pub enum FetchError {
+    /// There is no such model.
+    #[error("{address} is not there: {why}")]
+    Missing {
+        /// Of the model.
+        address: String,
+        /// What the server says.
+        why: String,
+    },
+    /// It is somebody else's.
+    #[error("{address} may not be read: {why}; {hint}")]
+    Unauthorized {
+        /// Of the model.
+        address: String,
+        /// What the server says.
+        why: String,
+        /// What to do.
+        hint: String,
+    },
+    /// Something else is there.
+    #[error(
+        "{address} is not a model: {found}, expected config.json and .safetensors files, or one .gguf file"
+    )]
+    NoModel {
+        /// Of the model.
+        address: String,
+        /// What is there.
+        found: String,
+    },
+    /// What arrived is not what was announced.
+    #[error(
+        "{file} of {address} has {found}, expected {expected}: it was damaged on the way, or at its source"
+    )]
+    Damaged {
+        /// Of the model.
+        address: String,
+        /// Its file.
+        file: String,
+        /// `SHA-256 …`.
+        found: String,
+        /// The same.
+        expected: String,
+    },
+    /// The place has another model now.
+    #[error("{address} has changed: it was {expected} when the run began and is {found} now")]
+    Changed {
+        /// Of the model.
+        address: String,
+        /// The version now.
+        found: String,
+        /// The version of the run.
+        expected: String,
+    },
+    /// The server cannot be reached, or not now.
+    #[error("cannot fetch {address}: {why}")]
+    Interrupted {
+        /// Of the model.
+        address: String,
+        /// What went wrong.
+        why: String,
+    },
+    /// A file of ours.
+    #[error("cannot {doing} {}: {error}", path.display())]
+    Io {
+        /// What was tried.
+        doing: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// What the system says.
+        error: io::Error,
+    },
+    /// The cache.
+    #[error(transparent)]
+    Cache(#[from] CacheError),
+    /// The settings, or an answer that nobody expects.
+    #[error(transparent)]
+    Registry(PublishError),
+}
+
+impl FetchError {
+    /// Whether it may go well later without anybody changing the spec.
+    #[must_use]
+    pub fn is_passing(&self) -> bool {
+        matches!(
+            self,
+            Self::Interrupted { .. } | Self::Io { .. } | Self::Cache(_)
+        )
+    }
+
+    /// For `map_err`.
+    pub(super) fn io(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+        let path = path.to_owned();
+        move |error| Self::Io { doing, path, error }
+    }
+}
+
+/// Whose model is asked for, for sentences.
+#[derive(Clone, Debug)]
+pub(super) struct Whose {
+    pub(super) address: String,
+    /// What to do where the model may not be read.
+    pub(super) hint: String,
+}
+
+impl Whose {
+    pub(super) fn missing(&self, why: impl Into<String>) -> FetchError {
+        FetchError::Missing {
+            address: self.address.clone(),
+            why: why.into(),
+        }
+    }
+
+    pub(super) fn unauthorized(&self, why: impl Into<String>) -> FetchError {
+        FetchError::Unauthorized {
+            address: self.address.clone(),
+            why: why.into(),
+            hint: self.hint.clone(),
+        }
+    }
+
+    pub(super) fn interrupted(&self, why: impl Into<String>) -> FetchError {
+        FetchError::Interrupted {
+            address: self.address.clone(),
+            why: why.into(),
+        }
+    }
+
+    pub(super) fn damaged(&self, file: &str, found: String, expected: String) -> FetchError {
+        FetchError::Damaged {
+            address: self.address.clone(),
+            file: file.to_owned(),
+            found,
+            expected,
+        }
+    }
+
+    /// What an answer over HTTP means here.
+    pub(super) fn answered(&self, error: PublishError) -> FetchError {
+        match &error {
+            PublishError::Unreachable { .. } => self.interrupted(error.to_string()),
+            PublishError::Refused { status, said, .. } => match status {
+                401 | 403 => self.unauthorized(said),
+                404 | 410 => self.missing(said),
+                408 | 425 | 429 | 500.. => self.interrupted(error.to_string()),
+                _ => FetchError::Registry(error),
+            },
+            _ => FetchError::Registry(error),
+        }
+    }
+}

@@ -1,0 +1,196 @@
+//! What a place has of a model: its version and its files, and which of them are needed.
+
+use evopress_spec::is_gguf;
+
+use super::FetchError;
+use super::error::Whose;
+
+/// A model at one moment.
+#[derive(Debug)]
+pub(super) struct Listing {
+    /// What can only ever mean the same files: a commit, a digest.
+    pub(super) version: String,
+    /// The files at hand.
+    pub(super) files: Vec<RemoteFile>,
+}
+
+/// A file in its place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct RemoteFile {
+    /// Its name, without folders.
+    pub(super) name: String,
+    /// What the place calls it.
+    pub(super) at: String,
+    pub(super) size_bytes: u64,
+    /// What it must have, where the place tells.
+    pub(super) digest: Option<FileDigest>,
+    /// The state of the object, where the place tells.
+    pub(super) etag: Option<String>,
+}
+
+/// A digest, hex.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum FileDigest {
+    Sha256(String),
+    /// What Git calls the content: SHA-1 over a header and the content.
+    GitSha1(String),
+}
+
+/// The files that make a model.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Needed {
+    Folder(Vec<RemoteFile>),
+    Gguf(RemoteFile),
+}
+
+/// Picks the files that a model needs; small ones come first.
+///
+/// # Errors
+/// They make no model.
+pub(super) fn needed(files: Vec<RemoteFile>, whose: &Whose) -> Result<Needed, FetchError> {
+    let has = |end: &str| files.iter().any(|file| file.name.ends_with(end));
+    let is_folder = files.iter().any(|file| file.name == "config.json") && has(".safetensors");
+    if is_folder {
+        let mut needed: Vec<_> = files
+            .into_iter()
+            .filter(|file| is_needed(&file.name))
+            .collect();
+        needed.sort_by(|a, b| (a.size_bytes, &a.name).cmp(&(b.size_bytes, &b.name)));
+        return Ok(Needed::Folder(needed));
+    }
+    let found = |found: String| FetchError::NoModel {
+        address: whose.address.clone(),
+        found,
+    };
+    let mut gguf: Vec<_> = files.iter().filter(|file| is_gguf(&file.name)).collect();
+    match (gguf.pop(), gguf.len()) {
+        (Some(file), 0) => Ok(Needed::Gguf(file.clone())),
+        (Some(_), others) => Err(found(format!(
+            "it has {} .gguf files, of which the address must name one",
+            others + 1
+        ))),
+        (None, _) if files.is_empty() => Err(found("it has no files".to_owned())),
+        (None, _) => {
+            let names: Vec<&str> = files
+                .iter()
+                .take(5)
+                .map(|file| file.name.as_str())
+                .collect();
+            let more = if files.len() > names.len() {
+                ", …"
+            } else {
+                ""
+            };
+            Err(found(format!("it has {}{more}", names.join(", "))))
+        }
+    }
+}
+
+/// Configuration, tokenizer, weights in safetensors, licence and card; weights in other formats are left where they are.
+fn is_needed(name: &str) -> bool {
+    let lower = name.to_ascii_lowercase();
+    let is_plain = name.starts_with(|c: char| c.is_ascii_alphanumeric())
+        && name
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-'));
+    let begins = |starts: &[&str]| starts.iter().any(|start| lower.starts_with(start));
+    let is_weights = lower.ends_with(".safetensors") || lower.ends_with(".safetensors.index.json");
+    let is_text = begins(&["licen", "notice", "readme", "use_policy"]);
+    let is_settings = (lower.ends_with(".json") && begins(&["config", "generation_config"]))
+        || begins(&[
+            "tokenizer",
+            "special_tokens_map",
+            "added_tokens",
+            "chat_template",
+        ])
+        || matches!(lower.as_str(), "vocab.json" | "vocab.txt" | "merges.txt");
+    // Mistral's repositories have all weights a second time under this name.
+    is_plain && (is_text || is_settings || (is_weights && !lower.starts_with("consolidated")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file(name: &str) -> RemoteFile {
+        RemoteFile {
+            name: name.to_owned(),
+            at: name.to_owned(),
+            size_bytes: name.len() as u64,
+            digest: None,
+            etag: None,
+        }
+    }
+
+    fn pick(names: &[&str]) -> Result<Needed, String> {
+        let whose = Whose {
+            address: "hf://acme/tiny@main".to_owned(),
+            hint: String::new(),
+        };
+        needed(names.iter().map(|name| file(name)).collect(), &whose)
+            .map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn only_what_a_model_needs_is_picked() {
+        let picked = pick(&[
+            ".gitattributes",
+            "pytorch_model.bin",
+            "pytorch_model.bin.index.json",
+            "model.safetensors",
+            "model-q4.gguf",
+            "consolidated.safetensors",
+            "config.json",
+            "config_sentence_transformers.json",
+            "tokenizer.json",
+            "tokenizer.model",
+            "generation_config.json",
+            "LICENSE",
+            "README.md",
+            "tf_model.h5",
+            "training args.json",
+        ]);
+        let Ok(Needed::Folder(files)) = picked else {
+            panic!("{picked:?}");
+        };
+        let names: Vec<_> = files.iter().map(|file| file.name.as_str()).collect();
+        assert_eq!(
+            names,
+            [
+                "LICENSE",
+                "README.md",
+                "config.json",
+                "tokenizer.json",
+                "tokenizer.model",
+                "model.safetensors",
+                "generation_config.json",
+                "config_sentence_transformers.json",
+            ]
+        );
+        assert_eq!(
+            pick(&["README.md", "a.GGUF"]),
+            Ok(Needed::Gguf(file("a.GGUF")))
+        );
+    }
+
+    #[test]
+    fn what_is_no_model_gets_a_sentence() {
+        let check = |names: &[&str], found: &str| {
+            let sentence = pick(names).unwrap_err();
+            let expected = format!(
+                "hf://acme/tiny@main is not a model: {found}, expected config.json and .safetensors files, or one .gguf file"
+            );
+            assert_eq!(sentence, expected);
+        };
+        check(&[], "it has no files");
+        check(
+            &["config.json", "pytorch_model.bin"],
+            "it has config.json, pytorch_model.bin",
+        );
+        check(
+            &["a.gguf", "b.gguf"],
+            "it has 2 .gguf files, of which the address must name one",
+        );
+        check(&["1", "2", "3", "4", "5", "6"], "it has 1, 2, 3, 4, 5, …");
+    }
+}

@@ -1,0 +1,195 @@
+//! Objects of S3: those under a prefix, or one. A version that evopressd has published has a manifest with the SHA-256 of
+//! each file; of other objects the sizes are known, and a change while they are read is told by their ETags.
+
+use evopress_spec::{Address, Origin, ToObjects, digest_bytes, is_gguf};
+use futures_util::StreamExt;
+use object_store::path::Path;
+use object_store::{Error, GetOptions, GetRange, ObjectMeta, ObjectStore, ObjectStoreExt};
+use serde_json::Value;
+
+use super::FetchError;
+use super::error::Whose;
+use super::listing::{FileDigest, Listing, RemoteFile};
+use super::place::Opened;
+use crate::http::chain;
+use crate::objects::{ObjectRegistry, Store};
+use crate::secrets::Secrets;
+use crate::{Endpoints, PublishError};
+
+/// A manifest or a pointer is never larger.
+const SMALL_BYTES: u64 = 16 << 20;
+
+/// A bucket, and where in it.
+pub(super) struct S3 {
+    pub(super) whose: Whose,
+    store: Box<dyn ObjectStore>,
+    secrets: Secrets,
+    key: String,
+}
+
+impl S3 {
+    pub(super) fn new(
+        origin: &Origin,
+        endpoints: &Endpoints,
+        whose: Whose,
+    ) -> Result<Self, PublishError> {
+        let Address::S3 { bucket, key } = &origin.address else {
+            return Err(PublishError::Settings("it is not of S3".to_owned()));
+        };
+        let to = ToObjects {
+            url: origin.url.clone(),
+            plain_http: origin.plain_http,
+            bucket: bucket.clone(),
+            prefix: String::new(),
+            name: String::new(),
+            region: None,
+            account: origin.account.clone(),
+            key: origin.key.clone(),
+        };
+        let registry = ObjectRegistry::new(Store::S3, to, endpoints);
+        let mut secrets = Secrets::default();
+        Ok(Self {
+            store: registry.open(&mut secrets)?,
+            secrets,
+            key: key.clone(),
+            whose,
+        })
+    }
+
+    pub(super) async fn list(&self) -> Result<Listing, FetchError> {
+        if is_gguf(&self.key) {
+            let meta = self.store.head(&self.path(&self.key)?).await;
+            let files = vec![file(meta.map_err(|error| self.failed(&error))?)];
+            return Ok(Listing {
+                version: digest_of(&files),
+                files,
+            });
+        }
+        let files = self.files_under(&self.key).await?;
+        let has = |name: &str| files.iter().any(|file| file.name == name);
+        // A model that evopressd has published is asked for without its run.
+        if !has("config.json") && has("latest.json") {
+            let latest = self.small(&format!("{}/latest.json", self.key)).await?;
+            let latest: Value = serde_json::from_slice(&latest).unwrap_or_default();
+            if let Some(run) = latest["run"].as_str() {
+                let key = format!("{}/{run}", self.key);
+                return self.with_digests(self.files_under(&key).await?).await;
+            }
+        }
+        self.with_digests(files).await
+    }
+
+    async fn files_under(&self, key: &str) -> Result<Vec<RemoteFile>, FetchError> {
+        let prefix = self.path(key)?;
+        let prefix = Some(&prefix).filter(|_| !key.is_empty());
+        let found = self.store.list_with_delimiter(prefix).await;
+        let found = found.map_err(|error| self.failed(&error))?;
+        let mut files: Vec<_> = found.objects.into_iter().map(file).collect();
+        if files.is_empty() {
+            return Err(self.whose.missing("there is no object under this prefix"));
+        }
+        files.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(files)
+    }
+
+    /// Takes the digests from a manifest of ours, where there is one.
+    async fn with_digests(&self, mut files: Vec<RemoteFile>) -> Result<Listing, FetchError> {
+        let manifest = files.iter().find(|file| file.name == "manifest.json");
+        let Some(manifest) = manifest.filter(|file| file.size_bytes <= SMALL_BYTES) else {
+            return Ok(Listing {
+                version: digest_of(&files),
+                files,
+            });
+        };
+        let text = self.small(&manifest.at).await?;
+        let manifest: Value = serde_json::from_slice(&text).unwrap_or_default();
+        let listed = manifest["files"].as_array();
+        let is_ours = manifest["run"].is_string() && listed.is_some();
+        for entry in listed.into_iter().flatten().filter(|_| is_ours) {
+            let (name, sha256) = (entry["path"].as_str(), entry["sha256"].as_str());
+            let file = files
+                .iter_mut()
+                .find(|file| Some(file.name.as_str()) == name);
+            if let (Some(file), Some(sha256)) = (file, sha256) {
+                file.digest = Some(FileDigest::Sha256(sha256.to_owned()));
+            }
+        }
+        let version = if is_ours {
+            digest_bytes(&text)
+        } else {
+            digest_of(&files)
+        };
+        Ok(Listing { version, files })
+    }
+
+    async fn small(&self, at: &str) -> Result<Vec<u8>, FetchError> {
+        let found = self.store.get(&self.path(at)?).await;
+        let found = found.map_err(|error| self.failed(&error))?;
+        let bytes = found.bytes().await;
+        Ok(bytes.map_err(|error| self.failed(&error))?.to_vec())
+    }
+
+    pub(super) async fn open(&self, file: &RemoteFile, offset: u64) -> Result<Opened, FetchError> {
+        let options = GetOptions {
+            if_match: file.etag.clone(),
+            range: (offset > 0).then_some(GetRange::Offset(offset)),
+            ..GetOptions::default()
+        };
+        let found = self.store.get_opts(&self.path(&file.at)?, options).await;
+        let found = found.map_err(|error| self.failed(&error))?;
+        let (start, whose) = (found.range.start, self.whose.clone());
+        let pieces = found.into_stream();
+        let pieces =
+            pieces.map(move |piece| piece.map_err(|error| whose.interrupted(told(&error))));
+        Ok(Opened {
+            start,
+            pieces: pieces.boxed(),
+        })
+    }
+
+    fn path(&self, key: &str) -> Result<Path, FetchError> {
+        Path::parse(key).map_err(|error| self.whose.missing(error.to_string()))
+    }
+
+    fn failed(&self, error: &Error) -> FetchError {
+        let why = self.secrets.scrub(&told(error));
+        match error {
+            Error::NotFound { .. } => self.whose.missing(why),
+            Error::PermissionDenied { .. } | Error::Unauthenticated { .. } => {
+                self.whose.unauthorized(why)
+            }
+            _ if why.contains("NoSuchBucket") => self.whose.missing(why),
+            _ => self.whose.interrupted(why),
+        }
+    }
+}
+
+fn file(meta: ObjectMeta) -> RemoteFile {
+    let at = meta.location.to_string();
+    RemoteFile {
+        name: at.rsplit('/').next().unwrap_or(&at).to_owned(),
+        size_bytes: meta.size,
+        digest: None,
+        etag: meta.e_tag,
+        at,
+    }
+}
+
+/// Of what tells one state of the objects from another.
+fn digest_of(files: &[RemoteFile]) -> String {
+    let lines: String = files
+        .iter()
+        .map(|file| {
+            let etag = file.etag.as_deref().unwrap_or_default();
+            format!("{} {etag} {}\n", file.size_bytes, file.at)
+        })
+        .collect();
+    digest_bytes(lines.as_bytes())
+}
+
+/// In one line, not too long. Keys are never sent: requests are signed with them.
+fn told(error: &Error) -> String {
+    let text = chain(error);
+    let words: Vec<&str> = text.split_whitespace().collect();
+    words.join(" ").chars().take(400).collect()
+}
