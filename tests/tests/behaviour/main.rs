@@ -11,5 +11,6 @@ mod fast;
 mod gates;
 mod gguf;
 mod levels;
+mod packed;
 mod pipelines;
 mod resume;
