@@ -24,7 +24,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 pub use daemon::Daemon;
-pub use others::{gguf, llama_cpp, transformers};
+pub use others::{gguf, llama_cpp, packed, transformers};
 pub use places::{data_root, fixture, repository};
 pub use programs::{Programs, programs};
 pub use scratch::{Outcome, Scratch, smollm2, tiny, yaml};

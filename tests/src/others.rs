@@ -1,4 +1,4 @@
-//! Other implementations, asked about what we wrote: unmodified transformers, PyPI's gguf, the prebuilt llama.cpp.
+//! Other implementations, asked about what we wrote: unmodified transformers with compressed-tensors, PyPI's gguf, the prebuilt llama.cpp.
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -16,6 +16,11 @@ pub fn transformers(questions: &[Value]) -> Vec<Value> {
 /// Asks `scripts/as_gguf.py`; one answer for each question. Its head says what both are.
 pub fn gguf(questions: &[Value]) -> Vec<Value> {
     ask(python("as_gguf.py"), questions)
+}
+
+/// Asks `scripts/as_packed.py`; one answer for each question. Its head says what both are.
+pub fn packed(questions: &[Value]) -> Vec<Value> {
+    ask(python("as_packed.py"), questions)
 }
 
 /// Asks `scripts/as_llama_cpp.mjs`; one answer for each question. Its head says what both are.

@@ -4,9 +4,10 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use evopress::export;
+use evopress::export::packed::PackedFormat;
 use evopress::genotype::Genotype;
 use evopress_spec::events::Stage;
-use evopress_spec::{ArtifactFormat, WrittenArtifact, digest_bytes, digest_path};
+use evopress_spec::{ArtifactFormat, Plan, WrittenArtifact, digest_bytes, digest_path};
 
 use crate::database::Databases;
 use crate::run::Run;
@@ -34,34 +35,42 @@ pub(crate) fn write(run: &Run, databases: &Databases, genotype: &Genotype) -> Re
         let progress = |done: u64, total: u64| {
             recorder.progress(Stage::Stitch, done >> 20, total >> 20, "MiB");
         };
-        match format {
-            ArtifactFormat::Huggingface => export::huggingface(
-                source,
-                space,
-                &databases.open,
-                genotype,
-                run.kind,
-                &temporary,
-                progress,
+        let path = path(&temporary, &run.plan, format);
+        if format.is_folder() {
+            std::fs::create_dir_all(&path).with_context(context)?;
+        }
+        let databases = &databases.open;
+        match (format, packed(format)) {
+            (_, Some(packed)) => export::packed::write(
+                source, space, databases, genotype, run.kind, packed, &path, progress,
             )?,
-            ArtifactFormat::Gguf => export::gguf::write(
-                source,
-                space,
-                &databases.open,
-                genotype,
-                run.kind,
-                &path(&temporary, &run.plan.name, format),
-                progress,
+            (ArtifactFormat::Gguf, _) => export::gguf::write(
+                source, space, databases, genotype, run.kind, &path, progress,
+            )?,
+            _ => export::huggingface(
+                source, space, databases, genotype, run.kind, &path, progress,
             )?,
         };
+        if format.is_folder() {
+            sync(&path)?;
+        }
     }
-    for entry in std::fs::read_dir(&temporary).with_context(context)? {
+    sync(&temporary)?;
+    std::fs::rename(&temporary, &target).with_context(context)?;
+    std::fs::File::open(run_dir.path())
+        .and_then(|folder| folder.sync_all())
+        .with_context(context)
+}
+
+/// Everything in a folder is on disk, and so is the folder.
+fn sync(folder: &Path) -> Result<()> {
+    let context = || folder.display().to_string();
+    for entry in std::fs::read_dir(folder).with_context(context)? {
         std::fs::File::open(entry?.path())
             .and_then(|file| file.sync_all())
             .with_context(context)?;
     }
-    std::fs::rename(&temporary, &target).with_context(context)?;
-    std::fs::File::open(run_dir.path())
+    std::fs::File::open(folder)
         .and_then(|folder| folder.sync_all())
         .with_context(context)
 }
@@ -71,24 +80,54 @@ pub(crate) fn formats(run: &Run) -> impl Iterator<Item = ArtifactFormat> {
     run.plan.artifacts.iter().map(|artifact| artifact.format)
 }
 
-/// Where an artifact is in the run's `model` folder: the folder itself, or a file in it.
-pub(crate) fn path(folder: &Path, name: &str, format: ArtifactFormat) -> PathBuf {
+/// The engine's name of a format with packed weights.
+pub(crate) fn packed(format: ArtifactFormat) -> Option<PackedFormat> {
     match format {
-        ArtifactFormat::Huggingface => folder.to_path_buf(),
-        ArtifactFormat::Gguf => folder.join(format!("{name}.gguf")),
+        ArtifactFormat::Huggingface | ArtifactFormat::Gguf => None,
+        ArtifactFormat::CompressedTensors => Some(PackedFormat::CompressedTensors),
+        ArtifactFormat::Gptq => Some(PackedFormat::Gptq),
     }
 }
 
-/// Size and digest of every artifact. That of a folder is SHA-256 over the sorted lines `SHA-256  name` of its files but the GGUF file.
+/// Where an artifact is in the run's `model` folder: a file in it, or, for the first format of the plan that is a folder, the folder
+/// itself; further ones are folders in it, named after their format.
+pub(crate) fn path(folder: &Path, plan: &Plan, format: ArtifactFormat) -> PathBuf {
+    let mut formats = plan.artifacts.iter().map(|artifact| artifact.format);
+    if format == ArtifactFormat::Gguf {
+        folder.join(format!("{}.gguf", plan.name))
+    } else if formats.find(|format| format.is_folder()) == Some(format) {
+        folder.to_owned()
+    } else {
+        folder.join(format.to_string())
+    }
+}
+
+/// The folders of a run's artifacts; the `model` folder where there is only a file in it.
+pub(crate) fn folders(run: &Run) -> Vec<PathBuf> {
+    let model = run.dir.model();
+    let mut folders: Vec<PathBuf> = formats(run)
+        .filter(|format| format.is_folder())
+        .map(|format| path(&model, &run.plan, format))
+        .collect();
+    if folders.is_empty() {
+        folders.push(model);
+    }
+    folders
+}
+
+/// Size and digest of every artifact. That of a folder is SHA-256 over the sorted lines `SHA-256  name` of the files in it but the GGUF
+/// file; folders in it are other artifacts.
 pub(crate) fn describe(run: &Run) -> Result<Vec<WrittenArtifact>> {
     let folder = run.dir.model();
-    remove_leftovers(&folder)?;
+    for folder in folders(run) {
+        remove_leftovers(&folder)?;
+    }
     formats(run)
         .map(|format| {
-            let path = path(&folder, &run.plan.name, format);
-            let (bytes, digest) = match format {
-                ArtifactFormat::Huggingface => describe_folder(&folder)?,
-                ArtifactFormat::Gguf => (path.metadata()?.len(), digest_path(&path)?),
+            let path = path(&folder, &run.plan, format);
+            let (bytes, digest) = match format.is_folder() {
+                true => describe_folder(&path)?,
+                false => (path.metadata()?.len(), digest_path(&path)?),
             };
             Ok(WrittenArtifact {
                 path: path.display().to_string(),
@@ -105,7 +144,7 @@ fn describe_folder(folder: &Path) -> Result<(u64, String)> {
     let mut bytes = 0;
     for entry in std::fs::read_dir(folder).with_context(|| folder.display().to_string())? {
         let path = entry?.path();
-        if is_gguf(&path) {
+        if is_gguf(&path) || path.is_dir() {
             continue;
         }
         bytes += path.metadata()?.len();
@@ -133,14 +172,18 @@ fn remove_leftovers(folder: &Path) -> Result<()> {
 
 /// Bytes of the weights files of the first artifact.
 pub(crate) fn weight_bytes(run: &Run) -> Result<u64> {
-    let folder = run.dir.model();
-    let is_file = formats(run).next() == Some(ArtifactFormat::Gguf);
+    let model = run.dir.model();
+    let first = formats(run).next().unwrap_or_default();
+    let folder = match first.is_folder() {
+        true => path(&model, &run.plan, first),
+        false => model,
+    };
     let mut bytes = 0;
     for entry in std::fs::read_dir(&folder).with_context(|| folder.display().to_string())? {
         let path = entry?.path();
-        let is_weights = match is_file {
-            true => is_gguf(&path),
-            false => path.extension().is_some_and(|it| it == "safetensors"),
+        let is_weights = match first.is_folder() {
+            true => path.extension().is_some_and(|it| it == "safetensors"),
+            false => is_gguf(&path),
         };
         if is_weights {
             bytes += path.metadata()?.len();

@@ -3,37 +3,30 @@
 use std::fmt::Write;
 
 use anyhow::Result;
-use evopress_spec::{ArtifactFormat, Metric, Report};
+use evopress_spec::{Metric, Report};
 
 use crate::artifact;
 use crate::levels::{self, ByKind, Level, Meaning, kind_words};
+use crate::loading::Loading;
 use crate::run::Run;
 
-/// Writes `README.md` into the artifact.
-pub(crate) fn write(run: &Run, report: &Report) -> Result<()> {
+/// Writes `README.md` into the folder of each artifact.
+pub(crate) fn write(run: &Run, report: &Report, loading: &Loading) -> Result<()> {
     let files = run.source.hf_files()?;
-    let formats: Vec<ArtifactFormat> = artifact::formats(run).collect();
     let text = render(
         report,
-        &formats,
+        loading,
         files.name.as_deref(),
         files.license.as_deref(),
     );
-    Ok(evopress_spec::atomic_write(
-        &run.dir.model().join("README.md"),
-        text.as_bytes(),
-    )?)
+    for folder in artifact::folders(run) {
+        evopress_spec::atomic_write(&folder.join("README.md"), text.as_bytes())?;
+    }
+    Ok(())
 }
 
-fn render(
-    report: &Report,
-    formats: &[ArtifactFormat],
-    base: Option<&str>,
-    license: Option<&str>,
-) -> String {
-    let has_folder = formats.contains(&ArtifactFormat::Huggingface);
-    let library = if has_folder { "transformers" } else { "gguf" };
-    let mut card = format!("---\nlibrary_name: {library}\n");
+fn render(report: &Report, loading: &Loading, base: Option<&str>, license: Option<&str>) -> String {
+    let mut card = format!("---\nlibrary_name: {}\n", loading.library());
     if let Some(license) = license {
         let _ = writeln!(card, "license: {license}");
     }
@@ -90,30 +83,13 @@ fn render(
         table(report)
     });
     card.push_str("\n## Loading\n\n");
-    for format in formats {
-        match format {
-            ArtifactFormat::Huggingface => card.push_str(TRANSFORMERS),
-            ArtifactFormat::Gguf => card.push_str(&llama_cpp(&report.name)),
-        }
-    }
+    card.push_str(&loading.text());
     let _ = writeln!(
         card,
         "Spec SHA-256 `{}`, run `{}`.",
         report.spec_digest, report.run
     );
     card
-}
-
-const TRANSFORMERS: &str = "```python\nfrom transformers import AutoModelForCausalLM, AutoTokenizer\n\n\
-     model = AutoModelForCausalLM.from_pretrained(\"PATH\")\ntokenizer = AutoTokenizer.from_pretrained(\"PATH\")\n```\n\n";
-
-fn llama_cpp(name: &str) -> String {
-    format!(
-        "With llama.cpp:\n\n```sh\nllama-cli -m {name}.gguf -p \"Once upon a time\" -n 64 --temp 0\n```\n\n\
-         In the GGUF file, layers at a level of ggml's formats (`Q4_K`) are byte for byte those of the search's level database. Layers of other methods have \
-         the searched weights exactly too: as `Q4_0`, `Q5_0` or `Q8_0` where their grids fit into one, else decoded. Tensors that no level \
-         changes are stored as in the source.\n\n"
-    )
 }
 
 fn meanings(report: &Report) -> impl Iterator<Item = Meaning> {
@@ -158,7 +134,7 @@ fn left_out(report: &Report) -> String {
 }
 
 const ABOUT_DROPPED: &str = "Units are named as in the dense model. Blocks that are dropped whole are gone and the others renumbered; a sub-block that \
-     is dropped alone has an output projection of zeros, so it adds nothing (and still takes its bytes).\n";
+     is dropped alone has an output projection of zeros, so it adds nothing (and still takes its bytes and its time).\n";
 
 /// A row a block, a column a kind of unit, a cell its level.
 fn table(report: &Report) -> String {
@@ -187,6 +163,9 @@ fn table(report: &Report) -> String {
     for (unit, level) in &units.elsewhere {
         let _ = writeln!(text, "\n`{unit}`: {level}");
     }
+    if meanings(report).any(|it| matches!(it, Meaning::Sparsity(_))) {
+        text.push_str("\nThe zeros are stored as numbers: runtimes multiply with them, so the model is no faster than the dense one.\n");
+    }
     if meanings(report).any(|it| it == Meaning::Dropped) {
         text.push('\n');
         text.push_str(ABOUT_DROPPED);
@@ -196,15 +175,20 @@ fn table(report: &Report) -> String {
 
 #[cfg(test)]
 mod tests {
+    use evopress_spec::ArtifactFormat;
+
     use super::*;
+    use crate::loading::made_up::loading;
     use crate::report_html::made_up::{joint, made_up, quantized};
 
-    const FOLDER: &[ArtifactFormat] = &[ArtifactFormat::Huggingface];
+    fn folder() -> Loading {
+        loading(&[ArtifactFormat::Huggingface], &[], 0)
+    }
 
     #[test]
     fn a_card_says_how_to_load_each_artifact() {
         let loads = |formats: &[ArtifactFormat]| {
-            let card = render(&quantized(), formats, None, None);
+            let card = render(&quantized(), &loading(formats, &[], 0), None, None);
             (
                 card.contains("library_name: transformers"),
                 card.contains("AutoModelForCausalLM.from_pretrained"),
@@ -212,7 +196,7 @@ mod tests {
             )
         };
         let gguf = ArtifactFormat::Gguf;
-        assert_eq!(loads(FOLDER), (true, true, false));
+        assert_eq!(loads(&[ArtifactFormat::Huggingface]), (true, true, false));
         assert_eq!(loads(&[gguf]), (false, false, true));
         assert_eq!(
             loads(&[gguf, ArtifactFormat::Huggingface]),
@@ -222,7 +206,7 @@ mod tests {
 
     #[test]
     fn a_card_has_a_level_for_each_unit() {
-        let card = render(&quantized(), FOLDER, Some("SmolLM2"), Some("apache-2.0"));
+        let card = render(&quantized(), &folder(), Some("SmolLM2"), Some("apache-2.0"));
         let has = |text: &str| assert!(card.contains(text), "{text} is not in\n{card}");
         has("tags: [evopress, compressed, quantized]\n---\n\n# smollm2-depth");
         has(
@@ -238,7 +222,7 @@ mod tests {
 
     #[test]
     fn a_card_of_dropped_units_lists_them_and_one_of_several_methods_has_all() {
-        let card = render(&made_up(), FOLDER, None, None);
+        let card = render(&made_up(), &folder(), None, None);
         assert!(card.contains("105000000 of the 134515008 parameters are left"));
         assert!(
             card.contains("## What was left out\n\n- `model.layers.0.mlp`: drop")
@@ -247,7 +231,7 @@ mod tests {
         assert!(
             card.contains("tags: [evopress, compressed, pruned]") && card.contains("renumbered")
         );
-        let card = render(&joint(), FOLDER, None, None);
+        let card = render(&joint(), &folder(), None, None);
         assert!(card.contains("tags: [evopress, compressed, pruned, quantized]"));
         assert!(
             card.contains(" gptq:4bit |")

@@ -119,8 +119,12 @@ fn space_or_mistakes(
     if !mistakes.is_empty() {
         return Err(mistakes);
     }
-    let space = setup::search_space(plan, &units, source);
-    space.map_err(|error| vec![at(&target, &error)])
+    let space =
+        setup::search_space(plan, &units, source).map_err(|error| vec![at(&target, &error)])?;
+    match setup::unpackable(plan, &space) {
+        Some((idx, message)) => Err(vec![at(&format!("/artifacts/{idx}/format"), &message)]),
+        None => Ok(space),
+    }
 }
 
 fn plugin_mistakes(

@@ -91,7 +91,10 @@ impl Needs {
             seconds: flops / (matrix_rate() * EFFICIENCY),
             memory_bytes: BASE_BYTES + if on_gpu { weights } else { memory },
             device_memory_bytes: if on_gpu { memory } else { 0 },
-            disk_bytes: 2 * weights + database_bytes(space) + (16 << 20),
+            // Each artifact, and where it is published to.
+            disk_bytes: 2 * plan.artifacts.len() as u64 * weights
+                + database_bytes(space)
+                + (16 << 20),
         }
     }
 }

@@ -12,6 +12,7 @@ mod database;
 mod estimate;
 mod find;
 mod levels;
+mod loading;
 mod manifest;
 mod plugins;
 mod process;

@@ -115,8 +115,8 @@ fn reload(run: &Run, databases: &Databases, genotype: &Genotype) -> Result<Arc<S
     let candidate = run.space.candidate(genotype);
     let mut first = None;
     for format in artifact::formats(run) {
-        let path = artifact::path(&run.dir.model(), &run.plan.name, format);
-        let artifact = Arc::new(Source::open(&path)?);
+        let path = artifact::path(&run.dir.model(), &run.plan, format);
+        let artifact = Arc::new(Source::open_artifact(&path)?);
         export::verify(
             &artifact,
             &run.source,

@@ -21,6 +21,7 @@ use crate::checkpoint::{self, Checkpoint};
 use crate::cli::RunOptions;
 use crate::database::Databases;
 use crate::find::find;
+use crate::loading::Loading;
 use crate::manifest::Manifest;
 use crate::recorder::Recorder;
 use crate::setup::UsedMethod;
@@ -137,6 +138,9 @@ impl Run {
         let units: Vec<_> = units.collect::<Result<_>>()?;
         let space = setup::search_space(&plan, &units, &source)?;
         drop(units);
+        if let Some((_, sentence)) = setup::unpackable(&plan, &space) {
+            bail!(sentence);
+        }
         let spec = std::fs::read(dir.spec()).unwrap_or_default();
         let hardware = process::hardware(device, threads);
         let manifest = Manifest::new(dir.id(), &spec, &plan, &source, &plugins, hardware)?;
@@ -221,8 +225,12 @@ fn conclude(
             run.plan.search.fitness.plugin
         ));
     }
+    let loading = Loading::of(run, &found.state.parent);
+    for warning in loading.warnings() {
+        run.recorder.warn(warning);
+    }
     let mut report = report::build(run, databases.results, baselines, found, outcome)?;
-    card::write(run, &report)?;
+    card::write(run, &report, &loading)?;
     report.artifacts = artifact::describe(run)?;
     evopress_spec::atomic_write(
         &run.dir.report_html(),

@@ -11,6 +11,8 @@ use evopress_plugin::host::PluginDir;
 use evopress_plugin::{LayerOutline, Method, ModelOutline};
 use evopress_spec::{ArtifactFormat, Dtype, Generations, Ingredient, Plan, PluginUse, Target};
 
+use crate::artifact;
+
 /// A method of a plan, loaded.
 pub(crate) struct UsedMethod {
     /// The plugin's name.
@@ -107,6 +109,16 @@ pub(crate) fn unwritable(plan: &Plan, source: &Source) -> Option<String> {
         .any(|artifact| artifact.format == ArtifactFormat::Gguf);
     let error = is_wanted.then(|| export::gguf::check(source).err())??;
     Some(error.to_string())
+}
+
+/// Why the results of a plan cannot be packed in a format that it asks for, if so, and which of its artifacts that is.
+pub(crate) fn unpackable(plan: &Plan, space: &SearchSpace) -> Option<(usize, String)> {
+    let mut artifacts = plan.artifacts.iter().enumerate();
+    artifacts.find_map(|(idx, artifact)| {
+        let format = artifact::packed(artifact.format)?;
+        let error = export::packed::check(space, format).err()?;
+        Some((idx, error.to_string()))
+    })
 }
 
 /// The fitness of a plan.

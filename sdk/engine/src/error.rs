@@ -75,6 +75,9 @@ pub enum EngineError {
     /// A level database cannot be written.
     #[error("level database: {0}")]
     Database(String),
+    /// An artifact cannot be written in the format that was asked for.
+    #[error("{0}")]
+    Artifact(String),
     /// A file of this project's own making is damaged or belongs to something else.
     #[error("{}: {reason}", path.display())]
     Damaged {

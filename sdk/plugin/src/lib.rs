@@ -38,7 +38,7 @@ pub use method::{
     CompressTask, Edit, GroupBudget, LayerOutline, LayerTask, Level, Method, ModelOutline,
     PackedWeight, Statistics, SubBlock, Unit, Variant, check_units,
 };
-pub use packed::{Decoder, Encoding, Part, pack_codes, pack_sparse};
+pub use packed::{Decoder, Encoding, Part, pack_codes, pack_sparse, unpack_codes};
 pub use tensor::{
     DLDataType, DLDevice, DLManagedTensor, DLTensor, DType, Device, Element, MAX_RANK, OwnedTensor,
     TensorError, TensorView,

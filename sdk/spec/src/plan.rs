@@ -397,6 +397,18 @@ pub enum ArtifactFormat {
     Huggingface,
     /// One file for llama.cpp, NAME.gguf, with tokenizer and chat template; layers at levels of ggml's formats as they are in the level database.
     Gguf,
+    /// A Hugging Face folder with packed codes, scales and zeros (compressed-tensors' pack-quantized), for transformers and vLLM; 1 to 8 bits.
+    #[serde(rename = "compressed-tensors")]
+    CompressedTensors,
+    /// A Hugging Face folder in the layout of GPTQ checkpoints, for GPTQModel and vLLM; 2, 3, 4 or 8 bits.
+    Gptq,
+}
+
+impl ArtifactFormat {
+    /// Whether it is a folder with a config.json, rather than one file.
+    pub fn is_folder(self) -> bool {
+        self != ArtifactFormat::Gguf
+    }
 }
 
 impl fmt::Display for ArtifactFormat {
@@ -404,6 +416,8 @@ impl fmt::Display for ArtifactFormat {
         f.write_str(match self {
             ArtifactFormat::Huggingface => "huggingface",
             ArtifactFormat::Gguf => "gguf",
+            ArtifactFormat::CompressedTensors => "compressed-tensors",
+            ArtifactFormat::Gptq => "gptq",
         })
     }
 }

@@ -178,7 +178,7 @@ fn twice(plan: &Plan, resolver: &mut Resolver<'_>) {
     let formats = plan
         .artifacts
         .iter()
-        .map(|artifact| format!("{:?}", artifact.format).to_lowercase());
+        .map(|artifact| artifact.format.to_string());
     each_once(
         formats,
         "artifacts",

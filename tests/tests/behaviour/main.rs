@@ -11,6 +11,7 @@ mod fast;
 mod gates;
 mod gguf;
 mod levels;
+mod packed;
 mod pipelines;
 mod resume;
 mod sources;

@@ -3,13 +3,9 @@
 use std::collections::HashMap;
 
 use evopress_plugin::Encoding;
-use tch::Kind;
 
 use crate::genotype::{Candidate, SearchSpace, WeightId};
 use crate::source::Source;
-
-/// Largest weights file; more become shards with an index.
-const SHARD_BYTES: usize = 4 << 30;
 
 /// The tensors of the artifact, in the order of the forward pass.
 pub(super) struct Layout {
@@ -23,7 +19,6 @@ pub(super) struct OutTensor {
     /// In the source.
     pub(super) source_name: String,
     pub(super) shape: Vec<usize>,
-    element_bytes: usize,
     /// The compressed weight that takes the dense one's place.
     pub(super) level: Option<WeightId>,
     /// How many of its elements do something.
@@ -33,27 +28,14 @@ pub(super) struct OutTensor {
 }
 
 impl OutTensor {
-    fn num_elements(&self) -> u64 {
-        self.shape.iter().product::<usize>() as u64
-    }
-
     /// Whether it is a weight or a bias of a linear layer that does nothing.
     pub(super) fn is_idle_weight(&self) -> bool {
         self.num_working == 0 && self.name.contains("_proj.")
     }
-
-    pub(super) fn num_bytes(&self) -> usize {
-        self.num_elements() as usize * self.element_bytes
-    }
 }
 
 impl Layout {
-    pub(super) fn new(
-        source: &Source,
-        space: &SearchSpace,
-        candidate: &Candidate,
-        kind: Kind,
-    ) -> Self {
+    pub(super) fn new(source: &Source, space: &SearchSpace, candidate: &Candidate) -> Self {
         let dropped = &candidate.dropped;
         let num_kept = num_kept_weights(space);
         let layers: HashMap<String, usize> = source
@@ -66,7 +48,6 @@ impl Layout {
         let kept_blocks: Vec<usize> = (0..num_blocks)
             .filter(|&idx| !(dropped.attention[idx] && dropped.mlp[idx]))
             .collect();
-        let element_bytes = if kind == Kind::Float { 4 } else { 2 };
         let mut tensors = Vec::new();
         for (source_name, shape) in source.tensor_shapes() {
             let shape: Vec<usize> = shape.iter().map(|&extent| extent as usize).collect();
@@ -79,7 +60,6 @@ impl Layout {
                 name: source_name.to_owned(),
                 source_name: source_name.to_owned(),
                 shape,
-                element_bytes,
                 level,
                 num_working: kept.unwrap_or(all),
                 is_zero: false,
@@ -114,23 +94,6 @@ impl Layout {
     /// Elements that do something.
     pub(super) fn num_parameters(&self) -> u64 {
         self.tensors.iter().map(|tensor| tensor.num_working).sum()
-    }
-
-    /// The tensors cut into files.
-    pub(super) fn shards(&self) -> Vec<Vec<&OutTensor>> {
-        let mut shards: Vec<Vec<&OutTensor>> = vec![Vec::new()];
-        let mut bytes = 0;
-        for tensor in &self.tensors {
-            if bytes > 0 && bytes + tensor.num_bytes() > SHARD_BYTES {
-                shards.push(Vec::new());
-                bytes = 0;
-            }
-            bytes += tensor.num_bytes();
-            if let Some(shard) = shards.last_mut() {
-                shard.push(tensor);
-            }
-        }
-        shards
     }
 }
 

@@ -1,4 +1,5 @@
-//! The result as a Hugging Face folder that any runtime of the family loads; [`gguf`] writes it as one file for llama.cpp.
+//! The result as a Hugging Face folder that any runtime of the family loads; [`gguf`] writes it as one file for llama.cpp, [`packed`] as a
+//! folder with packed weights.
 //!
 //! Blocks that are dropped whole are left out and the rest renumbered; `num_hidden_layers` and every list with an entry per
 //! block follow. A sub-block that is dropped alone keeps its tensors, with an output projection of zeros: it adds exactly
@@ -7,25 +8,25 @@
 
 pub mod gguf;
 mod layout;
+pub mod packed;
+mod shards;
 mod verify;
 
-use std::borrow::Cow;
-use std::cell::RefCell;
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
 use evopress_plugin::Edit;
-use safetensors::tensor::{Dtype, View};
+use safetensors::tensor::Dtype;
 use serde_json::{Map, Value, json};
-use tch::{Device, Kind, Tensor};
+use tch::{Device, Kind};
 
-use crate::error::{EngineError, Result};
+use crate::error::Result;
 use crate::genotype::{Candidate, Genotype, SearchSpace};
 use crate::levels::Database;
 use crate::source::Source;
 
 use layout::{Layout, OutTensor};
+use shards::FileTensor;
 pub use verify::verify;
 
 /// What was written.
@@ -49,134 +50,81 @@ pub fn huggingface(
     genotype: &Genotype,
     kind: Kind,
     folder: &Path,
-    mut progress: impl FnMut(u64, u64),
+    progress: impl FnMut(u64, u64),
 ) -> Result<Written> {
-    let layout = Layout::new(source, space, &space.candidate(genotype), kind);
-    let shards = layout.shards();
-    let total: u64 = layout
-        .tensors
-        .iter()
-        .map(|tensor| tensor.num_bytes() as u64)
-        .sum();
-    let written = RefCell::new((0_u64, &mut progress as &mut dyn FnMut(u64, u64)));
-    let mut weight_map = BTreeMap::new();
-    for (shard_idx, shard) in shards.iter().enumerate() {
-        let name = match shards.len() {
-            1 => "model.safetensors".to_owned(),
-            count => format!("model-{:05}-of-{count:05}.safetensors", shard_idx + 1),
-        };
-        let failure = RefCell::new(None);
-        let on_tensor = |bytes: usize| {
-            let (done, progress) = &mut *written.borrow_mut();
-            *done += bytes as u64;
-            progress(*done, total);
-        };
-        let views = shard.iter().map(|&tensor| {
-            (
-                tensor.name.clone(),
-                Stream {
-                    source,
-                    databases,
-                    tensor,
-                    kind,
-                    failure: &failure,
-                    on_tensor: &on_tensor,
-                },
-            )
-        });
-        let metadata = Some([("format".to_owned(), "pt".to_owned())].into());
-        let path = folder.join(&name);
-        let result = safetensors::serialize_to_file(views, metadata, &path);
-        if let Some(error) = failure.into_inner() {
-            return Err(error);
-        }
-        result.map_err(|error| EngineError::Damaged {
-            path: path.clone(),
-            reason: error.to_string(),
-        })?;
-        std::fs::File::open(&path)
-            .and_then(|file| file.sync_all())
-            .map_err(EngineError::io(&path))?;
-        weight_map.extend(
-            shard
-                .iter()
-                .map(|tensor| (tensor.name.clone(), name.clone())),
-        );
-    }
-    if shards.len() > 1 {
-        let index = json!({"metadata": {"total_size": total}, "weight_map": weight_map});
-        let path = folder.join("model.safetensors.index.json");
-        std::fs::write(&path, format!("{index:#}\n")).map_err(EngineError::io(&path))?;
-    }
-    let mut files = source.hf_files()?;
-    adapt_config(&mut files.config, source.config().num_blocks, &layout, kind);
-    files
-        .config
-        .insert("evopress".into(), describe(space, genotype));
-    files.write(folder)?;
+    let layout = Layout::new(source, space, &space.candidate(genotype));
+    let tensors = layout.tensors.iter();
+    let tensors: Vec<_> = tensors
+        .map(|tensor| dense(source, databases, tensor, kind))
+        .collect();
+    let weight_bytes = shards::write(&tensors, folder, progress)?;
+    let config = adapted_config(source, space, genotype, &layout, kind)?;
+    write_files(source, config, folder)?;
     Ok(Written {
         parameters: layout.num_parameters(),
-        weight_bytes: total,
+        weight_bytes,
     })
 }
 
 /// Parameters that a candidate leaves working.
 pub fn num_parameters(source: &Source, space: &SearchSpace, candidate: &Candidate) -> u64 {
-    Layout::new(source, space, candidate, Kind::BFloat16).num_parameters()
+    Layout::new(source, space, candidate).num_parameters()
 }
 
-/// A tensor that is read when safetensors asks for its bytes.
-struct Stream<'a> {
+/// A tensor as plain numbers in the run's dtype, compressed weights decoded.
+fn dense<'a>(
     source: &'a Source,
     databases: &'a [Arc<Database>],
     tensor: &'a OutTensor,
     kind: Kind,
-    /// `data` cannot fail; what went wrong is left here and the file thrown away.
-    failure: &'a RefCell<Option<EngineError>>,
-    on_tensor: &'a dyn Fn(usize),
-}
-
-impl Stream<'_> {
-    fn read(&self) -> Result<Tensor> {
-        let tensor = match self.tensor.level {
-            Some(id) => {
-                let database = &self.databases[usize::from(id.method_idx)];
-                database.decode(id, self.kind, Device::Cpu)?
-            }
-            None => self.source.tensor(&self.tensor.source_name)?,
-        };
-        Ok(tensor.f_to_kind(self.kind)?.f_contiguous()?)
-    }
-}
-
-impl View for Stream<'_> {
-    fn dtype(&self) -> Dtype {
-        if self.kind == Kind::Float {
+) -> FileTensor<'a> {
+    let read = move || {
+        let num_bytes = tensor.shape.iter().product::<usize>() * kind.elt_size_in_bytes();
+        let mut bytes = vec![0; num_bytes];
+        if !tensor.is_zero {
+            let weight = match tensor.level {
+                Some(id) => {
+                    let database = &databases[usize::from(id.method_idx)];
+                    database.decode(id, kind, Device::Cpu)?
+                }
+                None => source.tensor(&tensor.source_name)?,
+            };
+            let weight = weight.f_to_kind(kind)?.f_contiguous()?;
+            weight.f_copy_data_u8(&mut bytes, weight.numel())?;
+        }
+        Ok(bytes)
+    };
+    FileTensor {
+        name: tensor.name.clone(),
+        dtype: if kind == Kind::Float {
             Dtype::F32
         } else {
             Dtype::BF16
-        }
+        },
+        shape: tensor.shape.clone(),
+        bytes: Box::new(read),
     }
+}
 
-    fn shape(&self) -> &[usize] {
-        &self.tensor.shape
-    }
+/// The source's `config.json` with what the compression has changed.
+fn adapted_config(
+    source: &Source,
+    space: &SearchSpace,
+    genotype: &Genotype,
+    layout: &Layout,
+    kind: Kind,
+) -> Result<Map<String, Value>> {
+    let mut config = source.hf_files()?.config;
+    adapt_config(&mut config, source.config().num_blocks, layout, kind);
+    config.insert("evopress".into(), describe(space, genotype));
+    Ok(config)
+}
 
-    fn data(&self) -> Cow<'_, [u8]> {
-        let mut bytes = vec![0; self.data_len()];
-        if !self.tensor.is_zero {
-            match self.read() {
-                Ok(tensor) => tensor.copy_data_u8(&mut bytes, tensor.numel()),
-                Err(error) => *self.failure.borrow_mut() = Some(error),
-            }
-        }
-        (self.on_tensor)(bytes.len());
-        Cow::Owned(bytes)
-    }
-
-    fn data_len(&self) -> usize {
-        self.tensor.num_bytes()
-    }
+/// All files of a folder but the weights.
+fn write_files(source: &Source, config: Map<String, Value>, folder: &Path) -> Result<()> {
+    let mut files = source.hf_files()?;
+    files.config = config;
+    Ok(files.write(folder)?)
 }
 
 fn adapt_config(config: &mut Map<String, Value>, num_blocks: usize, layout: &Layout, kind: Kind) {

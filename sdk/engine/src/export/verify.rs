@@ -25,7 +25,7 @@ pub fn verify(
     candidate: &Candidate,
     kind: Kind,
 ) -> Result<()> {
-    let layout = Layout::new(source, space, candidate, kind);
+    let layout = Layout::new(source, space, candidate);
     for tensor in &layout.tensors {
         let name = &tensor.name;
         let found = artifact.tensor(name)?.f_to_kind(kind)?;

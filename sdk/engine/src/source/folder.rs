@@ -12,6 +12,7 @@ use super::SourceError;
 use super::config::{Expected, ModelConfig};
 use super::hf_config;
 use super::hf_files::HfFiles;
+use super::packed::Packed;
 use super::safetensors::SafetensorsFile;
 
 const INDEX: &str = "model.safetensors.index.json";
@@ -25,6 +26,8 @@ pub(super) struct Folder {
     shards: Vec<SafetensorsFile>,
     /// Tensor name to index into `shards`.
     places: BTreeMap<String, usize>,
+    /// How linear weights are packed that are not there as they are.
+    packed: Option<Packed>,
 }
 
 #[derive(Deserialize)]
@@ -66,7 +69,19 @@ impl Folder {
             config,
             shards,
             places,
+            packed: None,
         })
+    }
+
+    /// The same for a folder whose linear layers may be packed as `export::packed` writes them.
+    pub(super) fn open_packed(path: &Path) -> Result<Self, SourceError> {
+        let mut folder = Self::open(path)?;
+        if let Some(quantization) = folder.config.shift_remove("quantization_config") {
+            let config_file = path.join("config.json");
+            folder.packed = Some(Packed::parse(quantization, &config_file)?);
+            folder.config_text = Value::Object(folder.config.clone()).to_string();
+        }
+        Ok(folder)
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -78,6 +93,9 @@ impl Folder {
     }
 
     pub(super) fn check(&self, expected: &Expected) -> Result<(), SourceError> {
+        if self.unpack(expected, Packed::check)?.is_some() {
+            return Ok(());
+        }
         match self.shard(expected)?.check(expected)? {
             true => Ok(()),
             false => Err(self.missing(expected)),
@@ -85,9 +103,41 @@ impl Folder {
     }
 
     pub(super) fn tensor(&self, expected: &Expected) -> Result<Tensor, SourceError> {
+        if let Some(weight) = self.unpack(expected, Packed::tensor)? {
+            return Ok(weight);
+        }
         self.shard(expected)?
             .tensor(expected)?
             .ok_or_else(|| self.missing(expected))
+    }
+
+    /// What `read` makes of a weight that is not there as it is but packed.
+    fn unpack<T>(
+        &self,
+        expected: &Expected,
+        read: fn(&Packed, &Self, &Expected) -> Result<Option<T>, SourceError>,
+    ) -> Result<Option<T>, SourceError> {
+        match &self.packed {
+            Some(packed) if !self.places.contains_key(&expected.name) => {
+                read(packed, self, expected)
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// Shape of any tensor of the files.
+    pub(super) fn shape(&self, name: &str) -> Option<&[i64]> {
+        self.shards[*self.places.get(name)?].shape(name)
+    }
+
+    /// The bytes of a tensor of type I32, I64 or F16.
+    pub(super) fn bytes(
+        &self,
+        expected: &Expected,
+        dtype: &'static str,
+    ) -> Result<&[u8], SourceError> {
+        let bytes = self.shard(expected)?.bytes(expected, dtype)?;
+        bytes.ok_or_else(|| self.missing(expected))
     }
 
     fn shard(&self, expected: &Expected) -> Result<&SafetensorsFile, SourceError> {

@@ -12,6 +12,7 @@ mod gguf;
 mod hf_config;
 mod hf_files;
 mod map;
+mod packed;
 mod rope;
 mod safetensors;
 
@@ -49,12 +50,28 @@ impl Source {
     /// # Errors
     /// When the model cannot be read, is of another family, or lacks a tensor that its configuration implies.
     pub fn open(path: &Path) -> Result<Self, SourceError> {
+        Self::open_as(path, folder::Folder::open)
+    }
+
+    /// The same for an artifact of ours, whose linear layers may be packed ([`export::packed`](crate::export::packed)): they are unpacked
+    /// when they are asked for.
+    ///
+    /// # Errors
+    /// As [`Source::open`].
+    pub fn open_artifact(path: &Path) -> Result<Self, SourceError> {
+        Self::open_as(path, folder::Folder::open_packed)
+    }
+
+    fn open_as(
+        path: &Path,
+        open_folder: fn(&Path) -> Result<folder::Folder, SourceError>,
+    ) -> Result<Self, SourceError> {
         let metadata = std::fs::metadata(path).map_err(|cause| SourceError::Read {
             file: path.to_path_buf(),
             cause,
         })?;
         let (config, files) = if metadata.is_dir() {
-            let folder = folder::Folder::open(path)?;
+            let folder = open_folder(path)?;
             (folder.config()?, Files::Folder(folder))
         } else if path
             .extension()

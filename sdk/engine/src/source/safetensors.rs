@@ -72,37 +72,80 @@ impl SafetensorsFile {
         let Some(info) = self.tensors.get(&expected.name) else {
             return Ok(None);
         };
-        let (file, tensor) = (|| self.map.path.clone(), || expected.name.clone());
         let kind = match info.dtype.as_str() {
             "F32" => Kind::Float,
             "F16" => Kind::Half,
             "BF16" => Kind::BFloat16,
             found => {
                 return Err(SourceError::TensorType {
-                    file: file(),
-                    tensor: tensor(),
+                    file: self.map.path.clone(),
+                    tensor: expected.name.clone(),
                     found: found.into(),
                     supported: SUPPORTED,
                 });
             }
         };
-        if info.shape != expected.shape {
-            return Err(SourceError::Shape {
-                file: file(),
-                tensor: tensor(),
-                expected: expected.shape.clone(),
-                found: info.shape.clone(),
+        self.check_shape(expected, info)?;
+        let bytes = self.span(&expected.name, info, kind.elt_size_in_bytes())?;
+        Ok(Some((kind, bytes)))
+    }
+
+    /// Shape of a tensor that is here.
+    pub(super) fn shape(&self, name: &str) -> Option<&[i64]> {
+        self.tensors.get(name).map(|info| info.shape.as_slice())
+    }
+
+    /// The bytes of a tensor of one type, I32, I64 or F16, after all checks; `None` when it is not in this file.
+    pub(super) fn bytes(
+        &self,
+        expected: &Expected,
+        dtype: &'static str,
+    ) -> Result<Option<&[u8]>, SourceError> {
+        let Some(info) = self.tensors.get(&expected.name) else {
+            return Ok(None);
+        };
+        if info.dtype != dtype {
+            return Err(SourceError::TensorType {
+                file: self.map.path.clone(),
+                tensor: expected.name.clone(),
+                found: info.dtype.clone(),
+                supported: dtype,
             });
         }
-        // The shape is the expected one, so the product is small enough.
-        let size_bytes =
-            info.shape.iter().product::<i64>() as u64 * kind.elt_size_in_bytes() as u64;
+        self.check_shape(expected, info)?;
+        let element_bytes = match dtype {
+            "I64" => 8,
+            "F16" => 2,
+            _ => 4,
+        };
+        self.span(&expected.name, info, element_bytes).map(Some)
+    }
+
+    fn check_shape(&self, expected: &Expected, info: &TensorInfo) -> Result<(), SourceError> {
+        if info.shape == expected.shape {
+            return Ok(());
+        }
+        Err(SourceError::Shape {
+            file: self.map.path.clone(),
+            tensor: expected.name.clone(),
+            expected: expected.shape.clone(),
+            found: info.shape.clone(),
+        })
+    }
+
+    /// The bytes of a tensor of the expected shape, so that the product of its extents is small enough.
+    fn span(
+        &self,
+        name: &str,
+        info: &TensorInfo,
+        element_bytes: usize,
+    ) -> Result<&[u8], SourceError> {
+        let numbers = info.shape.iter().product::<i64>();
+        let size_bytes = numbers as u64 * element_bytes as u64;
         let (start, end) = info.data_offsets;
         if end.checked_sub(start) != Some(size_bytes) {
             return Err(self.map.malformed(format!(
-                "tensor {} spans bytes {start} to {end}, its {} numbers of type {} need {size_bytes}",
-                expected.name,
-                info.shape.iter().product::<i64>(),
+                "tensor {name} spans bytes {start} to {end}, its {numbers} numbers of type {} need {size_bytes}",
                 info.dtype
             )));
         }
@@ -110,15 +153,12 @@ impl SafetensorsFile {
         let bytes = usize::try_from(end)
             .ok()
             .and_then(|end| data.get(start as usize..end));
-        match bytes {
-            Some(bytes) => Ok(Some((kind, bytes))),
-            None => Err(SourceError::Truncated {
-                file: file(),
-                tensor: tensor(),
-                end: end.saturating_add(self.data_start as u64),
-                size: self.map.bytes().len() as u64,
-            }),
-        }
+        bytes.ok_or_else(|| SourceError::Truncated {
+            file: self.map.path.clone(),
+            tensor: name.to_owned(),
+            end: end.saturating_add(self.data_start as u64),
+            size: self.map.bytes().len() as u64,
+        })
     }
 
     /// Whether the tensor is here, in the expected shape, a known type and within the file.

@@ -2,6 +2,7 @@
 
 use half::{bf16, f16};
 
+use super::pack::code;
 use super::{Encoding, Part};
 use crate::{DType, PluginError};
 
@@ -136,14 +137,6 @@ fn number(bytes: &[u8], dtype: DType) -> f32 {
         DType::F16 => f16::from_le_bytes([bytes[0], bytes[1]]).to_f32(),
         _ => f32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]),
     }
-}
-
-/// Code `idx` of a bit stream.
-fn code(stream: &[u8], bits: u8, idx: usize) -> u8 {
-    let first = idx * usize::from(bits);
-    let low = u16::from(stream[first / 8]);
-    let high = stream.get(first / 8 + 1).map_or(0, |&byte| u16::from(byte));
-    ((low | high << 8) >> (first % 8)) as u8 & (0xFF >> (8 - bits))
 }
 
 /// All codes of a row, as numbers.

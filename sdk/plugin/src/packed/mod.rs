@@ -13,7 +13,7 @@ mod decode;
 mod pack;
 
 pub use decode::Decoder;
-pub use pack::{pack_codes, pack_sparse};
+pub use pack::{pack_codes, pack_sparse, unpack_codes};
 
 use crate::{DType, GgmlType, PluginError};
 

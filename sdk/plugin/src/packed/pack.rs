@@ -24,6 +24,29 @@ pub fn pack_codes(codes: &[u8], bits: u8, columns: usize) -> Vec<u8> {
     packed
 }
 
+/// The codes of rows that [`pack_codes`] has packed, one a byte.
+///
+/// # Panics
+/// If `packed` is not whole rows.
+pub fn unpack_codes(packed: &[u8], bits: u8, columns: usize) -> Vec<u8> {
+    assert!((1..=8).contains(&bits) && columns > 0);
+    let row_bytes = (columns * usize::from(bits)).div_ceil(8);
+    assert!(packed.len().is_multiple_of(row_bytes));
+    let mut codes = Vec::with_capacity(packed.len() / row_bytes * columns);
+    for row in packed.chunks(row_bytes) {
+        codes.extend((0..columns).map(|idx| code(row, bits, idx)));
+    }
+    codes
+}
+
+/// Code `idx` of a bit stream.
+pub(super) fn code(stream: &[u8], bits: u8, idx: usize) -> u8 {
+    let first = idx * usize::from(bits);
+    let low = u16::from(stream[first / 8]);
+    let high = stream.get(first / 8 + 1).map_or(0, |&byte| u16::from(byte));
+    ((low | high << 8) >> (first % 8)) as u8 & (0xFF >> (8 - bits))
+}
+
 /// The mask and the kept values of rows of `columns` weights; `is_kept` says of each weight whether it stays.
 ///
 /// # Errors
@@ -54,4 +77,22 @@ pub fn pack_sparse<T: Copy>(
         return Err(format!("{} weights are kept, expected {expected}", values.len()).into());
     }
     Ok((mask, values))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_come_back() {
+        for bits in 1..=8_u8 {
+            for columns in [1, 7, 32, 45] {
+                let codes: Vec<u8> = (0..3 * columns)
+                    .map(|i| (i * 11 % (1 << bits)) as u8)
+                    .collect();
+                let packed = pack_codes(&codes, bits, columns);
+                assert_eq!(unpack_codes(&packed, bits, columns), codes);
+            }
+        }
+    }
 }

@@ -51,7 +51,7 @@ pub fn write(
     file: &Path,
     progress: impl FnMut(u64, u64),
 ) -> Result<Written> {
-    let layout = Layout::new(source, space, &space.candidate(genotype), kind);
+    let layout = Layout::new(source, space, &space.candidate(genotype));
     let tensors = Tensors::new(source, space, databases, &layout, kind)?;
     let entries = metadata::entries(source, space, genotype, &layout, &tensors)?;
     write::write(&entries, &tensors, file, progress)?;
