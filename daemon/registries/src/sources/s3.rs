@@ -85,6 +85,10 @@ impl S3 {
         let found = self.store.list_with_delimiter(prefix).await;
         let found = found.map_err(|error| self.failed(&error))?;
         let mut files: Vec<_> = found.objects.into_iter().map(file).collect();
+        // Some servers take no delimiter and list what is deeper, too.
+        let start = format!("{key}/");
+        let start = if key.is_empty() { "" } else { &start };
+        files.retain(|file| file.at.strip_prefix(start) == Some(file.name.as_str()));
         if files.is_empty() {
             return Err(self.whose.missing("there is no object under this prefix"));
         }
