@@ -6,7 +6,7 @@ Out on stdout, for each:
     {"different": [tensor, …] that are not the plain folder's bit for bit in its dtype, "bits": {module: bits of its packed weight},
      "dense": [linear module of a block that is not packed, …], "torn": [fused module whose parts agree and that is not told the same, …]}
 
-compressed-tensors is read by the unmodified package through unmodified transformers. GPTQ checkpoints have no reader on PyPI that installs
+compressed-tensors is read by the unmodified package, and where all grids are symmetric through unmodified transformers too. GPTQ checkpoints have no reader on PyPI that installs
 without a GPU's libraries; they are read by numpy, from what GPTQModel and AutoGPTQ document of their layout: numbers of b bits side by side
 in little-endian int32 words, codes along the inputs and zeros along the outputs, zeros less one where `checkpoint_format` is `gptq`; the
 first of the `dynamic` rules counts whose regular expression matches at the start of a module's name, `-:` for modules that are not packed.
@@ -30,15 +30,33 @@ FUSED = {"self_attn.qkv_proj": ["q_proj", "k_proj", "v_proj"], "mlp.gate_up_proj
 
 def by_compressed_tensors(folder: Path, config: dict, stored: dict) -> tuple[dict, dict]:
     """Weights by name, and the bits of each packed module."""
+    from compressed_tensors.compressors import BaseCompressor
+    from compressed_tensors.quantization import QuantizationConfig
+
+    parsed = QuantizationConfig.model_validate(config)
+    weights, bits = dict(stored), {}
+    for scheme in parsed.config_groups.values():
+        for module in scheme.targets:
+            assert module not in parsed.ignore, module
+            parts = ("weight_packed", "weight_scale", "weight_zero_point", "weight_shape")
+            of = {part: weights.pop(f"{module}.{part}") for part in parts if f"{module}.{part}" in weights}
+            of["weight_scale"] = of["weight_scale"].float()
+            compressor = BaseCompressor.get_value_from_registry(parsed.format)
+            weights[f"{module}.weight"] = compressor.decompress(of, scheme)["weight"]
+            bits[module] = scheme.weights.num_bits
+    if all(scheme.weights.symmetric for scheme in parsed.config_groups.values()):
+        for name, weight in by_transformers(folder).items():
+            assert torch.equal(weights[name].float(), weight), f"transformers loads another {name}"
+    return weights, bits
+
+
+def by_transformers(folder: Path) -> dict:
+    """All parameters as transformers loads them. 5.23 cannot load asymmetric grids: it expects zero points that are not packed."""
     from transformers import AutoModelForCausalLM
 
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
-    bits = {}
-    for name, module in model.named_modules():
-        if hasattr(module, "weight_packed"):
-            bits[name] = module.quantization_scheme.weights.num_bits
     model(torch.zeros(1, 1, dtype=torch.long))  # the first use decompresses
-    return dict(model.named_parameters()), bits
+    return {name: weight for name, weight in model.named_parameters() if name.endswith(("weight", "bias"))}
 
 
 def rule_of(config: dict, module: str) -> dict | None:

@@ -107,7 +107,7 @@ fn compressed_tensors(place: &str, summary: &Summary) -> String {
     let version = if is_dense_packed { "0.18" } else { "0.15" };
     let loads = transformers(place, "import torch\n", ", dtype=torch.float32");
     let text = format!(
-        "With transformers and compressed-tensors {version} or later, which decompress it when it is first used:\n\n{loads}{}",
+        "With transformers and compressed-tensors {version} or later, which decompress it when it is first used (transformers 5.23 loads symmetric grids only):\n\n{loads}{}",
         about_packed("compressed-tensors' `pack-quantized`", summary)
     );
     text + &on_vllm(place, summary, &[4, 8], "")
