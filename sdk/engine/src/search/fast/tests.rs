@@ -4,8 +4,8 @@ use evopress_plugin::Method;
 
 use super::*;
 use crate::error::Result;
-use crate::genotype::Grouping;
 use crate::genotype::fixtures::{self, Bits, measure};
+use crate::genotype::{Genotype, Grouping};
 use crate::gradient::{Ask, Predictions};
 use crate::search::random_genotype;
 
