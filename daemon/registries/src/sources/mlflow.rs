@@ -52,7 +52,7 @@ impl Mlflow {
         let version = text(&about["version"]);
         let query = [("name", self.name.as_str()), ("version", version.as_str())];
         let found = self.get("model-versions/get-download-uri", &query).await?;
-        let uri = text(&found["artifact_uri"]);
+        let uri = self.of_run(text(&found["artifact_uri"])).await?;
         let folder = served(&uri).ok_or_else(|| {
             FetchError::Registry(PublishError::Settings(format!(
                 "{} is at {uri}, which the MLflow server does not give out itself: start it with --serve-artifacts",
@@ -73,6 +73,17 @@ impl Mlflow {
             version: format!("{version} of {run}"),
             files,
         })
+    }
+
+    /// `runs:/RUN/PATH` as the place of the run's artifacts; any other URI as it is.
+    async fn of_run(&self, uri: String) -> Result<String, FetchError> {
+        let Some(path) = uri.strip_prefix("runs:/") else {
+            return Ok(uri);
+        };
+        let (run, path) = path.split_once('/').unwrap_or((path, ""));
+        let found = self.get("runs/get", &[("run_id", run)]).await?;
+        let artifacts = text(&found["run"]["info"]["artifact_uri"]);
+        Ok(format!("{}/{path}", artifacts.trim_end_matches('/')))
     }
 
     /// What MLflow knows of the version.

@@ -163,6 +163,8 @@ impl S3 {
                 self.whose.unauthorized(why)
             }
             _ if why.contains("NoSuchBucket") => self.whose.missing(why),
+            // Some servers say so with a status of their own choice, which the client does not tell apart.
+            _ if why.contains("403 Forbidden") => self.whose.unauthorized(why),
             _ => self.whose.interrupted(why),
         }
     }
