@@ -132,32 +132,3 @@ fn a_spec_waits_for_a_registry_that_cannot_be_reached() {
     assert_eq!(fetched["version"], COMMIT);
     assert_eq!(fetched["bytes"], MODEL.len());
 }
-
-#[test]
-fn a_model_that_was_pruned_is_fetched_again_for_its_run() {
-    let scratch = Scratch::new();
-    let port = free_port();
-    serve_hub(port);
-    let text = spec(&scratch, "acme/tiny", port).replace("fake: done", "fake: slow");
-    let daemon = Daemon::start(&scratch);
-    scratch.drop_text("tiny", &text);
-    daemon.wait_for_generation("tiny");
-    let prune = || {
-        let command = scratch.evopressd(&["cache", "prune", "--all"]).output();
-        texts(command.unwrap()).1
-    };
-    assert!(prune().contains("1 entry is left"), "a run uses it");
-    daemon.kill();
-    let plan: serde_json::Value = serde_json::from_slice(
-        &std::fs::read(scratch.run_folder("tiny").join("plan.json")).unwrap(),
-    )
-    .unwrap();
-    let model = std::path::PathBuf::from(plan["model"]["source"].as_str().unwrap());
-    assert_eq!(std::fs::read(&model).unwrap(), MODEL);
-    prune();
-    assert!(!model.exists());
-    let daemon = Daemon::start(&scratch);
-    scratch.go("tiny");
-    daemon.wait_for_state("tiny", "done");
-    assert_eq!(std::fs::read(&model).unwrap(), MODEL);
-}
