@@ -105,11 +105,17 @@ fn llama_cpp(place: &str) -> String {
 fn compressed_tensors(place: &str, summary: &Summary) -> String {
     let is_dense_packed = summary.bits.iter().any(|bits| 32 % bits != 0);
     let version = if is_dense_packed { "0.18" } else { "0.15" };
-    let loads = transformers(place, "import torch\n", ", dtype=torch.float32");
-    let text = format!(
-        "With transformers and compressed-tensors {version} or later, which decompress it when it is first used (transformers 5.23 loads symmetric grids only):\n\n{loads}{}",
-        about_packed("compressed-tensors' `pack-quantized`", summary)
-    );
+    let loads = match summary.is_symmetric {
+        true => format!(
+            "With transformers and compressed-tensors {version} or later, which decompress it when it is first used:\n\n{}",
+            transformers(place, "import torch\n", ", dtype=torch.float32")
+        ),
+        false => format!(
+            "compressed-tensors {version} or later decompresses it. transformers 5.23 does not load it: it expects zero points that are \
+             not packed (with the method's `symmetric: true` there are none).\n\n"
+        ),
+    };
+    let text = loads + &about_packed("compressed-tensors' `pack-quantized`", summary);
     text + &on_vllm(place, summary, &[4, 8], "")
 }
 
@@ -176,7 +182,7 @@ fn untied_sentence(summary: &Summary) -> String {
 pub(crate) mod made_up {
     use super::*;
 
-    /// Artifacts in these formats, the packed ones with these bits.
+    /// Artifacts in these formats, the packed ones with these bits, and zeros where these are 3 and 4.
     pub(crate) fn loading(
         formats: &[ArtifactFormat],
         bits: &[u8],
@@ -184,6 +190,7 @@ pub(crate) mod made_up {
     ) -> Loading {
         let summary = Summary {
             bits: bits.iter().copied().collect(),
+            is_symmetric: bits != [3, 4],
             num_packed: 200,
             num_dense: 10,
             num_untied_blocks,
@@ -215,7 +222,8 @@ mod tests {
         assert!(tied.contains("compressed-tensors 0.15 or later") && tied.contains("LLM(\"PATH\""));
         assert!(tied.contains("200 of the 210 linear layers"), "{tied}");
         let untied = text(compressed, &[3, 4], 7);
-        assert!(untied.contains("compressed-tensors 0.18 or later"));
+        assert!(untied.contains("compressed-tensors 0.18 or later decompresses it"));
+        assert!(!untied.contains("from_pretrained") && tied.contains("from_pretrained"));
         assert!(
             untied.contains("vLLM does not load it: its kernels for this format have no layers of 3 bits; vLLM fuses")
                 && untied.contains("in 7 blocks"),

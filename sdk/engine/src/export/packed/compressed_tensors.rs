@@ -20,7 +20,7 @@ use super::words::{transposed, words};
 use super::{Layer, Layers};
 
 /// The tensors of a layer whose packed parts are `parts`.
-pub(super) fn tensors<'a>(layer: &Layer<'_>, parts: Vec<&'a [u8]>) -> Vec<FileTensor<'a>> {
+pub(super) fn tensors<'a>(layer: &Layer<'_>, parts: &[&'a [u8]]) -> Vec<FileTensor<'a>> {
     let (rows, columns, groups) = (layer.rows(), layer.columns(), layer.groups());
     let bits = layer.grid.bits;
     let num_words = |count: usize| (count * usize::from(bits)).div_ceil(32);

@@ -53,6 +53,8 @@ impl fmt::Display for PackedFormat {
 pub struct Summary {
     /// Bits of the layers that are packed.
     pub bits: BTreeSet<u8>,
+    /// Whether all of these have grids symmetric about zero.
+    pub is_symmetric: bool,
     /// Layers that are packed.
     pub num_packed: usize,
     /// Layers that are written decoded.
@@ -113,6 +115,7 @@ pub fn summary(
     let layers = Layers::new(&layout, space, format);
     Summary {
         bits: layers.packed.iter().map(|layer| layer.grid.bits).collect(),
+        is_symmetric: layers.packed.iter().all(|layer| layer.grid.symmetric),
         num_packed: layers.packed.len(),
         num_dense: layers.dense.len(),
         num_untied_blocks: layers.num_untied_blocks(layout.kept_blocks.len()),
@@ -152,7 +155,7 @@ pub fn write(
         match (packed.get(tensor.name.as_str()), format) {
             (None, _) => tensors.push(dense(source, databases, tensor, kind)),
             (Some(&layer), PackedFormat::CompressedTensors) => {
-                tensors.extend(compressed_tensors::tensors(layer, parts(layer)));
+                tensors.extend(compressed_tensors::tensors(layer, &parts(layer)));
             }
             (Some(&layer), PackedFormat::Gptq) => {
                 tensors.extend(gptq::tensors(layer, parts(layer), version));
