@@ -35,7 +35,10 @@ fn answer(mut stream: &TcpStream) -> std::io::Result<()> {
         "lfs": {"oid": digest_bytes(MODEL)},
     }]);
     let body = match path.strip_prefix("/api/models/acme/tiny/").unwrap_or(path) {
-        "revision/main" => serde_json::json!({"sha": COMMIT}).to_string().into_bytes(),
+        // A run asks for the commit that it began with.
+        call if call == "revision/main" || call == format!("revision/{COMMIT}") => {
+            serde_json::json!({"sha": COMMIT}).to_string().into_bytes()
+        }
         call if call == format!("tree/{COMMIT}") => listed.to_string().into_bytes(),
         path if path == format!("/acme/tiny/resolve/{COMMIT}/tiny.gguf") => MODEL.to_vec(),
         _ => {
@@ -131,4 +134,33 @@ fn a_spec_waits_for_a_registry_that_cannot_be_reached() {
     let fetched = daemon.logged("model is fetched").pop().unwrap();
     assert_eq!(fetched["version"], COMMIT);
     assert_eq!(fetched["bytes"], MODEL.len());
+}
+
+#[test]
+fn a_model_that_was_pruned_is_fetched_again_for_its_run() {
+    let scratch = Scratch::new();
+    let port = free_port();
+    serve_hub(port);
+    let text = spec(&scratch, "acme/tiny", port).replace("fake: done", "fake: slow");
+    let daemon = Daemon::start(&scratch);
+    scratch.drop_text("tiny", &text);
+    daemon.wait_for_generation("tiny");
+    let prune = || {
+        let command = scratch.evopressd(&["cache", "prune", "--all"]).output();
+        texts(command.unwrap()).1
+    };
+    assert!(prune().contains("1 entry is left"), "a run uses it");
+    daemon.kill();
+    let plan: serde_json::Value = serde_json::from_slice(
+        &std::fs::read(scratch.run_folder("tiny").join("plan.json")).unwrap(),
+    )
+    .unwrap();
+    let model = std::path::PathBuf::from(plan["model"]["source"].as_str().unwrap());
+    assert_eq!(std::fs::read(&model).unwrap(), MODEL);
+    prune();
+    assert!(!model.exists());
+    let daemon = Daemon::start(&scratch);
+    scratch.go("tiny");
+    daemon.wait_for_state("tiny", "done");
+    assert_eq!(std::fs::read(&model).unwrap(), MODEL);
 }
