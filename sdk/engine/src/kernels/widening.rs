@@ -176,12 +176,11 @@ mod x86_64 {
                     }
                 }
             }
-            for depth in 0..self.depth.min(DEPTH) {
-                let columns = &self.strip[depth];
-                for row in 0..M {
-                    let factor = _mm256_broadcast_ss(&rows[row][depth]);
-                    for idx in 0..VECTORS {
-                        sums[row][idx] = _mm256_fmadd_ps(factor, columns[idx], sums[row][idx]);
+            for (depth, columns) in self.strip.iter().enumerate().take(self.depth) {
+                for (row, sums) in rows.iter().zip(&mut sums) {
+                    let factor = _mm256_broadcast_ss(&row[depth]);
+                    for (sum, column) in sums.iter_mut().zip(columns) {
+                        *sum = _mm256_fmadd_ps(factor, *column, *sum);
                     }
                 }
             }
