@@ -99,19 +99,21 @@ pub(super) fn cached(journal: &Journal, path: &Path) -> io::Result<String> {
         return Ok(known);
     }
     let digest = digest_path(path)?;
-    if self::stamp(path)? == stamp
-        && let Err(error) = journal.remember_digest(path, stamp, &digest)
-    {
-        tracing::warn!(%error, "a digest could not be remembered");
+    if self::stamp(path)? == stamp {
+        keep(journal, path, stamp, &digest);
     }
     Ok(digest)
 }
 
 /// Keeps a digest that is known already.
 pub(super) fn remember(journal: &Journal, path: &Path, digest: &str) {
-    if let Ok(stamp) = stamp(path)
-        && let Err(error) = journal.remember_digest(path, stamp, digest)
-    {
+    if let Ok(stamp) = stamp(path) {
+        keep(journal, path, stamp, digest);
+    }
+}
+
+fn keep(journal: &Journal, path: &Path, stamp: FileStamp, digest: &str) {
+    if let Err(error) = journal.remember_digest(path, stamp, digest) {
         tracing::warn!(%error, "a digest could not be remembered");
     }
 }

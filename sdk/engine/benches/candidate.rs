@@ -142,7 +142,8 @@ fn forward_seconds(model: &Model, candidate: &Candidate) -> Result<f64> {
             .collect();
         move || {
             let tokens = Tensor::from_slice(&tokens).view([1, -1]);
-            let _hidden = model.forward(&tokens, &candidate);
+            let hidden = model.forward(&tokens, &candidate);
+            drop(hidden.expect("a forward pass"));
         }
     }) / THREADS as f64)
 }

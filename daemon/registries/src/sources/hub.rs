@@ -1,7 +1,6 @@
 //! A repository of the Hugging Face Hub at one commit. Files in LFS have a SHA-256, others the object ID of Git.
 
 use evopress_spec::{Address, Credentials, Origin};
-use futures_util::StreamExt;
 use reqwest::Method;
 use serde_json::Value;
 
@@ -115,14 +114,8 @@ impl Hub {
     pub(super) async fn open(&self, file: &RemoteFile, offset: u64) -> Result<Opened, FetchError> {
         let path = format!("/{}/resolve/{}", self.repository, file.at);
         let request = self.http.request(Method::GET, &path);
-        let opened = self.http.get_file(&file.name, request, offset).await;
-        let (start, pieces) = opened.map_err(|error| self.answered(error))?;
-        let whose = self.whose.clone();
-        let pieces = pieces.map(move |piece| piece.map_err(|error| whose.answered(error)));
-        Ok(Opened {
-            start,
-            pieces: pieces.boxed(),
-        })
+        let opened = Opened::over_http(&self.http, &self.whose, file, request, offset).await;
+        opened.map_err(|error| self.answered(error))
     }
 
     fn get(&self, call: &str) -> reqwest::RequestBuilder {

@@ -2,7 +2,6 @@
 //! digests.
 
 use evopress_spec::{Address, Credentials, ModelVersion, Origin, digest_bytes};
-use futures_util::StreamExt;
 use reqwest::{Method, StatusCode};
 use serde_json::Value;
 
@@ -139,14 +138,8 @@ impl Mlflow {
     pub(super) async fn open(&self, file: &RemoteFile, offset: u64) -> Result<Opened, FetchError> {
         let path = format!("{ARTIFACTS}/{}", escaped(&file.at));
         let request = self.http.request(Method::GET, &path);
-        let opened = self.http.get_file(&file.name, request, offset).await;
-        let (start, pieces) = opened.map_err(|error| self.whose.answered(error))?;
-        let whose = self.whose.clone();
-        let pieces = pieces.map(move |piece| piece.map_err(|error| whose.answered(error)));
-        Ok(Opened {
-            start,
-            pieces: pieces.boxed(),
-        })
+        let opened = Opened::over_http(&self.http, &self.whose, file, request, offset).await;
+        opened.map_err(|error| self.whose.answered(error))
     }
 }
 

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use evopress_spec::{Address, Credentials, Origin, Secret};
+use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
+use reqwest::RequestBuilder;
 
 use super::FetchError;
 use super::error::Whose;
@@ -13,7 +15,8 @@ use super::listing::{Listing, RemoteFile};
 use super::mlflow::Mlflow;
 use super::oci::Oci;
 use super::s3::S3;
-use crate::Endpoints;
+use crate::http::Http;
+use crate::{Endpoints, PublishError};
 
 /// For answers; what they bring is waited for longer.
 const ANSWER: Duration = Duration::from_secs(120);
@@ -25,6 +28,28 @@ pub(super) struct Opened {
 }
 
 pub(super) type Pieces = BoxStream<'static, Result<Bytes, FetchError>>;
+
+impl Opened {
+    /// What a server answers to `request` for a file from `offset` on.
+    ///
+    /// # Errors
+    /// There is no answer, or another.
+    pub(super) async fn over_http(
+        http: &Http,
+        whose: &Whose,
+        file: &RemoteFile,
+        request: RequestBuilder,
+        offset: u64,
+    ) -> Result<Self, PublishError> {
+        let (start, pieces) = http.get_file(&file.name, request, offset).await?;
+        let whose = whose.clone();
+        let pieces = pieces.map(move |piece| piece.map_err(|error| whose.answered(error)));
+        Ok(Self {
+            start,
+            pieces: pieces.boxed(),
+        })
+    }
+}
 
 /// A place with a model.
 pub(super) enum Place {

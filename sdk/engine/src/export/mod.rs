@@ -23,7 +23,7 @@ use tch::{Device, Kind};
 use crate::error::Result;
 use crate::genotype::{Candidate, Genotype, SearchSpace};
 use crate::levels::Database;
-use crate::source::Source;
+use crate::source::{HfFiles, Source};
 
 use layout::{Layout, OutTensor};
 use shards::FileTensor;
@@ -58,8 +58,7 @@ pub fn huggingface(
         .map(|tensor| dense(source, databases, tensor, kind))
         .collect();
     let weight_bytes = shards::write(&tensors, folder, progress)?;
-    let config = adapted_config(source, space, genotype, &layout, kind)?;
-    write_files(source, config, folder)?;
+    adapted_files(source, space, genotype, &layout, kind)?.write(folder)?;
     Ok(Written {
         parameters: layout.num_parameters(),
         weight_bytes,
@@ -106,25 +105,20 @@ fn dense<'a>(
     }
 }
 
-/// The source's `config.json` with what the compression has changed.
-fn adapted_config(
+/// All files of a folder but the weights: the source's, with what the compression has changed.
+fn adapted_files(
     source: &Source,
     space: &SearchSpace,
     genotype: &Genotype,
     layout: &Layout,
     kind: Kind,
-) -> Result<Map<String, Value>> {
-    let mut config = source.hf_files()?.config;
-    adapt_config(&mut config, source.config().num_blocks, layout, kind);
-    config.insert("evopress".into(), describe(space, genotype));
-    Ok(config)
-}
-
-/// All files of a folder but the weights.
-fn write_files(source: &Source, config: Map<String, Value>, folder: &Path) -> Result<()> {
+) -> Result<HfFiles> {
     let mut files = source.hf_files()?;
-    files.config = config;
-    Ok(files.write(folder)?)
+    adapt_config(&mut files.config, source.config().num_blocks, layout, kind);
+    files
+        .config
+        .insert("evopress".into(), describe(space, genotype));
+    Ok(files)
 }
 
 fn adapt_config(config: &mut Map<String, Value>, num_blocks: usize, layout: &Layout, kind: Kind) {

@@ -10,6 +10,8 @@
 //! The package counts codes and zeros from −2^(b−1) and stores them from 0, as the level database does. Widths that do not divide 32 run
 //! over the ends of words, as the package has it since 0.18; those that do are laid out the same in all its releases.
 
+use std::collections::BTreeMap;
+
 use evopress_plugin::{pack_codes, unpack_codes};
 use safetensors::tensor::Dtype;
 use serde_json::{Map, Value, json};
@@ -72,13 +74,12 @@ pub(super) fn tensors<'a>(layer: &Layer<'_>, parts: &[&'a [u8]]) -> Vec<FileTens
 
 /// `quantization_config`: a group for each kind of grid, with its modules by name. None where no layer is packed.
 pub(super) fn config(layers: &Layers<'_>) -> Option<Value> {
-    let mut grids: Vec<Grid> = layers.packed.iter().map(|layer| layer.grid).collect();
-    grids.sort();
-    grids.dedup();
+    let mut by_grid: BTreeMap<Grid, Vec<&str>> = BTreeMap::new();
+    for layer in &layers.packed {
+        by_grid.entry(layer.grid).or_default().push(layer.module());
+    }
     let mut groups = Map::new();
-    for (idx, grid) in grids.into_iter().enumerate() {
-        let of_grid = layers.packed.iter().filter(|layer| layer.grid == grid);
-        let targets: Vec<&str> = of_grid.map(Layer::module).collect();
+    for (idx, (grid, targets)) in by_grid.into_iter().enumerate() {
         let strategy = match grid.group_size {
             Some(_) => "group",
             None => "channel",

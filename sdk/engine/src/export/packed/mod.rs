@@ -22,7 +22,7 @@ use evopress_plugin::Encoding;
 use tch::Kind;
 
 use super::layout::{Layout, OutTensor};
-use super::{Written, adapted_config, dense, shards, write_files};
+use super::{Written, adapted_files, dense, shards};
 use crate::error::{EngineError, Result};
 use crate::genotype::{Candidate, Genotype, SearchSpace, WeightId};
 use crate::levels::Database;
@@ -144,7 +144,11 @@ pub fn write(
     let layout = Layout::new(source, space, &space.candidate(genotype));
     let layers = Layers::new(&layout, space, format);
     let parts = |layer: &Layer<'_>| databases[usize::from(layer.id.method_idx)].parts(layer.id);
-    let version = gptq::Version::of(&layers.packed, parts);
+    // Reads every zero, which only GPTQ has to.
+    let version = match format {
+        PackedFormat::CompressedTensors => None,
+        PackedFormat::Gptq => Some(gptq::Version::of(&layers.packed, parts)),
+    };
     let packed: HashMap<&str, &Layer<'_>> = layers
         .packed
         .iter()
@@ -152,26 +156,28 @@ pub fn write(
         .collect();
     let mut tensors = Vec::new();
     for tensor in &layout.tensors {
-        match (packed.get(tensor.name.as_str()), format) {
+        match (packed.get(tensor.name.as_str()), version) {
             (None, _) => tensors.push(dense(source, databases, tensor, kind)),
-            (Some(&layer), PackedFormat::CompressedTensors) => {
+            (Some(&layer), None) => {
                 tensors.extend(compressed_tensors::tensors(layer, &parts(layer)));
             }
-            (Some(&layer), PackedFormat::Gptq) => {
+            (Some(&layer), Some(version)) => {
                 tensors.extend(gptq::tensors(layer, parts(layer), version));
             }
         }
     }
     let weight_bytes = shards::write(&tensors, folder, progress)?;
-    let mut config = adapted_config(source, space, genotype, &layout, kind)?;
-    let quantization = match format {
-        PackedFormat::CompressedTensors => compressed_tensors::config(&layers),
-        PackedFormat::Gptq => gptq::config(&layers, layout.kept_blocks.len(), version),
+    let mut files = adapted_files(source, space, genotype, &layout, kind)?;
+    let quantization = match version {
+        None => compressed_tensors::config(&layers),
+        Some(version) => gptq::config(&layers, layout.kept_blocks.len(), version),
     };
     if let Some(quantization) = quantization {
-        config.insert("quantization_config".into(), quantization);
+        files
+            .config
+            .insert("quantization_config".into(), quantization);
     }
-    write_files(source, config, folder)?;
+    files.write(folder)?;
     Ok(Written {
         parameters: layout.num_parameters(),
         weight_bytes,

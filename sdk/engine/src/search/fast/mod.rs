@@ -74,7 +74,7 @@ const MOST_EVIDENCE: usize = 32;
 const PASSES_WHILE_NOISY: usize = 4;
 /// Sequences of a decision at most in a restart, and while everyone is plainly worse.
 const SOME_EVIDENCE: usize = 8;
-/// Generations of single exchanges that were all plainly worse, after which decisions and gradients take more evidence or the search
+/// Generations of the fewest exchanges that were all plainly worse, after which decisions and gradients take more evidence or the search
 /// starts again elsewhere.
 const PLAIN_FAILURES: u32 = 3;
 /// Generations without success at most evidence after which the search starts again elsewhere.
