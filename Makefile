@@ -39,6 +39,13 @@ bench: ## benchmarks, with plain PyTorch beside them
 	@$(STEP) "make the benchmarks' text" $(PYTHON) scripts/reference_text.py
 	@$(STEP) "run the benchmarks" $(CARGO) bench --profile dev -p evopress --bench candidate
 
+.PHONY: bench-build
+bench-build: ## level databases, with plain PyTorch beside them (ARGS="--help")
+	@$(STEP) "set up libtorch, model and the tests' tools" $(PYTHON) scripts/setup.py all-for-test
+	@$(STEP) "make the benchmarks' text" $(PYTHON) scripts/reference_text.py
+	@$(STEP) "build daemon, worker and plugins" $(CARGO) build --workspace
+	@$(PYTHON) scripts/bench_build.py $(ARGS)
+
 .PHONY: bench-search
 bench-search: ## the searches against each other on SmolLM2 (days for all of it; ARGS="--help")
 	@$(STEP) "set up libtorch and model" $(PYTHON) scripts/setup.py all-for-demo

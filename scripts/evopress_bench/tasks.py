@@ -85,6 +85,7 @@ SEARCHES = {
     "fast-without-gradients": lambda _: fast("gradients"),
     "fast-without-learning": lambda _: fast("learning"),
     "fast-without-racing": lambda _: fast("racing"),
+    "fast-without-walks": lambda _: fast("walks"),
     "fast-without-restarts": lambda _: fast("restarts"),
 }
 

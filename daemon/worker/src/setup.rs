@@ -164,6 +164,7 @@ pub(crate) fn fast_settings(plan: &Plan) -> fast::Settings {
             gradients: without(Ingredient::Gradients),
             learning: without(Ingredient::Learning),
             racing: without(Ingredient::Racing),
+            walks: without(Ingredient::Walks),
             restarts: without(Ingredient::Restarts),
         },
         seed: search.seed,

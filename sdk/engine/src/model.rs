@@ -6,6 +6,7 @@
 //!
 //! Shapes: B sequences of L tokens, T = B·L, D hidden size, d head size, I intermediate size.
 
+mod block;
 mod traced;
 
 use std::ops::Range;
@@ -22,6 +23,7 @@ use crate::rope_table::RopeTable;
 use crate::source::{LAYERS_PER_BLOCK, ModelConfig, Source};
 use crate::weights::Weights;
 
+use block::Block;
 pub(crate) use traced::Traced;
 
 /// A model on a device. Sharing is cheap: [`Model::share`] makes another handle to the same weights.
@@ -35,17 +37,6 @@ pub struct Model {
     final_norm: Tensor,
     head: Tensor,
     rope: RopeTable,
-}
-
-/// What a block has beside the weights of its linear layers: norms in f32, biases.
-struct Block {
-    attention_norm: Tensor,
-    mlp_norm: Tensor,
-    /// Of q, k and v together.
-    qkv_bias: Option<Tensor>,
-    output_bias: Option<Tensor>,
-    gate_up_biases: Option<[Tensor; 2]>,
-    down_bias: Option<Tensor>,
 }
 
 /// Inputs of linear layers that have a name of their own; q, k and v share one, gate and up another.
@@ -126,46 +117,9 @@ impl Model {
                 .f_to_kind(kind)?
                 .f_contiguous()?)
         };
-        let mut blocks = Vec::with_capacity(config.num_blocks);
-        for block_idx in 0..config.num_blocks {
-            let name = |layer: &str| format!("model.layers.{block_idx}.{layer}");
-            let joined_bias = |layers: &[&str], depth: i64| -> Result<Tensor> {
-                let parts = layers
-                    .iter()
-                    .map(|layer| read(&format!("{}.bias", name(layer)), kind));
-                let parts: Vec<Tensor> = parts.collect::<Result<_>>()?;
-                kernels::bias(&Tensor::f_cat(&parts, 0)?, kind, device, depth)
-            };
-            let (hidden, mlp) = (config.hidden_size, config.intermediate_size);
-            let attended = config.num_heads * config.head_dim;
-            let attention = |layers: &[&str], depth| -> Result<Option<Tensor>> {
-                config
-                    .attention_bias
-                    .then(|| joined_bias(layers, depth))
-                    .transpose()
-            };
-            let gate_up = ["mlp.gate_proj", "mlp.up_proj"];
-            blocks.push(Block {
-                attention_norm: read(&name("input_layernorm.weight"), Kind::Float)?,
-                mlp_norm: read(&name("post_attention_layernorm.weight"), Kind::Float)?,
-                qkv_bias: attention(
-                    &["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"],
-                    hidden,
-                )?,
-                output_bias: attention(&["self_attn.o_proj"], attended)?,
-                gate_up_biases: match config.mlp_bias {
-                    true => Some([
-                        joined_bias(&gate_up[..1], hidden)?,
-                        joined_bias(&gate_up[1..], hidden)?,
-                    ]),
-                    false => None,
-                },
-                down_bias: match config.mlp_bias {
-                    true => Some(joined_bias(&["mlp.down_proj"], mlp)?),
-                    false => None,
-                },
-            });
-        }
+        let blocks = (0..config.num_blocks)
+            .map(|idx| Block::read(&config, idx, (kind, device), &read))
+            .collect::<Result<_>>()?;
         let embedding = read("model.embed_tokens.weight", kind)?;
         let head = if config.tie_word_embeddings {
             embedding.shallow_clone()
@@ -354,14 +308,26 @@ impl Model {
         weights: &[Weight],
         observe: Observer<'_>,
     ) -> Result<()> {
+        let activated = self.gated(block_idx, stream, &weights[..2], observe)?;
+        let bias = self.blocks[block_idx].down_bias.as_ref();
+        kernels::add_projection(&mut stream.residual, &weights[2], bias, &activated)
+    }
+
+    /// What the down projection of a block's MLP would read; `weights` are those of gate and up.
+    pub(crate) fn gated(
+        &self,
+        block_idx: usize,
+        stream: &Stream,
+        weights: &[Weight],
+        observe: Observer<'_>,
+    ) -> Result<Tensor> {
         let block = &self.blocks[block_idx];
         let normed = stream.norm(&block.mlp_norm, self.config.rms_norm_eps, self.kind)?;
         observe(Input::Mlp, &normed);
         let biases = block.gate_up_biases.as_ref();
         let activated = kernels::gated([&weights[0], &weights[1]], biases, &normed)?;
         observe(Input::Down, &activated);
-        let bias = block.down_bias.as_ref();
-        kernels::add_projection(&mut stream.residual, &weights[2], bias, &activated)
+        Ok(activated)
     }
 
     /// The final norm.
@@ -381,22 +347,5 @@ impl Model {
 impl Stream {
     fn norm(&self, weight: &Tensor, eps: f64, kind: Kind) -> Result<Tensor> {
         kernels::rms_norm(&self.residual, weight, eps, kind)
-    }
-}
-
-impl Block {
-    fn share(&self) -> Self {
-        let share = |bias: &Option<Tensor>| bias.as_ref().map(Tensor::shallow_clone);
-        Self {
-            attention_norm: self.attention_norm.shallow_clone(),
-            mlp_norm: self.mlp_norm.shallow_clone(),
-            qkv_bias: share(&self.qkv_bias),
-            output_bias: share(&self.output_bias),
-            gate_up_biases: self
-                .gate_up_biases
-                .as_ref()
-                .map(|biases| biases.each_ref().map(Tensor::shallow_clone)),
-            down_bias: share(&self.down_bias),
-        }
     }
 }

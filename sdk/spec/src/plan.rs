@@ -260,6 +260,8 @@ pub enum Ingredient {
     Learning,
     /// Dropping genotypes from a race before its end.
     Racing,
+    /// Walking on from genotypes that only seem to be better.
+    Walks,
     /// Starting again from a disturbed result.
     Restarts,
 }

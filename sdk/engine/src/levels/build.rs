@@ -223,7 +223,8 @@ impl<'a> Build<'a> {
                 let mut stream = Stream::of(stream.f_to_device(model.device())?.f_detach_copy()?);
                 let weights = dense.get();
                 model.attention(block_idx, &mut stream, &weights[..4], &mut observe)?;
-                model.mlp(block_idx, &mut stream, &weights[4..], &mut observe)?;
+                // Nobody reads what the down projection would add.
+                let _ = model.gated(block_idx, &stream, &weights[4..6], &mut observe)?;
                 Ok(seen)
             };
             let seen = self.engine.pool().map(streams, work, |_| ())?;
@@ -249,7 +250,6 @@ impl<'a> Build<'a> {
     ) -> Result<()> {
         let device = self.engine.device();
         let mut tasks = Vec::new();
-        let mut counts = Vec::new();
         for (input, statistics) in statistics {
             let slots = input
                 .layers()
@@ -269,9 +269,11 @@ impl<'a> Build<'a> {
                     })
                 })
                 .collect::<Result<_>>()?;
-            counts.push(layers.len());
             tasks.push((statistics, layers));
         }
+        // The longest first, so that no thread is left with it at the end.
+        tasks.sort_by_key(|(_, layers)| std::cmp::Reverse(work_of(layers)));
+        let counts: Vec<usize> = tasks.iter().map(|(_, layers)| layers.len()).collect();
         let (method, entry, manifest) = (
             Arc::clone(&self.method),
             self.entry.clone(),
@@ -328,6 +330,16 @@ impl<'a> Build<'a> {
         };
         self.engine.pool().map(streams, work, |_| ()).map(drop)
     }
+}
+
+/// Products that layers with the same inputs take, up to a factor: each row of each variant meets the square of the inputs' width, and so
+/// do the inputs among themselves.
+fn work_of(layers: &[ToCompress]) -> i64 {
+    let rows = layers
+        .iter()
+        .map(|layer| layer.weight.size()[0] * layer.variants.len().max(1) as i64);
+    let width = layers.first().map_or(0, |layer| layer.weight.size()[1]);
+    (rows.sum::<i64>() + width) * width * width
 }
 
 /// Views of all sequences' streams, with their numbers.

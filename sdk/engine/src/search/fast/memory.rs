@@ -34,8 +34,10 @@ pub struct Memory {
     pub(super) failures: u32,
     /// Generations without success at most evidence.
     pub(super) fruitless: u32,
-    /// While a restart is on its way.
+    /// While the search is ahead of the best genotype beyond doubt, or has started again elsewhere.
     pub(super) champion: Option<Champion>,
+    /// Steps since the champion was left or held against where they have led.
+    pub(super) steps: u32,
     /// Where restarts have begun.
     pub(super) visited: Vec<Genotype>,
     /// Restarts in a row that led nowhere.
@@ -50,13 +52,15 @@ pub struct Memory {
     pub stop: Option<Stop>,
 }
 
-/// The best genotype so far, and what was known around it when a restart left it.
+/// The best genotype beyond doubt, and what was known around it when the search left it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct Champion {
     pub(super) genotype: Genotype,
     pub(super) losses: BTreeMap<usize, f64>,
     pub(super) rejected: Vec<(Genotype, f64)>,
     pub(super) evidence: usize,
+    /// Whether the search left it for a genotype that was worse.
+    pub(super) is_restart: bool,
 }
 
 /// A genotype whose gradients are in use.
@@ -113,6 +117,7 @@ impl Memory {
             failures: 0,
             fruitless: 0,
             champion: None,
+            steps: 0,
             visited: Vec::new(),
             fruitless_restarts: 0,
             observations: Vec::new(),
@@ -161,14 +166,27 @@ impl Memory {
         best.map(|(genotype, _)| genotype.clone())
     }
 
-    /// The search goes on from `genotype`, and will be held against the current one.
-    pub(super) fn begin_restart(&mut self, genotype: Genotype) {
+    /// Whether the search is ahead of its champion by steps that seemed to be better.
+    pub(super) fn is_walking(&self) -> bool {
+        let champion = self.champion.as_ref();
+        champion.is_some_and(|champion| !champion.is_restart)
+    }
+
+    /// The current genotype becomes the champion that the search leaves.
+    pub(super) fn leave_champion(&mut self, is_restart: bool) {
         self.champion = Some(Champion {
             genotype: self.current.clone(),
             losses: std::mem::take(&mut self.losses),
             rejected: std::mem::take(&mut self.rejected),
             evidence: self.evidence,
+            is_restart,
         });
+        self.steps = 0;
+    }
+
+    /// The search goes on from `genotype`, and will be held against the current one.
+    pub(super) fn begin_restart(&mut self, genotype: Genotype) {
+        self.leave_champion(true);
         self.visited.push(genotype.clone());
         self.accept(genotype, BTreeMap::new());
         self.evidence = LEAST_EVIDENCE;
@@ -176,8 +194,8 @@ impl Memory {
         self.origin = None;
     }
 
-    /// Back to where the restart began.
-    pub(super) fn end_restart(&mut self, champion: Champion) {
+    /// Back to the champion.
+    pub(super) fn return_to(&mut self, champion: Champion) {
         self.accept(champion.genotype, champion.losses);
         self.rejected = champion.rejected;
         self.evidence = champion.evidence;

@@ -3,8 +3,10 @@
 //! Paper mode draws mutations blindly and pays a full evaluation for each. Here one gradient pass predicts what every single move would do
 //! ([`crate::gradient`]), a Bayesian linear model corrects the predictions by what evaluations have shown ([`surrogate`]), sets of
 //! exchanges that keep the budget and promise most are proposed ([`propose`]), and they race sequence by sequence against the parent
-//! ([`race`]). The parent is replaced only by a genotype that beats it in a paired test; the evidence of a test grows
-//! when nothing was found, and where it cannot grow any more the search starts again from a disturbed parent or ends, and says why.
+//! ([`race`]). Where one seems to be better the search walks on from it: what several small steps have gained together can be told from
+//! noise on far fewer sequences than each of them. The answer is replaced only by a genotype that beats it beyond doubt ([`walk`]). The
+//! evidence of a race grows when nothing was found, and where it cannot grow any more the search starts again elsewhere or ends, and says
+//! why.
 //!
 //! A state and a [`Memory`] after each generation are all that a resumed search needs.
 
@@ -14,6 +16,7 @@ mod race;
 mod regression;
 mod start;
 mod surrogate;
+mod walk;
 
 use rand::seq::index;
 
@@ -23,7 +26,7 @@ pub use start::start;
 use super::{Fitness, Purpose, State, mutation, stream};
 use crate::error::Result;
 use crate::genotype::SearchSpace;
-use memory::{Champion, Origin};
+use memory::Origin;
 use race::{Race, Verdict};
 use surrogate::Surrogate;
 
@@ -62,6 +65,8 @@ pub struct Without {
     pub learning: bool,
     /// Dropping genotypes from a race before its end.
     pub racing: bool,
+    /// Walking on from genotypes that only seem to be better.
+    pub walks: bool,
     /// Starting again from a disturbed parent.
     pub restarts: bool,
 }
@@ -148,6 +153,7 @@ impl Search<'_> {
             evidence: memory.evidence.min(self.most_evidence),
             sequences: &sequences,
             drops: !self.settings.without.racing,
+            walks: !self.settings.without.walks,
             tokens_left: self.tokens_left(fitness),
         };
         let outcome = race.run(fitness, memory, &offspring)?;
@@ -157,16 +163,13 @@ impl Search<'_> {
         let seen: Vec<_> = seen.collect();
         memory.observe(seen);
         match outcome.verdict {
-            Verdict::Better { idx, losses } => {
-                memory.accept(offspring[idx].clone(), losses);
-                if surrogate.is_stale(&memory.current) {
-                    memory.origin = None;
-                }
-                if memory.champion.is_none() {
-                    state.parent = memory.current.clone();
-                    state.fitness = memory.fitness();
-                    state.accepted = true;
-                }
+            Verdict::Better {
+                idx,
+                losses,
+                is_beyond_doubt,
+            } => {
+                self.step(memory, offspring[idx].clone(), losses, is_beyond_doubt);
+                self.after_step(fitness, state, memory)?;
             }
             Verdict::NoneBetter { is_open } => {
                 memory.reject(&offspring, &outcome.results);
@@ -177,7 +180,7 @@ impl Search<'_> {
         Ok(())
     }
 
-    /// Gradients where the search is now, more evidence for decisions and gradients, then a restart.
+    /// Gradients where the search is now, smaller steps, a judgement of the walk so far.
     fn after_failure(
         &self,
         fitness: &mut dyn Fitness,
@@ -201,6 +204,23 @@ impl Search<'_> {
             return Ok(());
         }
         memory.failures = 0;
+        if !memory.is_walking() {
+            return self.ask_for_more(fitness, state, memory, is_open);
+        }
+        match self.crown(fitness, state, memory, true)? {
+            true => Ok(()),
+            false => self.ask_for_more(fitness, state, memory, false),
+        }
+    }
+
+    /// More evidence for decisions and gradients, then a restart.
+    fn ask_for_more(
+        &self,
+        fitness: &mut dyn Fitness,
+        state: &mut State,
+        memory: &mut Memory,
+        is_open: bool,
+    ) -> Result<()> {
         let restarts = !self.settings.without.restarts;
         let is_restart = memory.champion.is_some();
         let most = match is_restart || restarts && !is_open {
@@ -220,8 +240,8 @@ impl Search<'_> {
             memory.fruitless_restarts = FRUITLESS_RESTARTS;
             return Ok(());
         }
-        if let Some(champion) = memory.champion.take() {
-            self.crown(fitness, state, memory, champion)?;
+        if is_restart {
+            self.crown(fitness, state, memory, true)?;
         }
         let mut rng = stream(self.settings.seed, state.generation, Purpose::Restart);
         let elsewhere = memory.next_best().unwrap_or_else(|| {
@@ -231,37 +251,6 @@ impl Search<'_> {
             })
         });
         memory.begin_restart(elsewhere);
-        Ok(())
-    }
-
-    /// Holds where a restart has led against the champion that it left.
-    fn crown(
-        &self,
-        fitness: &mut dyn Fitness,
-        state: &mut State,
-        memory: &mut Memory,
-        champion: Champion,
-    ) -> Result<()> {
-        let sequences = self.sequences(fitness, state.generation, Purpose::Minibatch(1));
-        let challenger = memory.current.clone();
-        memory.end_restart(champion);
-        let race = Race {
-            evidence: self.most_evidence,
-            sequences: &sequences,
-            drops: true,
-            tokens_left: None,
-        };
-        let outcome = race.run(fitness, memory, std::slice::from_ref(&challenger))?;
-        match outcome.verdict {
-            Verdict::Better { losses, .. } => {
-                memory.accept(challenger, losses);
-                state.parent = memory.current.clone();
-                state.accepted = true;
-                memory.fruitless_restarts = 0;
-            }
-            Verdict::NoneBetter { .. } => memory.fruitless_restarts += 1,
-        }
-        state.fitness = memory.fitness();
         Ok(())
     }
 

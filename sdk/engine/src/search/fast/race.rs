@@ -12,6 +12,8 @@ const CLEARLY_WORSE: f64 = 1.5;
 /// Standard errors by which a genotype must be better than the parent, for many sequences: one in a hundred that are no better is by chance,
 /// and the best of several is held to be better by luck more often than any one.
 const CLEARLY_BETTER: f64 = 2.33;
+/// The same for a step that will be judged together with others: one in six that are no better is by chance.
+const LIKELY_BETTER: f64 = 1.0;
 /// The same before the evidence is complete.
 const BETTER_AT_ONCE: f64 = 3.0;
 /// A race goes on beyond its evidence, to so many sequences or twice its evidence, while the best genotype seems to be better by this part of
@@ -37,6 +39,8 @@ pub(super) struct Race<'a> {
     pub(super) sequences: &'a [usize],
     /// Whether genotypes leave the race before its end.
     pub(super) drops: bool,
+    /// Whether it is enough to be likely to be better.
+    pub(super) walks: bool,
     /// Tokens that the search has left; a race that has spent them ends.
     pub(super) tokens_left: Option<u64>,
 }
@@ -53,6 +57,8 @@ pub(super) enum Verdict {
         idx: usize,
         /// Its losses by sequence.
         losses: BTreeMap<usize, f64>,
+        /// Whether that can hardly be by chance.
+        is_beyond_doubt: bool,
     },
     NoneBetter {
         /// Whether one of them seems to be better, and more evidence may show it.
@@ -92,8 +98,8 @@ impl Difference {
     }
 
     /// Whether it may be told from 0 after `times` as many sequences.
-    fn is_promising(&self, times: f64) -> bool {
-        self.mean * times.sqrt() + PROMISING * CLEARLY_BETTER * self.standard_error < 0.0
+    fn is_promising(&self, times: f64, errors: f64) -> bool {
+        self.mean * times.sqrt() + PROMISING * errors * self.standard_error < 0.0
     }
 
     fn seems_better(&self) -> bool {
@@ -136,16 +142,20 @@ impl Race<'_> {
                 break;
             };
             let difference = lanes[best].difference();
-            let needed = match done < self.evidence {
-                true => BETTER_AT_ONCE,
+            let enough = match self.walks {
+                true => LIKELY_BETTER,
                 false => CLEARLY_BETTER,
             };
+            let needed = match done < self.evidence {
+                true => BETTER_AT_ONCE,
+                false => enough,
+            };
             if done >= LEAST_EVIDENCE.min(self.evidence) && difference.is_better_by(needed) {
-                winner = Some(best);
+                winner = Some((best, difference.is_better_by(CLEARLY_BETTER)));
                 break;
             }
             let times = longest as f64 / done as f64;
-            let is_hopeless = done >= self.evidence && !difference.is_promising(times);
+            let is_hopeless = done >= self.evidence && !difference.is_promising(times, enough);
             let spent = fitness.tokens_spent() - begun;
             let is_broke = self.tokens_left.is_some_and(|left| spent >= left);
             if is_hopeless || is_broke || done >= longest {
@@ -154,9 +164,10 @@ impl Race<'_> {
         }
         let results = lanes.iter().map(Lane::difference).collect();
         let verdict = match winner {
-            Some(idx) => Verdict::Better {
+            Some((idx, is_beyond_doubt)) => Verdict::Better {
                 idx,
                 losses: std::mem::take(&mut lanes[idx].losses),
+                is_beyond_doubt,
             },
             None => Verdict::NoneBetter {
                 is_open: best(&lanes).is_some_and(|idx| lanes[idx].difference().seems_better()),

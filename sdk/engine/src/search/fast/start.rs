@@ -49,11 +49,14 @@ pub fn start(
             evidence: count,
             sequences: &sequences,
             drops: !settings.without.racing,
+            walks: false,
             tokens_left: None,
         };
         let outcome = race.run(fitness, &mut memory, &genotypes)?;
         match outcome.verdict {
-            Verdict::Better { idx, losses } => memory.accept(genotypes.swap_remove(idx), losses),
+            Verdict::Better { idx, losses, .. } => {
+                memory.accept(genotypes.swap_remove(idx), losses)
+            }
             Verdict::NoneBetter { .. } => {
                 // Nothing is there yet that would have to be beaten beyond doubt: who seems to be best is best.
                 let means = outcome.results.iter().map(|result| result.mean);

@@ -229,12 +229,13 @@ fn an_interrupted_search_ends_like_an_undisturbed_one() {
 #[test]
 fn every_ingredient_can_be_left_out() {
     let space = space(4);
-    for idx in 0..4 {
+    for idx in 0..5 {
         let without = Without {
             gradients: idx == 0,
             learning: idx == 1,
             racing: idx == 2,
             restarts: idx == 3,
+            walks: idx == 4,
         };
         let settings = Settings {
             without,
