@@ -57,7 +57,7 @@ pub fn tiny(name: &str) -> Value {
             "stages": [{"tokens": 64, "survivors": 2}, {"tokens": 256, "survivors": 1}],
         },
         "baselines": {"random": 4},
-        "evaluation": [{"source": text("evaluation.txt"), "tokens": 512}],
+        "evaluation": [{"source": text("evaluation.txt"), "tokens": 512, "sample": "start"}],
     })
 }
 

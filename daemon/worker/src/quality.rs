@@ -13,7 +13,7 @@ use evopress::genotype::Genotype;
 use evopress::model::Model;
 use evopress::source::Source;
 use evopress_spec::events::{EventKind, Stage};
-use evopress_spec::{Evaluation, GateResult, Metric, MetricResult};
+use evopress_spec::{Evaluation, GateResult, Metric, MetricResult, Sample};
 use indexmap::IndexMap;
 
 use crate::artifact;
@@ -153,16 +153,13 @@ fn same_tokens(set: &Evaluation, source: &Source, artifact: &Source) -> Result<(
     Ok(())
 }
 
-/// The first tokens of a set.
+/// Some tokens of a set's text.
 pub(crate) fn corpus(set: &Evaluation, source: &Source, tokens: u64) -> Result<Corpus> {
-    let length = set.sequence_length as usize;
-    Ok(Corpus::read(
-        &set.source,
-        &source.tokenizer()?,
-        None,
-        tokens as usize,
-        length,
-    )?)
+    let (tokenizer, length) = (source.tokenizer()?, set.sequence_length as usize);
+    Ok(match set.sample {
+        Sample::Spread => Corpus::spread(&set.source, &tokenizer, tokens as usize, length)?,
+        Sample::Start => Corpus::read(&set.source, &tokenizer, None, tokens as usize, length)?,
+    })
 }
 
 fn results(set: &Evaluation, measured: &Measured, quality: Quality) -> [MetricResult; 2] {

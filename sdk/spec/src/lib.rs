@@ -7,6 +7,7 @@
 mod address;
 mod check;
 mod digest;
+mod evaluation;
 pub mod events;
 mod files;
 mod lookup;
@@ -33,14 +34,15 @@ mod yaml;
 pub use address::{Address, ModelVersion, is_gguf};
 pub use check::{MAX_SPEC_BYTES, Roots, check, check_bytes, locate, mistake_at};
 pub use digest::{InputDigests, digest_bytes, digest_path, digest_reader};
+pub use evaluation::{Evaluation, Gate, Sample};
 pub use events::{Event, EventKind, Stage, Status};
 pub use files::atomic_write;
 pub use mistake::Mistake;
 pub use origin::Origin;
 pub use plan::{
-    Artifact, ArtifactFormat, Baselines, Calibration, Database, Device, Dtype, Evaluation, Gate,
-    Generations, Grouping, Ingredient, Initial, Limit, Mode, Model, Plan, PluginUse, Search,
-    SelectionStage, Target,
+    Artifact, ArtifactFormat, Baselines, Calibration, Database, Device, Dtype, Generations,
+    Grouping, Ingredient, Initial, Limit, Mode, Model, Plan, PluginUse, Search, SelectionStage,
+    Target,
 };
 pub use publish::{Credentials, Publish, Secret, ToHub, ToMlflow, ToObjects, ToOci};
 pub use render::render;

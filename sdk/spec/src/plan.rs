@@ -9,7 +9,7 @@ use std::str::FromStr;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{Origin, Publish};
+use crate::{Evaluation, Origin, Publish};
 
 /// One pipeline, ready to run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -351,34 +351,6 @@ pub struct SelectionStage {
 pub struct Baselines {
     /// N of "best of N random genotypes"; 0 leaves it out.
     pub random: u32,
-}
-
-/// A held-out set.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Evaluation {
-    /// Name of the set in the report.
-    pub name: String,
-    /// A UTF-8 text file, absolute, other than the calibration's.
-    pub source: PathBuf,
-    /// Tokens of one sequence.
-    pub sequence_length: u32,
-    /// How many tokens are used; a multiple of `sequence_length`.
-    pub tokens: u64,
-    /// Limits that the compressed model must meet on this set.
-    pub gate: Gate,
-}
-
-/// Quality limits; a run whose model breaks one ends as `gate_failed` and is not published.
-#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Gate {
-    /// Highest allowed perplexity relative to the dense model's.
-    pub max_perplexity_ratio: Option<f64>,
-    /// Highest allowed perplexity.
-    pub max_perplexity: Option<f64>,
-    /// Highest allowed KL divergence to the dense model, in nats a token.
-    pub max_kl: Option<f64>,
 }
 
 /// Something to write.

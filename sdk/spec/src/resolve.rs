@@ -309,6 +309,7 @@ fn evaluation_set(
         tokens: typed
             .tokens
             .unwrap_or_else(|| whole_sequences(EVALUATION_TOKENS, sequence_length)),
+        sample: typed.sample,
         gate: Gate {
             max_perplexity_ratio: typed.gate.max_perplexity_ratio,
             max_perplexity: typed.gate.max_perplexity,

@@ -9,7 +9,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use crate::{ArtifactFormat, Dtype, Grouping, Ingredient, Mode};
+use crate::{ArtifactFormat, Dtype, Grouping, Ingredient, Mode, Sample};
 
 pub(crate) use publish::{Publish, Registry, Secret};
 
@@ -356,6 +356,9 @@ pub(crate) struct Evaluation {
     /// How many tokens are used, a multiple of sequence_length. Default: 32768.
     #[schemars(range(min = 1, max = 1_000_000_000), example = 32_768)]
     pub(crate) tokens: Option<u64>,
+    /// Which of the text's tokens these are.
+    #[serde(default)]
+    pub(crate) sample: Sample,
     /// Limits that the compressed model must meet on this set; a model that breaks one is not published.
     #[serde(default)]
     pub(crate) gate: Gate,

@@ -1,4 +1,4 @@
-//! Offspring: sets of exchanges that keep the budget and promise most under a sample of what is known.
+//! Offspring: sets of exchanges that keep the budget and promise most by what is known, or by a draw of it.
 
 use rand::Rng;
 use rand::seq::IndexedRandom;
@@ -11,7 +11,12 @@ use crate::search::mutation;
 
 /// Exchanges that offspring are made of; a set of one is often right where a large one is not.
 const NUM_EXCHANGES: [usize; 8] = [1, 2, 4, 1, 8, 2, 4, MOST_EXCHANGES];
-/// The largest of them.
+/// How far the draws of the posterior that they are made from may be from its mean. What is expected to be best often is, and the best under
+/// full draws often is best by the luck of the draw: with many moves to choose from, mostly that.
+const TEMPERATURES: [f64; 8] = [0.0, 0.0, 0.0, 0.5, 0.5, 0.5, 1.0, 1.0];
+/// The least where the first draw has led to what was tried before.
+const LEAST_OF_OTHER_DRAWS: f64 = 0.25;
+/// The largest of the sets.
 pub(super) const MOST_EXCHANGES: usize = 16;
 /// Units that an exchange may raise: those that promise most.
 const RAISED: usize = 12;
@@ -42,7 +47,11 @@ pub(super) fn offspring(
                 && !memory.is_rejected(genotype)
         };
         let drawn = (0..DRAWS).find_map(|draw| {
-            let sampled = posterior.sample(rng);
+            let temperature = TEMPERATURES[idx % TEMPERATURES.len()];
+            let sampled = match draw {
+                0 => posterior.sample(temperature, rng),
+                _ => posterior.sample(temperature.max(LEAST_OF_OTHER_DRAWS), rng),
+            };
             let count = NUM_EXCHANGES[(idx + draw) % NUM_EXCHANGES.len()].min(largest);
             let made = Draft::new(space, surrogate, &sampled, &memory.current).exchange(count);
             Some(made).filter(|made| is_new(made, &offspring))

@@ -106,9 +106,12 @@ impl<'a> Posterior<'a> {
         }
     }
 
-    /// A draw.
-    pub(super) fn sample(&self, rng: &mut impl Rng) -> Sampled {
-        let mut normal = || -> f64 { StandardNormal.sample(rng) };
+    /// A draw whose deviation from the mean is scaled by `temperature`: 0 is the mean itself.
+    pub(super) fn sample(&self, temperature: f64, rng: &mut impl Rng) -> Sampled {
+        let mut normal = || -> f64 {
+            let drawn: f64 = StandardNormal.sample(rng);
+            temperature * drawn
+        };
         let surrogate = self.surrogate;
         let mut sampled = Sampled {
             factors: std::array::from_fn(|idx| {

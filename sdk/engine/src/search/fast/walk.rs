@@ -7,9 +7,9 @@
 
 use std::collections::BTreeMap;
 
+use super::Search;
 use super::memory::Memory;
 use super::race::{Race, Verdict};
-use super::Search;
 use crate::error::Result;
 use crate::genotype::Genotype;
 use crate::search::{Fitness, Purpose, State};
