@@ -9,14 +9,22 @@ use super::{Memory, Settings};
 use crate::genotype::{Genotype, Group, SearchSpace};
 use crate::search::mutation;
 
-/// Exchanges that offspring are made of; a set of one is often right where a large one is not.
-const NUM_EXCHANGES: [usize; 8] = [1, 2, 4, 1, 8, 2, 4, MOST_EXCHANGES];
-/// How far the draws of the posterior that they are made from may be from its mean. What is expected to be best often is, and the best under
-/// full draws often is best by the luck of the draw: with many moves to choose from, mostly that.
-const TEMPERATURES: [f64; 8] = [0.0, 0.0, 0.0, 0.5, 0.5, 0.5, 1.0, 1.0];
+/// How the offspring of a generation are made, in turn: of how many exchanges, and how far the draw of the posterior that they are best under
+/// may be from its mean. What is expected to be best often is; the best under full draws are the best by the luck of the draw, with so many
+/// moves to choose from.
+const PROPOSALS: [(usize, f64); 8] = [
+    (2, 0.0),
+    (4, 0.0),
+    (1, 0.0),
+    (2, 0.5),
+    (1, 0.5),
+    (8, 0.0),
+    (4, 0.5),
+    (MOST_EXCHANGES, 0.5),
+];
 /// The least where the first draw has led to what was tried before.
 const LEAST_OF_OTHER_DRAWS: f64 = 0.25;
-/// The largest of the sets.
+/// Exchanges of the largest sets.
 pub(super) const MOST_EXCHANGES: usize = 16;
 /// Units that an exchange may raise: those that promise most.
 const RAISED: usize = 12;
@@ -47,12 +55,12 @@ pub(super) fn offspring(
                 && !memory.is_rejected(genotype)
         };
         let drawn = (0..DRAWS).find_map(|draw| {
-            let temperature = TEMPERATURES[idx % TEMPERATURES.len()];
-            let sampled = match draw {
-                0 => posterior.sample(temperature, rng),
-                _ => posterior.sample(temperature.max(LEAST_OF_OTHER_DRAWS), rng),
+            let temperature = match draw {
+                0 => PROPOSALS[idx % PROPOSALS.len()].1,
+                _ => PROPOSALS[idx % PROPOSALS.len()].1.max(LEAST_OF_OTHER_DRAWS),
             };
-            let count = NUM_EXCHANGES[(idx + draw) % NUM_EXCHANGES.len()].min(largest);
+            let sampled = posterior.sample(temperature, rng);
+            let count = PROPOSALS[(idx + draw) % PROPOSALS.len()].0.min(largest);
             let made = Draft::new(space, surrogate, &sampled, &memory.current).exchange(count);
             Some(made).filter(|made| is_new(made, &offspring))
         });
