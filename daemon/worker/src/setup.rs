@@ -143,7 +143,7 @@ pub(crate) fn bytes_per_weight(dtype: Dtype) -> u32 {
 }
 
 /// Offspring of a fast search's generation.
-const FAST_OFFSPRING: usize = 6;
+const FAST_OFFSPRING: usize = 8;
 /// Calibration tokens of a gradient pass, about.
 const GRADIENT_TOKENS: u64 = 1024;
 
