@@ -53,7 +53,9 @@ pub fn write_deep_model(folder: &Path, has_biases: bool, idle: &[&str]) {
     };
     write(folder, &shape, |name| {
         let is_output = name.contains(".o_proj.") || name.contains(".down_proj.");
-        let is_idle = idle.iter().any(|half| name.starts_with(&format!("{half}.")));
+        let is_idle = idle
+            .iter()
+            .any(|half| name.starts_with(&format!("{half}.")));
         if is_output && is_idle { 1e-3 } else { 1.0 }
     });
 }

@@ -74,15 +74,18 @@ impl Loading {
 
     /// The section's text.
     pub(crate) fn text(&self) -> String {
-        let sections = self.artifacts.iter().map(|it| match (&it.packed, it.format) {
-            (Some((PackedFormat::CompressedTensors, summary)), _) => {
-                compressed_tensors(&it.place, summary)
-            }
-            (Some((PackedFormat::Gptq, summary)), _) => gptq(&it.place, summary),
-            (None, ArtifactFormat::Gguf) => llama_cpp(&it.place),
-            (None, ArtifactFormat::NemotronNas) => nemotron_nas(&it.place),
-            (None, _) => snippets::transformers(&it.place, "", ""),
-        });
+        let sections = self
+            .artifacts
+            .iter()
+            .map(|it| match (&it.packed, it.format) {
+                (Some((PackedFormat::CompressedTensors, summary)), _) => {
+                    compressed_tensors(&it.place, summary)
+                }
+                (Some((PackedFormat::Gptq, summary)), _) => gptq(&it.place, summary),
+                (None, ArtifactFormat::Gguf) => llama_cpp(&it.place),
+                (None, ArtifactFormat::NemotronNas) => nemotron_nas(&it.place),
+                (None, _) => snippets::transformers(&it.place, "", ""),
+            });
         let formats: Vec<ArtifactFormat> = self.artifacts.iter().map(|it| it.format).collect();
         let speed = speed::text(self.depth, &formats, self.gguf_goes_without);
         sections.chain([speed]).collect()
@@ -125,7 +128,8 @@ fn compressed_tensors(place: &str, summary: &Summary) -> String {
 }
 
 fn gptq(place: &str, summary: &Summary) -> String {
-    let text = snippets::gptqmodel(place) + &about_packed("the layout of GPTQ checkpoints", summary);
+    let text =
+        snippets::gptqmodel(place) + &about_packed("the layout of GPTQ checkpoints", summary);
     // The faster kernels that vLLM takes of itself have 4 and 8 bits only.
     let kernels = match summary.bits.iter().all(|bits| [4, 8].contains(bits)) {
         true => "",
@@ -242,8 +246,14 @@ mod tests {
     #[test]
     fn a_layout_that_runtimes_have_no_config_for_asks_for_trust() {
         let text = loading(&[ArtifactFormat::NemotronNas], &[], 0).text();
-        assert!(text.contains("LLM(\"PATH\", trust_remote_code=True)"), "{text}");
-        assert!(text.contains("from_pretrained(\"PATH\", trust_remote_code=True)"), "{text}");
+        assert!(
+            text.contains("LLM(\"PATH\", trust_remote_code=True)"),
+            "{text}"
+        );
+        assert!(
+            text.contains("from_pretrained(\"PATH\", trust_remote_code=True)"),
+            "{text}"
+        );
     }
 
     #[test]

@@ -179,14 +179,21 @@ fn dropped_sub_blocks_are_not_there_and_nothing_else_changes() {
             "deci.feed_forward_length",
         ]
         .map(|key| by_block[key].clone());
-        assert_eq!(heads, counts(|[attention, _]| if attention { 4 } else { 0 }));
-        assert_eq!(kv_heads, counts(|[attention, _]| if attention { 2 } else { 0 }));
+        assert_eq!(
+            heads,
+            counts(|[attention, _]| if attention { 4 } else { 0 })
+        );
+        assert_eq!(
+            kv_heads,
+            counts(|[attention, _]| if attention { 2 } else { 0 })
+        );
         assert_eq!(widths, counts(|[_, mlp]| if mlp { 256 } else { 32 }));
         let absent = read["absent"].as_array().unwrap();
         assert!(!absent.is_empty());
         let of_block = |name: &Value| {
             let name = name.as_str().unwrap();
-            name.starts_with("model.layers.4.self_attn.") || name == "model.layers.4.input_layernorm.weight"
+            name.starts_with("model.layers.4.self_attn.")
+                || name == "model.layers.4.input_layernorm.weight"
         };
         assert!(absent.iter().all(of_block), "{absent:?}");
     }
@@ -213,9 +220,9 @@ fn quantized_layers_stay_what_they_are_beside_dropped_sub_blocks() {
     );
     spec["model"]["source"] = json!(source);
     let quantized = spec["methods"][0].clone();
-    spec["methods"] =
-        json!([quantized, {"plugin": "drop", "options": {"granularity": "free"}}]);
-    spec["artifacts"] = json!([{"format": "gguf"}, {"format": "huggingface"}, {"format": "nemotron-nas"}]);
+    spec["methods"] = json!([quantized, {"plugin": "drop", "options": {"granularity": "free"}}]);
+    spec["artifacts"] =
+        json!([{"format": "gguf"}, {"format": "huggingface"}, {"format": "nemotron-nas"}]);
     let report = scratch.report(&spec);
     assert!(!dropped(&report).is_empty());
     let result = Result {

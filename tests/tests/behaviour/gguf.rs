@@ -196,7 +196,8 @@ fn what_is_searched_is_what_ships_byte_for_byte() {
 fn dropped_blocks_are_gone_and_dropped_sub_blocks_add_nothing() {
     let scratch = Scratch::new();
     let mut results = Vec::new();
-    for (granularity, num_blocks, architecture) in [("block", 6, "llama"), ("sub-block", 7, "deci")] {
+    for (granularity, num_blocks, architecture) in [("block", 6, "llama"), ("sub-block", 7, "deci")]
+    {
         let mut spec = tiny(granularity);
         spec["methods"][0]["options"]["granularity"] = json!(granularity);
         spec["search"]["generations"] = json!(12);
@@ -213,7 +214,10 @@ fn dropped_blocks_are_gone_and_dropped_sub_blocks_add_nothing() {
         result.check_llama_cpp(answer, *num_blocks);
         assert_eq!(read["different"], json!([]));
         assert_eq!(read["metadata"]["general.architecture"], *architecture);
-        assert_eq!(read["metadata"][format!("{architecture}.block_count")], *num_blocks);
+        assert_eq!(
+            read["metadata"][format!("{architecture}.block_count")],
+            *num_blocks
+        );
     }
     let all: Vec<&Result> = results.iter().map(|(it, ..)| it).collect();
     for (answer, reference) in theirs.iter().zip(reference(&all, &theirs)) {
@@ -245,12 +249,21 @@ fn a_gguf_file_is_carried_over() {
     assert!(before.contains_key("tokenizer.chat_template"));
     let architecture = after["general.architecture"].as_str().unwrap();
     // Keys with a number for each block, in a file whose blocks may lack a half.
-    let by_block = ["attention.head_count", "attention.head_count_kv", "feed_forward_length"];
+    let by_block = [
+        "attention.head_count",
+        "attention.head_count_kv",
+        "feed_forward_length",
+    ];
     for (key, value) in before {
         let of_model = key.strip_prefix("llama.");
         let changes = key.starts_with("GGUF.")
             || key.starts_with("quantize.")
-            || ["llama.block_count", "general.file_type", "general.architecture"].contains(&key.as_str())
+            || [
+                "llama.block_count",
+                "general.file_type",
+                "general.architecture",
+            ]
+            .contains(&key.as_str())
             || of_model.is_some_and(|it| architecture == "deci" && by_block.contains(&it));
         if !changes {
             let new_key = of_model.map_or(key.clone(), |it| format!("{architecture}.{it}"));

@@ -4,9 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-use evopress_tests::{
-    Scratch, code_blocks, node_output, python_output, tiny, write_deep_model,
-};
+use evopress_tests::{Scratch, code_blocks, node_output, python_output, tiny, write_deep_model};
 use serde_json::{Value, json};
 
 use crate::levels::pipeline;
@@ -24,11 +22,15 @@ const RUNTIMES: [(&str, Runs); 5] = [
     ("from \"node-llama-cpp\"", Runs::Node),
     (
         "from vllm import",
-        Runs::NotHere("its wheels need CUDA's libraries and a GPU; `depth.rs` reads its layout as its code does"),
+        Runs::NotHere(
+            "its wheels need CUDA's libraries and a GPU; `depth.rs` reads its layout as its code does",
+        ),
     ),
     (
         "from gptqmodel import",
-        Runs::NotHere("it is built from source, against a GPU's libraries; `packed.rs` reads its layout"),
+        Runs::NotHere(
+            "it is built from source, against a GPU's libraries; `packed.rs` reads its layout",
+        ),
     ),
     (
         "llama-cli ",
@@ -93,6 +95,11 @@ fn what_a_card_shows_for_dropped_sub_blocks_runs() {
     spec["model"]["source"] = json!(source);
     spec["artifacts"] = json!([{"format": "nemotron-nas"}, {"format": "gguf"}]);
     let found = run_card(&scratch, &spec);
-    let expected = ["from transformers import", "from \"node-llama-cpp\"", "from vllm import", "llama-cli "];
+    let expected = [
+        "from transformers import",
+        "from \"node-llama-cpp\"",
+        "from vllm import",
+        "llama-cli ",
+    ];
     assert_eq!(found, expected.into());
 }

@@ -14,7 +14,10 @@ pub(super) fn text(depth: Depth, formats: &[ArtifactFormat], gguf_goes_without: 
         ));
     }
     if depth.num_alone > 0 {
-        text.push_str(&format!("{} dropped alone: ", are(depth.num_alone, "sub-block")));
+        text.push_str(&format!(
+            "{} dropped alone: ",
+            are(depth.num_alone, "sub-block")
+        ));
         let skips = |format: &ArtifactFormat| match format {
             ArtifactFormat::NemotronNas => true,
             ArtifactFormat::Gguf => gguf_goes_without,
@@ -22,9 +25,15 @@ pub(super) fn text(depth: Depth, formats: &[ArtifactFormat], gguf_goes_without: 
         };
         let mut clauses: Vec<String> = Vec::new();
         if formats.contains(&ArtifactFormat::NemotronNas) {
-            clauses.push("not there in `nemotron-nas`, so vLLM and transformers go past them and are faster".into());
+            clauses.push(
+                "not there in `nemotron-nas`, so vLLM and transformers go past them and are faster"
+                    .into(),
+            );
         }
-        if formats.iter().any(|format| *format == ArtifactFormat::Gguf && skips(format)) {
+        if formats
+            .iter()
+            .any(|format| *format == ArtifactFormat::Gguf && skips(format))
+        {
             clauses.push(
                 "in the GGUF file, whose architecture is `deci`, an attention is not there and an MLP is 32 wide, so llama.cpp is faster".into(),
             );
@@ -81,12 +90,26 @@ mod tests {
             "2 blocks are left out whole: every runtime is faster for it.\n\n"
         );
         let zeros = text(depth(1, 3, 3), &[Huggingface, Gptq], true);
-        assert!(zeros.starts_with("1 block is left out whole") && zeros.contains("3 sub-blocks are dropped alone: in `huggingface`, `gptq` zeros"));
-        assert!(!zeros.contains("llama.cpp") && zeros.contains("format `nemotron-nas` goes without"));
+        assert!(
+            zeros.starts_with("1 block is left out whole")
+                && zeros.contains("3 sub-blocks are dropped alone: in `huggingface`, `gptq` zeros")
+        );
+        assert!(
+            !zeros.contains("llama.cpp") && zeros.contains("format `nemotron-nas` goes without")
+        );
         let all = text(depth(0, 3, 2), &[Huggingface, NemotronNas, Gguf], true);
-        assert!(all.contains("not there in `nemotron-nas`") && all.contains("llama.cpp is faster"), "{all}");
-        assert!(all.contains("in `huggingface` zeros") && all.contains("attention of the first block"), "{all}");
+        assert!(
+            all.contains("not there in `nemotron-nas`") && all.contains("llama.cpp is faster"),
+            "{all}"
+        );
+        assert!(
+            all.contains("in `huggingface` zeros") && all.contains("attention of the first block"),
+            "{all}"
+        );
         let biased = text(depth(0, 1, 1), &[Gguf], false);
-        assert!(biased.contains("in `gguf` zeros") && !biased.contains("llama.cpp is faster"), "{biased}");
+        assert!(
+            biased.contains("in `gguf` zeros") && !biased.contains("llama.cpp is faster"),
+            "{biased}"
+        );
     }
 }

@@ -117,11 +117,13 @@ impl KeptBlock {
 pub(super) fn kept_blocks(dropped: &Dropped) -> Vec<KeptBlock> {
     let halves = dropped.attention.iter().zip(&dropped.mlp).enumerate();
     let kept = halves.filter(|(_, (attention, mlp))| !(**attention && **mlp));
-    let blocks = kept.enumerate().map(|(new_idx, (idx, (attention, mlp)))| KeptBlock {
-        idx,
-        is_without_attention: *attention && new_idx > 0,
-        is_without_mlp: *mlp,
-    });
+    let blocks = kept
+        .enumerate()
+        .map(|(new_idx, (idx, (attention, mlp)))| KeptBlock {
+            idx,
+            is_without_attention: *attention && new_idx > 0,
+            is_without_mlp: *mlp,
+        });
     blocks.collect()
 }
 

@@ -83,9 +83,9 @@ impl Depth {
         let dropped = &candidate.dropped;
         let blocks = layout::kept_blocks(dropped);
         let num_blocks = dropped.attention.len() - blocks.len();
-        let halves = blocks
-            .iter()
-            .map(|block| usize::from(block.is_without_attention) + usize::from(block.is_without_mlp));
+        let halves = blocks.iter().map(|block| {
+            usize::from(block.is_without_attention) + usize::from(block.is_without_mlp)
+        });
         Self {
             num_blocks,
             num_alone: 2 * blocks.len() - dropped.num_kept(),

@@ -93,7 +93,8 @@ impl Folder {
     /// The same for a folder whose linear layers may be packed as `export::packed` writes them, or whose blocks may lack a half.
     pub(super) fn open_artifact(path: &Path) -> Result<Self, SourceError> {
         let mut folder = Self::open_with(path, |config, file| {
-            let is_reduced = config.get("model_type").and_then(Value::as_str) == Some(nemotron_nas::MODEL_TYPE);
+            let is_reduced =
+                config.get("model_type").and_then(Value::as_str) == Some(nemotron_nas::MODEL_TYPE);
             is_reduced
                 .then(|| nemotron_nas::as_llama(config, file))
                 .transpose()

@@ -64,7 +64,11 @@ impl Source {
     /// # Errors
     /// As [`Source::open`].
     pub fn open_artifact(path: &Path) -> Result<Self, SourceError> {
-        Self::open_as(path, folder::Folder::open_artifact, gguf::Gguf::open_artifact)
+        Self::open_as(
+            path,
+            folder::Folder::open_artifact,
+            gguf::Gguf::open_artifact,
+        )
     }
 
     fn open_as(
@@ -108,7 +112,10 @@ impl Source {
             (Files::Gguf(gguf), Some(stored)) => gguf.check(&stored),
             (_, None) if self.has(&expected.name) => Err(SourceError::Malformed {
                 file: self.path().to_path_buf(),
-                what: format!("tensor {} is of a half that its block does not have", expected.name),
+                what: format!(
+                    "tensor {} is of a half that its block does not have",
+                    expected.name
+                ),
             }),
             (_, None) => Ok(()),
         }

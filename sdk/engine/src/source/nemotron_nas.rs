@@ -52,16 +52,20 @@ pub(crate) fn ffn_mult(width: i64, hidden_size: i64) -> Option<f64> {
 }
 
 /// Turns a config of the layout into that of the Llama that it stands for.
-pub(super) fn as_llama(config: &mut Map<String, Value>, file: &Path) -> Result<Reduced, SourceError> {
+pub(super) fn as_llama(
+    config: &mut Map<String, Value>,
+    file: &Path,
+) -> Result<Reduced, SourceError> {
     let malformed = |what: String| SourceError::Malformed {
         file: file.to_path_buf(),
         what,
     };
     let read = |value: Value| serde_json::from_value::<Extents>(value);
-    let extents = read(Value::Object(config.clone())).map_err(|error| malformed(error.to_string()))?;
+    let extents =
+        read(Value::Object(config.clone())).map_err(|error| malformed(error.to_string()))?;
     let blocks = config.shift_remove("block_configs").unwrap_or_default();
-    let blocks: Vec<BlockConfig> =
-        serde_json::from_value(blocks).map_err(|error| malformed(format!("block_configs: {error}")))?;
+    let blocks: Vec<BlockConfig> = serde_json::from_value(blocks)
+        .map_err(|error| malformed(format!("block_configs: {error}")))?;
     if blocks.len() != extents.num_hidden_layers {
         return Err(malformed(format!(
             "block_configs has {} entries, num_hidden_layers is {}",
@@ -89,7 +93,10 @@ pub(super) fn as_llama(config: &mut Map<String, Value>, file: &Path) -> Result<R
             mlp_width: width,
         });
     }
-    for (key, mut sizes) in [("num_key_value_heads", kv_heads), ("intermediate_size", mlp_widths)] {
+    for (key, mut sizes) in [
+        ("num_key_value_heads", kv_heads),
+        ("intermediate_size", mlp_widths),
+    ] {
         sizes.dedup();
         match sizes[..] {
             // No block says it: what the config says stands.
@@ -97,7 +104,11 @@ pub(super) fn as_llama(config: &mut Map<String, Value>, file: &Path) -> Result<R
             [size] => {
                 config.insert(key.into(), json!(size));
             }
-            _ => return Err(malformed(format!("{key} differs between blocks: {sizes:?}"))),
+            _ => {
+                return Err(malformed(format!(
+                    "{key} differs between blocks: {sizes:?}"
+                )));
+            }
         }
     }
     config.insert("model_type".into(), json!("llama"));
@@ -149,6 +160,9 @@ mod tests {
         assert_eq!(llama["intermediate_size"], 256);
         let error = as_llama(&mut config(3), "config.json".as_ref()).unwrap_err();
         let sentence = error.to_string();
-        assert!(sentence.contains("block_configs has 2 entries, num_hidden_layers is 3"), "{sentence}");
+        assert!(
+            sentence.contains("block_configs has 2 entries, num_hidden_layers is 3"),
+            "{sentence}"
+        );
     }
 }

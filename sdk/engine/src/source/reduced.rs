@@ -93,9 +93,18 @@ mod tests {
         let check = |name: &str, expected| assert_eq!(half_of(name), expected, "{name}");
         let (attention, mlp) = (SubBlock::Attention, SubBlock::Mlp);
         check("model.layers.3.mlp.up_proj.weight", Some((3, mlp)));
-        check("model.layers.12.self_attn.o_proj.bias", Some((12, attention)));
-        check("model.layers.0.input_layernorm.weight", Some((0, attention)));
-        check("model.layers.0.post_attention_layernorm.weight", Some((0, mlp)));
+        check(
+            "model.layers.12.self_attn.o_proj.bias",
+            Some((12, attention)),
+        );
+        check(
+            "model.layers.0.input_layernorm.weight",
+            Some((0, attention)),
+        );
+        check(
+            "model.layers.0.post_attention_layernorm.weight",
+            Some((0, mlp)),
+        );
         check("model.norm.weight", None);
     }
 

@@ -46,7 +46,9 @@ fn as_deci(entries: &mut Entries, source: &Source, layout: &Layout) {
     };
     let heads = |block: &KeptBlock, all| if block.is_without_attention { 0 } else { all };
     by_block("attention.head_count", &|it| heads(it, config.num_heads));
-    by_block("attention.head_count_kv", &|it| heads(it, config.num_kv_heads));
+    by_block("attention.head_count_kv", &|it| {
+        heads(it, config.num_kv_heads)
+    });
     by_block("feed_forward_length", &|block| match block.is_without_mlp {
         true => idle_width(config) as i64,
         false => config.intermediate_size,

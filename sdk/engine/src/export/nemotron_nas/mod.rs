@@ -25,7 +25,10 @@ use crate::source::{ModelConfig, Source};
 
 /// Python for runtimes that ask the folder for it, by file name.
 const CODE: [(&str, &str); 2] = [
-    ("configuration_decilm.py", include_str!("configuration_decilm.py")),
+    (
+        "configuration_decilm.py",
+        include_str!("configuration_decilm.py"),
+    ),
     ("modeling_decilm.py", include_str!("modeling_decilm.py")),
 ];
 
@@ -49,7 +52,10 @@ pub fn check(source: &Source) -> Result<()> {
 /// # Errors
 /// When no level drops one.
 pub fn check_space(space: &SearchSpace) -> Result<()> {
-    let mut edits = space.units().iter().flat_map(|unit| unit.levels.iter().flat_map(|level| &level.edits));
+    let mut edits = space
+        .units()
+        .iter()
+        .flat_map(|unit| unit.levels.iter().flat_map(|level| &level.edits));
     if edits.any(|edit| !matches!(edit, Edit::Replace { .. })) {
         return Ok(());
     }
@@ -74,20 +80,29 @@ pub fn write(
 ) -> Result<Written> {
     check(source)?;
     let layout = Layout::new(source, space, &space.candidate(genotype));
-    let stored = layout.tensors.iter().filter(|tensor| tensor.omissible.is_none());
+    let stored = layout
+        .tensors
+        .iter()
+        .filter(|tensor| tensor.omissible.is_none());
     let tensors: Vec<_> = stored
         .map(|tensor| dense(source, databases, tensor, kind))
         .collect();
     let weight_bytes = shards::write(&tensors, folder, progress)?;
     let mut files = adapted_files(source, space, genotype, &layout, kind)?;
-    let blocks = layout.blocks.iter().map(|block| block_config(block, source.config()));
+    let blocks = layout
+        .blocks
+        .iter()
+        .map(|block| block_config(block, source.config()));
     let settings = [
         ("model_type", json!(MODEL_TYPE)),
         ("architectures", json!(["DeciLMForCausalLM"])),
-        ("auto_map", json!({
-            "AutoConfig": "configuration_decilm.DeciLMConfig",
-            "AutoModelForCausalLM": "modeling_decilm.DeciLMForCausalLM",
-        })),
+        (
+            "auto_map",
+            json!({
+                "AutoConfig": "configuration_decilm.DeciLMConfig",
+                "AutoModelForCausalLM": "modeling_decilm.DeciLMForCausalLM",
+            }),
+        ),
         ("block_configs", blocks.collect()),
     ];
     for (key, value) in settings {

@@ -16,7 +16,10 @@ const MLP_WIDTH: &str = "llama.feed_forward_length";
 /// Turns the metadata of a `deci` file into that of the `llama` that it stands for: its blocks have the most heads and the widest MLP of any.
 pub(super) fn as_llama(entries: &mut BTreeMap<String, Value>) -> Result<Reduced, String> {
     let renamed = std::mem::take(entries).into_iter().map(|(key, value)| {
-        match key.strip_prefix(ARCHITECTURE).and_then(|it| it.strip_prefix('.')) {
+        match key
+            .strip_prefix(ARCHITECTURE)
+            .and_then(|it| it.strip_prefix('.'))
+        {
             Some(rest) => (format!("llama.{rest}"), value),
             None => (key, value),
         }
@@ -26,7 +29,8 @@ pub(super) fn as_llama(entries: &mut BTreeMap<String, Value>) -> Result<Reduced,
     let num_blocks = entries.get("llama.block_count").and_then(Value::as_i64);
     let mut by_block = |key: &str| {
         let numbers = entries.get(key).and_then(Value::to_i64s);
-        let mut numbers = numbers.ok_or_else(|| format!("metadata {key} is not a number for each block"))?;
+        let mut numbers =
+            numbers.ok_or_else(|| format!("metadata {key} is not a number for each block"))?;
         if let (&[number], Some(count @ 1..4096)) = (&numbers[..], num_blocks) {
             numbers = vec![number; count as usize];
         }
@@ -38,10 +42,13 @@ pub(super) fn as_llama(entries: &mut BTreeMap<String, Value>) -> Result<Reduced,
         Ok(numbers)
     };
     let (heads, kv_heads) = (by_block(HEADS)?, by_block(KV_HEADS)?);
-    for (idx, numbers) in heads.iter().zip(&kv_heads).enumerate() {
-        let most = (heads.iter().max(), kv_heads.iter().max());
-        if *numbers != (0, 0) && (Some(numbers.0), Some(numbers.1)) != most {
-            return Err(format!("block {idx} has {numbers:?} heads, others have {most:?}"));
+    let most = |numbers: &[i64]| numbers.iter().copied().max().unwrap_or(0);
+    let all = (most(&heads), most(&kv_heads));
+    for (idx, numbers) in std::iter::zip(heads.iter().copied(), kv_heads).enumerate() {
+        if numbers != (0, 0) && numbers != all {
+            return Err(format!(
+                "block {idx} has {numbers:?} heads, others have {all:?}"
+            ));
         }
     }
     let blocks = heads.iter().zip(by_block(MLP_WIDTH)?);
@@ -79,11 +86,17 @@ mod tests {
             attention,
             mlp_width,
         };
-        assert_eq!(reduced.blocks, [stored(true, 96), stored(false, 96), stored(true, 32)]);
+        assert_eq!(
+            reduced.blocks,
+            [stored(true, 96), stored(false, 96), stored(true, 32)]
+        );
         assert_eq!(entries[HEADS], Value::Signed(4));
         assert_eq!(entries[KV_HEADS], Value::Signed(2));
         assert_eq!(entries[MLP_WIDTH], Value::Signed(96));
-        assert_eq!(entries["general.architecture"], Value::String("llama".into()));
+        assert_eq!(
+            entries["general.architecture"],
+            Value::String("llama".into())
+        );
         assert!(entries.contains_key("decimals") && entries.contains_key("llama.block_count"));
     }
 
@@ -93,8 +106,17 @@ mod tests {
             let error = as_llama(&mut entries).unwrap_err();
             assert!(error.contains(sentence), "{error}");
         };
-        check(file(&[4, 0, 2], &[2, 0, 2], &[96; 3]), "block 2 has (2, 2) heads");
-        check(file(&[4, 4, 4], &[2, 0, 2], &[96; 3]), "block 1 has (4, 0) heads");
-        check(file(&[4, 4], &[2, 2, 2], &[96; 3]), "llama.attention.head_count is not a number for each block");
+        check(
+            file(&[4, 0, 2], &[2, 0, 2], &[96; 3]),
+            "block 2 has (2, 2) heads",
+        );
+        check(
+            file(&[4, 4, 4], &[2, 0, 2], &[96; 3]),
+            "block 1 has (4, 0) heads",
+        );
+        check(
+            file(&[4, 4], &[2, 2, 2], &[96; 3]),
+            "llama.attention.head_count is not a number for each block",
+        );
     }
 }
