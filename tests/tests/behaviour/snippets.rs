@@ -17,7 +17,7 @@ enum Runs {
 }
 
 /// Runtimes by a text that is in their snippets only.
-const RUNTIMES: [(&str, Runs); 5] = [
+static RUNTIMES: [(&str, Runs); 5] = [
     ("from transformers import", Runs::Python),
     ("from \"node-llama-cpp\"", Runs::Node),
     (
@@ -82,8 +82,8 @@ fn what_a_card_shows_for_packed_artifacts_runs() {
     let formats = ["huggingface", "gguf", "compressed-tensors", "gptq"];
     spec["artifacts"] = formats.iter().map(|it| json!({"format": it})).collect();
     let found = run_card(&scratch, &spec);
-    let all = RUNTIMES.iter().map(|(runtime, _)| *runtime);
-    assert_eq!(found, all.collect());
+    let all: BTreeSet<&str> = RUNTIMES.iter().map(|(runtime, _)| *runtime).collect();
+    assert_eq!(found, all);
 }
 
 #[test]
@@ -101,5 +101,5 @@ fn what_a_card_shows_for_dropped_sub_blocks_runs() {
         "from vllm import",
         "llama-cli ",
     ];
-    assert_eq!(found, expected.into());
+    assert_eq!(found, BTreeSet::from(expected));
 }

@@ -1,67 +1,67 @@
 //! Which runtimes gain speed from a model that lacks some of its depth: a paragraph of the model card.
 
+use std::fmt::Write;
+
 use evopress::export::Depth;
 use evopress_spec::ArtifactFormat;
 
 /// What there is to say; nothing where no depth was dropped. `gguf_goes_without` is whether a GGUF file of this model goes without
 /// dropped sub-blocks.
 pub(super) fn text(depth: Depth, formats: &[ArtifactFormat], gguf_goes_without: bool) -> String {
-    let mut text = String::new();
+    let mut sentences = Vec::new();
     if depth.num_blocks > 0 {
-        text.push_str(&format!(
-            "{} left out whole: every runtime is faster for it. ",
+        sentences.push(format!(
+            "{} left out whole: every runtime is faster for it.",
             are(depth.num_blocks, "block")
         ));
     }
     if depth.num_alone > 0 {
-        text.push_str(&format!(
-            "{} dropped alone: ",
-            are(depth.num_alone, "sub-block")
+        sentences.push(format!(
+            "{} dropped alone: {}.",
+            are(depth.num_alone, "sub-block"),
+            by_format(formats, gguf_goes_without)
         ));
-        let skips = |format: &ArtifactFormat| match format {
-            ArtifactFormat::NemotronNas => true,
-            ArtifactFormat::Gguf => gguf_goes_without,
-            _ => false,
-        };
-        let mut clauses: Vec<String> = Vec::new();
-        if formats.contains(&ArtifactFormat::NemotronNas) {
-            clauses.push(
-                "not there in `nemotron-nas`, so vLLM and transformers go past them and are faster"
-                    .into(),
-            );
-        }
-        if formats
-            .iter()
-            .any(|format| *format == ArtifactFormat::Gguf && skips(format))
-        {
-            clauses.push(
-                "in the GGUF file, whose architecture is `deci`, an attention is not there and an MLP is 32 wide, so llama.cpp is faster".into(),
-            );
-        }
-        let with_zeros: Vec<String> = formats
-            .iter()
-            .filter(|format| !skips(format))
-            .map(|format| format!("`{format}`"))
-            .collect();
-        if !with_zeros.is_empty() {
-            clauses.push(format!(
-                "in {} zeros are in their place, with which a runtime multiplies, so none is faster",
-                with_zeros.join(", ")
-            ));
-        }
-        text.push_str(&clauses.join("; "));
-        text.push('.');
         if depth.num_omissible < depth.num_alone {
-            text.push_str(" The attention of the first block is there in all of them, with zeros, because vLLM and llama.cpp need one.");
+            sentences.push("The attention of the first block is there in all of them, with zeros, because vLLM and llama.cpp need one.".into());
         }
         if !formats.contains(&ArtifactFormat::NemotronNas) {
-            text.push_str(" The artifact format `nemotron-nas` goes without them in vLLM.");
+            sentences.push("The artifact format `nemotron-nas` goes without them in vLLM.".into());
         }
     }
-    match text.trim_end() {
-        "" => String::new(),
-        text => format!("{text}\n\n"),
+    let mut text = sentences.join(" ");
+    if !text.is_empty() {
+        text.push_str("\n\n");
     }
+    text
+}
+
+/// What became of the sub-blocks in each format.
+fn by_format(formats: &[ArtifactFormat], gguf_goes_without: bool) -> String {
+    let mut text = String::new();
+    if formats.contains(&ArtifactFormat::NemotronNas) {
+        text.push_str(
+            "not there in `nemotron-nas`, so vLLM and transformers go past them and are faster; ",
+        );
+    }
+    if formats.contains(&ArtifactFormat::Gguf) && gguf_goes_without {
+        text.push_str(
+            "in the GGUF file, whose architecture is `deci`, an attention is not there and an MLP is 32 wide, so llama.cpp is faster; ",
+        );
+    }
+    let has_zeros = |format: &ArtifactFormat| match format {
+        ArtifactFormat::NemotronNas => false,
+        ArtifactFormat::Gguf => !gguf_goes_without,
+        _ => true,
+    };
+    let with_zeros: Vec<ArtifactFormat> = formats.iter().copied().filter(has_zeros).collect();
+    for (idx, format) in with_zeros.iter().enumerate() {
+        let before = if idx == 0 { "in " } else { ", " };
+        let _ = write!(text, "{before}`{format}`");
+    }
+    if !with_zeros.is_empty() {
+        text.push_str(" zeros are in their place, with which a runtime multiplies, so none is faster");
+    }
+    text.trim_end_matches("; ").to_owned()
 }
 
 /// `1 block is`, `2 blocks are`.

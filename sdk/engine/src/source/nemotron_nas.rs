@@ -60,9 +60,8 @@ pub(super) fn as_llama(
         file: file.to_path_buf(),
         what,
     };
-    let read = |value: Value| serde_json::from_value::<Extents>(value);
-    let extents =
-        read(Value::Object(config.clone())).map_err(|error| malformed(error.to_string()))?;
+    let extents: Extents = serde_json::from_value(Value::Object(config.clone()))
+        .map_err(|error| malformed(error.to_string()))?;
     let blocks = config.shift_remove("block_configs").unwrap_or_default();
     let blocks: Vec<BlockConfig> = serde_json::from_value(blocks)
         .map_err(|error| malformed(format!("block_configs: {error}")))?;
