@@ -161,7 +161,7 @@ def check_config(config) -> None:
 @torch.no_grad()
 def answer(question: dict) -> dict:
     folder = Path(question["folder"])
-    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=True)
     text = Path(question["text"]).read_text(encoding="utf-8")[: question["tokens"] * 12]
     ids = torch.tensor(tokenizer(text, add_special_tokens=False)["input_ids"][: question["tokens"]])
     sequences = ids.view(-1, question["sequence_length"])

@@ -84,7 +84,7 @@ impl Loading {
                 (Some((PackedFormat::Gptq, summary)), _) => gptq(&it.place, summary),
                 (None, ArtifactFormat::Gguf) => llama_cpp(&it.place),
                 (None, ArtifactFormat::NemotronNas) => nemotron_nas(&it.place),
-                (None, _) => snippets::transformers(&it.place, "", ""),
+                (None, _) => snippets::transformers(&it.place, "", "", ""),
             });
         let formats: Vec<ArtifactFormat> = self.artifacts.iter().map(|it| it.format).collect();
         let speed = speed::text(self.depth, &formats, self.gguf_goes_without);
@@ -99,7 +99,7 @@ fn nemotron_nas(place: &str) -> String {
          `configuration_decilm.py` and `modeling_decilm.py` run, of a few lines each: neither runtime has a config for the layout.\n\n\
          {}With transformers:\n\n{}",
         snippets::vllm(place, trust),
-        snippets::transformers(place, "", trust)
+        snippets::transformers(place, "", "", trust)
     )
 }
 
@@ -116,7 +116,7 @@ fn compressed_tensors(place: &str, summary: &Summary) -> String {
     let loads = match summary.is_symmetric {
         true => format!(
             "With transformers and compressed-tensors {version} or later, which decompress it when it is first used:\n\n{}",
-            snippets::transformers(place, "import torch\n", ", dtype=torch.float32")
+            snippets::transformers(place, "import torch\n", ", dtype=torch.float32", "")
         ),
         false => format!(
             "compressed-tensors {version} or later decompresses it. transformers 5.23 does not load it: it expects zero points that are \

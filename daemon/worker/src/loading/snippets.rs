@@ -1,11 +1,11 @@
 //! Code that loads an artifact, as a reader of the model card copies it. Tests run what runs on their machine.
 
-/// For transformers. `import` and `settings` are what this artifact needs beside the usual.
-pub(super) fn transformers(place: &str, import: &str, settings: &str) -> String {
+/// For transformers. `import` and `dtype` are what this artifact's weights need beside the usual, `trust` what its own code does.
+pub(super) fn transformers(place: &str, import: &str, dtype: &str, trust: &str) -> String {
     format!(
         "```python\n{import}from transformers import AutoModelForCausalLM, AutoTokenizer\n\n\
-         model = AutoModelForCausalLM.from_pretrained(\"{place}\"{settings})\n\
-         tokenizer = AutoTokenizer.from_pretrained(\"{place}\")\n\
+         model = AutoModelForCausalLM.from_pretrained(\"{place}\"{dtype}{trust})\n\
+         tokenizer = AutoTokenizer.from_pretrained(\"{place}\"{trust})\n\
          ids = tokenizer(\"Once upon a time\", return_tensors=\"pt\").input_ids\n\
          print(tokenizer.decode(model.generate(ids, max_new_tokens=64)[0]))\n```\n\n"
     )
