@@ -59,7 +59,9 @@ fn by_format(formats: &[ArtifactFormat], gguf_goes_without: bool) -> String {
         let _ = write!(text, "{before}`{format}`");
     }
     if !with_zeros.is_empty() {
-        text.push_str(" zeros are in their place, with which a runtime multiplies, so none is faster");
+        text.push_str(
+            " zeros are in their place, with which a runtime multiplies, so none is faster",
+        );
     }
     text.trim_end_matches("; ").to_owned()
 }
