@@ -11,11 +11,12 @@
 )]
 
 mod daemon;
+mod markdown;
 mod others;
 mod places;
 mod programs;
+mod random_model;
 mod scratch;
-mod wide;
 mod worker;
 
 use std::path::Path;
@@ -24,11 +25,12 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 pub use daemon::Daemon;
-pub use others::{gguf, llama_cpp, packed, transformers};
+pub use markdown::code_blocks;
+pub use others::{gguf, llama_cpp, nemotron_nas, node_output, packed, python_output, transformers};
 pub use places::{data_root, fixture, repository};
 pub use programs::{Programs, programs};
+pub use random_model::{write_deep_model, write_wide_model};
 pub use scratch::{Outcome, Scratch, smollm2, tiny, yaml};
-pub use wide::write_wide_model;
 pub use worker::Worker;
 
 /// How long a test waits for what must come; far more than it takes.

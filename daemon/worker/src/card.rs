@@ -82,7 +82,7 @@ fn render(report: &Report, loading: &Loading, base: Option<&str>, license: Optio
     } else {
         table(report)
     });
-    card.push_str("\n## Loading\n\n");
+    card.push_str("\n## Loading\n\n`PATH` is the folder that this model is in.\n\n");
     card.push_str(&loading.text());
     let _ = writeln!(
         card,
@@ -134,7 +134,7 @@ fn left_out(report: &Report) -> String {
 }
 
 const ABOUT_DROPPED: &str = "Units are named as in the dense model. Blocks that are dropped whole are gone and the others renumbered; a sub-block that \
-     is dropped alone has an output projection of zeros, so it adds nothing (and still takes its bytes and its time).\n";
+     is dropped alone adds nothing. [Loading](#loading) says which runtimes are faster for it.\n";
 
 /// A row a block, a column a kind of unit, a cell its level.
 fn table(report: &Report) -> String {
@@ -192,7 +192,7 @@ mod tests {
             (
                 card.contains("library_name: transformers"),
                 card.contains("AutoModelForCausalLM.from_pretrained"),
-                card.contains("llama-cli -m smollm2-depth.gguf"),
+                card.contains("llama-cli -m PATH/smollm2-depth.gguf"),
             )
         };
         let gguf = ArtifactFormat::Gguf;

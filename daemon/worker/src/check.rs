@@ -66,10 +66,10 @@ pub(crate) fn check(options: &CheckOptions) -> Result<Answer> {
         message,
     }));
     if let Ok(source) = &source
-        && let Some(message) = setup::unwritable(&plan, source)
+        && let Some((idx, message)) = setup::unwritable(&plan, source)
     {
         mistakes.push(Mistake {
-            pointer: "/artifacts".into(),
+            pointer: format!("/artifacts/{idx}/format"),
             message,
         });
     }
@@ -121,7 +121,7 @@ fn space_or_mistakes(
     }
     let space =
         setup::search_space(plan, &units, source).map_err(|error| vec![at(&target, &error)])?;
-    match setup::unpackable(plan, &space) {
+    match setup::misplaced(plan, &space) {
         Some((idx, message)) => Err(vec![at(&format!("/artifacts/{idx}/format"), &message)]),
         None => Ok(space),
     }

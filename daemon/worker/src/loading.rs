@@ -1,8 +1,12 @@
 //! How the artifacts are loaded, and by which runtimes: a section of the model card.
 
+mod snippets;
+mod speed;
+
 use std::collections::BTreeSet;
 
 use evopress::export::packed::{self, PackedFormat, Summary};
+use evopress::export::{self, Depth};
 use evopress::genotype::Genotype;
 use evopress_spec::ArtifactFormat;
 
@@ -12,6 +16,9 @@ use crate::run::Run;
 /// What there is to say of each artifact, in the order of the spec.
 pub(crate) struct Loading {
     artifacts: Vec<Artifact>,
+    depth: Depth,
+    /// Whether a GGUF file goes without dropped sub-blocks.
+    gguf_goes_without: bool,
 }
 
 struct Artifact {
@@ -39,6 +46,8 @@ impl Loading {
         });
         Self {
             artifacts: artifacts.collect(),
+            depth: Depth::of(&candidate),
+            gguf_goes_without: export::gguf::goes_without(&run.source),
         }
     }
 
@@ -65,41 +74,40 @@ impl Loading {
 
     /// The section's text.
     pub(crate) fn text(&self) -> String {
-        let sections = self.artifacts.iter().map(|it| match &it.packed {
-            Some((PackedFormat::CompressedTensors, summary)) => {
-                compressed_tensors(&it.place, summary)
-            }
-            Some((PackedFormat::Gptq, summary)) => gptq(&it.place, summary),
-            None if it.format == ArtifactFormat::Gguf => llama_cpp(&it.place),
-            None => transformers(&it.place, "", ""),
-        });
-        sections.collect()
+        let sections = self
+            .artifacts
+            .iter()
+            .map(|it| match (&it.packed, it.format) {
+                (Some((PackedFormat::CompressedTensors, summary)), _) => {
+                    compressed_tensors(&it.place, summary)
+                }
+                (Some((PackedFormat::Gptq, summary)), _) => gptq(&it.place, summary),
+                (None, ArtifactFormat::Gguf) => llama_cpp(&it.place),
+                (None, ArtifactFormat::NemotronNas) => nemotron_nas(&it.place),
+                (None, _) => snippets::transformers(&it.place, "", "", ""),
+            });
+        let formats: Vec<ArtifactFormat> = self.artifacts.iter().map(|it| it.format).collect();
+        let speed = speed::text(self.depth, &formats, self.gguf_goes_without);
+        sections.chain([speed]).collect()
     }
 }
 
-fn transformers(place: &str, import: &str, dtype: &str) -> String {
+fn nemotron_nas(place: &str) -> String {
+    let trust = ", trust_remote_code=True";
     format!(
-        "```python\n{import}from transformers import AutoModelForCausalLM, AutoTokenizer\n\n\
-         model = AutoModelForCausalLM.from_pretrained(\"{place}\"{dtype})\n\
-         tokenizer = AutoTokenizer.from_pretrained(\"{place}\")\n```\n\n"
-    )
-}
-
-fn vllm(place: &str, kernels: &str) -> String {
-    format!(
-        "With vLLM:\n\n```python\nfrom vllm import LLM\n\nmodel = LLM(\"{place}\", dtype=\"float16\"{kernels})\n\
-         print(model.generate(\"Once upon a time\")[0].outputs[0].text)\n```\n\n"
+        "In the layout of Nemotron-NAS (DeciLM), without the tensors of dropped sub-blocks. `trust_remote_code` lets the folder's own \
+         `configuration_decilm.py` and `modeling_decilm.py` run, of a few lines each: neither runtime has a config for the layout.\n\n\
+         {}With transformers:\n\n{}",
+        snippets::vllm(place, trust),
+        snippets::transformers(place, "", "", trust)
     )
 }
 
 fn llama_cpp(place: &str) -> String {
-    let file = place.trim_start_matches("PATH/");
-    format!(
-        "With llama.cpp:\n\n```sh\nllama-cli -m {file} -p \"Once upon a time\" -n 64 --temp 0\n```\n\n\
-         In the GGUF file, layers at a level of ggml's formats (`Q4_K`) are byte for byte those of the search's level database. Layers of other methods have \
+    snippets::llama_cpp(place)
+        + "In the GGUF file, layers at a level of ggml's formats (`Q4_K`) are byte for byte those of the search's level database. Layers of other methods have \
          the searched weights exactly too: as `Q4_0`, `Q5_0` or `Q8_0` where their grids fit into one, else decoded. Tensors that no level \
          changes are stored as in the source.\n\n"
-    )
 }
 
 fn compressed_tensors(place: &str, summary: &Summary) -> String {
@@ -108,7 +116,7 @@ fn compressed_tensors(place: &str, summary: &Summary) -> String {
     let loads = match summary.is_symmetric {
         true => format!(
             "With transformers and compressed-tensors {version} or later, which decompress it when it is first used:\n\n{}",
-            transformers(place, "import torch\n", ", dtype=torch.float32")
+            snippets::transformers(place, "import torch\n", ", dtype=torch.float32", "")
         ),
         false => format!(
             "compressed-tensors {version} or later decompresses it. transformers 5.23 does not load it: it expects zero points that are \
@@ -120,10 +128,8 @@ fn compressed_tensors(place: &str, summary: &Summary) -> String {
 }
 
 fn gptq(place: &str, summary: &Summary) -> String {
-    let text = format!(
-        "With GPTQModel:\n\n```python\nfrom gptqmodel import GPTQModel\n\nmodel = GPTQModel.load(\"{place}\")\n```\n\n{}",
-        about_packed("the layout of GPTQ checkpoints", summary)
-    );
+    let text =
+        snippets::gptqmodel(place) + &about_packed("the layout of GPTQ checkpoints", summary);
     // The faster kernels that vLLM takes of itself have 4 and 8 bits only.
     let kernels = match summary.bits.iter().all(|bits| [4, 8].contains(bits)) {
         true => "",
@@ -165,7 +171,7 @@ fn on_vllm(place: &str, summary: &Summary, bits: &[u8], kernels: &str) -> String
         reasons.push(untied_sentence(summary));
     }
     match reasons.is_empty() {
-        true => vllm(place, kernels),
+        true => snippets::vllm(place, &format!(", dtype=\"float16\"{kernels}")),
         false => format!("vLLM does not load it: {}.\n\n", reasons.join("; ")),
     }
 }
@@ -205,6 +211,8 @@ pub(crate) mod made_up {
         };
         Loading {
             artifacts: formats.iter().map(artifact).collect(),
+            depth: Depth::default(),
+            gguf_goes_without: true,
         }
     }
 }
@@ -232,6 +240,19 @@ mod tests {
         let gptq = text(ArtifactFormat::Gptq, &[3, 4], 0);
         assert!(
             gptq.contains("GPTQModel.load(\"PATH\")") && gptq.contains("quantization=\"gptq\"")
+        );
+    }
+
+    #[test]
+    fn a_layout_that_runtimes_have_no_config_for_asks_for_trust() {
+        let text = loading(&[ArtifactFormat::NemotronNas], &[], 0).text();
+        assert!(
+            text.contains("LLM(\"PATH\", trust_remote_code=True)"),
+            "{text}"
+        );
+        assert!(
+            text.contains("from_pretrained(\"PATH\", trust_remote_code=True)"),
+            "{text}"
         );
     }
 

@@ -123,7 +123,7 @@ impl Run {
             options.threads.unwrap_or(cores).max(1)
         };
         let source = Arc::new(Source::open(&plan.model.source)?);
-        if let Some(sentence) = setup::unwritable(&plan, &source) {
+        if let Some((_, sentence)) = setup::unwritable(&plan, &source) {
             bail!(sentence);
         }
         let plugins = PluginDir::open(&options.plugins)?;
@@ -138,7 +138,7 @@ impl Run {
         let units: Vec<_> = units.collect::<Result<_>>()?;
         let space = setup::search_space(&plan, &units, &source)?;
         drop(units);
-        if let Some((_, sentence)) = setup::unpackable(&plan, &space) {
+        if let Some((_, sentence)) = setup::misplaced(&plan, &space) {
             bail!(sentence);
         }
         let spec = std::fs::read(dir.spec()).unwrap_or_default();

@@ -101,22 +101,32 @@ pub(crate) fn wrong_measure(plan: &Plan, method: &UsedMethod) -> Option<String> 
     })
 }
 
-/// Why an artifact of a plan cannot be written for its model, if so.
-pub(crate) fn unwritable(plan: &Plan, source: &Source) -> Option<String> {
-    let is_wanted = plan
-        .artifacts
-        .iter()
-        .any(|artifact| artifact.format == ArtifactFormat::Gguf);
-    let error = is_wanted.then(|| export::gguf::check(source).err())??;
-    Some(error.to_string())
+/// Why an artifact of a plan cannot be written for its model, if so, and which of the plan's artifacts that is.
+pub(crate) fn unwritable(plan: &Plan, source: &Source) -> Option<(usize, String)> {
+    refused(plan, |format| match format {
+        ArtifactFormat::Gguf => export::gguf::check(source),
+        ArtifactFormat::NemotronNas => export::nemotron_nas::check(source),
+        _ => Ok(()),
+    })
 }
 
-/// Why the results of a plan cannot be packed in a format that it asks for, if so, and which of its artifacts that is.
-pub(crate) fn unpackable(plan: &Plan, space: &SearchSpace) -> Option<(usize, String)> {
+/// Why the results of a plan have no place in a format that it asks for, if so, and which of its artifacts that is.
+pub(crate) fn misplaced(plan: &Plan, space: &SearchSpace) -> Option<(usize, String)> {
+    refused(plan, |format| match (format, artifact::packed(format)) {
+        (ArtifactFormat::NemotronNas, _) => export::nemotron_nas::check_space(space),
+        (_, Some(packed)) => export::packed::check(space, packed),
+        _ => Ok(()),
+    })
+}
+
+/// The first artifact of a plan that `check` refuses.
+fn refused(
+    plan: &Plan,
+    check: impl Fn(ArtifactFormat) -> evopress::Result<()>,
+) -> Option<(usize, String)> {
     let mut artifacts = plan.artifacts.iter().enumerate();
     artifacts.find_map(|(idx, artifact)| {
-        let format = artifact::packed(artifact.format)?;
-        let error = export::packed::check(space, format).err()?;
+        let error = check(artifact.format).err()?;
         Some((idx, error.to_string()))
     })
 }

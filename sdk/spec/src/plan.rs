@@ -376,6 +376,9 @@ pub enum ArtifactFormat {
     CompressedTensors,
     /// A Hugging Face folder in the layout of GPTQ checkpoints, for GPTQModel and vLLM; 2, 3, 4 or 8 bits.
     Gptq,
+    /// A Hugging Face folder without the tensors of dropped attentions and MLPs (block_configs of Nemotron-NAS, DeciLM), for vLLM.
+    #[serde(rename = "nemotron-nas")]
+    NemotronNas,
 }
 
 impl ArtifactFormat {
@@ -392,6 +395,7 @@ impl fmt::Display for ArtifactFormat {
             ArtifactFormat::Gguf => "gguf",
             ArtifactFormat::CompressedTensors => "compressed-tensors",
             ArtifactFormat::Gptq => "gptq",
+            ArtifactFormat::NemotronNas => "nemotron-nas",
         })
     }
 }

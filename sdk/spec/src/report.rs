@@ -215,7 +215,7 @@ pub struct GateResult {
 pub struct WrittenArtifact {
     /// Its absolute path.
     pub path: String,
-    /// Its format: `huggingface`, `gguf`, `compressed-tensors`, `gptq`.
+    /// Its format: `huggingface`, `gguf`, `compressed-tensors`, `gptq`, `nemotron-nas`.
     pub format: String,
     /// Its size in bytes.
     pub bytes: u64,

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use evopress_tests::{Scratch, data_root, repository};
+use evopress_tests::{Scratch, code_blocks, data_root, repository};
 use serde_json::Value;
 
 /// Every spec must be good, and say what a run would need.
@@ -51,30 +51,13 @@ fn every_pipeline_is_good() {
     check(&Scratch::new(), &specs);
 }
 
-/// The code blocks of a Markdown text in one language.
-fn blocks(text: &str, language: &str) -> Vec<String> {
-    let mut blocks = Vec::new();
-    let mut open: Option<Vec<&str>> = None;
-    for line in text.lines() {
-        match &mut open {
-            Some(lines) if line.trim() == "```" => {
-                blocks.push(lines.join("\n"));
-                open = None;
-            }
-            Some(lines) => lines.push(line),
-            None if line.trim() == format!("```{language}") => open = Some(Vec::new()),
-            None => {}
-        }
-    }
-    blocks
-}
-
 #[test]
 fn every_spec_of_the_readme_is_good() {
     let text = fs::read_to_string(repository().join("README.md")).unwrap();
-    let specs: Vec<String> = blocks(&text, "yaml")
-        .into_iter()
-        .filter(|block| block.contains("kind: Pipeline"))
+    let blocks = code_blocks(&text).into_iter();
+    let specs: Vec<String> = blocks
+        .filter(|(language, code)| language == "yaml" && code.contains("kind: Pipeline"))
+        .map(|(_, code)| code)
         .collect();
     assert!(!specs.is_empty(), "the README shows a spec");
     let scratch = Scratch::new();
@@ -84,10 +67,4 @@ fn every_spec_of_the_readme_is_good() {
         .map(|(idx, spec)| scratch.write(&format!("readme-{idx}"), spec))
         .collect();
     check(&scratch, &paths);
-}
-
-#[test]
-fn blocks_are_found() {
-    let text = "a\n```yaml\nx: 1\ny: 2\n```\n```sh\nls\n```\n```yaml\nz: 3\n```\n";
-    assert_eq!(blocks(text, "yaml"), ["x: 1\ny: 2", "z: 3"]);
 }

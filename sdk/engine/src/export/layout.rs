@@ -2,15 +2,24 @@
 
 use std::collections::HashMap;
 
-use evopress_plugin::Encoding;
+use evopress_plugin::{Encoding, SubBlock};
 
-use crate::genotype::{Candidate, SearchSpace, WeightId};
-use crate::source::Source;
+use crate::genotype::{Candidate, Dropped, SearchSpace, WeightId};
+use crate::source::{Source, half_of};
 
 /// The tensors of the artifact, in the order of the forward pass.
 pub(super) struct Layout {
     pub(super) tensors: Vec<OutTensor>,
-    pub(super) kept_blocks: Vec<usize>,
+    pub(super) blocks: Vec<KeptBlock>,
+}
+
+/// A block of the artifact.
+pub(super) struct KeptBlock {
+    /// In the source.
+    pub(super) idx: usize,
+    /// Whether a format that has blocks without an attention goes without this one's, and the same for the MLP.
+    pub(super) is_without_attention: bool,
+    pub(super) is_without_mlp: bool,
 }
 
 pub(super) struct OutTensor {
@@ -25,6 +34,8 @@ pub(super) struct OutTensor {
     num_working: u64,
     /// Whether it is written as zeros.
     pub(super) is_zero: bool,
+    /// The half of a block that it belongs to, where a format that has blocks without that half goes without it.
+    pub(super) omissible: Option<SubBlock>,
 }
 
 impl OutTensor {
@@ -44,10 +55,7 @@ impl Layout {
             .enumerate()
             .map(|(idx, name)| (format!("{name}.weight"), idx))
             .collect();
-        let num_blocks = source.config().num_blocks;
-        let kept_blocks: Vec<usize> = (0..num_blocks)
-            .filter(|&idx| !(dropped.attention[idx] && dropped.mlp[idx]))
-            .collect();
+        let blocks = kept_blocks(dropped);
         let mut tensors = Vec::new();
         for (source_name, shape) in source.tensor_shapes() {
             let shape: Vec<usize> = shape.iter().map(|&extent| extent as usize).collect();
@@ -63,32 +71,30 @@ impl Layout {
                 level,
                 num_working: kept.unwrap_or(all),
                 is_zero: false,
+                omissible: None,
             };
-            if let Some((block_idx, layer)) = block_of(source_name) {
-                let Some(new_idx) = kept_blocks.iter().position(|&idx| idx == block_idx) else {
+            if let Some((block_idx, sub_block)) = half_of(source_name) {
+                let Some(new_idx) = blocks.iter().position(|block| block.idx == block_idx) else {
                     continue;
                 };
-                tensor.name = format!("model.layers.{new_idx}.{layer}");
-                let attention =
-                    layer.starts_with("self_attn.") || layer.starts_with("input_layernorm.");
-                let is_idle = if attention {
-                    dropped.attention[block_idx]
-                } else {
-                    dropped.mlp[block_idx]
-                };
+                let old = format!("model.layers.{block_idx}.");
+                tensor.name = source_name.replacen(&old, &format!("model.layers.{new_idx}."), 1);
                 let is_output =
-                    layer.starts_with("self_attn.o_proj.") || layer.starts_with("mlp.down_proj.");
-                tensor.is_zero = is_idle && is_output;
-                if is_idle {
+                    source_name.contains(".o_proj.") || source_name.contains(".down_proj.");
+                if dropped.contains(block_idx, sub_block) {
                     tensor.num_working = 0;
+                    tensor.is_zero = is_output;
+                    tensor.omissible = blocks[new_idx].is_without(sub_block).then_some(sub_block);
                 }
             }
             tensors.push(tensor);
         }
-        Self {
-            tensors,
-            kept_blocks,
-        }
+        Self { tensors, blocks }
+    }
+
+    /// The blocks of the source that are left.
+    pub(super) fn kept_blocks(&self) -> Vec<usize> {
+        self.blocks.iter().map(|block| block.idx).collect()
     }
 
     /// Elements that do something.
@@ -97,10 +103,28 @@ impl Layout {
     }
 }
 
-/// `model.layers.3.mlp.up_proj.weight` → `(3, "mlp.up_proj.weight")`.
-fn block_of(name: &str) -> Option<(usize, &str)> {
-    let (idx, layer) = name.strip_prefix("model.layers.")?.split_once('.')?;
-    Some((idx.parse().ok()?, layer))
+impl KeptBlock {
+    fn is_without(&self, sub_block: SubBlock) -> bool {
+        match sub_block {
+            SubBlock::Attention => self.is_without_attention,
+            SubBlock::Mlp => self.is_without_mlp,
+        }
+    }
+}
+
+/// The blocks that are not dropped whole. The first of them keeps its attention in every format, with an output projection of zeros where it
+/// is dropped: vLLM begins the residual stream there, llama.cpp takes the width of the heads from there.
+pub(super) fn kept_blocks(dropped: &Dropped) -> Vec<KeptBlock> {
+    let halves = dropped.attention.iter().zip(&dropped.mlp).enumerate();
+    let kept = halves.filter(|(_, (attention, mlp))| !(**attention && **mlp));
+    let blocks = kept
+        .enumerate()
+        .map(|(new_idx, (idx, (attention, mlp)))| KeptBlock {
+            idx,
+            is_without_attention: *attention && new_idx > 0,
+            is_without_mlp: *mlp,
+        });
+    blocks.collect()
 }
 
 /// Weights that are left in each pruned one.
@@ -121,4 +145,21 @@ fn num_kept_weights(space: &SearchSpace) -> HashMap<WeightId, u64> {
         }
     }
     kept
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn blocks_go_without_what_is_dropped_but_for_the_first_attention() {
+        let dropped = Dropped {
+            attention: vec![true, true, false, true, true],
+            mlp: vec![true, false, true, false, true],
+        };
+        let blocks = kept_blocks(&dropped).into_iter();
+        let blocks = blocks.map(|it| (it.idx, it.is_without_attention, it.is_without_mlp));
+        let expected = [(1, false, false), (2, false, true), (3, true, false)];
+        assert_eq!(blocks.collect::<Vec<_>>(), expected);
+    }
 }

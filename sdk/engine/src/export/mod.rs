@@ -1,5 +1,5 @@
 //! The result as a Hugging Face folder that any runtime of the family loads; [`gguf`] writes it as one file for llama.cpp, [`packed`] as a
-//! folder with packed weights.
+//! folder with packed weights, [`nemotron_nas`] as a folder whose blocks may lack an attention or an MLP.
 //!
 //! Blocks that are dropped whole are left out and the rest renumbered; `num_hidden_layers` and every list with an entry per
 //! block follow. A sub-block that is dropped alone keeps its tensors, with an output projection of zeros: it adds exactly
@@ -8,6 +8,7 @@
 
 pub mod gguf;
 mod layout;
+pub mod nemotron_nas;
 pub mod packed;
 mod shards;
 mod verify;
@@ -63,6 +64,34 @@ pub fn huggingface(
         parameters: layout.num_parameters(),
         weight_bytes,
     })
+}
+
+/// What a candidate drops of a model's depth.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Depth {
+    /// Blocks that are dropped whole.
+    pub num_blocks: usize,
+    /// Attentions and MLPs that are dropped alone.
+    pub num_alone: usize,
+    /// Those among them that formats with blocks without an attention or an MLP go without: all but the attention of the first block.
+    pub num_omissible: usize,
+}
+
+impl Depth {
+    /// Of a candidate.
+    pub fn of(candidate: &Candidate) -> Self {
+        let dropped = &candidate.dropped;
+        let blocks = layout::kept_blocks(dropped);
+        let num_blocks = dropped.attention.len() - blocks.len();
+        let halves = blocks.iter().map(|block| {
+            usize::from(block.is_without_attention) + usize::from(block.is_without_mlp)
+        });
+        Self {
+            num_blocks,
+            num_alone: 2 * blocks.len() - dropped.num_kept(),
+            num_omissible: halves.sum(),
+        }
+    }
 }
 
 /// Parameters that a candidate leaves working.
@@ -122,6 +151,7 @@ fn adapted_files(
 }
 
 fn adapt_config(config: &mut Map<String, Value>, num_blocks: usize, layout: &Layout, kind: Kind) {
+    let kept_blocks = layout.kept_blocks();
     for (key, value) in config.iter_mut() {
         // A model with as many end tokens as blocks has a list of that length that is about something else.
         let is_other =
@@ -133,11 +163,11 @@ fn adapt_config(config: &mut Map<String, Value>, num_blocks: usize, layout: &Lay
             let mut idx = 0;
             list.retain(|_| {
                 idx += 1;
-                layout.kept_blocks.contains(&(idx - 1))
+                kept_blocks.contains(&(idx - 1))
             });
         }
     }
-    config.insert("num_hidden_layers".into(), json!(layout.kept_blocks.len()));
+    config.insert("num_hidden_layers".into(), json!(kept_blocks.len()));
     config.insert(
         "torch_dtype".into(),
         json!(if kind == Kind::Float {
@@ -168,4 +198,23 @@ fn describe(space: &SearchSpace, genotype: &Genotype) -> Value {
         .map(|(unit, _)| &unit.name)
         .collect();
     json!({"num_hidden_layers_dense": space.num_blocks(), "dropped": dropped, "levels": levels})
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dropped_depth_is_counted() {
+        let mut candidate = Candidate::dense(4, 0);
+        assert_eq!(Depth::of(&candidate), Depth::default());
+        candidate.dropped.attention = vec![true, false, true, true];
+        candidate.dropped.mlp = vec![false, true, true, false];
+        let expected = Depth {
+            num_blocks: 1,
+            num_alone: 3,
+            num_omissible: 2,
+        };
+        assert_eq!(Depth::of(&candidate), expected);
+    }
 }

@@ -12,7 +12,7 @@ use crate::levels::Database;
 use crate::source::Source;
 
 /// Reads every tensor of the artifact again: it is what the genotype stands for, bit for bit in the run's dtype `kind`; the output projections of
-/// dropped sub-blocks are zeros; no group of a quantized weight has more values than its bits allow, no pruned weight more non-zero ones
+/// dropped sub-blocks are zeros, and no other tensor is left out; no group of a quantized weight has more values than its bits allow, no pruned weight more non-zero ones
 /// than its level keeps.
 ///
 /// # Errors
@@ -28,6 +28,15 @@ pub fn verify(
     let layout = Layout::new(source, space, candidate);
     for tensor in &layout.tensors {
         let name = &tensor.name;
+        if artifact.goes_without(name) {
+            if tensor.omissible.is_none() {
+                return Err(EngineError::Damaged {
+                    path: artifact.path().to_path_buf(),
+                    reason: format!("tensor {name} is left out, but does something"),
+                });
+            }
+            continue;
+        }
         let found = artifact.tensor(name)?.f_to_kind(kind)?;
         if tensor.is_idle_weight() {
             let is_sound = match tensor.is_zero {

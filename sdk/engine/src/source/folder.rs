@@ -12,7 +12,9 @@ use super::SourceError;
 use super::config::{Expected, ModelConfig};
 use super::hf_config;
 use super::hf_files::HfFiles;
+use super::nemotron_nas;
 use super::packed::Packed;
+use super::reduced::Reduced;
 use super::safetensors::SafetensorsFile;
 
 const INDEX: &str = "model.safetensors.index.json";
@@ -28,6 +30,8 @@ pub(super) struct Folder {
     places: BTreeMap<String, usize>,
     /// How linear weights are packed that are not there as they are.
     packed: Option<Packed>,
+    /// What there is of its blocks, where they differ.
+    pub(super) reduced: Option<Reduced>,
 }
 
 #[derive(Deserialize)]
@@ -37,6 +41,14 @@ struct Index {
 
 impl Folder {
     pub(super) fn open(path: &Path) -> Result<Self, SourceError> {
+        Self::open_with(path, |_, _| Ok(None))
+    }
+
+    /// Opens a folder whose config `adapt` may turn into that of a family that is read.
+    fn open_with(
+        path: &Path,
+        adapt: fn(&mut Map<String, Value>, &Path) -> Result<Option<Reduced>, SourceError>,
+    ) -> Result<Self, SourceError> {
         if !path.join("config.json").is_file() {
             return Err(SourceError::NotAModel {
                 path: path.to_path_buf(),
@@ -44,8 +56,12 @@ impl Folder {
             });
         }
         let config_file = path.join("config.json");
-        let config_text = read_text(&config_file)?;
-        let config = parse_map(&config_text, &config_file)?;
+        let mut config_text = read_text(&config_file)?;
+        let mut config = parse_map(&config_text, &config_file)?;
+        let reduced = adapt(&mut config, &config_file)?;
+        if reduced.is_some() {
+            config_text = Value::Object(config.clone()).to_string();
+        }
         // The family comes first: a folder of another one may have no safetensors files at all.
         hf_config::check_family(&config, &config_file)?;
         let mut shards = Vec::new();
@@ -70,12 +86,19 @@ impl Folder {
             shards,
             places,
             packed: None,
+            reduced,
         })
     }
 
-    /// The same for a folder whose linear layers may be packed as `export::packed` writes them.
-    pub(super) fn open_packed(path: &Path) -> Result<Self, SourceError> {
-        let mut folder = Self::open(path)?;
+    /// The same for a folder whose linear layers may be packed as `export::packed` writes them, or whose blocks may lack a half.
+    pub(super) fn open_artifact(path: &Path) -> Result<Self, SourceError> {
+        let mut folder = Self::open_with(path, |config, file| {
+            let is_reduced =
+                config.get("model_type").and_then(Value::as_str) == Some(nemotron_nas::MODEL_TYPE);
+            is_reduced
+                .then(|| nemotron_nas::as_llama(config, file))
+                .transpose()
+        })?;
         if let Some(quantization) = folder.config.shift_remove("quantization_config") {
             let config_file = path.join("config.json");
             folder.packed = Some(Packed::parse(quantization, &config_file)?);
@@ -123,6 +146,11 @@ impl Folder {
             }
             _ => Ok(None),
         }
+    }
+
+    /// Whether the files have a tensor.
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.places.contains_key(name)
     }
 
     /// Shape of any tensor of the files.

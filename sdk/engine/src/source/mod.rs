@@ -12,7 +12,9 @@ mod gguf;
 mod hf_config;
 mod hf_files;
 mod map;
+pub(crate) mod nemotron_nas;
 mod packed;
+mod reduced;
 mod rope;
 mod safetensors;
 
@@ -28,9 +30,11 @@ pub use hf_files::HfFiles;
 pub use rope::{Rope, RopeScaling};
 
 pub(crate) use config::LAYERS_PER_BLOCK;
-pub(crate) use gguf::{Entries, ROPE_FACTORS, push_string, to_gguf};
+pub(crate) use gguf::{DECI, Entries, ROPE_FACTORS, push_string, to_gguf};
+pub(crate) use reduced::{half_of, with_mlp_width};
 
 use config::Expected;
+use reduced::Reduced;
 
 /// A model on disk, open.
 pub struct Source {
@@ -50,21 +54,27 @@ impl Source {
     /// # Errors
     /// When the model cannot be read, is of another family, or lacks a tensor that its configuration implies.
     pub fn open(path: &Path) -> Result<Self, SourceError> {
-        Self::open_as(path, folder::Folder::open)
+        Self::open_as(path, folder::Folder::open, gguf::Gguf::open)
     }
 
-    /// The same for an artifact of ours, whose linear layers may be packed ([`export::packed`](crate::export::packed)): they are unpacked
-    /// when they are asked for.
+    /// The same for an artifact of ours. Linear layers that are packed ([`export::packed`](crate::export::packed)) are unpacked when they are
+    /// asked for; of halves of blocks that are not there ([`export::nemotron_nas`](crate::export::nemotron_nas),
+    /// [`export::gguf`](crate::export::gguf)) all tensors are zeros.
     ///
     /// # Errors
     /// As [`Source::open`].
     pub fn open_artifact(path: &Path) -> Result<Self, SourceError> {
-        Self::open_as(path, folder::Folder::open_packed)
+        Self::open_as(
+            path,
+            folder::Folder::open_artifact,
+            gguf::Gguf::open_artifact,
+        )
     }
 
     fn open_as(
         path: &Path,
         open_folder: fn(&Path) -> Result<folder::Folder, SourceError>,
+        open_gguf: fn(&Path) -> Result<gguf::Gguf, SourceError>,
     ) -> Result<Self, SourceError> {
         let metadata = std::fs::metadata(path).map_err(|cause| SourceError::Read {
             file: path.to_path_buf(),
@@ -77,7 +87,7 @@ impl Source {
             .extension()
             .is_some_and(|extension| extension.eq_ignore_ascii_case("gguf"))
         {
-            let gguf = gguf::Gguf::open(path)?;
+            let gguf = open_gguf(path)?;
             (gguf.config()?, Files::Gguf(gguf))
         } else {
             return Err(SourceError::NotAModel {
@@ -85,18 +95,55 @@ impl Source {
                 found: "another file".into(),
             });
         };
-        let expected = config::expected_tensors(&config);
-        for tensor in &expected {
-            match &files {
-                Files::Folder(folder) => folder.check(tensor)?,
-                Files::Gguf(gguf) => gguf.check(tensor)?,
-            }
-        }
-        Ok(Self {
+        let source = Self {
+            expected: config::expected_tensors(&config),
             config,
-            expected,
             files,
-        })
+        };
+        for tensor in &source.expected {
+            source.check(tensor)?;
+        }
+        Ok(source)
+    }
+
+    fn check(&self, expected: &Expected) -> Result<(), SourceError> {
+        match (&self.files, self.stored(expected)) {
+            (Files::Folder(folder), Some(stored)) => folder.check(&stored),
+            (Files::Gguf(gguf), Some(stored)) => gguf.check(&stored),
+            (_, None) if self.has(&expected.name) => Err(SourceError::Malformed {
+                file: self.path().to_path_buf(),
+                what: format!(
+                    "tensor {} is of a half that its block does not have",
+                    expected.name
+                ),
+            }),
+            (_, None) => Ok(()),
+        }
+    }
+
+    fn has(&self, name: &str) -> bool {
+        match &self.files {
+            Files::Folder(folder) => folder.has(name),
+            Files::Gguf(gguf) => gguf.has(name),
+        }
+    }
+
+    /// A tensor as the files have it; none where its half of a block is not there.
+    fn stored(&self, expected: &Expected) -> Option<Expected> {
+        let reduced: &Option<Reduced> = match &self.files {
+            Files::Folder(folder) => &folder.reduced,
+            Files::Gguf(gguf) => &gguf.reduced,
+        };
+        match reduced {
+            Some(reduced) => reduced.stored(expected, &self.config),
+            None => Some(expected.clone()),
+        }
+    }
+
+    /// Whether an artifact goes without a tensor, which is one of zeros then.
+    pub(crate) fn goes_without(&self, name: &str) -> bool {
+        let expected = self.expected.iter().find(|tensor| tensor.name == name);
+        expected.is_some_and(|expected| self.stored(expected).is_none())
     }
 
     /// The model's shape.
@@ -137,10 +184,14 @@ impl Source {
             .iter()
             .find(|tensor| tensor.name == name)
             .ok_or_else(unknown)?;
-        match &self.files {
-            Files::Folder(folder) => folder.tensor(expected),
-            Files::Gguf(gguf) => gguf.tensor(expected, &self.config),
-        }
+        let Some(stored) = self.stored(expected) else {
+            return reduced::zeros(&expected.shape);
+        };
+        let tensor = match &self.files {
+            Files::Folder(folder) => folder.tensor(&stored),
+            Files::Gguf(gguf) => gguf.tensor(&stored, &self.config),
+        }?;
+        reduced::padded(tensor, &expected.shape)
     }
 
     /// The model's tokenizer. `encode(text, false)` gives the plain token ids of a text.

@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use evopress_plugin::GgmlType;
 
 use super::super::describe;
-use super::super::layout::Layout;
-use super::tensors::Tensors;
+use super::super::layout::{KeptBlock, Layout};
+use super::tensors::{Tensors, idle_width};
 use crate::error::Result;
 use crate::genotype::{Genotype, SearchSpace};
-use crate::source::{Entries, Source};
+use crate::source::{DECI, Entries, Source};
 
 /// Of the layouts of blocks: all of today's.
 const QUANTIZATION_VERSION: u32 = 2;
@@ -22,14 +22,37 @@ pub(super) fn entries(
     tensors: &Tensors<'_>,
 ) -> Result<Entries> {
     let mut entries = source.gguf_entries()?;
-    let (num_blocks, kept) = (source.config().num_blocks, &layout.kept_blocks);
-    entries.keep_blocks("llama.", num_blocks, kept);
+    let (num_blocks, kept) = (source.config().num_blocks, layout.kept_blocks());
+    entries.keep_blocks("llama.", num_blocks, &kept);
     entries.u32("llama.block_count", kept.len() as u32);
     entries.u32("general.quantization_version", QUANTIZATION_VERSION);
     entries.u32("general.file_type", file_type(tensors));
     let description = describe(space, genotype).to_string();
     entries.string("evopress.compression", &description);
+    if tensors.is_deci() {
+        as_deci(&mut entries, source, layout);
+    }
     Ok(entries)
+}
+
+/// The keys of `deci`: heads and width of the MLP for each block.
+fn as_deci(entries: &mut Entries, source: &Source, layout: &Layout) {
+    entries.rename("llama.", &format!("{DECI}."));
+    entries.string("general.architecture", DECI);
+    let config = source.config();
+    let mut by_block = |key: &str, number: &dyn Fn(&KeptBlock) -> i64| {
+        let numbers: Vec<i32> = layout.blocks.iter().map(|it| number(it) as i32).collect();
+        entries.i32s(&format!("{DECI}.{key}"), &numbers);
+    };
+    let heads = |block: &KeptBlock, all| if block.is_without_attention { 0 } else { all };
+    by_block("attention.head_count", &|it| heads(it, config.num_heads));
+    by_block("attention.head_count_kv", &|it| {
+        heads(it, config.num_kv_heads)
+    });
+    by_block("feed_forward_length", &|block| match block.is_without_mlp {
+        true => idle_width(config) as i64,
+        false => config.intermediate_size,
+    });
 }
 
 /// llama.cpp's number for a file that is mostly of one type: that of most weights.

@@ -5,8 +5,10 @@
 //! - llama.cpp turns neighbouring features in its rotary embedding where Hugging Face turns halves of a head, so rows of q and k are in
 //!   another order. Blocks lie within rows, so rows move as bytes.
 //! - Blocks that are dropped whole are left out, the rest renumbered, and the block count and every array with an entry per block follow.
-//!   A sub-block that is dropped alone has zeros for weights: it adds exactly nothing. (llama.cpp's `deci` architecture could leave an
-//!   attention out, but it also discards the attention's output where only the MLP is missing.)
+//! - Where a sub-block is dropped alone the architecture is `deci`, a `llama` with numbers for each block. A block without an attention has
+//!   `head_count` 0 and no tensors for it, and llama.cpp goes to the MLP at once. A width of 0 for the MLP would make it discard the
+//!   attention's output too, so an MLP that is dropped is there with the least width, of zeros: it adds exactly nothing in next to no time.
+//!   The first block keeps its attention, with zeros, because llama.cpp takes the width of the heads from there.
 //!
 //! Tensors are streamed; no more than one is in memory. The file has its name when it is whole and on disk.
 
@@ -35,6 +37,11 @@ use tensors::Tensors;
 /// When the model's tokenizer cannot be said in GGUF's terms.
 pub fn check(source: &Source) -> Result<()> {
     Ok(source.gguf_entries().map(drop)?)
+}
+
+/// Whether files of a model go without sub-blocks that are dropped alone: where llama.cpp's `deci` is that model otherwise.
+pub fn goes_without(source: &Source) -> bool {
+    tensors::has_deci(source.config())
 }
 
 /// Writes the model that `genotype` stands for to `file`, whose folder exists. `databases` are in the order of the methods, `kind` is the

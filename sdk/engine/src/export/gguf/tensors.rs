@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use evopress_plugin::{Encoding, GgmlType};
+use evopress_plugin::{Encoding, GgmlType, SubBlock};
 use half::f16;
 use tch::{Device, Kind, Tensor};
 
@@ -12,13 +12,17 @@ use super::repack;
 use crate::error::Result;
 use crate::genotype::{SearchSpace, WeightId};
 use crate::levels::Database;
-use crate::source::{ROPE_FACTORS, RopeScaling, Source, to_gguf};
+use crate::source::{ModelConfig, ROPE_FACTORS, RopeScaling, Source, to_gguf, with_mlp_width};
+
+/// Width of an MLP that adds nothing, in a file whose blocks may have different ones: a block of ggml's smaller types.
+const IDLE_WIDTH: usize = 32;
 
 /// All tensors of a file, in its order.
 pub(super) struct Tensors<'a> {
     source: &'a Source,
     databases: &'a [Arc<Database>],
     tensors: Vec<GgufTensor>,
+    is_deci: bool,
 }
 
 pub(super) struct GgufTensor {
@@ -68,9 +72,19 @@ impl<'a> Tensors<'a> {
         kind: Kind,
     ) -> Result<Self> {
         let config = source.config();
+        let goes_without = layout.tensors.iter().any(|it| it.omissible.is_some());
+        let is_deci = goes_without && has_deci(config);
         let mut tensors = Vec::new();
         for tensor in &layout.tensors {
-            let (ggml_type, content) = content(source, space, tensor, kind)?;
+            let half = tensor.omissible.filter(|_| is_deci);
+            let shape = match half {
+                Some(SubBlock::Attention) => continue,
+                Some(SubBlock::Mlp) => {
+                    with_mlp_width(&tensor.name, &tensor.shape, idle_width(config))
+                }
+                None => tensor.shape.clone(),
+            };
+            let (ggml_type, content) = content(source, space, tensor, &shape, kind)?;
             let num_heads = if tensor.name.contains(".q_proj.") {
                 Some(config.num_heads)
             } else if tensor.name.contains(".k_proj.") {
@@ -80,7 +94,7 @@ impl<'a> Tensors<'a> {
             };
             tensors.push(GgufTensor {
                 name: to_gguf(&tensor.name),
-                shape: tensor.shape.clone(),
+                shape,
                 ggml_type,
                 // What a GGUF source has is in llama.cpp's order already.
                 num_heads: num_heads
@@ -94,7 +108,13 @@ impl<'a> Tensors<'a> {
             source,
             databases,
             tensors,
+            is_deci,
         })
+    }
+
+    /// Whether blocks lack an attention or have MLPs of different widths.
+    pub(super) fn is_deci(&self) -> bool {
+        self.is_deci
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &GgufTensor> {
@@ -143,14 +163,26 @@ impl<'a> Tensors<'a> {
     }
 }
 
+/// Whether `deci` is the same model where no block goes without a half. llama.cpp's biases of queries there are as wide as the model.
+pub(super) fn has_deci(config: &ModelConfig) -> bool {
+    let is_as_wide = config.num_heads * config.head_dim == config.hidden_size;
+    config.architecture == "llama" && (!config.attention_bias || is_as_wide)
+}
+
+/// Width of an MLP that adds nothing.
+pub(super) fn idle_width(config: &ModelConfig) -> usize {
+    IDLE_WIDTH.min(config.intermediate_size as usize)
+}
+
 fn content(
     source: &Source,
     space: &SearchSpace,
     tensor: &OutTensor,
+    shape: &[usize],
     kind: Kind,
 ) -> Result<(GgmlType, Content)> {
     if tensor.is_idle_weight() {
-        return Ok((type_of_zeros(&tensor.shape), Content::Zeros));
+        return Ok((type_of_zeros(shape), Content::Zeros));
     }
     if let Some(id) = tensor.level {
         let encoding = &space.variant(id).encoding;

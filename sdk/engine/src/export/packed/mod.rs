@@ -118,7 +118,7 @@ pub fn summary(
         is_symmetric: layers.packed.iter().all(|layer| layer.grid.symmetric),
         num_packed: layers.packed.len(),
         num_dense: layers.dense.len(),
-        num_untied_blocks: layers.num_untied_blocks(layout.kept_blocks.len()),
+        num_untied_blocks: layers.num_untied_blocks(layout.blocks.len()),
     }
 }
 
@@ -170,7 +170,7 @@ pub fn write(
     let mut files = adapted_files(source, space, genotype, &layout, kind)?;
     let quantization = match version {
         None => compressed_tensors::config(&layers),
-        Some(version) => gptq::config(&layers, layout.kept_blocks.len(), version),
+        Some(version) => gptq::config(&layers, layout.blocks.len(), version),
     };
     if let Some(quantization) = quantization {
         files

@@ -55,6 +55,15 @@ impl Entries {
         self.raw(key, [&type_id.to_le_bytes(), bytes].concat());
     }
 
+    /// Lets keys that begin with `old` begin with `new`.
+    pub(crate) fn rename(&mut self, old: &str, new: &str) {
+        for (key, _) in &mut self.0 {
+            if let Some(rest) = key.strip_prefix(old) {
+                *key = format!("{new}{rest}");
+            }
+        }
+    }
+
     /// Leaves only the `kept` ones of arrays that have an entry for each of the model's blocks.
     pub(crate) fn keep_blocks(&mut self, prefix: &str, num_blocks: usize, kept: &[usize]) {
         for (key, value) in &mut self.0 {

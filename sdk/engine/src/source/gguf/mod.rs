@@ -1,5 +1,6 @@
 //! GGUF files, versions 2 and 3, of the Llama architecture.
 
+mod deci;
 mod entries;
 mod from_hf;
 mod metadata;
@@ -16,6 +17,7 @@ use serde_json::Map;
 use tch::{Kind, Tensor};
 use tokenizers::Tokenizer;
 
+pub(crate) use self::deci::ARCHITECTURE as DECI;
 pub(crate) use self::entries::{Entries, push_string};
 pub(super) use self::from_hf::entries as entries_from_hf;
 use self::metadata::Metadata;
@@ -26,18 +28,35 @@ use super::config::{Expected, ModelConfig};
 use super::hf_config;
 use super::hf_files::HfFiles;
 use super::map::MappedFile;
+use super::reduced::Reduced;
 
 /// One GGUF file, mapped, its header read.
 pub(super) struct Gguf {
     map: MappedFile,
     header: Header,
+    /// What there is of its blocks, where they differ.
+    pub(super) reduced: Option<Reduced>,
 }
 
 impl Gguf {
     pub(super) fn open(path: &Path) -> Result<Self, SourceError> {
         let map = MappedFile::open(path)?;
         let header = parse::parse(map.bytes()).map_err(|what| map.malformed(what))?;
-        Ok(Self { map, header })
+        Ok(Self {
+            map,
+            header,
+            reduced: None,
+        })
+    }
+
+    /// The same for a file whose blocks may lack a half.
+    pub(super) fn open_artifact(path: &Path) -> Result<Self, SourceError> {
+        let mut gguf = Self::open(path)?;
+        if gguf.metadata().optional_str("general.architecture")? == Some(DECI) {
+            let reduced = deci::as_llama(&mut gguf.header.metadata);
+            gguf.reduced = Some(reduced.map_err(|what| gguf.map.malformed(what))?);
+        }
+        Ok(gguf)
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -143,6 +162,11 @@ impl Gguf {
             entries.raw(key, self.map.bytes()[range.clone()].to_vec());
         }
         entries
+    }
+
+    /// Whether the file has a tensor, by Hugging Face's name.
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.header.tensors.contains_key(&names::to_gguf(name))
     }
 
     /// A tensor as it is in the file, in llama.cpp's order of rows.
