@@ -29,15 +29,22 @@ CLONE = Path(__file__).resolve().parent.parent
 SOURCE = "models/SmolLM2-135M-Instruct.gguf"
 TEXTS = CLONE / "pipelines" / "text"
 TYPES = ["Q2_K_S", "Q2_K", "Q3_K_S", "Q3_K_M", "Q3_K_L", "Q4_K_S", "Q4_K_M", "Q4_0", "IQ4_NL", "IQ4_XS", "IQ3_S"]
-TARGETS = ["Q2_K", "Q4_0", "Q3_K_M"]
-METHODS = {"kquant": {}, "kquant-without-feedback": {"error_feedback": False}}
+TARGETS = ["2.5", "3.0", "4.0", "Q2_K", "Q4_0", "Q3_K_M"]
+# The source is stored as Q4_1, so that this type loses nothing of it: `no-q4-1` does without.
+METHODS = {
+    "feedback": {"fallback": ["Q4_0", "Q4_1", "Q5_0", "Q8_0"]},
+    "alone": {"fallback": ["Q4_0", "Q4_1", "Q5_0", "Q8_0"], "error_feedback": False},
+    "no-q4-1": {"fallback": ["Q4_0", "Q5_0", "Q8_0"]},
+}
+# Rows of 576 have no type between 2.25 bits and 4.5, those of 1536 begin at 2.625: less than this takes `Q2_0`.
+LEAST_WITHOUT_Q2_0 = 4.1
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--types", nargs="*", choices=FILE_TYPES, default=TYPES, metavar="TYPE", help=f"llama.cpp's files (default: {' '.join(TYPES)})")
     parser.add_argument("--targets", nargs="*", default=TARGETS, help=f"bits per weight, or types whose bits count (default: {' '.join(TARGETS)})")
-    parser.add_argument("--methods", nargs="+", default=list(METHODS), help=f"of {', '.join(METHODS)}, or kquant's options in JSON (default: all)")
+    parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS), help=f"of {', '.join(METHODS)} (default: all)")
     parser.add_argument("--tokens", type=int, default=16384, help="of held-out text (default: 16384)")
     parser.add_argument("--calibration-tokens", type=int, default=32768, help="for level databases and the importance matrix (default: 32768)")
     parser.add_argument("--search-tokens", type=int, default=100_000, help="forward tokens of each search (default: 100000)")
@@ -89,9 +96,11 @@ class Bench:
     def evopressd(self, target: str, method: str) -> None:
         """One search, as an ordinary pipeline."""
         bits = self.bits(target)
-        options = METHODS.get(method) if method in METHODS else json.loads(method)
-        spec = self.spec(bits, options)
-        name = spec["metadata"]["name"] = f"{target}.{list(METHODS).index(method) if method in METHODS else abs(hash(method)) % 10**6}"
+        options = dict(METHODS[method])
+        if bits < LEAST_WITHOUT_Q2_0:
+            options["fallback"] = ["Q2_0", *options["fallback"]]
+        name = f"{target}-{method}".lower().replace("_", "-").replace(".", "-")
+        spec = self.spec(name, bits, options)
         file, report = self.out("specs") / f"{name}.yaml", self.out("reports") / f"{name}.json"
         # JSON is YAML.
         text = json.dumps(spec, indent=2)
@@ -104,14 +113,14 @@ class Bench:
                 raise SystemExit(f"{file} ended with {ended.returncode}: {ended.stdout}")
             report.write_text(ended.stdout)
         [artifact] = json.loads(report.read_text())["artifacts"]
-        self.measure("evopressd", f"{method} at {bits:.4g} bits", Path(artifact["path"]))
+        self.measure("evopressd", f"kquant, {method}, {bits:.4g} bits", Path(artifact["path"]))
 
-    def spec(self, bits: float, options: dict) -> dict:
+    def spec(self, name: str, bits: float, options: dict) -> dict:
         asked = self.asked
         return {
             "apiVersion": "evopress/v1",
             "kind": "Pipeline",
-            "metadata": {},
+            "metadata": {"name": name},
             "model": {"source": SOURCE},
             "calibration": {"source": str(TEXTS / "calibration.txt"), "tokens": 65536, "sequence_length": asked.sequence_length},
             "database": {"tokens": asked.calibration_tokens},

@@ -16,7 +16,7 @@ class Row:
 
 
 def print_table(rows: list[Row]) -> None:
-    """All files by falling bytes, then each of evopressd's against the best of llama.cpp's that is no larger, and no larger than a hundredth more."""
+    """All files by falling bytes, then each of evopressd's against the best of llama.cpp's with at most as many bytes, and a thousandth."""
     columns = "| {:9} | {:44} | {:>13} | {:>9} | {:>10} |"
     names = ("made by", "file", "bits a weight", "MB", "perplexity")
     print(columns.format(*names))

@@ -66,10 +66,11 @@ impl Format {
 
     /// The codes whose values are nearest to a block's weights.
     pub(crate) fn codes(&self, grid: &Grid, weights: &[f32]) -> Vec<f32> {
+        let range = self.range();
         let groups = weights.chunks(self.group_len).enumerate();
         let codes = groups.flat_map(|(at, group)| {
             let values = grid.values(at);
-            group.iter().map(move |x| values.code(*x, self.range()))
+            group.iter().map(move |x| values.code(*x, range))
         });
         codes.collect()
     }
