@@ -31,7 +31,9 @@ pub(crate) fn compress(
     let num_columns = factor.num_columns();
     let importance = match weighting {
         Importance::Residual => importance(factor.importance.iter().map(|it| f64::from(*it))),
-        Importance::InputNorms => importance(norms(task)?.iter().map(|norm| f64::from(*norm).powi(2))),
+        Importance::InputNorms => {
+            importance(norms(task)?.iter().map(|norm| f64::from(*norm).powi(2)))
+        }
         Importance::None => vec![1.0; num_columns],
     };
     let mut types: Vec<Vec<GgmlType>> = Vec::new();

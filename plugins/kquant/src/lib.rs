@@ -107,9 +107,8 @@ fn quantize(
     layer: &LayerTask<'_>,
     norms: Option<&[f32]>,
 ) -> Result<Vec<PackedWeight>, PluginError> {
-    let of_layer = |error: PluginError| {
-        PluginError::new(format!("layer `{}`: {}", layer.name, error.message))
-    };
+    let of_layer =
+        |error: PluginError| PluginError::new(format!("layer `{}`: {}", layer.name, error.message));
     let weight = borrow(&layer.weight).map_err(of_layer)?;
     let weight = weight
         .f_to_device(tch::Device::Cpu)

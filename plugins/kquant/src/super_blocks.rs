@@ -118,10 +118,7 @@ pub(crate) fn affine(format: &Format, weights: &[f32], importance: &[f32]) -> Gr
         .map(|(scale, minimum)| (scale, -minimum))
         .collect();
     let greatest = |of: fn(&(f32, f32)) -> f32| wanted.iter().map(of).fold(0.0, f32::max);
-    let mut tried = Tried::new(
-        greatest(|it| it.0) / highest,
-        greatest(|it| it.1) / highest,
-    );
+    let mut tried = Tried::new(greatest(|it| it.0) / highest, greatest(|it| it.1) / highest);
     let mut best = tried.clone();
     for _ in 0..NUM_TURNS {
         tried.error = 0.0;

@@ -169,7 +169,10 @@ fn task<'a>(
         num_tokens: inputs.num_tokens as u64,
         input_norms: Some(&inputs.norms),
         hessian: Some(TensorView::from_slice(&inputs.hessian, &[columns; 2])?),
-        layers: layers.iter().map(layer).collect::<Result<_, PluginError>>()?,
+        layers: layers
+            .iter()
+            .map(layer)
+            .collect::<Result<_, PluginError>>()?,
     })
 }
 
