@@ -91,7 +91,7 @@ class Bench:
         text = (TEXTS / "calibration.txt").read_text()
         ids = self.llama.tokens(self.source, text, asked.calibration_tokens)
         file = asked.out / f"importance-{asked.calibration_tokens}-{asked.sequence_length}.npz"
-        return importance_matrix(self.source, ids, asked.sequence_length, file)
+        return importance_matrix(self.llama, self.source, ids, asked.sequence_length, file)
 
     def evopressd(self, target: str, method: str) -> None:
         """One search, as an ordinary pipeline."""

@@ -1,16 +1,15 @@
-"""The prebuilt llama.cpp of node-llama-cpp, called by ctypes: its own quantizations of a model, and what GGUF files are worth to it.
-
-The structures are those of llama.cpp 0.5.0's `llama.h` (the version is checked); they are filled with llama.cpp's defaults.
-"""
+"""The prebuilt llama.cpp of node-llama-cpp, called by ctypes: its own quantizations of a model, and what GGUF files are worth to it."""
 
 import ctypes
-from ctypes import POINTER, c_bool, c_char_p, c_float, c_int, c_int8, c_int32, c_int64, c_size_t, c_uint32, c_void_p
+from ctypes import POINTER, c_char_p, c_float, c_int, c_int32, c_void_p
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Callable, Iterator
 
 import numpy as np
 
-VERSION = b"0.5.0-dev"
+from .llama_h import VERSION, EvalCallback, Importance, Tensor, declare
+
 # llama.h's numbers of whole-file types, those that need no importance matrix first.
 FILE_TYPES = {
     "Q2_K": 10, "Q3_K_S": 11, "Q3_K_M": 12, "Q3_K_L": 13, "Q4_K_S": 14, "Q4_K_M": 15, "Q5_K_S": 16, "Q5_K_M": 17, "Q6_K": 18,
@@ -18,76 +17,6 @@ FILE_TYPES = {
     "Q2_K_S": 21, "IQ2_XXS": 19, "IQ2_XS": 20, "IQ2_S": 28, "IQ2_M": 29, "IQ3_XXS": 23, "IQ3_XS": 22,
 }  # fmt: skip
 NEED_IMPORTANCE = ("Q2_K_S", "IQ2_XXS", "IQ2_XS", "IQ2_S", "IQ2_M", "IQ3_XXS", "IQ3_XS")
-
-
-class Batch(ctypes.Structure):
-    """`llama_batch`."""
-
-    _fields_ = [
-        ("n_tokens", c_int32),
-        ("token", POINTER(c_int32)),
-        ("embd", POINTER(c_float)),
-        ("pos", POINTER(c_int32)),
-        ("n_seq_id", POINTER(c_int32)),
-        ("seq_id", POINTER(POINTER(c_int32))),
-        ("logits", POINTER(c_int8)),
-    ]
-
-
-class ModelParams(ctypes.Structure):
-    """`llama_model_params`."""
-
-    _fields_ = [
-        ("pointers", c_void_p * 2),
-        ("n_gpu_layers", c_int32),
-        ("modes", c_int * 4),
-        ("more_pointers", c_void_p * 4),
-        ("flags", c_bool * 6),
-    ]
-
-
-class ContextParams(ctypes.Structure):
-    """`llama_context_params`."""
-
-    _fields_ = [
-        ("n_ctx", c_uint32),
-        ("n_batch", c_uint32),
-        ("n_ubatch", c_uint32),
-        ("counts", c_uint32 * 4),
-        ("n_threads", c_int32),
-        ("n_threads_batch", c_int32),
-        ("types", c_int * 5),
-        ("rope", c_float * 8),
-        ("callback", c_void_p * 2),
-        ("cache_types", c_int * 2),
-        ("abort", c_void_p * 2),
-        ("flags", c_bool * 6),
-        ("samplers", c_void_p),
-        ("n_samplers", c_size_t),
-        ("ctx_other", c_void_p),
-    ]
-
-
-class Importance(ctypes.Structure):
-    """`llama_model_imatrix_data`."""
-
-    _fields_ = [("name", c_char_p), ("data", POINTER(c_float)), ("size", c_size_t)]
-
-
-class QuantizeParams(ctypes.Structure):
-    """`llama_model_quantize_params`."""
-
-    _fields_ = [
-        ("nthread", c_int32),
-        ("ftype", c_int),
-        ("output_tensor_type", c_int),
-        ("token_embedding_type", c_int),
-        ("allow_requantize", c_bool),
-        ("flags", c_bool * 5),
-        ("imatrix", POINTER(Importance)),
-        ("overrides", c_void_p * 3),
-        ("max_buf_size", c_size_t),
-    ]
 
 
 @dataclass
@@ -112,47 +41,13 @@ class LlamaCpp:
         load = lambda name: ctypes.CDLL(str(next(folder.glob(name))), mode=ctypes.RTLD_GLOBAL)  # noqa: E731
         self.base, self.ggml, self.llama = load("libggml-base.so"), load("libggml.v*.so"), load("libllama.v*.so")
         self.threads = threads
-        self.declare()
+        declare(self.llama, self.ggml, self.base)
         if self.llama.llama_version() != VERSION:
             raise SystemExit(f"{folder} has llama.cpp {self.llama.llama_version().decode()}; these structures are {VERSION.decode()}'s")
         self.silence = ctypes.CFUNCTYPE(None, c_int, c_char_p, c_void_p)(lambda *_: None)
         self.llama.llama_log_set(self.silence, None)
         self.ggml.ggml_backend_load_all_from_path(str(folder).encode())
         self.llama.llama_backend_init()
-
-    def declare(self) -> None:
-        """Types of the functions that return more than an int or take structures by value."""
-        for library, name, result, arguments in (
-            (self.llama, "llama_version", c_char_p, []),
-            (self.llama, "llama_log_set", None, [c_void_p, c_void_p]),
-            (self.llama, "llama_model_default_params", ModelParams, []),
-            (self.llama, "llama_context_default_params", ContextParams, []),
-            (self.llama, "llama_model_quantize_default_params", QuantizeParams, []),
-            (self.llama, "llama_model_quantize", c_uint32, [c_char_p, c_char_p, POINTER(QuantizeParams)]),
-            (self.llama, "llama_model_load_from_file", c_void_p, [c_char_p, ModelParams]),
-            (self.llama, "llama_init_from_model", c_void_p, [c_void_p, ContextParams]),
-            (self.llama, "llama_model_get_vocab", c_void_p, [c_void_p]),
-            (self.llama, "llama_vocab_n_tokens", c_int32, [c_void_p]),
-            (self.llama, "llama_tokenize", c_int32, [c_void_p, c_char_p, c_int32, POINTER(c_int32), c_int32, c_bool, c_bool]),
-            (self.llama, "llama_batch_init", Batch, [c_int32, c_int32, c_int32]),
-            (self.llama, "llama_batch_free", None, [Batch]),
-            (self.llama, "llama_decode", c_int32, [c_void_p, Batch]),
-            (self.llama, "llama_get_logits", POINTER(c_float), [c_void_p]),
-            (self.llama, "llama_get_memory", c_void_p, [c_void_p]),
-            (self.llama, "llama_memory_clear", None, [c_void_p, c_bool]),
-            (self.llama, "llama_free", None, [c_void_p]),
-            (self.llama, "llama_model_free", None, [c_void_p]),
-            (self.base, "gguf_init_from_file", c_void_p, [c_char_p, c_int64, c_void_p]),
-            (self.base, "gguf_get_n_tensors", c_int64, [c_void_p]),
-            (self.base, "gguf_get_tensor_name", c_char_p, [c_void_p, c_int64]),
-            (self.base, "gguf_get_tensor_type", c_int, [c_void_p, c_int64]),
-            (self.base, "gguf_get_tensor_size", c_size_t, [c_void_p, c_int64]),
-            (self.base, "gguf_get_tensor_ne", POINTER(c_int64), [c_void_p, c_int64]),
-            (self.base, "gguf_free", None, [c_void_p]),
-            (self.ggml, "ggml_backend_load_all_from_path", None, [c_char_p]),
-        ):
-            function = getattr(library, name)
-            function.restype, function.argtypes = result, arguments
 
     def tensors(self, file: Path) -> dict[str, tuple[int, int, int]]:
         """ggml's type, bytes and weights of each tensor by name."""
@@ -202,14 +97,27 @@ class LlamaCpp:
 
     def perplexity(self, file: Path, ids: list[int], sequence_length: int) -> float:
         """`exp` of the mean loss of every token but the first of each sequence."""
+        losses = []
+        for part, logits in self.evaluate(file, ids, sequence_length):
+            logits = logits[:-1].astype(np.float64)
+            most = logits.max(axis=1)
+            chosen = logits[np.arange(len(part) - 1), part[1:]]
+            losses.extend(most + np.log(np.exp(logits - most[:, None]).sum(axis=1)) - chosen)
+        return float(np.exp(np.mean(losses)))
+
+    def evaluate(
+        self, file: Path, ids: list[int], sequence_length: int, watch: Callable[[str, np.ndarray], None] | None = None
+    ) -> Iterator[tuple[list[int], np.ndarray]]:
+        """Each sequence and its logits. `watch` is shown the inputs `[tokens, features]` of each linear layer of a block, by tensor name."""
         model = self.load(file)
         params = self.llama.llama_context_default_params()
         params.n_ctx = params.n_batch = params.n_ubatch = sequence_length
         params.n_threads = params.n_threads_batch = self.threads
+        callback = self.inputs_of_layers(watch) if watch else EvalCallback()
+        params.cb_eval = callback
         context = self.llama.llama_init_from_model(model, params)
         width = self.llama.llama_vocab_n_tokens(self.llama.llama_model_get_vocab(model))
         batch = self.llama.llama_batch_init(sequence_length, 0, 1)
-        losses = []
         for start in range(0, len(ids), sequence_length):
             part = ids[start : start + sequence_length]
             batch.n_tokens = len(part)
@@ -219,14 +127,27 @@ class LlamaCpp:
             self.llama.llama_memory_clear(self.llama.llama_get_memory(context), True)
             if self.llama.llama_decode(context, batch) != 0:
                 raise SystemExit(f"llama.cpp could not evaluate {file}")
-            logits = np.ctypeslib.as_array(self.llama.llama_get_logits(context), (len(part), width))[:-1].astype(np.float64)
-            most = logits.max(axis=1)
-            chosen = logits[np.arange(len(part) - 1), part[1:]]
-            losses.extend(most + np.log(np.exp(logits - most[:, None]).sum(axis=1)) - chosen)
+            yield part, np.ctypeslib.as_array(self.llama.llama_get_logits(context), (len(part), width))
         self.llama.llama_batch_free(batch)
         self.llama.llama_free(context)
         self.llama.llama_model_free(model)
-        return float(np.exp(np.mean(losses)))
+
+    def inputs_of_layers(self, watch: Callable[[str, np.ndarray], None]) -> EvalCallback:
+        """A callback that shows the second operand of products with weights of blocks."""
+
+        def see(address: int, is_question: bool, _: object) -> bool:
+            tensor = Tensor.from_address(address)
+            if self.base.ggml_op_name(tensor.op) != b"MUL_MAT":
+                return not is_question
+            weight, inputs = tensor.src[0].contents, tensor.src[1].contents
+            name = weight.name.decode()
+            if is_question or not name.startswith("blk."):
+                return not is_question or name.startswith("blk.")
+            shape = (inputs.ne[1], inputs.ne[0])
+            watch(name, np.ctypeslib.as_array(ctypes.cast(inputs.data, POINTER(c_float)), shape))
+            return True
+
+        return EvalCallback(see)
 
     def load(self, file: Path) -> int:
         params = self.llama.llama_model_default_params()
