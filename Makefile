@@ -53,6 +53,12 @@ bench-search: ## the searches against each other on SmolLM2 (days for all of it;
 	@$(STEP) "build daemon, worker and plugins" $(CARGO) build --workspace
 	@$(PYTHON) scripts/bench_search.py $(ARGS)
 
+.PHONY: bench-gguf
+bench-gguf: ## GGUF results against llama.cpp's own quantizations (hours; ARGS="--help")
+	@$(STEP) "set up libtorch, model and the tests' tools" $(PYTHON) scripts/setup.py all-for-test
+	@$(STEP) "build daemon, worker and plugins" $(CARGO) build --workspace
+	@$(PYTHON) scripts/bench_gguf.py $(ARGS)
+
 .PHONY: clean
 clean: ## remove what was built here; the cache outside the clone stays
 	@$(CARGO) clean

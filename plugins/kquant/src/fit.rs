@@ -109,9 +109,12 @@ impl Sums {
     }
 }
 
-/// The whole number in a range that is nearest to `value`; 0 or the nearest end where it is not a number.
+/// Added to a number of at most this size and taken away again, it rounds to whole numbers, ties to even.
+const ROUNDER: f32 = 12_582_912.0;
+
+/// The whole number in a small range that is nearest to `value`; `low` where it is not a number.
 pub(crate) fn nearest(value: f32, low: f32, high: f32) -> f32 {
-    value.round_ties_even().max(low).min(high)
+    (value.max(low).min(high) + ROUNDER) - ROUNDER
 }
 
 /// `a / b`, or 0 where `b` is.

@@ -1,10 +1,14 @@
 //! The method `kquant`: every linear layer in one of llama.cpp's own formats, block for block as a GGUF file has them.
 //!
-//! In go a layer's weight and the root mean square of each input feature, out come rows of ggml's blocks whose scales, minima and codes have
-//! the least squared error weighted by the inputs' mean squares. README.md has the options and formulas.
+//! In go a layer's weight and statistics of its inputs, out come rows of ggml's blocks. Scales, minima and codes have the least squared error
+//! weighted by what an error of each column costs; with error feedback later columns take over the errors of earlier ones as in GPTQ.
+//! README.md has the options and formulas.
 
 mod blocks;
+mod feedback;
 mod fit;
+mod grid;
+mod layout;
 mod options;
 mod super_blocks;
 #[cfg(test)]
@@ -15,7 +19,9 @@ use evopress_plugin::{
     CompressTask, Encoding, GgmlType, GroupBudget, Info, LayerTask, Method, ModelOutline,
     OwnedTensor, PackedWeight, PluginError, Statistics, Unit, Variant, export_plugin,
 };
+use evopress_plugin_tch::{borrow, to_plugin_error, view};
 
+use grid::Format;
 use options::{Importance, Options};
 
 export_plugin! { method: create, info: info }
@@ -62,16 +68,22 @@ impl Method for KQuant {
     }
 
     fn statistics(&self) -> Statistics {
-        match self.options.importance {
-            Importance::InputNorms => Statistics::InputNorms,
+        match self.options.importance() {
+            _ if self.options.error_feedback => Statistics::Hessian,
             Importance::None => Statistics::None,
+            _ => Statistics::InputNorms,
         }
     }
 
     fn compress(&self, task: &CompressTask<'_>) -> Result<Vec<Vec<PackedWeight>>, PluginError> {
-        let norms = match self.options.importance {
-            Importance::InputNorms => Some(norms(task)?),
+        let importance = self.options.importance();
+        if self.options.error_feedback {
+            let damping = self.options.damping;
+            return tch::no_grad(|| feedback::compress(task, damping, importance));
+        }
+        let norms = match importance {
             Importance::None => None,
+            _ => Some(norms(task)?),
         };
         let layers = task.layers.iter().map(|layer| quantize(layer, norms));
         layers.collect()
@@ -95,7 +107,16 @@ fn quantize(
     layer: &LayerTask<'_>,
     norms: Option<&[f32]>,
 ) -> Result<Vec<PackedWeight>, PluginError> {
-    let (weights, rows, columns) = finite_weights(layer)?;
+    let of_layer =
+        |error: PluginError| PluginError::new(format!("layer `{}`: {}", layer.name, error.message));
+    let weight = borrow(&layer.weight).map_err(of_layer)?;
+    let weight = weight
+        .f_to_device(tch::Device::Cpu)
+        .map_err(|error| of_layer(to_plugin_error(&error)))?;
+    let (weights, rows, columns) = finite_weights(&LayerTask {
+        weight: view(&weight)?,
+        ..*layer
+    })?;
     if let Some(norms) = norms.filter(|norms| norms.len() != columns) {
         return Err(format!(
             "layer `{}` has {columns} input features, but there are {} input norms",
@@ -104,17 +125,20 @@ fn quantize(
         )
         .into());
     }
-    let importance = importance(norms, columns);
+    let importance = match norms {
+        Some(norms) => importance(norms.iter().map(|norm| f64::from(*norm).powi(2))),
+        None => vec![1.0; columns],
+    };
     let variants = layer.variants.iter().map(|variant| {
-        let ggml_type = ggml_type(variant, columns)
-            .map_err(|error| PluginError::new(format!("layer `{}`: {error}", layer.name)))?;
-        let row_bytes = ggml_type.size_bytes(columns as u64) as usize;
+        let format = Format::of(ggml_type_in(layer, variant, columns)?);
+        let row_bytes = format.ggml_type.size_bytes(columns as u64) as usize;
         let mut packed = Vec::with_capacity(rows * row_bytes);
-        let block_len = ggml_type.block_len();
         for row in weights.chunks(columns) {
-            let blocks = row.chunks(block_len).zip(importance.chunks(block_len));
+            let blocks = row.chunks(format.len).zip(importance.chunks(format.len));
             for (weights, importance) in blocks {
-                block(ggml_type, weights, importance, &mut packed);
+                let grid = format.fit(weights, importance);
+                let codes = format.codes(&grid, weights);
+                layout::push(&format, &grid, &codes, &mut packed);
             }
         }
         let blocks = OwnedTensor::from_vec(packed, &[rows as i64, row_bytes as i64])?;
@@ -125,45 +149,27 @@ fn quantize(
     variants.collect()
 }
 
-/// What an error of a weight costs, by its column: the mean square of the input. A feature that was always zero keeps a trace of importance,
-/// so that its weights stay near what they were.
-fn importance(norms: Option<&[f32]>, columns: usize) -> Vec<f32> {
+/// What an error of a weight costs, by its column, from the mean square of each input. A feature that was always zero keeps a trace of
+/// importance, so that its weights stay near what they were.
+fn importance(squares: impl Iterator<Item = f64> + Clone) -> Vec<f32> {
     const TRACE: f32 = 1e-4;
-    let Some(norms) = norms else {
-        return vec![1.0; columns];
+    // In units of the greatest, so that no sum is out of range.
+    let greatest = squares.clone().fold(0.0, f64::max);
+    let unit = if greatest > 0.0 { greatest } else { 1.0 };
+    let shares: Vec<f32> = squares.map(|square| (square / unit) as f32).collect();
+    let trace = match greatest > 0.0 {
+        true => TRACE * shares.iter().sum::<f32>() / shares.len() as f32,
+        false => 1.0,
     };
-    let greatest = norms.iter().copied().fold(0.0, f32::max);
-    if greatest == 0.0 {
-        return vec![1.0; columns];
-    }
-    // In units of the greatest, so that no square is out of range.
-    let squares = || {
-        norms
-            .iter()
-            .map(|norm| (norm / greatest) * (norm / greatest))
-    };
-    let mean = squares().sum::<f32>() / columns as f32;
-    squares().map(|square| square + TRACE * mean).collect()
+    shares.iter().map(|share| share + trace).collect()
 }
 
-/// The bytes of one block, appended to `packed`.
-fn block(ggml_type: GgmlType, weights: &[f32], importance: &[f32], packed: &mut Vec<u8>) {
-    match ggml_type {
-        GgmlType::Q4_0 | GgmlType::Q5_0 | GgmlType::Q8_0 => {
-            blocks::symmetric(ggml_type, weights, importance, packed);
-        }
-        GgmlType::Q4_1 | GgmlType::Q5_1 => {
-            blocks::affine(ggml_type, weights, importance, packed);
-        }
-        GgmlType::Q3K | GgmlType::Q6K => {
-            super_blocks::symmetric(ggml_type, weights, importance, packed);
-        }
-        _ => super_blocks::affine(ggml_type, weights, importance, packed),
-    }
-}
-
-/// The type of a variant that this method makes.
-fn ggml_type(variant: &Variant, columns: usize) -> Result<GgmlType, PluginError> {
+/// The type of a variant of a layer that this method makes.
+fn ggml_type_in(
+    layer: &LayerTask<'_>,
+    variant: &Variant,
+    columns: usize,
+) -> Result<GgmlType, PluginError> {
     match variant.encoding {
         Encoding::Ggml { ggml_type }
             if ggml_type.is_quantized() && columns.is_multiple_of(ggml_type.block_len()) =>
@@ -171,8 +177,8 @@ fn ggml_type(variant: &Variant, columns: usize) -> Result<GgmlType, PluginError>
             Ok(ggml_type)
         }
         ref other => Err(format!(
-            "variant `{}` is to be packed as {other:?}, but this method makes ggml's blocks that divide {columns} columns",
-            variant.name
+            "layer `{}`: variant `{}` is to be packed as {other:?}, but this method makes ggml's blocks that divide {columns} columns",
+            layer.name, variant.name
         )
         .into()),
     }

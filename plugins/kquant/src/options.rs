@@ -20,27 +20,46 @@ const BLOCKS_OF_32: [GgmlType; 5] = [
     GgmlType::Q4_1,
     GgmlType::Q4_0,
 ];
+/// Younger than the others, so that only those who ask for it get it.
+const BLOCKS_OF_64: [GgmlType; 1] = [GgmlType::Q2_0];
 /// Where the calibration goes on, unless an option says so: the nearest to these bits a weight.
 const CALIBRATION_BITS: f64 = 4.5;
 
 /// The plugin's options, as they are written.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Options {
     types: Option<Vec<String>>,
     fallback: Option<Vec<String>>,
-    pub(crate) importance: Importance,
+    pub(crate) error_feedback: bool,
+    pub(crate) damping: f64,
+    importance: Option<Importance>,
     calibration_type: Option<String>,
     #[serde(skip)]
     levels: Levels,
 }
 
-/// What the error of a weight is weighted by.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            types: None,
+            fallback: None,
+            error_feedback: true,
+            damping: 0.01,
+            importance: None,
+            calibration_type: None,
+            levels: Levels::default(),
+        }
+    }
+}
+
+/// What the error of a weight is weighted by where scales are fitted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Importance {
-    /// The mean square of its input.
-    #[default]
+    /// What is left of its input's mean square beside the inputs of later columns, which can take errors over.
+    Residual,
+    /// The mean square of its input, llama.cpp's importance matrix.
     InputNorms,
     /// Nothing.
     None,
@@ -56,15 +75,16 @@ struct Levels {
 
 impl Options {
     /// JSON Schemas of the options by name.
-    pub(crate) fn schema() -> [(&'static str, Value); 4] {
+    pub(crate) fn schema() -> [(&'static str, Value); 6] {
         let names =
             |types: &[GgmlType]| -> Vec<&str> { types.iter().rev().map(|it| it.name()).collect() };
-        let all = [names(&K_QUANTS), names(&BLOCKS_OF_32)].concat();
+        let narrow = [names(&BLOCKS_OF_64), names(&BLOCKS_OF_32)].concat();
+        let all = [names(&K_QUANTS), narrow.clone()].concat();
         [
             (
                 "types",
                 json!({
-                    "description": "Types of a layer to choose from: at least two, each once. The K-quants need layers whose input features 256 divides, the others 32.",
+                    "description": "Types of a layer to choose from: at least two, each once. The K-quants need layers whose input features 256 divides, Q2_0 64, the others 32. PyPI's gguf does not read Q2_0 yet.",
                     "type": "array", "items": {"enum": all}, "default": names(&K_QUANTS)
                 }),
             ),
@@ -72,14 +92,28 @@ impl Options {
                 "fallback",
                 json!({
                     "description": "Types of the layers that `types` do not divide. Default: none where `types` are given, else all with blocks of 32.",
-                    "type": "array", "items": {"enum": names(&BLOCKS_OF_32)}
+                    "type": "array", "items": {"enum": narrow}
+                }),
+            ),
+            (
+                "error_feedback",
+                json!({
+                    "description": "Whether later columns take over the errors of earlier ones, as in GPTQ. Needs the second moment of each layer's inputs.",
+                    "type": "boolean", "default": true
+                }),
+            ),
+            (
+                "damping",
+                json!({
+                    "description": "With error feedback: what is added to the second moment's diagonal, as a share of its mean.",
+                    "type": "number", "minimum": 0, "maximum": 1, "default": 0.01
                 }),
             ),
             (
                 "importance",
                 json!({
-                    "description": "What errors of weights are weighted by: the mean squares of their inputs, or nothing.",
-                    "enum": ["input-norms", "none"], "default": "input-norms"
+                    "description": "What errors of weights are weighted by where scales are fitted: the mean squares of their inputs (llama.cpp's importance matrix); with error feedback the residual, what inputs of later columns do not explain of these; or nothing. Default: `residual` with error feedback, else `input-norms`.",
+                    "enum": ["residual", "input-norms", "none"]
                 }),
             ),
             (
@@ -94,6 +128,13 @@ impl Options {
 
     /// The same with its types read, if they make sense together.
     pub(crate) fn checked(mut self) -> Result<Self, PluginError> {
+        if !(0.0..=1.0).contains(&self.damping) {
+            let found = self.damping;
+            return Err(format!("`damping`: found {found}; allowed are values from 0 to 1").into());
+        }
+        if self.importance == Some(Importance::Residual) && !self.error_feedback {
+            return Err("`importance`: `residual` is for `error_feedback: true`; allowed without it are `input-norms` and `none`".into());
+        }
         let types = match &self.types {
             Some(types) => read("types", types)?,
             None => K_QUANTS.to_vec(),
@@ -103,11 +144,11 @@ impl Options {
             (None, None) => BLOCKS_OF_32.to_vec(),
             (None, Some(_)) => Vec::new(),
         };
-        if let Some(wide) = fallback.iter().find(|it| it.block_len() > 32) {
+        if let Some(wide) = fallback.iter().find(|it| it.block_len() > 64) {
             return Err(format!(
                 "`fallback`: {wide} has blocks of {}; allowed are {}",
                 wide.block_len(),
-                list(&BLOCKS_OF_32)
+                list(&[&BLOCKS_OF_32[..], &BLOCKS_OF_64].concat())
             )
             .into());
         }
@@ -126,6 +167,14 @@ impl Options {
             calibration,
         };
         Ok(self)
+    }
+
+    /// What errors are weighted by.
+    pub(crate) fn importance(&self) -> Importance {
+        self.importance.unwrap_or(match self.error_feedback {
+            true => Importance::Residual,
+            false => Importance::InputNorms,
+        })
     }
 
     /// A unit for each linear layer, its levels in falling bits (`Q4_K`, cost: bits of all its blocks).
@@ -201,7 +250,7 @@ impl Options {
 
 /// Types by their names, in falling bits.
 fn read(option: &str, names: &[String]) -> Result<Vec<GgmlType>, PluginError> {
-    let known = || K_QUANTS.iter().chain(&BLOCKS_OF_32);
+    let known = || K_QUANTS.iter().chain(&BLOCKS_OF_32).chain(&BLOCKS_OF_64);
     let mut types = Vec::new();
     for name in names {
         let found = known().find(|it| it.name() == name).ok_or_else(|| {

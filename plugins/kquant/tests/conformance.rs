@@ -17,7 +17,12 @@ fn library_conforms() {
             // The outline's layers are 64 and 160 wide: blocks of 32.
             case(json!({}), vec![4.5, 5.0, 6.0]),
             case(
-                json!({"types": ["Q4_0", "Q8_0"], "importance": "none"}),
+                json!({"types": ["Q4_0", "Q8_0"], "importance": "none", "damping": 0.1}),
+                vec![5.0, 8.0],
+            ),
+            case(json!({"error_feedback": false}), vec![4.5, 5.0, 6.0]),
+            case(
+                json!({"types": ["Q4_0", "Q8_0"], "error_feedback": false, "importance": "none"}),
                 vec![5.0, 8.0],
             ),
             case(
@@ -31,6 +36,8 @@ fn library_conforms() {
             json!({"types": ["Q4_0", "q8_0"]}),
             json!({"types": ["Q2_K", "Q4_K"], "fallback": ["Q4_K", "Q8_0"]}),
             json!({"importance": "some"}),
+            json!({"importance": "residual", "error_feedback": false}),
+            json!({"damping": -0.01}),
             json!({"calibration_type": "Q9_0"}),
             json!([]),
         ],

@@ -36,6 +36,7 @@ impl GgmlType {
             Self::Bf16 => |block, weights| {
                 weights[0] = bf16::from_le_bytes([block[0], block[1]]).to_f32();
             },
+            Self::Q2_0 => q2_0,
             Self::Q4_0 => q4_0,
             Self::Q4_1 => q4_1,
             Self::Q5_0 => q5_0,
@@ -62,6 +63,15 @@ fn q8_0(block: &[u8], weights: &mut [f32]) {
     let d = scale(block, 0);
     for (weight, &code) in weights.iter_mut().zip(&block[2..]) {
         *weight = f32::from(code as i8) * d;
+    }
+}
+
+/// Four weights a byte, the first in the lowest bits.
+fn q2_0(block: &[u8], weights: &mut [f32]) {
+    let d = scale(block, 0);
+    for (idx, weight) in weights.iter_mut().enumerate() {
+        let code = block[2 + idx / 4] >> (idx % 4 * 2) & 3;
+        *weight = (f32::from(code) - 1.0) * d;
     }
 }
 

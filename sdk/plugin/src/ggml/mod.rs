@@ -1,16 +1,19 @@
 //! ggml's types of weights, the formats of llama.cpp: what a block of each holds, what it weighs, how it is read.
 //!
-//! A row of a weight is a sequence of blocks. A block of 32 weights has one scale `d` (and a minimum `m` in the `_1` types); a super-block
+//! A row of a weight is a sequence of blocks. A block of 32 or 64 weights has one scale `d` (and a minimum `m` in the `_1` types); a super-block
 //! of 256 (the K-quants) has `d` (and `dmin`) in f16 and, for each group of 16 or 32 weights, a scale (and a minimum) of 4, 6 or 8 bits:
 //!
 //! | type | weight | codes | group | bytes a block | bits a weight |
 //! |---|---|---|---|---|---|
+//! | `Q2_0` | `d · q` | 2 bits, −1 to 2 | 64 | 18 | 2.25 |
 //! | `Q4_0`, `Q5_0`, `Q8_0` | `d · q` | 4, 5, 8 bits about zero | 32 | 18, 22, 34 | 4.5, 5.5, 8.5 |
 //! | `Q4_1`, `Q5_1` | `d · q + m` | 4, 5 bits from zero | 32 | 20, 24 | 5, 6 |
 //! | `Q2_K` | `d · s · q − dmin · m` | 2 bits; `s`, `m` 4 bits | 16 | 84 | 2.625 |
 //! | `Q3_K` | `d · s · q` | 3 bits about zero; `s` 6 bits about zero | 16 | 110 | 3.4375 |
 //! | `Q4_K`, `Q5_K` | `d · s · q − dmin · m` | 4, 5 bits; `s`, `m` 6 bits | 32 | 144, 176 | 4.5, 5.5 |
 //! | `Q6_K` | `d · s · q` | 6 bits about zero; `s` 8 bits about zero | 16 | 210 | 6.5625 |
+//!
+//! `Q2_0` is younger than the others: llama.cpp has it since 0.5.0, PyPI's gguf 0.19 not yet.
 //!
 //! The engine reads GGUF models with the same decoder as level databases, and the GGUF writer copies blocks as they are.
 
@@ -30,6 +33,7 @@ pub enum GgmlType {
     F32,
     F16,
     Bf16,
+    Q2_0,
     Q4_0,
     Q4_1,
     Q5_0,
@@ -44,10 +48,11 @@ pub enum GgmlType {
 
 impl GgmlType {
     /// All of them.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::F32,
         Self::F16,
         Self::Bf16,
+        Self::Q2_0,
         Self::Q4_0,
         Self::Q4_1,
         Self::Q5_0,
@@ -81,6 +86,7 @@ impl GgmlType {
             Self::Q5K => 13,
             Self::Q6K => 14,
             Self::Bf16 => 30,
+            Self::Q2_0 => 42,
         }
     }
 
@@ -95,6 +101,7 @@ impl GgmlType {
             Self::F32 => "F32",
             Self::F16 => "F16",
             Self::Bf16 => "BF16",
+            Self::Q2_0 => "Q2_0",
             Self::Q4_0 => "Q4_0",
             Self::Q4_1 => "Q4_1",
             Self::Q5_0 => "Q5_0",
@@ -113,6 +120,7 @@ impl GgmlType {
         match self {
             Self::F32 | Self::F16 | Self::Bf16 => 1,
             Self::Q4_0 | Self::Q4_1 | Self::Q5_0 | Self::Q5_1 | Self::Q8_0 => 32,
+            Self::Q2_0 => 64,
             Self::Q2K | Self::Q3K | Self::Q4K | Self::Q5K | Self::Q6K => 256,
         }
     }
@@ -122,7 +130,7 @@ impl GgmlType {
         match self {
             Self::F32 => 4,
             Self::F16 | Self::Bf16 => 2,
-            Self::Q4_0 => 18,
+            Self::Q2_0 | Self::Q4_0 => 18,
             Self::Q4_1 => 20,
             Self::Q5_0 => 22,
             Self::Q5_1 => 24,
@@ -142,6 +150,7 @@ impl GgmlType {
             Self::Q4_0 | Self::Q4_1 | Self::Q4K => Some((32, 4)),
             Self::Q5_0 | Self::Q5_1 | Self::Q5K => Some((32, 5)),
             Self::Q8_0 => Some((32, 8)),
+            Self::Q2_0 => Some((64, 2)),
             Self::Q2K => Some((16, 2)),
             Self::Q3K => Some((16, 3)),
             Self::Q6K => Some((16, 6)),

@@ -12,7 +12,7 @@ fn numbers_and_names_are_ggmls() {
     assert_eq!(GgmlType::Q6K.size_bytes(512), 420);
 }
 
-/// One hand-made block of each shape; all types are held against gguf-py in the engine's tests.
+/// One hand-made block of each shape; all types but `Q2_0` are held against gguf-py in the engine's tests.
 #[test]
 fn blocks_become_weights() {
     let mut weights = [0.0; 32];
@@ -23,6 +23,11 @@ fn blocks_become_weights() {
     block.extend([0xF8; 16]);
     GgmlType::Q8_0.dequantize(&block, &mut weights);
     assert_eq!((weights[0], weights[31]), (12.0, -4.0));
+    let mut weights = [0.0; 64];
+    block.truncate(2);
+    block.extend([0b1110_0100; 16]); // −1, 0, 1, 2
+    GgmlType::Q2_0.dequantize(&block, &mut weights);
+    assert_eq!(weights[..5], [-0.5, 0.0, 0.5, 1.0, -0.5]);
     let mut floats = [0.0; 2];
     GgmlType::Bf16.dequantize(&[0x80, 0x3F, 0x00, 0xC0], &mut floats);
     assert_eq!(floats, [1.0, -2.0]);

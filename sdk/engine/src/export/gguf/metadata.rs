@@ -76,5 +76,6 @@ fn file_type(tensors: &Tensors<'_>) -> u32 {
         GgmlType::Q5K => 17,
         GgmlType::Q6K => 18,
         GgmlType::Bf16 => 32,
+        GgmlType::Q2_0 => 41,
     }
 }

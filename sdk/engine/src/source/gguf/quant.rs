@@ -7,7 +7,7 @@ use tch::{Device, Kind, TchError, Tensor};
 
 /// For messages.
 pub(super) const SUPPORTED: &str =
-    "F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q5_0, Q5_1, Q2_K, Q3_K, Q4_K, Q5_K, Q6_K";
+    "F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q5_0, Q5_1, Q2_0, Q2_K, Q3_K, Q4_K, Q5_K, Q6_K";
 
 /// Below this many weights a second thread costs more than it saves.
 const MIN_WEIGHTS_PER_THREAD: usize = 1 << 16;
@@ -37,6 +37,8 @@ pub(super) fn type_name(type_id: u32) -> String {
         34 => "TQ1_0",
         35 => "TQ2_0",
         39 => "MXFP4",
+        40 => "NVFP4",
+        41 => "Q1_0",
         _ => return format!("number {type_id}"),
     };
     name.into()

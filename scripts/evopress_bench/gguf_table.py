@@ -1,0 +1,32 @@
+"""The GGUF benchmark's table, and who has the better file at the same bytes."""
+
+from dataclasses import dataclass
+
+from .llama_cpp import Size
+
+
+@dataclass
+class Row:
+    """One file."""
+
+    made_by: str
+    name: str
+    size: Size
+    perplexity: float
+
+
+def print_table(rows: list[Row]) -> None:
+    """All files by falling bytes, then each of evopressd's against the best of llama.cpp's with at most as many bytes, and a thousandth."""
+    columns = "| {:9} | {:44} | {:>13} | {:>9} | {:>10} |"
+    names = ("made by", "file", "bits a weight", "MB", "perplexity")
+    print(columns.format(*names))
+    print("|" + "|".join("-" * len(part) for part in columns.format(*names).strip("|").split("|")) + "|")
+    for row in sorted(rows, key=lambda row: (-row.size.file_bytes, row.perplexity)):
+        megabytes = f"{row.size.file_bytes / 1e6:.2f}"
+        print(columns.format(row.made_by, row.name, f"{row.size.bits_per_weight:.3f}", megabytes, f"{row.perplexity:.2f}"))
+    for ours in (row for row in rows if row.made_by == "evopressd"):
+        fits = [row for row in rows if row.made_by == "llama.cpp" and row.size.file_bytes <= ours.size.file_bytes * 1.001]
+        best = min(fits, key=lambda row: row.perplexity, default=None)
+        against = f"{best.name} with {best.perplexity:.2f}" if best else "nothing of that size"
+        verdict = "" if best is None else "better" if ours.perplexity < best.perplexity else "WORSE"
+        print(f"{ours.name}: {ours.perplexity:.2f}; llama.cpp's best of at most as many bytes: {against} {verdict}")
