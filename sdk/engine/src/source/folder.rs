@@ -39,16 +39,16 @@ struct Index {
     weight_map: BTreeMap<String, String>,
 }
 
+/// Turns a config into that of a family that is read, where it knows how; then what the folder has less of.
+type Adapt = fn(&mut Map<String, Value>, &Path) -> Result<Option<Reduced>, SourceError>;
+
 impl Folder {
     pub(super) fn open(path: &Path) -> Result<Self, SourceError> {
         Self::open_with(path, |_, _| Ok(None))
     }
 
     /// Opens a folder whose config `adapt` may turn into that of a family that is read.
-    fn open_with(
-        path: &Path,
-        adapt: fn(&mut Map<String, Value>, &Path) -> Result<Option<Reduced>, SourceError>,
-    ) -> Result<Self, SourceError> {
+    fn open_with(path: &Path, adapt: Adapt) -> Result<Self, SourceError> {
         if !path.join("config.json").is_file() {
             return Err(SourceError::NotAModel {
                 path: path.to_path_buf(),
