@@ -149,7 +149,7 @@ class Bench:
         perplexities = json.loads(known.read_text()) if known.exists() else {}
         key = f"{file} {file.stat().st_mtime_ns} {asked.tokens} {asked.sequence_length}"
         if key not in perplexities:
-            print(f"evaluating {made_by} {name}", file=sys.stderr)
+            print(f"evaluating {made_by} {name}".rstrip(), file=sys.stderr)
             perplexities[key] = self.llama.perplexity(file, self.held_out, asked.sequence_length)
             known.write_text(json.dumps(perplexities, indent=2))
         self.rows.append(Row(made_by, name, self.llama.size(file), perplexities[key]))
