@@ -5,7 +5,6 @@ use std::io::Write;
 
 use evopress_spec::events::{Reader, Writer};
 use evopress_spec::{Event, EventKind, Stage, Status};
-use serde_json::json;
 
 fn every_event() -> Vec<EventKind> {
     let stage = Stage::Search;
