@@ -1,7 +1,7 @@
 //! A task from weights to packed parts.
 
 use evopress_layerwise::{layer_names, pack_quantized, quantized};
-use evopress_obs::{Batch, Factor, Order, Path, batches, sweep};
+use evopress_obs::{Batch, Factor, Order, Path, pack_batches, sweep};
 use evopress_plugin::{CompressTask, PackedWeight, PluginError, half::f16};
 use evopress_plugin_tch::to_plugin_error;
 use tch::{Device, Kind, TchError, Tensor};
@@ -50,36 +50,18 @@ pub(crate) fn compress(
         bits.push(of_layer);
         keys.push(keys_of_layer);
     }
-    let mut packed: Vec<Vec<Option<PackedWeight>>> = task
-        .layers
-        .iter()
-        .map(|layer| layer.variants.iter().map(|_| None).collect())
-        .collect();
-    batches(
+    pack_batches(
         task,
         &factor,
         |layer_idx, variant_idx| keys[layer_idx][variant_idx],
         |batch, key| {
-            let bits: Vec<u8> = batch
-                .pairs
-                .iter()
+            let pairs = batch.pairs.iter();
+            let bits: Vec<u8> = pairs
                 .map(|pair| bits[pair.layer_idx][pair.variant_idx])
                 .collect();
-            let of_pairs = quantize(
-                Path::on(batch.weights.device()),
-                &batch,
-                &factor,
-                key,
-                &bits,
-            )?;
-            for (pair, of_pair) in batch.pairs.iter().zip(of_pairs) {
-                packed[pair.layer_idx][pair.variant_idx] = Some(of_pair);
-            }
-            Ok(())
+            quantize(Path::on(batch.weights.device()), batch, &factor, key, &bits)
         },
-    )?;
-    let all = |of_layer: Vec<Option<PackedWeight>>| of_layer.into_iter().flatten().collect();
-    Ok(packed.into_iter().map(all).collect())
+    )
 }
 
 pub(crate) fn quantize(

@@ -6,7 +6,7 @@
 use std::ops::Range;
 
 use evopress_layerwise::layer_names;
-use evopress_obs::{Batch, Factor, Order, Path, Rule, Span, batches, sweep};
+use evopress_obs::{Batch, Factor, Order, Path, Rule, Span, pack_batches, sweep};
 use evopress_plugin::{CompressTask, GgmlType, OwnedTensor, PackedWeight, PluginError};
 use evopress_plugin_tch::to_plugin_error;
 use tch::{Device, TchError, Tensor};
@@ -42,27 +42,12 @@ pub(crate) fn compress(
         let of_layer = variants.map(|variant| ggml_type_in(layer, variant, num_columns));
         types.push(of_layer.collect::<Result<_, _>>()?);
     }
-    let mut packed: Vec<Vec<Option<PackedWeight>>> = task
-        .layers
-        .iter()
-        .map(|layer| layer.variants.iter().map(|_| None).collect())
-        .collect();
-    batches(
+    pack_batches(
         task,
         &factor,
         |layer_idx, variant_idx| types[layer_idx][variant_idx],
-        |batch, ggml_type| {
-            let format = Format::of(ggml_type);
-            for (pair, of_pair) in
-                (batch.pairs.iter()).zip(quantize(&batch, &factor, format, &importance)?)
-            {
-                packed[pair.layer_idx][pair.variant_idx] = Some(of_pair);
-            }
-            Ok(())
-        },
-    )?;
-    let all = |of_layer: Vec<Option<PackedWeight>>| of_layer.into_iter().flatten().collect();
-    Ok(packed.into_iter().map(all).collect())
+        |batch, ggml_type| quantize(batch, &factor, Format::of(ggml_type), &importance),
+    )
 }
 
 /// The blocks of each pair. The batch's weights become what the blocks say.

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use evopress_plugin::{CompressTask, PluginError};
+use evopress_plugin::{CompressTask, LayerTask, PackedWeight, PluginError};
 use evopress_plugin_tch::{borrow, to_plugin_error};
 use tch::{Kind, TchError, Tensor};
 
@@ -73,7 +73,30 @@ pub fn batches<K: PartialEq>(
     Ok(())
 }
 
-fn check(layer: &evopress_plugin::LayerTask<'_>, num_columns: usize) -> Result<(), PluginError> {
+/// The same where `each` packs the pairs of a batch, in their order: the packed weights by layer and variant.
+///
+/// # Errors
+/// As [`batches`].
+pub fn pack_batches<K: PartialEq>(
+    task: &CompressTask<'_>,
+    factor: &Factor,
+    key: impl Fn(usize, usize) -> K,
+    mut each: impl FnMut(&Batch, K) -> Result<Vec<PackedWeight>, PluginError>,
+) -> Result<Vec<Vec<PackedWeight>>, PluginError> {
+    let nothing = |layer: &LayerTask<'_>| layer.variants.iter().map(|_| None).collect();
+    let mut packed: Vec<Vec<Option<PackedWeight>>> = task.layers.iter().map(nothing).collect();
+    batches(task, factor, key, |batch, key| {
+        let of_pairs = each(&batch, key)?;
+        for (pair, of_pair) in batch.pairs.iter().zip(of_pairs) {
+            packed[pair.layer_idx][pair.variant_idx] = Some(of_pair);
+        }
+        Ok(())
+    })?;
+    let all = |of_layer: Vec<Option<PackedWeight>>| of_layer.into_iter().flatten().collect();
+    Ok(packed.into_iter().map(all).collect())
+}
+
+fn check(layer: &LayerTask<'_>, num_columns: usize) -> Result<(), PluginError> {
     let fail = |what: String| PluginError::new(format!("layer `{}`: {what}", layer.name));
     let (rows, columns) = layer
         .weight

@@ -14,6 +14,6 @@ mod batch;
 mod factor;
 mod sweep;
 
-pub use batch::{Batch, Pair, batches};
+pub use batch::{Batch, Pair, batches, pack_batches};
 pub use factor::{Factor, Order};
 pub use sweep::{Path, Rule, Span, sweep};

@@ -1,7 +1,7 @@
 //! A task from weights to packed parts.
 
 use evopress_layerwise::{Removal, layer_names, pack_sparse_f32};
-use evopress_obs::{Batch, Factor, Order, Path, batches, sweep};
+use evopress_obs::{Batch, Factor, Order, Path, pack_batches, sweep};
 use evopress_plugin::{
     CompressTask, DType, Encoding, LayerTask, PackedWeight, PluginError, Variant,
 };
@@ -37,26 +37,23 @@ pub(crate) fn compress(
         let plan = |variant| plan(layer, variant, block_size);
         plans.push(layer.variants.iter().map(plan).collect::<Result<_, _>>()?);
     }
-    let nothing = |layer: &LayerTask<'_>| layer.variants.iter().map(|_| None).collect();
-    let mut packed: Vec<Vec<Option<PackedWeight>>> = task.layers.iter().map(nothing).collect();
-    batches(
+    pack_batches(
         task,
         &factor,
         |layer_idx, variant_idx| plans[layer_idx][variant_idx].1,
         |batch, key| {
-            let removals = batch.pairs.iter();
-            let removals = removals.map(|pair| plans[pair.layer_idx][pair.variant_idx].0);
+            let pairs = batch.pairs.iter();
+            let removals = pairs.map(|pair| plans[pair.layer_idx][pair.variant_idx].0);
             let removals: Vec<Removal> = removals.collect();
-            let path = Path::on(batch.weights.device());
-            let of_pairs = remove(path, &batch, &factor, key, &removals)?;
-            for (pair, of_pair) in batch.pairs.iter().zip(of_pairs) {
-                packed[pair.layer_idx][pair.variant_idx] = Some(of_pair);
-            }
-            Ok(())
+            remove(
+                Path::on(batch.weights.device()),
+                batch,
+                &factor,
+                key,
+                &removals,
+            )
         },
-    )?;
-    let all = |of_layer: Vec<Option<PackedWeight>>| of_layer.into_iter().flatten().collect();
-    Ok(packed.into_iter().map(all).collect())
+    )
 }
 
 fn plan(
