@@ -2,14 +2,17 @@
 """Compares the searches on SmolLM2: tasks, modes, ablations and seeds, each a run of its own; a table and plots at the end.
 
 Every run is an ordinary pipeline. Runs that are done are not repeated, so a benchmark that was stopped goes on where it was; the level
-databases are built once and shared. The full set takes days on two CPU cores: name tasks, searches and seeds to make it smaller.
+databases are built once and shared. The full set takes days on two CPU cores, and minutes on a large GPU with --jobs 8: name tasks,
+searches and seeds to make it smaller.
 """
 
 import argparse
 import json
 import os
+import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
@@ -26,6 +29,7 @@ def main() -> None:
     parser.add_argument("--tasks", nargs="+", choices=TASKS, default=list(TASKS), help="default: all")
     parser.add_argument("--searches", nargs="+", choices=SEARCHES, default=list(SEARCHES), help="default: all")
     parser.add_argument("--seeds", type=int, default=5, help="how many, from 0 on (default: 5)")
+    parser.add_argument("--jobs", type=int, default=1, help="runs at a time; more than one pays on a GPU (default: 1)")
     parser.add_argument("--evaluation-tokens", type=int, default=32768, help="of held-out text (default: 32768)")
     parser.add_argument("--bin", type=Path, default=CLONE / "target" / "debug", help="folder of evopressd and its plugins")
     parser.add_argument("--out", type=Path, default=CLONE / "target" / "bench-search", help="reports, table and plots")
@@ -34,10 +38,18 @@ def main() -> None:
     names = [(task, search, seed) for seed in range(asked.seeds) for task in asked.tasks for search in asked.searches]
     left = [name for name in names if not report_path(asked.out, *name).exists()]
     print(f"{len(names)} runs, {len(names) - len(left)} of them done already", file=sys.stderr)
-    for count, name in enumerate(left, 1):
-        print(f"[{count}/{len(left)}] {' '.join(map(str, name))}", file=sys.stderr)
+    for folder in ("specs", "reports"):
+        (asked.out / folder).mkdir(parents=True, exist_ok=True)
+
+    def work(numbered: tuple[int, tuple[str, str, int]]) -> None:
+        count, name = numbered
+        print(f"[{count}/{len(left)}] {' '.join(map(str, name))}", file=sys.stderr, flush=True)
         if not asked.dry_run:
             run(asked, *name)
+
+    with ThreadPoolExecutor(asked.jobs) as pool:
+        for _ in pool.map(work, enumerate(left, 1)):
+            pass
     reports = {name: json.loads(report_path(asked.out, *name).read_text()) for name in names if report_path(asked.out, *name).exists()}
     if reports:
         print_table(reports)
@@ -50,10 +62,7 @@ def report_path(out: Path, task: str, search: str, seed: int) -> Path:
 
 def run(asked: argparse.Namespace, task: str, search: str, seed: int) -> None:
     """One run to its end; its report appears only when it is complete."""
-    specs, reports = asked.out / "specs", asked.out / "reports"
-    specs.mkdir(parents=True, exist_ok=True)
-    reports.mkdir(exist_ok=True)
-    spec = specs / f"{task}.{search}.{seed}.yaml"
+    spec = asked.out / "specs" / f"{task}.{search}.{seed}.yaml"
     text = cache_root() / "text" / "reference-1"
     # JSON is YAML.
     spec.write_text(json.dumps(pipeline(task, search, seed, text, asked.evaluation_tokens), indent=2))
@@ -65,6 +74,9 @@ def run(asked: argparse.Namespace, task: str, search: str, seed: int) -> None:
     path = report_path(asked.out, task, search, seed)
     path.with_suffix(".part").write_text(ended.stdout)
     path.with_suffix(".part").rename(path)
+    # The model has been measured; hundreds of them would fill a disk.
+    for model in (asked.out / "state" / "runs").glob(f"{task}-{search}-{seed}-*/model"):
+        shutil.rmtree(model)
 
 
 if __name__ == "__main__":

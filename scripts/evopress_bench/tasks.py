@@ -77,8 +77,15 @@ def fast(*without: str, tokens: int = 300_000) -> dict:
     return {**search, "without": list(without)} if without else search
 
 
+def from_baselines(task: str) -> dict:
+    """The paper's search, begun where the best baseline or random genotype is."""
+    start = {**PAPER[task].get("initial", {"genotypes": 64, "tokens": 512}), "baselines": True}
+    return {"mode": "paper", **PAPER[task], "initial": start}
+
+
 SEARCHES = {
     "paper": lambda task: {"mode": "paper", **PAPER[task]},
+    "paper-from-baselines": from_baselines,
     "paper-small": lambda task: {"mode": "paper", **SMALL[task]},
     "fast": lambda _: fast(),
     "fast-tenth": lambda _: fast(tokens=33_000),

@@ -8,6 +8,7 @@
 use std::sync::Arc;
 
 use evopress::corpus::Corpus;
+use evopress::device::of_tests;
 use evopress::genotype::Candidate;
 use evopress::head::Head;
 use evopress::model::Model;
@@ -17,7 +18,7 @@ use evopress_plugin::host::PluginDir;
 use evopress_plugin_tch::view;
 use evopress_tests::{Scratch, data_root, repository};
 use serde_json::json;
-use tch::{Device, Kind, Tensor};
+use tch::{Kind, Tensor};
 
 const LENGTH: usize = 512;
 /// Tokens whose logits of both models are in memory at once.
@@ -51,14 +52,16 @@ fn check(kind: Kind, tolerance: f64) {
     let text = repository().join("pipelines/text/evaluation.txt");
     let corpus = Corpus::read(&text, &source.tokenizer().unwrap(), None, LENGTH, LENGTH).unwrap();
     let tokens = corpus.sequence(0);
-    let mut model = Model::open(&source, kind, Device::Cpu, vec![], u64::MAX).unwrap();
+    let mut model = Model::open(&source, kind, of_tests(), vec![], u64::MAX).unwrap();
     model.prepare_length(LENGTH).unwrap();
     let head = Head::new(&model).unwrap();
     let scratch = Scratch::new();
     let plugins = PluginDir::open(scratch.plugins()).unwrap();
     let fitness = plugins.fitness("kl", &json!({})).unwrap();
 
-    let ids = Tensor::from_slice(tokens).view([1, -1]);
+    let ids = Tensor::from_slice(tokens)
+        .view([1, -1])
+        .to_device(model.device());
     let hidden = |candidate: &Candidate| {
         model
             .forward(&ids, candidate)

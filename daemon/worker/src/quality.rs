@@ -18,7 +18,6 @@ use indexmap::IndexMap;
 
 use crate::artifact;
 use crate::database::Databases;
-use crate::process;
 use crate::run::Run;
 
 /// How much of a text the tokenizers are compared on.
@@ -79,7 +78,7 @@ pub(crate) fn evaluate(
     }
     drop(dense);
     let artifact = reload(run, databases, genotype)?;
-    let limit_bytes = process::available_memory_bytes() / 2;
+    let limit_bytes = run.weights_limit_bytes();
     let model = Model::open(&artifact, run.kind, run.device, Vec::new(), limit_bytes)?;
     let length = plan
         .evaluation

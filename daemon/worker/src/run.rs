@@ -177,10 +177,15 @@ impl Run {
         })
     }
 
+    /// What a model's weights may take of the memory of the device: half of what is free.
+    pub(crate) fn weights_limit_bytes(&self) -> u64 {
+        device::free_gpu_bytes(self.device).unwrap_or_else(process::available_memory_bytes) / 2
+    }
+
     /// The model on its compute threads: dense weights in memory, levels in the databases.
     fn load(&self, databases: &Databases) -> Result<Engine> {
         let num_blocks = self.source.config().num_blocks as u64;
-        let limit_bytes = process::available_memory_bytes() / 2;
+        let limit_bytes = self.weights_limit_bytes();
         let open = databases.open.clone();
         let model = Model::open(&self.source, self.kind, self.device, open, limit_bytes)?;
         model.preload(|done| {

@@ -49,6 +49,39 @@ pub fn kind(dtype: &str) -> Result<Kind> {
     }
 }
 
+/// Bytes that are free on a GPU; none on the CPU, or where the CUDA runtime does not say.
+pub fn free_gpu_bytes(device: Device) -> Option<u64> {
+    type SetDevice = unsafe extern "C" fn(libc::c_int) -> libc::c_int;
+    type MemGetInfo = unsafe extern "C" fn(*mut usize, *mut usize) -> libc::c_int;
+    let Device::Cuda(index) = device else {
+        return None;
+    };
+    let symbol = |name: &std::ffi::CStr| {
+        // SAFETY: the name ends in NUL. libtorch's CPU library has loaded the CUDA runtime.
+        let found = unsafe { libc::dlsym(libc::RTLD_DEFAULT, name.as_ptr()) };
+        (!found.is_null()).then_some(found)
+    };
+    let (set_device, info) = (symbol(c"cudaSetDevice")?, symbol(c"cudaMemGetInfo")?);
+    let (mut free, mut total) = (0, 0);
+    // SAFETY: these are the runtime's functions of these names, whose signatures are part of its ABI. Every operator of libtorch sets its
+    // own device.
+    let failed = unsafe {
+        let set_device = std::mem::transmute::<*mut libc::c_void, SetDevice>(set_device);
+        let info = std::mem::transmute::<*mut libc::c_void, MemGetInfo>(info);
+        set_device(index as libc::c_int) != 0 || info(&raw mut free, &raw mut total) != 0
+    };
+    (!failed).then_some(free as u64)
+}
+
+/// The device that tests compute on: what `EVOPRESS_TEST_DEVICE` names, or the CPU.
+///
+/// # Panics
+/// When that device is not there.
+pub fn of_tests() -> Device {
+    let requested = std::env::var("EVOPRESS_TEST_DEVICE").unwrap_or_else(|_| "cpu".to_owned());
+    resolve(&requested).expect("the device that EVOPRESS_TEST_DEVICE names")
+}
+
 /// Keeps large blocks in the heap: with glibc's defaults the kernel zeroes pages for 40 % of a small model's CPU time.
 /// Call before any thread starts.
 pub fn tune_allocator() {

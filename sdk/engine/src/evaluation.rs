@@ -113,17 +113,16 @@ impl Reference {
         &self,
         engine: &Engine,
         candidate: &Candidate,
-        progress: impl FnMut(usize),
+        mut progress: impl FnMut(usize),
     ) -> Result<Vec<(f64, f64)>> {
         let (corpus, sequences, candidate) = (
             Arc::clone(&self.corpus),
             Arc::clone(&self.sequences),
             candidate.clone(),
         );
-        let work = move |context: &mut Context, idx: usize| -> Result<(f64, f64)> {
+        let measure = move |context: &Context, hidden: &Tensor, idx: usize| -> Result<(f64, f64)> {
             let tokens = corpus.sequence(idx);
-            let hidden = context.hidden(tokens, &candidate)?;
-            let log_sums = context.head.log_sum_exp(&hidden)?;
+            let log_sums = context.head.log_sum_exp(hidden)?;
             let dense = &sequences[idx];
             let expected_logits = kernels::row_dot(&hidden.f_contiguous()?, &dense.weighted_head)?;
             let divergence = dense
@@ -136,12 +135,24 @@ impl Reference {
                 })
                 .sum();
             Ok((
-                cross_entropy(context, &hidden, tokens, &log_sums)?,
+                cross_entropy(context, hidden, tokens, &log_sums)?,
                 divergence,
             ))
         };
-        let all = (0..self.corpus.num_sequences()).collect();
-        engine.pool().map(all, work, progress)
+        let corpus = Arc::clone(&self.corpus);
+        let work = move |context: &mut Context, batch: Vec<usize>| -> Result<Vec<(f64, f64)>> {
+            let tokens: Vec<&[i64]> = batch.iter().map(|&idx| corpus.sequence(idx)).collect();
+            let hidden = context.hidden_of_all(&tokens, &candidate)?;
+            let pairs = hidden.iter().zip(batch);
+            pairs
+                .map(|(hidden, idx)| measure(context, hidden, idx))
+                .collect()
+        };
+        let all: Vec<usize> = (0..self.corpus.num_sequences()).collect();
+        let batch_size = engine.batch_size(self.corpus.sequence_length());
+        let batches = all.chunks(batch_size).map(<[usize]>::to_vec).collect();
+        let done = |batches: usize| progress((batches * batch_size).min(all.len()));
+        Ok(engine.pool().map(batches, work, done)?.concat())
     }
 }
 

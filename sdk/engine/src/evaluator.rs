@@ -21,6 +21,9 @@ use crate::prefixes::{Begin, Prefixes};
 use crate::search;
 use crate::source::ModelConfig;
 
+/// Tokens that one forward pass takes on a GPU: enough to hide the time to launch a small model's kernels.
+const GPU_TOKENS: usize = 8192;
+
 /// A fitness plugin, shared by the compute threads.
 pub type SharedFitness = Arc<dyn evopress_plugin::Fitness>;
 
@@ -119,6 +122,14 @@ impl Engine {
     pub(crate) fn pool(&self) -> &Pool<Context> {
         &self.pool
     }
+
+    /// How many sequences of `length` tokens go through the model side by side: one on the CPU, where threads do.
+    pub(crate) fn batch_size(&self, length: usize) -> usize {
+        match self.device.is_cuda() {
+            true => (GPU_TOKENS / length).max(1),
+            false => 1,
+        }
+    }
 }
 
 impl Context {
@@ -131,6 +142,23 @@ impl Context {
         Ok(hidden.f_narrow(0, 0, tokens.len() as i64 - 1)?)
     }
 
+    /// The same of sequences of one length, in one pass.
+    pub(crate) fn hidden_of_all(
+        &self,
+        sequences: &[&[i64]],
+        candidate: &Candidate,
+    ) -> Result<Vec<Tensor>> {
+        let num_sequences = sequences.len() as i64;
+        let ids = Tensor::f_from_slice(&sequences.concat())?.f_view([num_sequences, -1])?;
+        let hidden = self
+            .model
+            .forward(&ids.f_to_device(self.model.device())?, candidate)?;
+        let length = ids.size()[1];
+        let by_sequence =
+            (0..num_sequences).map(|idx| Ok(hidden.f_narrow(0, idx * length, length - 1)?));
+        by_sequence.collect()
+    }
+
     /// The stream of a sequence before the first block.
     pub(crate) fn embed(&self, tokens: &[i64]) -> Result<Stream> {
         let ids = Tensor::f_from_slice(tokens)?
@@ -139,7 +167,7 @@ impl Context {
         self.model.embed(&ids)
     }
 
-    /// The same, from the first block on that the candidate does not share with the parent whose prefixes there are.
+    /// [`Self::hidden`], from the first block on that the candidate does not share with the parent whose prefixes there are.
     fn hidden_after(
         &self,
         prefixes: &Prefixes,
@@ -246,9 +274,15 @@ impl<'a> CalibratedFitness<'a> {
         self.engine.pool.map(missing, work, progress).map(drop)
     }
 
-    /// Lets the streams of a parent, which its children begin with, take up to `bytes`: less costs time and changes no result.
+    /// Lets the streams of a parent, which its children begin with, take up to `bytes`: less costs time and changes no result. On a GPU
+    /// none are kept: a product's last bits depend on its shape there, so a resumed search, which begins without them, would differ.
     pub fn limit_prefixes(&mut self, bytes: u64) {
-        self.prefixes = Arc::new(Prefixes::new(bytes));
+        let limit = if self.engine.device.is_cuda() {
+            0
+        } else {
+            bytes
+        };
+        self.prefixes = Arc::new(Prefixes::new(limit));
     }
 
     /// Sequences whose streams are kept.
@@ -290,7 +324,8 @@ impl search::Fitness for CalibratedFitness<'_> {
 
     fn losses(&mut self, genotypes: &[Genotype], minibatch: &[usize]) -> Result<Vec<Vec<f64>>> {
         self.make_targets(minibatch, |_| ())?;
-        let mut items = Vec::with_capacity(genotypes.len() * minibatch.len());
+        let batch_size = self.engine.batch_size(self.corpus.sequence_length());
+        let mut items = Vec::new();
         for genotype in genotypes {
             assert!(
                 self.space.meets_budget(genotype),
@@ -299,8 +334,8 @@ impl search::Fitness for CalibratedFitness<'_> {
             let candidate = Arc::new(self.space.candidate(genotype));
             items.extend(
                 minibatch
-                    .iter()
-                    .map(|&sequence_idx| (Arc::clone(&candidate), sequence_idx)),
+                    .chunks(batch_size)
+                    .map(|batch| (Arc::clone(&candidate), batch.to_vec())),
             );
         }
         let (fitness, corpus, targets) = (
@@ -310,27 +345,38 @@ impl search::Fitness for CalibratedFitness<'_> {
         );
         let prefixes = Arc::clone(&self.prefixes);
         let work = move |context: &mut Context,
-                         (candidate, sequence_idx): (Arc<Candidate>, usize)|
-              -> Result<f64> {
-            let tokens = corpus.sequence(sequence_idx);
-            let hidden = context.hidden_after(&prefixes, tokens, sequence_idx, &candidate)?;
-            let chunk = Chunk {
-                hidden: evopress_plugin_tch::view(&hidden)?,
-                next_tokens: &tokens[1..],
+                         (candidate, batch): (Arc<Candidate>, Vec<usize>)|
+              -> Result<Vec<f64>> {
+            let sequences: Vec<&[i64]> = batch.iter().map(|&idx| corpus.sequence(idx)).collect();
+            let hidden = match (sequences.as_slice(), batch.as_slice()) {
+                ([tokens], [idx]) => {
+                    vec![context.hidden_after(&prefixes, tokens, *idx, &candidate)?]
+                }
+                _ => context.hidden_of_all(&sequences, &candidate)?,
             };
-            let target = targets[sequence_idx]
-                .get()
-                .map_or_else(TargetView::default, Target::view);
-            let losses = fitness.loss(&context.head, &chunk, &target)?;
-            mean_loss(&losses, tokens.len() - 1, sequence_idx)
+            let mut means = Vec::with_capacity(batch.len());
+            for ((hidden, tokens), sequence_idx) in hidden.iter().zip(sequences).zip(batch) {
+                let chunk = Chunk {
+                    hidden: evopress_plugin_tch::view(hidden)?,
+                    next_tokens: &tokens[1..],
+                };
+                let target = targets[sequence_idx]
+                    .get()
+                    .map_or_else(TargetView::default, Target::view);
+                let losses = fitness.loss(&context.head, &chunk, &target)?;
+                means.push(mean_loss(&losses, tokens.len() - 1, sequence_idx)?);
+            }
+            Ok(means)
         };
-        let tokens = (items.len() * self.corpus.sequence_length()) as u64;
+        let passes = genotypes.len() * minibatch.len();
+        let tokens = (passes * self.corpus.sequence_length()) as u64;
         self.forward_tokens.set(self.forward_tokens.get() + tokens);
         let total = items.len();
         let losses = self
             .engine
             .pool
             .map(items, work, |done| (self.progress)(done, total))?;
+        let losses = losses.concat();
         Ok(losses
             .chunks(minibatch.len())
             .map(<[f64]>::to_vec)

@@ -1,6 +1,6 @@
 //! The model's head `W [V, D]`: everything that a fitness may ask of it, without logits that outlive a tile or a few tokens.
 //!
-//! On a CPU with bf16 units logits are bf16 products summed in f32, which is exact in the products; elsewhere f32
+//! On a GPU and on a CPU with bf16 units logits are bf16 products summed in f32, which is exact in the products; elsewhere f32
 //! throughout. The expectations that fitness targets are made of are in f32 either way.
 
 use evopress_plugin::{Expectation, HeadOps, OwnedTensor, PluginError, TensorView};
@@ -10,8 +10,9 @@ use crate::error::{EngineError, Result};
 use crate::kernels::{self, PackedWeight};
 use crate::model::Model;
 
-/// Tokens whose logits exist at once where logits have to exist.
+/// Tokens whose logits exist at once where logits have to exist: few stay in a CPU's cache, many keep a GPU busy.
 const LOGIT_TOKENS: i64 = 128;
+const LOGIT_TOKENS_ON_GPU: i64 = 1024;
 /// Vocabulary rows that are converted to f32 at once.
 const VOCABULARY_CHUNK: i64 = 8192;
 /// Vocabulary rows that `Wᵀp` sums in f32 before the sum goes on in f64: over the whole vocabulary f32 would lose 1e-6 of it.
@@ -51,8 +52,7 @@ impl Head {
             return kernels::log_sum_exp(packed, &hidden.f_contiguous()?);
         }
         let mut sums = Vec::with_capacity(hidden.size()[0] as usize);
-        for start in (0..hidden.size()[0]).step_by(LOGIT_TOKENS as usize) {
-            let chunk = hidden.f_narrow(0, start, LOGIT_TOKENS.min(hidden.size()[0] - start))?;
+        for chunk in hidden.f_split(self.logit_tokens(), 0)? {
             sums.extend(kernels::to_vec(
                 &self.logits(&chunk)?.f_logsumexp(&[-1i64][..], false)?,
             )?);
@@ -65,6 +65,11 @@ impl Head {
         let vocab_size = self.weight.size()[0];
         if let (Some(packed), Kind::BFloat16) = (&self.packed, hidden.kind()) {
             return kernels::packed_logits(packed, &hidden.f_contiguous()?);
+        }
+        if kernels::has_wide_sums(self.weight.kind(), hidden.device())
+            && hidden.kind() == self.weight.kind()
+        {
+            return Ok(hidden.f_mm_dtype(&self.weight.f_transpose(0, 1)?, Kind::Float)?);
         }
         let hidden = hidden.f_to_kind(Kind::Float)?;
         let mut parts = Vec::new();
@@ -112,11 +117,12 @@ impl Head {
         let num_tokens = hidden.size()[0];
         let mut negative_entropy = Vec::with_capacity(num_tokens as usize);
         let mut weighted = Vec::new();
-        for start in (0..num_tokens).step_by(LOGIT_TOKENS as usize) {
-            let chunk = hidden.f_narrow(0, start, LOGIT_TOKENS.min(num_tokens - start))?;
+        let mut first = 0;
+        for chunk in hidden.f_split(self.logit_tokens(), 0)? {
             let (exponentials, inverse_sums, entropies) =
                 kernels::softmax_parts(self.logits(&chunk)?)?;
-            see(start as usize, &exponentials)?;
+            see(first, &exponentials)?;
+            first += chunk.size()[0] as usize;
             negative_entropy.extend(entropies);
             let mut sum = Tensor::f_zeros(
                 [chunk.size()[0], hidden.size()[1]],
@@ -152,6 +158,13 @@ impl Head {
         let ids = Tensor::f_from_slice(tokens)?.f_to_device(self.weight.device())?;
         let rows = self.weight.f_index_select(0, &ids)?;
         Ok(rows.f_to_kind(Kind::Float)?)
+    }
+
+    fn logit_tokens(&self) -> i64 {
+        match self.weight.device().is_cuda() {
+            true => LOGIT_TOKENS_ON_GPU,
+            false => LOGIT_TOKENS,
+        }
     }
 
     /// At most `count` rows of the head in f32.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use evopress_plugin::{
     Chunk, Fitness, HeadOps, OwnedTensor, PluginError, Target, TargetView, TensorView,
 };
-use tch::{Device, Kind};
+use tch::Kind;
 
 use crate::corpus::Corpus;
 use crate::genotype::SearchSpace;
@@ -65,7 +65,14 @@ impl Fitness for CrossEntropy {
 pub(crate) fn open(name: &str) -> Model {
     let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures/models");
     let source = Arc::new(Source::open(&fixtures.join(name)).unwrap());
-    let mut model = Model::open(&source, Kind::Float, Device::Cpu, vec![], u64::MAX).unwrap();
+    let mut model = Model::open(
+        &source,
+        Kind::Float,
+        crate::device::of_tests(),
+        vec![],
+        u64::MAX,
+    )
+    .unwrap();
     model.prepare_length(LENGTH).unwrap();
     model
 }

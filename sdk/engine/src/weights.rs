@@ -97,13 +97,19 @@ impl Weights {
         Ok(weight)
     }
 
-    /// The same `[N, K]` in libtorch's layout and any dtype; not kept.
+    /// The same `[N, K]` in libtorch's layout and any dtype. On a GPU it is the kept one; elsewhere, where kept weights may be packed, it is
+    /// made anew, a level's without rounding to the run's dtype.
     pub(crate) fn plain(
         &self,
         layer_idx: usize,
         level: Option<WeightId>,
         kind: Kind,
     ) -> Result<Tensor> {
+        if self.device.is_cuda()
+            && let Weight::Plain(weight) = self.get(layer_idx, level)?
+        {
+            return Ok(weight.f_to_kind(kind)?);
+        }
         match level {
             Some(id) => self.databases[usize::from(id.method_idx)].decode(id, kind, self.device),
             None => {

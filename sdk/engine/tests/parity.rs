@@ -10,6 +10,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use common::{fixtures, smollm2};
+use evopress::device::of_tests;
 use evopress::model::Model;
 use evopress::source::Source;
 use serde::Deserialize;
@@ -52,8 +53,9 @@ fn check(model: &Path, folder: &Path, select: impl Fn(&Tensor) -> Tensor) {
         serde_json::from_str(&std::fs::read_to_string(folder.join("expected.json")).unwrap())
             .unwrap();
     let run = |kind| {
-        let model = Model::open(&source, kind, Device::Cpu, vec![], u64::MAX).unwrap();
-        select(&tch::no_grad(|| model.logits(&ids).unwrap()))
+        let model = Model::open(&source, kind, of_tests(), vec![], u64::MAX).unwrap();
+        let logits = tch::no_grad(|| model.logits(&ids).unwrap());
+        select(&logits.to_device(Device::Cpu))
     };
 
     let f32_error = max_error(&run(Kind::Float), &expected);
@@ -132,10 +134,11 @@ fn smollm2_model() {
 fn smollm2_log_sum_exp() {
     let folder = fixtures().join("smollm2");
     let source = Arc::new(Source::open(&smollm2()).unwrap());
-    let model = Model::open(&source, Kind::Float, Device::Cpu, vec![], u64::MAX).unwrap();
+    let model = Model::open(&source, Kind::Float, of_tests(), vec![], u64::MAX).unwrap();
     let ids = Vec::<i64>::try_from(tensor(&folder, "input_ids")).unwrap();
     let logits = tch::no_grad(|| model.logits(&ids).unwrap());
     let found = logits
+        .to_device(Device::Cpu)
         .index_select(0, &tensor(&folder, "positions"))
         .logsumexp([-1], false);
     let error = max_error(&found, &tensor(&folder, "log_sum_exp"));

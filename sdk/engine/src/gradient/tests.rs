@@ -20,9 +20,13 @@ fn gated_loss(model: &Model, candidate: &Candidate, tokens: &[i64]) -> (Tensor, 
         let sub_block = [SubBlock::Attention, SubBlock::Mlp][idx % 2];
         f32::from(u8::from(!candidate.dropped.contains(idx / 2, sub_block)))
     });
-    let gates = Tensor::from_slice(&kept.collect::<Vec<_>>()).set_requires_grad(true);
+    let gates = Tensor::from_slice(&kept.collect::<Vec<_>>())
+        .to_device(model.device())
+        .set_requires_grad(true);
     let loss = tch::with_grad(|| {
-        let ids = Tensor::from_slice(tokens).view([1, -1]);
+        let ids = Tensor::from_slice(tokens)
+            .view([1, -1])
+            .to_device(model.device());
         let mut stream = model.embed(&ids).unwrap().snapshot().unwrap();
         for block_idx in 0..num_blocks {
             for (place, sub_block) in [SubBlock::Attention, SubBlock::Mlp].into_iter().enumerate() {
@@ -43,7 +47,7 @@ fn gated_loss(model: &Model, candidate: &Candidate, tokens: &[i64]) -> (Tensor, 
         let counted = tokens.len() as i64 - 1;
         logits
             .narrow(0, 0, counted)
-            .cross_entropy_for_logits(&Tensor::from_slice(&tokens[1..]))
+            .cross_entropy_for_logits(&Tensor::from_slice(&tokens[1..]).to_device(model.device()))
     });
     (loss, gates)
 }
@@ -153,12 +157,14 @@ fn traced_blocks_agree_with_the_fused_ones() {
     let model = open("llama3");
     let corpus = corpus(model.config().vocab_size, 1);
     let tokens = corpus.sequence(0);
-    let ids = Tensor::from_slice(tokens).view([1, -1]);
+    let ids = Tensor::from_slice(tokens)
+        .view([1, -1])
+        .to_device(model.device());
     let hidden = model.forward(&ids, &model.dense()).unwrap();
     let logits = hidden.matmul(&model.head().transpose(0, 1));
     let expected = logits
         .narrow(0, 0, tokens.len() as i64 - 1)
-        .cross_entropy_for_logits(&Tensor::from_slice(&tokens[1..]));
+        .cross_entropy_for_logits(&Tensor::from_slice(&tokens[1..]).to_device(model.device()));
     let (found, _) = gated_loss(&model, &model.dense(), tokens);
     assert!((found - expected).abs().double_value(&[]) < 1e-5);
 }

@@ -9,7 +9,7 @@ use tch::{Device, Kind, Tensor};
 
 use super::packed::{self, PackedWeight, Piece, TILE};
 use super::simd::{self, Element, VECTOR, simd_fn};
-use super::{has_packed_products, slice, slice_mut};
+use super::{has_packed_products, has_wide_sums, slice, slice_mut};
 use crate::error::Result;
 
 /// A weight `W [N, K]` as the products want it.
@@ -99,6 +99,13 @@ pub(crate) fn add_projection(
     input: &Tensor,
 ) -> Result<()> {
     match weight {
+        Weight::Plain(weight) if has_wide_sums(weight.kind(), weight.device()) => {
+            if let Some(bias) = bias {
+                let _ = residual.f_add_(bias)?;
+            }
+            let transposed = weight.f_transpose(0, 1)?;
+            *residual = residual.f_addmm_dtype(input, &transposed, Kind::Float)?;
+        }
         Weight::Plain(weight) => {
             let _ = residual.f_add_(&input.f_linear(weight, bias)?)?;
         }

@@ -76,7 +76,8 @@ pub(crate) fn round(values: &[f32], out: &mut [bf16]) {
 /// RMS norm of the residual stream (f32) in the dtype of the run.
 pub(crate) fn rms_norm(residual: &Tensor, weight: &Tensor, eps: f64, kind: Kind) -> Result<Tensor> {
     if residual.device().is_cuda() {
-        return plain_rms_norm(residual, weight, eps, kind);
+        let normed = residual.f_rms_norm(weight.size(), Some(weight), eps)?;
+        return Ok(normed.f_to_kind(kind)?);
     }
     let mut out = Tensor::f_empty(residual.size(), (kind, residual.device()))?;
     let (residual, weight, eps) = (slice(residual), slice(weight), eps as f32);
@@ -150,13 +151,13 @@ pub(crate) fn rotary_attention(
     let by_head = rotated
         .f_view([total / length, length, heads + 2 * kv, dim])?
         .f_transpose(1, 2)?;
-    let mut queries = by_head.f_narrow(1, 0, heads)?;
-    let mut keys = by_head.f_narrow(1, heads, kv)?;
-    let values = by_head.f_narrow(1, heads + kv, kv)?;
+    let mut rotated = by_head.f_narrow(1, 0, heads + kv)?;
     if !on_cpu {
-        queries = rotate_on_device(&queries, cos, sin)?;
-        keys = rotate_on_device(&keys, cos, sin)?;
+        rotated = rotate_on_device(&rotated, cos, sin)?;
     }
+    let queries = rotated.f_narrow(1, 0, heads)?;
+    let keys = rotated.f_narrow(1, heads, kv)?;
+    let values = by_head.f_narrow(1, heads + kv, kv)?;
     let attended = Tensor::f_scaled_dot_product_attention(
         &queries,
         &keys,
@@ -230,6 +231,11 @@ pub(crate) fn softmax_parts(mut logits: Tensor) -> Result<(Tensor, Tensor, Vec<f
         Tensor::f_from_slice(&inverse)?.f_view([-1, 1])?,
         negative_entropy,
     ))
+}
+
+/// Whether a GPU multiplies numbers of `kind` and leaves the sums in f32.
+pub(crate) fn has_wide_sums(kind: Kind, device: tch::Device) -> bool {
+    kind == Kind::BFloat16 && device.is_cuda()
 }
 
 /// Logits `[T, V]` in f32 of `[T, D]` bf16 hidden states.
