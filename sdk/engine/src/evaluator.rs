@@ -45,7 +45,7 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// Spreads `model` over `num_threads` compute threads (one on a GPU). Setting `stop` ends every later call with
+    /// Spreads `model` over `num_threads` compute threads; on a GPU they only launch its kernels, one after another. Setting `stop` ends every later call with
     /// [`EngineError::Interrupted`].
     ///
     /// # Errors
@@ -57,11 +57,7 @@ impl Engine {
         stop: Arc<AtomicBool>,
     ) -> Result<Self> {
         model.prepare_length(sequence_length)?;
-        let num_threads = if model.device().is_cuda() {
-            1
-        } else {
-            num_threads.max(1)
-        };
+        let num_threads = num_threads.max(1);
         if !model.device().is_cuda() {
             // Parallel over sequences, not inside an operator.
             tch::set_num_threads(1);

@@ -53,9 +53,9 @@ impl Head {
         }
         let mut sums = Vec::with_capacity(hidden.size()[0] as usize);
         for chunk in hidden.f_split(self.logit_tokens(), 0)? {
-            sums.extend(kernels::to_vec(
-                &self.logits(&chunk)?.f_logsumexp(&[-1i64][..], false)?,
-            )?);
+            sums.extend(kernels::to_vec(&kernels::plain_log_sum_exp(
+                &mut self.logits(&chunk)?,
+            )?)?);
         }
         Ok(sums)
     }

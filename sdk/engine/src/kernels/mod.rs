@@ -187,7 +187,7 @@ pub(crate) fn row_dot(a: &Tensor, b: &Tensor) -> Result<Vec<f32>> {
         let dot =
             a.f_to_kind(Kind::Float)?
                 .f_mul(b)?
-                .f_sum_dim_intlist(-1i64, false, Kind::Float)?;
+                .f_sum_dim_intlist(-1i64, false, Kind::Double)?;
         return to_vec(&dot);
     }
     let (rows, width) = (a.size()[0] as usize, a.size()[1] as usize);
@@ -244,6 +244,16 @@ pub(crate) fn packed_logits(head: &PackedWeight, hidden: &Tensor) -> Result<Tens
     let mut out = Tensor::f_empty(size, (Kind::Float, hidden.device()))?;
     head.product(slice(hidden), slice_mut(&mut out), false);
     Ok(out)
+}
+
+/// `log Σ_v exp` of each row of logits `[T, V]` (f32, overwritten) with libtorch's operators, summed in f64 like [`softmax_parts`].
+pub(crate) fn plain_log_sum_exp(logits: &mut Tensor) -> Result<Tensor> {
+    let largest = logits.f_amax(-1i64, true)?;
+    let sums = logits
+        .f_sub_(&largest)?
+        .f_exp_()?
+        .f_sum_dim_intlist(-1i64, true, Kind::Double)?;
+    Ok(sums.f_log()?.f_add(&largest)?.f_view([-1])?)
 }
 
 /// A tensor's numbers as f32 on the CPU.

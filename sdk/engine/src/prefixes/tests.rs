@@ -42,18 +42,20 @@ fn losses(fixture: &str, bytes: u64) -> (Vec<Vec<f64>>, usize) {
     (found, fitness.num_prefixes())
 }
 
+/// On a GPU nothing is shared.
 #[test]
 fn what_is_shared_changes_no_bit_of_a_loss() {
     for fixture in ["llama3", "gqa-tied"] {
         let (without, none) = losses(fixture, 0);
         let (with, all) = losses(fixture, 1 << 30);
-        assert_eq!((none, all), (0, 3), "{fixture}");
+        let on_gpu = open(fixture).device().is_cuda();
+        assert_eq!((none, all), (0, if on_gpu { 0 } else { 3 }), "{fixture}");
         assert_eq!(with, without, "{fixture}");
         // Room for the streams of one sequence.
         let one = open(fixture).config().num_blocks as u64 - 1;
         let bytes = one * LENGTH as u64 * open(fixture).config().hidden_size as u64 * 4;
         let (with_some, some) = losses(fixture, bytes);
-        assert_eq!(some, 1, "{fixture}");
+        assert_eq!(some, usize::from(!on_gpu), "{fixture}");
         assert_eq!(with_some, without, "{fixture}");
     }
 }
