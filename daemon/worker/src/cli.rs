@@ -37,7 +37,7 @@ pub(crate) struct RunOptions {
     /// The folder of what runs share, level databases above all [default: `cache` beside the folder of the runs].
     #[arg(long)]
     cache: Option<PathBuf>,
-    /// Compute threads [default: one per core; on a GPU at most 4].
+    /// Compute threads [default: one per core; one on a GPU].
     #[arg(long)]
     pub(crate) threads: Option<usize>,
     /// Which attempt at this run it is, counted from 1.

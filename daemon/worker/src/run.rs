@@ -27,9 +27,6 @@ use crate::recorder::Recorder;
 use crate::setup::UsedMethod;
 use crate::{artifact, card, process, quality, report, report_html, setup};
 
-/// Threads that launch kernels, where nothing else is asked for.
-const GPU_THREADS: usize = 4;
-
 /// What every stage works with.
 pub(crate) struct Run {
     pub(crate) dir: RunDir,
@@ -120,11 +117,7 @@ impl Run {
             serde_json::from_slice(&text).with_context(|| path.display().to_string())?;
         let device = device::resolve(&plan.model.device.to_string())?;
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let default = if device.is_cuda() {
-            cores.min(GPU_THREADS)
-        } else {
-            cores
-        };
+        let default = if device.is_cuda() { 1 } else { cores };
         let threads = options.threads.unwrap_or(default).max(1);
         let source = Arc::new(Source::open(&plan.model.source)?);
         if let Some((_, sentence)) = setup::unwritable(&plan, &source) {

@@ -2,36 +2,33 @@
 //!
 //! The dense model's targets are computed once per sequence and kept (O(D) a token, see DESIGN 'KL without logits').
 
+mod context;
+
 use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use evopress_plugin::{Chunk, Target, TargetView};
-use tch::{Device, Kind, Tensor};
+use tch::{Device, Kind};
 
 use crate::corpus::Corpus;
 use crate::error::{EngineError, Result};
 use crate::genotype::{Candidate, Genotype, SearchSpace};
 use crate::gradient::{self, Ask, Predictions};
 use crate::head::Head;
-use crate::model::{Model, Stream};
+use crate::model::Model;
 use crate::pool::Pool;
-use crate::prefixes::{Begin, Prefixes};
+use crate::prefixes::Prefixes;
 use crate::search;
 use crate::source::ModelConfig;
+pub(crate) use context::Context;
 
 /// Tokens that one forward pass takes on a GPU: enough to hide the time to launch a small model's kernels.
 const GPU_TOKENS: usize = 8192;
 
 /// A fitness plugin, shared by the compute threads.
 pub type SharedFitness = Arc<dyn evopress_plugin::Fitness>;
-
-/// What each compute thread owns.
-pub(crate) struct Context {
-    pub(crate) model: Model,
-    pub(crate) head: Head,
-}
 
 /// The dense model on its compute threads.
 pub struct Engine {
@@ -45,7 +42,7 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// Spreads `model` over `num_threads` compute threads; on a GPU they only launch its kernels, one after another. Setting `stop` ends every later call with
+    /// Spreads `model` over `num_threads` compute threads. Setting `stop` ends every later call with
     /// [`EngineError::Interrupted`].
     ///
     /// # Errors
@@ -125,74 +122,6 @@ impl Engine {
             true => (GPU_TOKENS / length).max(1),
             false => 1,
         }
-    }
-}
-
-impl Context {
-    /// Final hidden states `[L − 1, D]` of a sequence: the last token has nothing after it to predict.
-    pub(crate) fn hidden(&self, tokens: &[i64], candidate: &Candidate) -> Result<Tensor> {
-        let stream = self.embed(tokens)?;
-        let hidden = self
-            .model
-            .forward_from(0, stream, candidate, &mut |_| Ok(()))?;
-        Ok(hidden.f_narrow(0, 0, tokens.len() as i64 - 1)?)
-    }
-
-    /// The same of sequences of one length, in one pass.
-    pub(crate) fn hidden_of_all(
-        &self,
-        sequences: &[&[i64]],
-        candidate: &Candidate,
-    ) -> Result<Vec<Tensor>> {
-        let num_sequences = sequences.len() as i64;
-        let ids = Tensor::f_from_slice(&sequences.concat())?.f_view([num_sequences, -1])?;
-        let hidden = self
-            .model
-            .forward(&ids.f_to_device(self.model.device())?, candidate)?;
-        let length = ids.size()[1];
-        let by_sequence =
-            (0..num_sequences).map(|idx| Ok(hidden.f_narrow(0, idx * length, length - 1)?));
-        by_sequence.collect()
-    }
-
-    /// The stream of a sequence before the first block.
-    pub(crate) fn embed(&self, tokens: &[i64]) -> Result<Stream> {
-        let ids = Tensor::f_from_slice(tokens)?
-            .f_view([1, -1])?
-            .f_to_device(self.model.device())?;
-        self.model.embed(&ids)
-    }
-
-    /// [`Self::hidden`], from the first block on that the candidate does not share with the parent whose prefixes there are.
-    fn hidden_after(
-        &self,
-        prefixes: &Prefixes,
-        tokens: &[i64],
-        sequence_idx: usize,
-        candidate: &Candidate,
-    ) -> Result<Tensor> {
-        let hidden = match prefixes.begin(candidate, sequence_idx)? {
-            Begin::Start => return self.hidden(tokens, candidate),
-            Begin::At(first_block, stream) => {
-                self.model
-                    .forward_from(first_block, stream, candidate, &mut |_| Ok(()))?
-            }
-            Begin::Record => {
-                let mut streams = Vec::with_capacity(self.model.config().num_blocks);
-                let mut record = |stream: &Stream| {
-                    streams.push(stream.snapshot()?);
-                    Ok(())
-                };
-                let hidden =
-                    self.model
-                        .forward_from(0, self.embed(tokens)?, candidate, &mut record)?;
-                // Nothing begins after the last block.
-                streams.pop();
-                prefixes.keep(candidate, sequence_idx, streams);
-                hidden
-            }
-        };
-        Ok(hidden.f_narrow(0, 0, tokens.len() as i64 - 1)?)
     }
 }
 
@@ -343,15 +272,10 @@ impl search::Fitness for CalibratedFitness<'_> {
         let work = move |context: &mut Context,
                          (candidate, batch): (Arc<Candidate>, Vec<usize>)|
               -> Result<Vec<f64>> {
-            let sequences: Vec<&[i64]> = batch.iter().map(|&idx| corpus.sequence(idx)).collect();
-            let hidden = match (sequences.as_slice(), batch.as_slice()) {
-                ([tokens], [idx]) => {
-                    vec![context.hidden_after(&prefixes, tokens, *idx, &candidate)?]
-                }
-                _ => context.hidden_of_all(&sequences, &candidate)?,
-            };
+            let hidden = context.hidden_after(&prefixes, &corpus, &batch, &candidate)?;
             let mut means = Vec::with_capacity(batch.len());
-            for ((hidden, tokens), sequence_idx) in hidden.iter().zip(sequences).zip(batch) {
+            for (hidden, sequence_idx) in hidden.iter().zip(batch) {
+                let tokens = corpus.sequence(sequence_idx);
                 let chunk = Chunk {
                     hidden: evopress_plugin_tch::view(hidden)?,
                     next_tokens: &tokens[1..],

@@ -1,8 +1,8 @@
 //! Fixed compute threads, each with a context of its own (model handles are `Send`, not `Sync`).
 //!
 //! On a CPU one sequence per thread scales better than several threads in one product: nothing is synchronised inside a
-//! forward pass and a sequence's activations stay in its core's cache. A GPU runs a small model's kernels faster than one thread launches
-//! them, so several threads launch.
+//! forward pass and a sequence's activations stay in its core's cache. On a GPU one thread is enough: several
+//! launch kernels no faster.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};

@@ -277,7 +277,10 @@ pub(super) fn settings(report: &Report) -> String {
         ),
         (
             "reached",
-            format!("{} {}", escape(&achieved.measure), number(achieved.value)),
+            match achieved.measure.as_str() {
+                "size_bytes" => format!("size_bytes {}", grouped(achieved.value as u64)),
+                measure => format!("{} {}", escape(measure), number(achieved.value)),
+            },
         ),
         (
             "search",

@@ -75,8 +75,9 @@ impl Cosines {
     ) -> Result<Self> {
         let corpus = Arc::clone(fitness.corpus());
         let num_blocks = fitness.engine().num_blocks();
+        let dense = fitness.engine().dense().clone();
         let work = move |context: &mut Context, idx: usize| -> Result<(Vec<f64>, Vec<f64>)> {
-            let streams = boundaries(context, corpus.sequence(idx))?;
+            let streams = context.boundaries(corpus.sequence(idx), &dense)?;
             let cosine = |i: usize, j: usize| -> Result<f64> {
                 let cosines = tch::Tensor::f_cosine_similarity(&streams[i], &streams[j], -1, 1e-8)?;
                 Ok(cosines.f_mean(Kind::Double)?.double_value(&[]))
@@ -123,22 +124,6 @@ fn mean(sequences: &[Vec<f64>]) -> Vec<f64> {
     (0..num_entries)
         .map(|i| sum(i) / sequences.len() as f64)
         .collect()
-}
-
-/// The residual stream before the first block and after each.
-fn boundaries(context: &Context, tokens: &[i64]) -> Result<Vec<tch::Tensor>> {
-    let ids = tch::Tensor::f_from_slice(tokens)?
-        .f_view([1, -1])?
-        .f_to_device(context.model.device())?;
-    let num_blocks = context.model.config().num_blocks;
-    let dense = context.model.dense();
-    let mut stream = context.model.embed(&ids)?;
-    let mut streams = vec![stream.snapshot()?];
-    for block_idx in 0..num_blocks {
-        context.model.run_block(block_idx, &mut stream, &dense)?;
-        streams.push(stream.snapshot()?);
-    }
-    Ok(streams)
 }
 
 #[cfg(test)]

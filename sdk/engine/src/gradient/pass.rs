@@ -43,7 +43,7 @@ pub(super) fn run(
     fitness: &SharedFitness,
     sequence: &Sequence<'_>,
 ) -> Result<Option<Responses>> {
-    let boundaries = forward(context, edits, sequence.tokens)?;
+    let boundaries = context.boundaries(sequence.tokens, &edits.parent)?;
     let last = boundaries.last().expect("a stream has a beginning");
     let Some(mut gradients) = head_gradients(context, fitness, sequence, last)? else {
         return Ok(None);
@@ -83,18 +83,6 @@ pub(super) fn run(
             .f_narrow(1, 0, counted)?
             .f_to_device(tch::Device::Cpu)?,
     }))
-}
-
-/// The residual stream before each block and after the last.
-fn forward(context: &Context, edits: &Edits, tokens: &[i64]) -> Result<Vec<Tensor>> {
-    let model = &context.model;
-    let mut stream = context.embed(tokens)?;
-    let mut boundaries = vec![stream.snapshot()?];
-    for block_idx in 0..model.config().num_blocks {
-        model.run_block(block_idx, &mut stream, &edits.parent)?;
-        boundaries.push(stream.snapshot()?);
-    }
-    Ok(boundaries)
 }
 
 /// Gradients with respect to the stream before the final norm.

@@ -159,10 +159,7 @@ impl<'a> Build<'a> {
         let activations = Activations::new(shape, limit_bytes, self.entry.path())?;
         let (tokens, streams) = (corpus.clone(), sequences(&activations, shape.0)?);
         let work = move |context: &mut Context, (idx, mut stream): (usize, Tensor)| {
-            let ids = Tensor::f_from_slice(tokens.sequence(idx))?
-                .f_view([1, -1])?
-                .f_to_device(context.model.device())?;
-            stream.f_copy_(context.model.embed(&ids)?.residual())?;
+            stream.f_copy_(context.embed(&[tokens.sequence(idx)])?.residual())?;
             Ok(())
         };
         self.engine.pool().map(streams, work, |_| ())?;
