@@ -10,7 +10,8 @@ use tch::Kind;
 
 use crate::corpus::Corpus;
 use crate::genotype::SearchSpace;
-use crate::genotype::fixtures::{Drops, measure, space};
+use crate::genotype::fixtures::{Bits, Drops, measure, space, space_over};
+use crate::levels::{Database, rounded};
 use crate::model::Model;
 use crate::source::Source;
 
@@ -63,16 +64,27 @@ impl Fitness for CrossEntropy {
 
 /// A fixture in f32.
 pub(crate) fn open(name: &str) -> Model {
+    model(&source(name), vec![])
+}
+
+/// The same with every layer at 3 and 5 bits, in a database in `folder`, and the search for 4.
+pub(crate) fn open_with_levels(name: &str, folder: &Path) -> (Model, SearchSpace) {
+    let source = source(name);
+    let outline = source.config().outline(4);
+    let target = measure("bits_per_weight", 4.0);
+    let space = space_over(&outline, &[("bits", &Bits(&[3, 5]))], &target, None).unwrap();
+    let database = rounded::database(folder, &source, &outline, &space.variants(0));
+    (model(&source, vec![Arc::new(database)]), space)
+}
+
+fn source(name: &str) -> Arc<Source> {
     let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures/models");
-    let source = Arc::new(Source::open(&fixtures.join(name)).unwrap());
-    let mut model = Model::open(
-        &source,
-        Kind::Float,
-        crate::device::of_tests(),
-        vec![],
-        u64::MAX,
-    )
-    .unwrap();
+    Arc::new(Source::open(&fixtures.join(name)).unwrap())
+}
+
+fn model(source: &Arc<Source>, databases: Vec<Arc<Database>>) -> Model {
+    let device = crate::device::of_tests();
+    let mut model = Model::open(source, Kind::Float, device, databases, u64::MAX).unwrap();
     model.prepare_length(LENGTH).unwrap();
     model
 }

@@ -223,12 +223,21 @@ pub(crate) fn space(
     budget: &Budget,
     grouping: Option<Grouping>,
 ) -> Result<SearchSpace> {
-    let outline = outline(num_blocks);
+    space_over(&outline(num_blocks), methods, budget, grouping)
+}
+
+/// The same over any model.
+pub(crate) fn space_over(
+    outline: &ModelOutline,
+    methods: &[(&str, &dyn Method)],
+    budget: &Budget,
+    grouping: Option<Grouping>,
+) -> Result<SearchSpace> {
     let methods: Vec<MethodUnits<'_>> = methods
         .iter()
-        .map(|(name, method)| MethodUnits::of(*name, *method, &outline, budget))
+        .map(|(name, method)| MethodUnits::of(*name, *method, outline, budget))
         .collect::<Result<_>>()?;
-    SearchSpace::new(&outline, &methods, budget, FIXED, grouping)
+    SearchSpace::new(outline, &methods, budget, FIXED, grouping)
 }
 
 /// A target in a method's measure.

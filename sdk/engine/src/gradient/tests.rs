@@ -10,33 +10,46 @@ use super::edits::slots;
 use super::*;
 use crate::genotype::Candidate;
 use crate::model::Model;
-use crate::small_models::{CrossEntropy, LENGTH, corpus, drops, open};
+use crate::small_models::{CrossEntropy, LENGTH, corpus, drops, open, open_with_levels};
 use crate::source::LAYERS_PER_BLOCK;
 
-/// The mean cross-entropy with every sub-block's share of the stream multiplied by its gate, and the gates.
-fn gated_loss(model: &Model, candidate: &Candidate, tokens: &[i64]) -> (Tensor, Tensor) {
+const SUB_BLOCKS: [SubBlock; 2] = [SubBlock::Attention, SubBlock::Mlp];
+
+/// The whole model at once: the loss, and what it can be derived by.
+struct Whole {
+    /// The mean cross-entropy.
+    loss: Tensor,
+    /// Factors of what the sub-blocks add to the stream: 1, or 0 where the candidate leaves one out.
+    gates: Tensor,
+    /// By layer, `[N, K]`.
+    weights: Vec<Tensor>,
+}
+
+fn whole(model: &Model, candidate: &Candidate, tokens: &[i64]) -> Whole {
     let num_blocks = model.config().num_blocks;
     let kept = (0..2 * num_blocks).map(|idx| {
-        let sub_block = [SubBlock::Attention, SubBlock::Mlp][idx % 2];
+        let sub_block = SUB_BLOCKS[idx % 2];
         f32::from(u8::from(!candidate.dropped.contains(idx / 2, sub_block)))
     });
     let gates = Tensor::from_slice(&kept.collect::<Vec<_>>())
         .to_device(model.device())
         .set_requires_grad(true);
+    let weights: Vec<Tensor> = (0..candidate.weights.len())
+        .map(|idx| plain(model, candidate, idx).set_requires_grad(true))
+        .collect();
     let loss = tch::with_grad(|| {
         let ids = Tensor::from_slice(tokens)
             .view([1, -1])
             .to_device(model.device());
         let mut stream = model.embed(&ids).unwrap().snapshot().unwrap();
         for block_idx in 0..num_blocks {
-            for (place, sub_block) in [SubBlock::Attention, SubBlock::Mlp].into_iter().enumerate() {
+            for (place, sub_block) in SUB_BLOCKS.into_iter().enumerate() {
                 let first = block_idx * LAYERS_PER_BLOCK;
-                let weights: Vec<Tensor> = slots(sub_block)
-                    .map(|slot| model.plain_weight(first + slot, None, Kind::Float).unwrap())
-                    .collect();
+                let slots = slots(sub_block);
+                let weights = &weights[first + slots.start..first + slots.end];
                 let traced = match sub_block {
-                    SubBlock::Attention => model.traced_attention(block_idx, &stream, &weights),
-                    SubBlock::Mlp => model.traced_mlp(block_idx, &stream, &weights),
+                    SubBlock::Attention => model.traced_attention(block_idx, &stream, weights),
+                    SubBlock::Mlp => model.traced_mlp(block_idx, &stream, weights),
                 };
                 let gate = gates.get((2 * block_idx + place) as i64);
                 stream = &stream + gate * traced.unwrap().added;
@@ -49,17 +62,26 @@ fn gated_loss(model: &Model, candidate: &Candidate, tokens: &[i64]) -> (Tensor, 
             .narrow(0, 0, counted)
             .cross_entropy_for_logits(&Tensor::from_slice(&tokens[1..]).to_device(model.device()))
     });
-    (loss, gates)
+    Whole {
+        loss,
+        gates,
+        weights,
+    }
 }
 
+fn plain(model: &Model, candidate: &Candidate, layer_idx: usize) -> Tensor {
+    let level = candidate.weights[layer_idx];
+    model.plain_weight(layer_idx, level, Kind::Float).unwrap()
+}
+
+/// Predictions for three sequences.
 fn predicted(
-    fixture: &str,
+    model: Model,
+    space: &SearchSpace,
     parent: &Genotype,
     moves: &[Move],
     has_gradient: bool,
 ) -> Option<Predictions> {
-    let model = open(fixture);
-    let space = drops(&model);
     let corpus = corpus(model.config().vocab_size, 3);
     let engine = Engine::new(model, 2, LENGTH, Arc::new(AtomicBool::new(false))).unwrap();
     let fitness: SharedFitness = Arc::new(CrossEntropy { has_gradient });
@@ -71,7 +93,33 @@ fn predicted(
         seed: 1,
         pass: 1,
     };
-    predict(&engine, &space, &fitness, &corpus, &targets, &ask).unwrap()
+    predict(&engine, space, &fitness, &corpus, &targets, &ask).unwrap()
+}
+
+/// Every unit's move to its other level.
+fn flips(space: &SearchSpace, parent: &Genotype) -> Vec<Move> {
+    (0..space.units().len())
+        .map(|unit_idx| Move {
+            unit_idx,
+            level: 1 - parent.level(unit_idx),
+        })
+        .collect()
+}
+
+fn moved(space: &SearchSpace, parent: &Genotype, step: &Move) -> Candidate {
+    let mut moved = parent.clone();
+    moved.0[step.unit_idx] = step.level as u16;
+    space.candidate(&moved)
+}
+
+/// First-order terms against what the slopes of the whole say.
+fn check_first_order(found: &Predictions, moves: &[Move], expected: &[f64], tolerance: f64) {
+    for ((step, (first, _)), expected) in moves.iter().zip(&found.first).zip(expected) {
+        assert!(
+            (first - expected).abs() < tolerance,
+            "{step:?}: {first}, not {expected}"
+        );
+    }
 }
 
 #[test]
@@ -81,20 +129,15 @@ fn first_order_terms_are_the_slopes_of_the_loss() {
         let space = drops(&model);
         let mut parent = space.dearest();
         parent.0[0] = 1;
-        let moves: Vec<Move> = (0..space.units().len())
-            .map(|unit_idx| Move {
-                unit_idx,
-                level: 1 - parent.level(unit_idx),
-            })
-            .collect();
-        let found = predicted(fixture, &parent, &moves, true).unwrap();
+        let moves = flips(&space, &parent);
+        let found = predicted(open(fixture), &space, &parent, &moves, true).unwrap();
         let corpus = corpus(model.config().vocab_size, 3);
         let candidate = space.candidate(&parent);
         let mut slopes = vec![0.0; 2 * space.num_blocks()];
         for sequence_idx in 0..3 {
-            let (loss, gates) = gated_loss(&model, &candidate, corpus.sequence(sequence_idx));
-            loss.backward();
-            let of_sequence = Vec::<f32>::try_from(gates.grad()).unwrap();
+            let whole = whole(&model, &candidate, corpus.sequence(sequence_idx));
+            whole.loss.backward();
+            let of_sequence = Vec::<f32>::try_from(whole.gates.grad()).unwrap();
             for (slope, part) in slopes.iter_mut().zip(of_sequence) {
                 *slope += f64::from(part) / 3.0;
             }
@@ -102,24 +145,54 @@ fn first_order_terms_are_the_slopes_of_the_loss() {
         let largest = slopes
             .iter()
             .fold(0.0_f64, |most, slope| most.max(slope.abs()));
-        for (step, (first, _)) in moves.iter().zip(&found.first) {
-            let mut moved = parent.clone();
-            moved.0[step.unit_idx] = step.level as u16;
-            let moved = space.candidate(&moved);
-            let expected: f64 = (0..slopes.len())
-                .map(|idx| {
-                    let sub_block = [SubBlock::Attention, SubBlock::Mlp][idx % 2];
-                    let runs = |it: &Candidate| {
-                        f64::from(u8::from(!it.dropped.contains(idx / 2, sub_block)))
-                    };
-                    (runs(&moved) - runs(&candidate)) * slopes[idx]
-                })
-                .sum();
-            assert!(
-                (first - expected).abs() < 1e-3 * largest,
-                "{fixture} {step:?}: {first}, not {expected}"
-            );
+        let expected = moves.iter().map(|step| {
+            let moved = moved(&space, &parent, step);
+            let runs = |it: &Candidate, idx: usize| {
+                f64::from(u8::from(!it.dropped.contains(idx / 2, SUB_BLOCKS[idx % 2])))
+            };
+            (0..slopes.len())
+                .map(|idx| (runs(&moved, idx) - runs(&candidate, idx)) * slopes[idx])
+                .sum()
+        });
+        check_first_order(
+            &found,
+            &moves,
+            &expected.collect::<Vec<_>>(),
+            1e-3 * largest,
+        );
+    }
+}
+
+/// `⟨∂loss/∂W, ΔW⟩` of every layer.
+#[test]
+fn first_order_terms_of_levels_are_the_slopes_of_the_loss() {
+    for fixture in ["biased", "gqa-tied", "llama3"] {
+        let folder = tempfile::tempdir().unwrap();
+        let (model, space) = open_with_levels(fixture, folder.path());
+        let levels = (0..space.units().len()).map(|idx| (idx % 3 % 2) as u16);
+        let parent = Genotype(levels.collect());
+        let moves = flips(&space, &parent);
+        let candidate = space.candidate(&parent);
+        let corpus = corpus(model.config().vocab_size, 3);
+        let mut expected = vec![0.0; moves.len()];
+        for sequence_idx in 0..3 {
+            let whole = whole(&model, &candidate, corpus.sequence(sequence_idx));
+            whole.loss.backward();
+            for (step, expected) in moves.iter().zip(&mut expected) {
+                // A unit is a layer here.
+                let layer_idx = step.unit_idx;
+                let after = plain(&model, &moved(&space, &parent, step), layer_idx);
+                let weight = &whole.weights[layer_idx];
+                let slope = (after - weight.detach()) * weight.grad();
+                *expected += slope.sum(Kind::Double).double_value(&[]) / 3.0;
+            }
         }
+        let found = predicted(model, &space, &parent, &moves, true).unwrap();
+        let largest = expected
+            .iter()
+            .fold(0.0_f64, |most, slope: &f64| most.max(slope.abs()));
+        assert!(largest > 0.0);
+        check_first_order(&found, &moves, &expected, 1e-3 * largest);
     }
 }
 
@@ -128,10 +201,8 @@ fn second_order_terms_are_a_gram_matrix() {
     let model = open("llama3");
     let space = drops(&model);
     let parent = space.dearest();
-    let moves: Vec<Move> = (0..space.units().len())
-        .map(|unit_idx| Move { unit_idx, level: 1 })
-        .collect();
-    let found = predicted("llama3", &parent, &moves, true).unwrap();
+    let moves = flips(&space, &parent);
+    let found = predicted(model, &space, &parent, &moves, true).unwrap();
     assert_eq!(found.gram.len(), moves.len());
     for (i, row) in found.gram.iter().enumerate() {
         assert!(row[i] > 0.0, "a sub-block that does nothing");
@@ -143,13 +214,16 @@ fn second_order_terms_are_a_gram_matrix() {
     // A forward, two backward and a recomputed pass, and the head.
     let passes = found.forward_tokens as f64 / (3 * LENGTH) as f64;
     assert!((3.0..5.0).contains(&passes), "{passes}");
-    assert_eq!(predicted("llama3", &parent, &moves, true), Some(found));
+    let again = predicted(open("llama3"), &space, &parent, &moves, true);
+    assert_eq!(again, Some(found));
 }
 
 #[test]
 fn a_fitness_without_a_gradient_predicts_nothing() {
-    let parent = drops(&open("llama3")).dearest();
-    assert_eq!(predicted("llama3", &parent, &[], false), None);
+    let model = open("llama3");
+    let space = drops(&model);
+    let parent = space.dearest();
+    assert_eq!(predicted(model, &space, &parent, &[], false), None);
 }
 
 #[test]
@@ -165,6 +239,6 @@ fn traced_blocks_agree_with_the_fused_ones() {
     let expected = logits
         .narrow(0, 0, tokens.len() as i64 - 1)
         .cross_entropy_for_logits(&Tensor::from_slice(&tokens[1..]).to_device(model.device()));
-    let (found, _) = gated_loss(&model, &model.dense(), tokens);
+    let found = whole(&model, &model.dense(), tokens).loss;
     assert!((found - expected).abs().double_value(&[]) < 1e-5);
 }

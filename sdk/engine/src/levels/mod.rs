@@ -13,6 +13,8 @@ mod database;
 mod decode;
 mod file;
 mod quality;
+#[cfg(test)]
+pub(crate) mod rounded;
 mod statistics;
 
 pub use build::{Build, SharedMethod};
