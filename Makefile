@@ -33,6 +33,11 @@ lint: ## formatting and clippy, as CI sees them
 	@$(STEP) "check formatting" $(CARGO) fmt --all --check
 	@$(STEP) "run clippy" $(CARGO) clippy --workspace --all-targets -- -D warnings
 
+.PHONY: gpu-kit
+gpu-kit: ## pack programs and tests for a machine with a GPU, where scripts/gpu_check.sh runs them
+	@$(STEP) "set up libtorch" $(PYTHON) scripts/setup.py libtorch
+	@$(STEP) "build and pack" $(PYTHON) scripts/gpu_kit.py
+
 .PHONY: bench
 bench: ## benchmarks, with plain PyTorch beside them
 	@$(STEP) "set up libtorch, model and the tests' tools" $(PYTHON) scripts/setup.py all-for-test
