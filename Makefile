@@ -42,7 +42,9 @@ gpu-kit: ## pack programs and tests for a machine with a GPU, where scripts/gpu_
 bench: ## benchmarks, with plain PyTorch beside them
 	@$(STEP) "set up libtorch, model and the tests' tools" $(PYTHON) scripts/setup.py all-for-test
 	@$(STEP) "make the benchmarks' text" $(PYTHON) scripts/reference_text.py
-	@$(STEP) "run the benchmarks" $(CARGO) bench --profile dev -p evopress --bench candidate
+	@$(STEP) "build daemon, worker and plugins" $(CARGO) build --workspace
+	@$(STEP) "start the daemon and a run" $(PYTHON) scripts/bench_daemon.py
+	@$(STEP) "run the benchmarks" $(CARGO) bench --profile dev --workspace --bench candidate
 
 .PHONY: bench-build
 bench-build: ## level databases, with plain PyTorch beside them (ARGS="--help")

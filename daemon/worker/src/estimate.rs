@@ -150,12 +150,9 @@ fn database_flops(plan: &Plan, space: &SearchSpace, body: f64) -> f64 {
 fn matrix_rate() -> f64 {
     // On one thread: several would wait for each other on a busy machine.
     tch::set_num_threads(1);
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    cores as f64 * rate(Kind::BFloat16).max(rate(Kind::Float))
-}
-
-fn rate(kind: Kind) -> f64 {
     let _no_grad = tch::no_grad_guard();
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let kind = evopress::device::product_kind(Kind::BFloat16, Device::Cpu);
     let size = 384;
     let a = Tensor::zeros([size, size], (kind, Device::Cpu));
     let mut best = f64::INFINITY;
@@ -164,5 +161,5 @@ fn rate(kind: Kind) -> f64 {
         let _product = a.matmul(&a);
         best = best.min(began.elapsed().as_secs_f64());
     }
-    2.0 * (size as f64).powi(3) / best
+    cores as f64 * 2.0 * (size as f64).powi(3) / best
 }

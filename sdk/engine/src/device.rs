@@ -2,6 +2,8 @@
 
 use tch::{Cuda, Device, Kind};
 
+pub use crate::kernels::product_kind;
+
 use crate::error::{EngineError, Result};
 
 /// Resolves `auto`, `cpu`, `cuda` or `cuda:N`; loads libtorch's CUDA library first where a GPU may be meant.

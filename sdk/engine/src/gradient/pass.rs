@@ -59,7 +59,7 @@ pub(super) fn run(
             context,
             edits,
             block_idx,
-            kind: kernels::plain_kind(context.model.kind(), context.model.device()),
+            kind: kernels::product_kind(context.model.kind(), context.model.device()),
         };
         gradients = block.backward(stream, &gradients, &mut responses)?;
     }

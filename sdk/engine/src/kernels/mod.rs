@@ -60,8 +60,9 @@ pub(crate) fn has_packed_products(kind: Kind, device: tch::Device, depth: i64) -
     kind == Kind::BFloat16 && device == tch::Device::Cpu && depth % 2 == 0 && brgemm::is_available()
 }
 
-/// Dtype in which libtorch multiplies matrices fastest on `device` for a run in `kind`: bf16 only where there are units for it.
-pub(crate) fn plain_kind(kind: Kind, device: tch::Device) -> Kind {
+/// Dtype in which libtorch multiplies matrices fastest on `device` for a run in `kind`: bf16 only where there are units for it; without, it
+/// takes many times as long as f32.
+pub fn product_kind(kind: Kind, device: tch::Device) -> Kind {
     match device.is_cuda() || brgemm::uses_bf16_units() {
         true => kind,
         false => Kind::Float,
