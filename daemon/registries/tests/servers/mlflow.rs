@@ -1,12 +1,15 @@
-//! MLflow's own server, with accounts, on SQLite.
+//! MLflow's own server, with accounts and a token, on SQLite.
 
 use evopress_registries::{Endpoints, FetchError};
-use evopress_spec::{Publish, ToMlflow};
+use evopress_spec::{Credentials, Publish, ToMlflow};
 
 use crate::back::{Back, origin};
 use crate::support::{
-    PASSWORD, USER, answer, assert_same, basic, bundle, free_port, publish, python, refused, start,
+    PASSWORD, USER, answer, assert_same, basic, bundle, free_port, publish, python, refused,
+    secret, start,
 };
+
+const TOKEN: &str = "token-5e0cb7f2";
 
 #[test]
 fn mlflow_has_one_run_and_one_version_with_everything() {
@@ -17,7 +20,7 @@ fn mlflow_has_one_run_and_one_version_with_everything() {
     let text = format!(
         "[mlflow]\ndefault_permission = READ\ndatabase_uri = sqlite:///{}/accounts.db\n\
          admin_username = {USER}\nadmin_password = {PASSWORD}\n\
-         authorization_function = mlflow.server.auth:authenticate_request_basic_auth\n",
+         authorization_function = mlflow_accounts:authenticate\n",
         folder.path().display()
     );
     std::fs::write(&accounts, text).unwrap();
@@ -25,28 +28,35 @@ fn mlflow_has_one_run_and_one_version_with_everything() {
     server
         .args([&port.to_string(), folder.path().to_str().unwrap()])
         .env("MLFLOW_AUTH_CONFIG_PATH", &accounts)
+        .env("EVOPRESS_TEST_TOKEN", TOKEN)
+        .env("EVOPRESS_TEST_USER", USER)
         .env("MLFLOW_FLASK_SERVER_SECRET_KEY", "only for this test")
         .env("MLFLOW_SERVER_ENABLE_JOB_EXECUTION", "false")
         .current_dir(folder.path());
     let _server = start(server, port, &folder.path().join("log"));
-    let target = |password: &str| {
+    let target = |credentials: Credentials| {
         Publish::Mlflow(ToMlflow {
             url: Some(url.clone()),
             plain_http: false,
             experiment: "compression".to_owned(),
             name: "tiny".to_owned(),
             alias: Some("candidate".to_owned()),
-            credentials: basic(folder.path(), password),
+            credentials,
         })
     };
-    let to = target(PASSWORD);
+    let bearer = |token: &str| Credentials::Bearer {
+        token: secret(folder.path(), token),
+    };
+    let to = target(basic(folder.path(), PASSWORD));
     let (a, b) = (
         bundle(folder.path(), "tiny-aaa"),
         bundle(folder.path(), "tiny-bbb"),
     );
     let wrong = "pw-that-is-wrong";
-    let error = refused(&target(wrong), &a, wrong).to_string();
-    assert!(error.contains("with status 401"), "{error}");
+    for credentials in [basic(folder.path(), wrong), bearer(wrong)] {
+        let error = refused(&target(credentials), &a, wrong).to_string();
+        assert!(error.contains("with status 401"), "{error}");
+    }
 
     let first = publish(&to, &a);
     assert_eq!(
@@ -98,4 +108,11 @@ fn mlflow_has_one_run_and_one_version_with_everything() {
     }
     let error = back.refused(&of("models:/tiny/1", wrong), wrong);
     assert!(matches!(error, FetchError::Unauthorized { .. }), "{error}");
+
+    let c = bundle(folder.path(), "tiny-ccc");
+    assert_eq!(publish(&target(bearer(TOKEN)), &c).version, "3");
+    let by_token = |token: &str| origin("models:/tiny/3", bearer(token));
+    let error = back.refused(&by_token(wrong), wrong);
+    assert!(matches!(error, FetchError::Unauthorized { .. }), "{error}");
+    back.check(&by_token(TOKEN), &c);
 }
