@@ -23,14 +23,18 @@ def main() -> None:
     parser.add_argument("--times", type=int, default=5, help="how often (default: 5)")
     asked = parser.parse_args()
     measured = [once(asked.bin) for _ in range(asked.times)]
-    starts, arrivals, memories = zip(*measured)
-    print(f"start of evopressd to its first answer: {1e3 * median(starts):.0f} ms ({1e3 * min(starts):.0f} to {1e3 * max(starts):.0f})")
-    print(f"arrival of a spec to its worker's first event: {1e3 * median(arrivals):.0f} ms ({1e3 * min(arrivals):.0f} to {1e3 * max(arrivals):.0f})")
+    starts, arrivals, events, memories = zip(*measured)
+    for what, seconds in [
+        ("start of evopressd to its first answer", starts),
+        ("arrival of a spec to the start of its run", arrivals),
+        ("arrival of a spec to its worker's first event", events),
+    ]:
+        print(f"{what}: {1e3 * median(seconds):.0f} ms ({1e3 * min(seconds):.0f} to {1e3 * max(seconds):.0f})")
     print(f"resident memory of the idle daemon: {median(memories) / 1e3:.1f} MB")
 
 
-def once(programs: Path) -> tuple[float, float, float]:
-    """Seconds to the first answer, seconds from arrival to the worker's first event, kB of the daemon."""
+def once(programs: Path) -> tuple[float, float, float, float]:
+    """Seconds to the first answer, from arrival to the worker's start and to its first event, kB of the daemon."""
     with tempfile.TemporaryDirectory() as folder, socket.socket() as probe:
         watched, state = Path(folder, "watched"), Path(folder, "state")
         watched.mkdir()
@@ -50,7 +54,8 @@ def once(programs: Path) -> tuple[float, float, float]:
             (watched / "spec.tmp").write_text(json.dumps(spec()))
             arrived = time.time()
             (watched / "spec.tmp").rename(watched / "spec.yaml")
-            return start, first_event(state) - arrived, memory
+            started = appears(state, "worker.log").stat().st_ctime
+            return start, started - arrived, first_event(state) - arrived, memory
         finally:
             daemon.terminate()
             daemon.wait()
@@ -68,16 +73,22 @@ def resident(pid: int) -> float:
     return float(next(line for line in status.splitlines() if line.startswith("VmRSS:")).split()[1])
 
 
-def first_event(state: Path) -> float:
-    """When the run's worker wrote its first event."""
+def appears(state: Path, name: str) -> Path:
+    """A file of the run, once it is there."""
     deadline = time.time() + 60
     while time.time() < deadline:
-        for path in state.glob("runs/*/events.jsonl"):
-            lines = path.read_text().splitlines()
-            if lines:
-                return datetime.fromisoformat(json.loads(lines[0])["time"].replace("Z", "+00:00")).timestamp()
+        for path in state.glob(f"runs/*/{name}"):
+            return path
         time.sleep(0.001)
     sys.exit("no run has started")
+
+
+def first_event(state: Path) -> float:
+    """When the run's worker wrote its first event."""
+    path = appears(state, "events.jsonl")
+    while not (lines := path.read_text().splitlines()):
+        time.sleep(0.001)
+    return datetime.fromisoformat(json.loads(lines[0])["time"].replace("Z", "+00:00")).timestamp()
 
 
 def spec() -> dict:
