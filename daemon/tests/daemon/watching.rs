@@ -165,6 +165,10 @@ fn a_kubernetes_configmap_swap_is_seen_without_waiting_for_the_rescan() {
 fn a_folder_that_is_deleted_and_made_again_is_watched_again() {
     let scratch = Scratch::new();
     let daemon = Daemon::start_with(&scratch, "rescan_seconds: 3600");
+    // The daemon answers before it watches.
+    eventually("the first subscription", || {
+        (daemon.metric("evopress_watcher_subscriptions_total") == Some(1.0)).then_some(())
+    });
     fs::remove_dir(scratch.watched()).unwrap();
     eventually("the watcher to be unwell", || {
         (daemon.metric("evopress_watcher_healthy") == Some(0.0)).then_some(())
