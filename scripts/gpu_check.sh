@@ -1,12 +1,14 @@
 #!/usr/bin/env bash
 # On a machine with a GPU, Python's torch (2.11, CUDA) and the folder that scripts/gpu_kit.py packed: the engine's tests on the GPU, parity
 # with transformers, KL without logits, two searches, and the speed of candidate evaluation.
-#   EVOPRESS_DATA=FOLDER scripts/gpu_check.sh [KIT]        FOLDER/models holds SmolLM2-135M-Instruct.gguf
+#   EVOPRESS_DATA=FOLDER scripts/gpu_check.sh [KIT]        FOLDER/models holds SmolLM2-135M-Instruct.gguf; KIT is target/gpu-kit
+# The clone lies where it lay when the kit was made: the tests know their fixtures by path.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 kit=$(realpath "${1:-target/gpu-kit}")
 torch=$(python3 -c 'import os, torch; print(os.path.dirname(torch.__file__))') || exit 2
 export LD_LIBRARY_PATH=$torch/lib${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH} EVOPRESS_TEST_DEVICE=cuda EVOPRESS_TEST_PROGRAMS=$kit
+: "${EVOPRESS_DATA:?name the folder whose models/ holds SmolLM2-135M-Instruct.gguf}"
 export EVOPRESS_DATA EVOPRESS_DATA_ROOT=$EVOPRESS_DATA
 failed=()
 step() {
