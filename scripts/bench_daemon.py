@@ -3,7 +3,6 @@
 
 import argparse
 import json
-import os
 import socket
 import subprocess
 import sys
@@ -44,7 +43,7 @@ def once(programs: Path) -> tuple[float, float, float, float]:
         command = [programs / "evopressd", "serve", "--watch", watched, "--state", state, "--plugins", programs, "--listen", address]
         command += ["--data-root", CLONE]
         began = time.time()
-        daemon = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env={**os.environ, "EVOPRESS_LOG_FORMAT": "json"})
+        daemon = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         try:
             while not answers(address):
                 time.sleep(0.0005)
