@@ -30,24 +30,23 @@ SOURCE = "models/SmolLM2-135M-Instruct.gguf"
 TEXTS = CLONE / "pipelines" / "text"
 TYPES = ["Q2_K_S", "Q2_K", "Q3_K_S", "Q3_K_M", "Q3_K_L", "Q4_K_S", "Q4_K_M", "Q4_0", "IQ4_NL", "IQ4_XS", "IQ3_S"]
 TARGETS = ["2.5", "3.0", "4.0", "Q2_K", "Q4_0", "Q3_K_M"]
-# The source is stored as Q4_1, so that this type loses nothing of it: `no-q4-1` does without.
+# Rows of 576 have no type between `Q2_0` (2.25 bits) and 4.5. The source is stored as `Q4_1`, so that this type loses nothing of it:
+# `no-q4-1` does without, and without `Q5_1`, as llama.cpp's own mixes of few bits do.
 METHODS = {
-    "feedback": {"fallback": ["Q4_0", "Q4_1", "Q5_0", "Q8_0"]},
-    "alone": {"fallback": ["Q4_0", "Q4_1", "Q5_0", "Q8_0"], "error_feedback": False},
-    "no-q4-1": {"fallback": ["Q4_0", "Q5_0", "Q8_0"]},
+    "all": {"fallback": ["Q2_0", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0"]},
+    "no-q4-1": {"fallback": ["Q2_0", "Q4_0", "Q5_0", "Q8_0"]},
+    "alone": {"fallback": ["Q2_0", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0"], "error_feedback": False},
 }
-# Rows of 576 have no type between 2.25 bits and 4.5, those of 1536 begin at 2.625: less than this takes `Q2_0`.
-LEAST_WITHOUT_Q2_0 = 4.1
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--types", nargs="*", choices=FILE_TYPES, default=TYPES, metavar="TYPE", help=f"llama.cpp's files (default: {' '.join(TYPES)})")
     parser.add_argument("--targets", nargs="*", default=TARGETS, help=f"bits per weight, or types whose bits count (default: {' '.join(TARGETS)})")
-    parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS), help=f"of {', '.join(METHODS)} (default: all)")
-    parser.add_argument("--tokens", type=int, default=16384, help="of held-out text (default: 16384)")
+    parser.add_argument("--methods", nargs="+", choices=METHODS, default=["all", "no-q4-1"], help=f"of {', '.join(METHODS)} (default: all no-q4-1)")
+    parser.add_argument("--tokens", type=int, default=8192, help="of held-out text (default: 8192)")
     parser.add_argument("--calibration-tokens", type=int, default=32768, help="for level databases and the importance matrix (default: 32768)")
-    parser.add_argument("--search-tokens", type=int, default=100_000, help="forward tokens of each search (default: 100000)")
+    parser.add_argument("--search-tokens", type=int, default=60_000, help="forward tokens of each search (default: 60000)")
     parser.add_argument("--sequence-length", type=int, default=512, help="default: 512")
     parser.add_argument("--threads", type=int, default=os.cpu_count(), help="of llama.cpp (default: one for each CPU)")
     parser.add_argument("--bin", type=Path, default=CLONE / "target" / "debug", help="folder of evopressd and its plugins")
@@ -96,11 +95,8 @@ class Bench:
     def evopressd(self, target: str, method: str) -> None:
         """One search, as an ordinary pipeline."""
         bits = self.bits(target)
-        options = dict(METHODS[method])
-        if bits < LEAST_WITHOUT_Q2_0:
-            options["fallback"] = ["Q2_0", *options["fallback"]]
         name = f"{target}-{method}".lower().replace("_", "-").replace(".", "-")
-        spec = self.spec(name, bits, options)
+        spec = self.spec(name, bits, METHODS[method])
         file, report = self.out("specs") / f"{name}.yaml", self.out("reports") / f"{name}.json"
         # JSON is YAML.
         text = json.dumps(spec, indent=2)

@@ -6,13 +6,16 @@
 use std::ops::Range;
 
 use evopress_layerwise::layer_names;
-use evopress_obs::{Batch, Factor, Order, Path, Rule, Span, pack_batches, sweep};
-use evopress_plugin::{CompressTask, GgmlType, OwnedTensor, PackedWeight, PluginError};
-use evopress_plugin_tch::to_plugin_error;
-use tch::{Device, TchError, Tensor};
+use evopress_obs::{Batch, Factor, Order, Pair, Path, Rule, Span, pack_batches, sweep};
+use evopress_plugin::{CompressTask, GgmlType, OwnedTensor, PackedWeight, PluginError, TensorView};
+use evopress_plugin_tch::{borrow, to_plugin_error};
+use tch::{Device, Kind, TchError, Tensor};
 
 use crate::grid::{Format, Grid, Values};
-use crate::{Importance, ggml_type_in, importance, layout, norms};
+use crate::{Importance, ggml_type_in, importance, layout};
+
+/// Rows whose errors are measured together.
+const CHUNK: usize = 256;
 
 /// All variants of all layers.
 pub(crate) fn compress(
@@ -27,14 +30,18 @@ pub(crate) fn compress(
         .ok_or_else(|| format!("{names}: there is no second moment of the inputs"))?;
     let mut factor = Factor::new(hessian, damping, Order::Natural, &names)?;
     // Grids are fitted in plain Rust.
-    factor.spread = (factor.spread.f_to_device(Device::Cpu)).map_err(|it| to_plugin_error(&it))?;
+    let torch = |error: TchError| to_plugin_error(&error);
+    factor.spread = factor.spread.f_to_device(Device::Cpu).map_err(torch)?;
+    let moments = Moments::of(hessian).map_err(torch)?;
     let num_columns = factor.num_columns();
-    let importance = match weighting {
-        Importance::Residual => importance(factor.importance.iter().map(|it| f64::from(*it))),
-        Importance::InputNorms => {
-            importance(norms(task)?.iter().map(|norm| f64::from(*norm).powi(2)))
-        }
-        Importance::None => vec![1.0; num_columns],
+    let by_norms = || importance(moments.diagonal.iter().copied());
+    let (swept, alone) = match weighting {
+        Importance::Residual => (
+            importance(factor.importance.iter().map(|it| f64::from(*it))),
+            by_norms(),
+        ),
+        Importance::InputNorms => (by_norms(), by_norms()),
+        Importance::None => (vec![1.0; num_columns], vec![1.0; num_columns]),
     };
     let mut types: Vec<Vec<GgmlType>> = Vec::new();
     for layer in &task.layers {
@@ -46,39 +53,134 @@ pub(crate) fn compress(
         task,
         &factor,
         |layer_idx, variant_idx| types[layer_idx][variant_idx],
-        |batch, ggml_type| quantize(batch, &factor, Format::of(ggml_type), &importance),
+        |batch, ggml_type| {
+            let format = Format::of(ggml_type);
+            let before = rows(&batch.weights).map_err(torch)?;
+            let grids_br = sweep_batch(batch, &factor, format, &swept)?;
+            let after = rows(&batch.weights).map_err(torch)?;
+            let both = Both {
+                format,
+                before: &before,
+                after: &after,
+                grids_br: &grids_br,
+                importance: &alone,
+                moments: &moments,
+            };
+            both.pack(batch)
+        },
     )
 }
 
-/// The blocks of each pair. The batch's weights become what the blocks say.
-pub(crate) fn quantize(
+/// The grids of all blocks. The batch's weights become values of these.
+pub(crate) fn sweep_batch(
     batch: &Batch,
     factor: &Factor,
     format: Format,
     importance: &[f32],
-) -> Result<Vec<PackedWeight>, PluginError> {
-    let torch = |error: TchError| to_plugin_error(&error);
-    let num_columns = importance.len();
-    let num_rows = batch.weights.size2().map_err(torch)?.1 as usize;
+) -> Result<Vec<Grid>, PluginError> {
+    let num_rows = batch.weights.size2().map_err(|it| to_plugin_error(&it))?.1 as usize;
     let mut rounding = Rounding::new(format, importance, num_rows);
     sweep(Path::Slices, &batch.weights, factor, &mut rounding)?;
-    let weights = rows(&batch.weights).map_err(torch)?;
-    let row_bytes = format.ggml_type.size_bytes(num_columns as u64) as usize;
-    let of_pairs = batch.pairs.iter().map(|pair| {
-        let mut packed = Vec::with_capacity(pair.rows.len() * row_bytes);
-        for row in pair.rows.clone() {
-            let blocks = weights[row * num_columns..][..num_columns].chunks(format.len);
-            for (block, weights) in blocks.enumerate() {
-                let grid = &rounding.grids_br[block * num_rows + row];
-                layout::push(&format, grid, &format.codes(grid, weights), &mut packed);
+    Ok(rounding.grids_br)
+}
+
+/// The second moment of the inputs.
+struct Moments {
+    /// `[K, K]` f32 on the CPU.
+    whole: Tensor,
+    diagonal: Vec<f64>,
+}
+
+impl Moments {
+    fn of(hessian: &TensorView<'_>) -> Result<Self, TchError> {
+        let hessian = borrow(hessian).map_err(|error| TchError::Torch(error.message))?;
+        let whole = hessian.f_to_device(Device::Cpu)?.f_to_kind(Kind::Float)?;
+        let diagonal = Vec::try_from(&whole.f_diagonal(0, 0, 1)?.f_to_kind(Kind::Double)?)?;
+        Ok(Self { whole, diagonal })
+    }
+
+    /// `(ŵ − w) H (ŵ − w)ᵀ` of each row.
+    fn errors(&self, before: &[f32], after: &[f32]) -> Result<Vec<f32>, TchError> {
+        let shape = [-1, self.diagonal.len() as i64];
+        let error = Tensor::f_from_slice(after)?
+            .f_sub(&Tensor::f_from_slice(before)?)?
+            .f_view(shape)?;
+        let energy = error.f_matmul(&self.whole)?.f_mul(&error)?;
+        Vec::try_from(&energy.f_sum_dim_intlist(1, false, Kind::Float)?)
+    }
+}
+
+/// Rows of a batch with error feedback, and each weight for itself: of weights that lie on a grid already feedback moves some away.
+struct Both<'a> {
+    format: Format,
+    /// The rows as they were, one after another.
+    before: &'a [f32],
+    /// With error feedback.
+    after: &'a [f32],
+    /// With error feedback.
+    grids_br: &'a [Grid],
+    /// What errors are weighted by where rows are rounded for themselves.
+    importance: &'a [f32],
+    moments: &'a Moments,
+}
+
+impl Both<'_> {
+    /// The blocks of each pair: of each row the better ones.
+    fn pack(&self, batch: &Batch) -> Result<Vec<PackedWeight>, PluginError> {
+        let num_columns = self.importance.len();
+        let row_bytes = self.format.ggml_type.size_bytes(num_columns as u64) as usize;
+        let num_rows = self.before.len() / num_columns;
+        let mut packed = Vec::with_capacity(num_rows * row_bytes);
+        let chunks = self.before.chunks(CHUNK * num_columns);
+        for (at, (before, after)) in chunks
+            .zip(self.after.chunks(CHUNK * num_columns))
+            .enumerate()
+        {
+            self.pack_rows(at * CHUNK, before, after, &mut packed)
+                .map_err(|error| to_plugin_error(&error))?;
+        }
+        let of_pairs = batch.pairs.iter().map(|Pair { rows, .. }| {
+            let of_pair = packed[rows.start * row_bytes..rows.end * row_bytes].to_vec();
+            let shape = [rows.len() as i64, row_bytes as i64];
+            Ok(PackedWeight {
+                parts: vec![OwnedTensor::from_vec(of_pair, &shape)?],
+            })
+        });
+        of_pairs.collect()
+    }
+
+    /// The rows from `first_row` on.
+    fn pack_rows(
+        &self,
+        first_row: usize,
+        before: &[f32],
+        after: &[f32],
+        packed: &mut Vec<u8>,
+    ) -> Result<(), TchError> {
+        let num_columns = self.importance.len();
+        let num_rows = self.before.len() / num_columns;
+        let rows = || before.chunks(num_columns);
+        let alone: Vec<Vec<Grid>> = rows()
+            .map(|row| self.format.fit_row(row, self.importance))
+            .collect();
+        let rounded: Vec<f32> = rows()
+            .zip(&alone)
+            .flat_map(|(row, grids)| self.format.nearest_row(grids, row))
+            .collect();
+        let errors = self.moments.errors(before, after)?;
+        let errors_alone = self.moments.errors(before, &rounded)?;
+        for (at, grids_alone) in alone.iter().enumerate() {
+            let of_row = at * num_columns..(at + 1) * num_columns;
+            if errors_alone[at] < errors[at] {
+                layout::push_row(&self.format, grids_alone, &before[of_row], packed);
+            } else {
+                let grids = self.grids_br[first_row + at..].iter().step_by(num_rows);
+                let grids: Vec<Grid> = grids.copied().collect();
+                layout::push_row(&self.format, &grids, &after[of_row], packed);
             }
         }
-        let shape = [pair.rows.len() as i64, row_bytes as i64];
-        Ok(PackedWeight {
-            parts: vec![OwnedTensor::from_vec(packed, &shape)?],
-        })
-    });
-    of_pairs.collect()
+        Ok(())
+    }
 }
 
 /// `[columns, rows]` as numbers, row after row.

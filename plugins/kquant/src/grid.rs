@@ -64,6 +64,12 @@ impl Format {
         }
     }
 
+    /// The grids of a row's blocks, each fitted for itself.
+    pub(crate) fn fit_row(&self, weights: &[f32], importance: &[f32]) -> Vec<Grid> {
+        let blocks = weights.chunks(self.len).zip(importance.chunks(self.len));
+        blocks.map(|(x, v)| self.fit(x, v)).collect()
+    }
+
     /// The codes whose values are nearest to a block's weights.
     pub(crate) fn codes(&self, grid: &Grid, weights: &[f32]) -> Vec<f32> {
         let range = self.range();
@@ -73,6 +79,17 @@ impl Format {
             group.iter().map(move |x| values.code(*x, range))
         });
         codes.collect()
+    }
+
+    /// The values of a row's blocks that are nearest to its weights.
+    pub(crate) fn nearest_row(&self, grids: &[Grid], weights: &[f32]) -> Vec<f32> {
+        let range = self.range();
+        let groups = weights.chunks(self.group_len).enumerate();
+        let values = groups.flat_map(|(at, group)| {
+            let values = grids[at / self.num_groups()].values(at % self.num_groups());
+            group.iter().map(move |x| values.of(values.code(*x, range)))
+        });
+        values.collect()
     }
 }
 

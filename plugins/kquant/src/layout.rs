@@ -4,8 +4,15 @@ use evopress_plugin::GgmlType;
 
 use crate::grid::{Format, Grid, to_f16};
 
-/// The bytes of one block, appended to `packed`.
-pub(crate) fn push(format: &Format, grid: &Grid, codes: &[f32], packed: &mut Vec<u8>) {
+/// The bytes of a row's blocks, appended to `packed`: the nearest codes on the blocks' grids.
+pub(crate) fn push_row(format: &Format, grids: &[Grid], weights: &[f32], packed: &mut Vec<u8>) {
+    for (grid, weights) in grids.iter().zip(weights.chunks(format.len)) {
+        push(format, grid, &format.codes(grid, weights), packed);
+    }
+}
+
+/// The bytes of one block.
+fn push(format: &Format, grid: &Grid, codes: &[f32], packed: &mut Vec<u8>) {
     let codes: Vec<u8> = match format.ggml_type {
         GgmlType::Q8_0 => codes.iter().map(|code| *code as i8 as u8).collect(),
         _ => codes.iter().map(|code| (code - format.low) as u8).collect(),

@@ -134,12 +134,8 @@ fn quantize(
         let row_bytes = format.ggml_type.size_bytes(columns as u64) as usize;
         let mut packed = Vec::with_capacity(rows * row_bytes);
         for row in weights.chunks(columns) {
-            let blocks = row.chunks(format.len).zip(importance.chunks(format.len));
-            for (weights, importance) in blocks {
-                let grid = format.fit(weights, importance);
-                let codes = format.codes(&grid, weights);
-                layout::push(&format, &grid, &codes, &mut packed);
-            }
+            let grids = format.fit_row(row, &importance);
+            layout::push_row(&format, &grids, row, &mut packed);
         }
         let blocks = OwnedTensor::from_vec(packed, &[rows as i64, row_bytes as i64])?;
         Ok(PackedWeight {

@@ -231,10 +231,20 @@ fn blocks_hold_what_the_sweep_fixed() {
         let each = |batch: evopress_obs::Batch, ()| -> Result<(), PluginError> {
             let importance = vec![1.0; COLUMNS];
             let format = Format::of(ggml_type);
-            let packed = feedback::quantize(&batch, &factor, format, &importance)?;
-            let decoded = decode(&packed[0], &Encoding::Ggml { ggml_type }, 300, COLUMNS)?;
+            let grids_br = feedback::sweep_batch(&batch, &factor, format, &importance)?;
             let swept = Vec::<f32>::try_from(batch.weights.tr().contiguous().flatten(0, -1));
-            assert!(decoded == swept.unwrap(), "{ggml_type}");
+            let swept = swept.unwrap();
+            let mut packed = Vec::new();
+            for (row, weights) in swept.chunks(COLUMNS).enumerate() {
+                let grids: Vec<_> = grids_br[row..].iter().step_by(300).copied().collect();
+                layout::push_row(&format, &grids, weights, &mut packed);
+            }
+            let shape = [300, packed.len() as i64 / 300];
+            let packed = PackedWeight {
+                parts: vec![OwnedTensor::from_vec(packed, &shape)?],
+            };
+            let decoded = decode(&packed, &Encoding::Ggml { ggml_type }, 300, COLUMNS)?;
+            assert!(decoded == swept, "{ggml_type}");
             let (group, bits) = ggml_type.group().unwrap();
             for group in decoded.chunks(group) {
                 let mut values = group.to_vec();
@@ -245,6 +255,30 @@ fn blocks_hold_what_the_sweep_fixed() {
             Ok(())
         };
         batches(&task, &factor, |_, _| (), each).unwrap();
+    }
+}
+
+/// Weights on a type's own grid stay there, beside others that feedback serves better.
+#[test]
+fn rows_on_a_grid_stay_there() {
+    let inputs = Inputs::random(COLUMNS, 11);
+    for ggml_type in [GgmlType::Q4_1, GgmlType::Q5K] {
+        let on_grid = plain(&random_values(2 * COLUMNS, 12), ggml_type);
+        let weights = [on_grid.clone(), random_values(2 * COLUMNS, 13)].concat();
+        let found = fed_back("{}", &weights, &inputs, ggml_type);
+        let (kept, moved) = found.split_at(2 * COLUMNS);
+        let lost = inputs.output_error(&on_grid, kept);
+        let lost_elsewhere = inputs.output_error(&weights[2 * COLUMNS..], moved);
+        assert!(
+            lost < 0.2 * lost_elsewhere,
+            "{ggml_type}: {lost:e}, elsewhere {lost_elsewhere:e}"
+        );
+        let alone = fed_back(ALONE, &weights[2 * COLUMNS..], &inputs, ggml_type);
+        let lost_alone = inputs.output_error(&weights[2 * COLUMNS..], &alone);
+        assert!(
+            lost_elsewhere < 0.7 * lost_alone,
+            "{ggml_type}: {lost_elsewhere:e}, alone {lost_alone:e}"
+        );
     }
 }
 
