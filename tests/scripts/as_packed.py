@@ -6,10 +6,9 @@ Out on stdout, for each:
     {"different": [tensor, …] that are not the plain folder's bit for bit in its dtype, "bits": {module: bits of its packed weight},
      "dense": [linear module of a block that is not packed, …], "torn": [fused module whose parts agree and that is not told the same, …]}
 
-compressed-tensors is read by the unmodified package, and where all grids are symmetric through unmodified transformers too. GPTQ checkpoints have no reader on PyPI that installs
-without a GPU's libraries; they are read by numpy, from what GPTQModel and AutoGPTQ document of their layout: numbers of b bits side by side
-in little-endian int32 words, codes along the inputs and zeros along the outputs, zeros less one where `checkpoint_format` is `gptq`; the
-first of the `dynamic` rules counts whose regular expression matches at the start of a module's name, `-:` for modules that are not packed.
+compressed-tensors is read by the unmodified package, and where all grids are symmetric through unmodified transformers too. GPTQ checkpoints are unpacked by AutoRound's layers for
+the CPU, unmodified, too. Which layer has which grid is read here from what GPTQModel documents of its `dynamic` rules: the first one counts whose regular expression matches at the
+start of a module's name, `-:` for modules that are not packed.
 """
 
 import json
@@ -21,7 +20,6 @@ from pathlib import Path
 os.environ["TRANSFORMERS_VERBOSITY"] = "error"
 os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
 
-import numpy as np
 import torch
 from safetensors.torch import load_file
 
@@ -69,34 +67,28 @@ def rule_of(config: dict, module: str) -> dict | None:
     return settings
 
 
-def numbers(words: np.ndarray, bits: int) -> np.ndarray:
-    """Numbers of `bits` bits from the words of each row."""
-    stream = np.unpackbits(np.ascontiguousarray(words).astype("<i4").view(np.uint8), axis=1, bitorder="little")
-    fields = stream.reshape(len(words), -1, bits).astype(np.int64)
-    return (fields << np.arange(bits)).sum(-1)
+def by_auto_round(folder: Path, config: dict, stored: dict) -> tuple[dict, dict]:
+    from auto_round_extension.torch import qlinear_torch, qlinear_torch_zp
 
-
-def by_numpy(folder: Path, config: dict, stored: dict) -> tuple[dict, dict]:
+    # The first format stores zero points less one.
+    layers = {"gptq": qlinear_torch_zp.QuantLinear, "gptq_v2": qlinear_torch.QuantLinear}
     weights, bits = {}, {}
     for name, tensor in stored.items():
         module, _, part = name.rpartition(".")
         if part == "qweight":
             rule = rule_of(config, module)
-            of = {it: stored[f"{module}.{it}"].numpy() for it in ("qweight", "qzeros", "scales", "g_idx")}
-            codes = numbers(of["qweight"].T, rule["bits"])  # [N, K]
-            zeros = numbers(of["qzeros"], rule["bits"]).T  # [N, G]
-            if config["checkpoint_format"] == "gptq":
-                zeros = zeros + 1
-            elif config["checkpoint_format"] != "gptq_v2":
-                raise ValueError(config["checkpoint_format"])
-            columns = codes.shape[1]
+            of = {it: stored[f"{module}.{it}"] for it in ("qweight", "qzeros", "scales", "g_idx")}
+            columns, rows = of["g_idx"].numel(), of["scales"].shape[1]
             group_size = columns if rule["group_size"] == -1 else rule["group_size"]
-            assert (of["g_idx"] == np.arange(columns) // group_size).all(), name
-            assert not rule["sym"] or (zeros == 1 << (rule["bits"] - 1)).all(), name
-            scales = of["scales"].T.astype(np.float32)[:, of["g_idx"]]
-            weight = (codes - zeros[:, of["g_idx"]]).astype(np.float32) * scales
-            weights[f"{module}.weight"] = torch.from_numpy(weight)
+            assert torch.equal(of["g_idx"].long(), torch.arange(columns) // group_size), name
+            layer = layers[config["checkpoint_format"]](rule["bits"], group_size, columns, rows, bias=False)
+            layer.qweight, layer.qzeros, layer.scales = of["qweight"], of["qzeros"], of["scales"].float()
+            weights[f"{module}.weight"] = layer(torch.eye(columns)).T
             bits[module] = rule["bits"]
+            if rule["sym"]:
+                # Codes of 0 and scales of 1 show the zero points, which are the middle of the codes.
+                layer.qweight, layer.scales = torch.zeros_like(layer.qweight), torch.ones_like(layer.scales)
+                assert (layer(torch.eye(columns)) == -(1 << rule["bits"] - 1)).all(), name
         elif part not in ("qzeros", "scales", "g_idx"):
             assert part != "weight" or "_proj" not in module or rule_of(config, module) is None, name
             weights[name] = tensor
@@ -118,7 +110,7 @@ def torn(config: dict, num_blocks: int) -> list[str]:
     return found
 
 
-READERS = {"compressed-tensors": by_compressed_tensors, "gptq": by_numpy}
+READERS = {"compressed-tensors": by_compressed_tensors, "gptq": by_auto_round}
 
 
 @torch.no_grad()

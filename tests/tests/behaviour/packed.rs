@@ -1,4 +1,4 @@
-//! Results as folders with packed weights, in the eyes of PyPI's compressed-tensors and of a reader in numpy.
+//! Results as folders with packed weights, in the eyes of PyPI's compressed-tensors and of AutoRound.
 
 use std::fs;
 use std::path::PathBuf;
