@@ -66,6 +66,11 @@ bench-gguf: ## GGUF results against llama.cpp's own quantizations (hours; ARGS="
 	@$(STEP) "build daemon, worker and plugins" $(CARGO) build --workspace
 	@$(PYTHON) scripts/bench_gguf.py $(ARGS)
 
+.PHONY: bench-uploads
+bench-uploads: ## 4 GB to each registry, with curl and boto3 beside it (ARGS="2" for 2 GB)
+	@$(STEP) "set up libtorch and the tests' servers" $(PYTHON) scripts/setup.py all-for-test
+	@$(CARGO) bench --profile dev --workspace --bench uploads -- $(ARGS)
+
 .PHONY: clean
 clean: ## remove what was built here; the cache outside the clone stays
 	@$(CARGO) clean

@@ -10,6 +10,7 @@ mod back;
 mod hub;
 mod mlflow;
 mod oci;
+mod places;
 mod proxy;
 mod s3;
 mod support;

@@ -1,49 +1,20 @@
 //! MLflow's own server, with accounts and a token, on SQLite.
 
 use evopress_registries::{Endpoints, FetchError};
-use evopress_spec::{Credentials, Publish, ToMlflow};
+use evopress_spec::Credentials;
 
 use crate::back::{Back, origin};
+use crate::places::{TOKEN, mlflow, to_mlflow};
 use crate::support::{
-    PASSWORD, USER, answer, assert_same, basic, bundle, free_port, publish, python, refused,
-    secret, start,
+    PASSWORD, USER, answer, assert_same, basic, bundle, publish, python, refused, secret,
 };
-
-const TOKEN: &str = "token-5e0cb7f2";
 
 #[test]
 fn mlflow_has_one_run_and_one_version_with_everything() {
     let folder = tempfile::tempdir().unwrap();
-    let port = free_port();
+    let (_server, port) = mlflow(folder.path());
     let url = format!("http://127.0.0.1:{port}");
-    let accounts = folder.path().join("accounts.ini");
-    let text = format!(
-        "[mlflow]\ndefault_permission = READ\ndatabase_uri = sqlite:///{}/accounts.db\n\
-         admin_username = {USER}\nadmin_password = {PASSWORD}\n\
-         authorization_function = mlflow_accounts:authenticate\n",
-        folder.path().display()
-    );
-    std::fs::write(&accounts, text).unwrap();
-    let mut server = python("serve_mlflow.py", "EVOPRESS_TEST_SERVERS");
-    server
-        .args([&port.to_string(), folder.path().to_str().unwrap()])
-        .env("MLFLOW_AUTH_CONFIG_PATH", &accounts)
-        .env("EVOPRESS_TEST_TOKEN", TOKEN)
-        .env("EVOPRESS_TEST_USER", USER)
-        .env("MLFLOW_FLASK_SERVER_SECRET_KEY", "only for this test")
-        .env("MLFLOW_SERVER_ENABLE_JOB_EXECUTION", "false")
-        .current_dir(folder.path());
-    let _server = start(server, port, &folder.path().join("log"));
-    let target = |credentials: Credentials| {
-        Publish::Mlflow(ToMlflow {
-            url: Some(url.clone()),
-            plain_http: false,
-            experiment: "compression".to_owned(),
-            name: "tiny".to_owned(),
-            alias: Some("candidate".to_owned()),
-            credentials,
-        })
-    };
+    let target = |credentials: Credentials| to_mlflow(port, credentials);
     let bearer = |token: &str| Credentials::Bearer {
         token: secret(folder.path(), token),
     };

@@ -1,44 +1,19 @@
 //! Debian's docker-registry, with accounts; skopeo and ModelPack's own client read what is there.
 
-use std::fs;
+use evopress_registries::{Endpoints, FetchError};
+use evopress_spec::{Credentials, digest_bytes, digest_path};
 
 use crate::back::{Back, origin};
+use crate::places::{docker_registry, to_oci};
 use crate::support::{
-    PASSWORD, USER, answer, assert_same, basic, bundle, debian, free_port, publish, python,
-    refused, said, start,
+    PASSWORD, USER, answer, assert_same, basic, bundle, debian, publish, python, refused, said,
 };
-use evopress_registries::{Endpoints, FetchError};
-use evopress_spec::{Credentials, Publish, ToOci, digest_bytes, digest_path};
-
-/// bcrypt of the password.
-const HASH: &str = "$2b$05$Xllmx5ZnLV21gqFeNWr9eeY8Vdv5RsDqKDrO4NyzeMi9DOpDxJSje";
 
 #[test]
 fn an_oci_registry_gives_back_the_same_layers() {
     let folder = tempfile::tempdir().unwrap();
-    let port = free_port();
-    let root = folder.path().display();
-    let (config, accounts) = (
-        folder.path().join("config.yml"),
-        folder.path().join("htpasswd"),
-    );
-    fs::write(&accounts, format!("{USER}:{HASH}\n")).unwrap();
-    let text = format!(
-        "version: 0.1\nstorage: {{filesystem: {{rootdirectory: {root}/store}}}}\nhttp: {{addr: 127.0.0.1:{port}}}\n\
-         auth: {{htpasswd: {{realm: test, path: {root}/htpasswd}}}}\n"
-    );
-    fs::write(&config, text).unwrap();
-    let mut server = debian("docker-registry");
-    server.arg("serve").arg(&config);
-    let server = start(server, port, &folder.path().join("log"));
-    let target = |password: &str| {
-        Publish::Oci(ToOci {
-            repository: format!("127.0.0.1:{port}/team/tiny"),
-            tag: "latest".to_owned(),
-            plain_http: false,
-            credentials: basic(folder.path(), password),
-        })
-    };
+    let (server, port) = docker_registry(folder.path());
+    let target = |password: &str| to_oci(port, basic(folder.path(), password));
     let to = target(PASSWORD);
     let (a, b) = (
         bundle(folder.path(), "tiny-aaa"),

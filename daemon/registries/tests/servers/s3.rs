@@ -3,11 +3,12 @@
 use std::process::Command;
 
 use evopress_registries::{Bundle, Endpoints, FetchError};
-use evopress_spec::{Credentials, Publish, ToObjects};
+use evopress_spec::Credentials;
 use serde_json::{Value, json};
 
 use crate::back::{Back, origin, signed};
-use crate::support::{assert_same, bundle, free_port, publish, python, refused, secret, start};
+use crate::places::{moto, to_s3};
+use crate::support::{assert_same, bundle, publish, python, refused, secret};
 
 const ACCOUNT: &str = "AKIA7D1C90AA";
 const KEY: &str = "key-5b0e1f77";
@@ -44,16 +45,8 @@ fn check(url: &str, has_accounts: bool) {
     let folder = tempfile::tempdir().unwrap();
     assert_eq!(objects(url), json!({}), "a new bucket");
     let target = |key: &str| {
-        Publish::S3(ToObjects {
-            url: Some(url.to_owned()),
-            plain_http: false,
-            bucket: "models".to_owned(),
-            prefix: "team/edge".to_owned(),
-            name: "tiny".to_owned(),
-            region: None,
-            account: Some(secret(folder.path(), ACCOUNT)),
-            key: Some(secret(folder.path(), key)),
-        })
+        let account = secret(folder.path(), ACCOUNT);
+        to_s3(url, account, secret(folder.path(), key))
     };
     let to = target(KEY);
     let (a, b) = (
@@ -109,10 +102,7 @@ fn check(url: &str, has_accounts: bool) {
 #[test]
 fn moto_takes_a_run_once_and_gives_back_the_same_bytes() {
     let folder = tempfile::tempdir().unwrap();
-    let port = free_port();
-    let mut server = python("serve_s3.py", "EVOPRESS_TEST_SERVERS");
-    server.arg(port.to_string());
-    let _server = start(server, port, &folder.path().join("log"));
+    let (_server, port) = moto(folder.path());
     check(&format!("http://127.0.0.1:{port}"), false);
 }
 

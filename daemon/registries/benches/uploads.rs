@@ -1,0 +1,186 @@
+//! One large file to real servers on this machine, beside curl and boto3: `make bench-uploads`, or with another size in GB as its argument.
+//!
+//! What a registry does not check itself is read back, by both. Peak memory is this program's, with all of evopressd's registries in it.
+
+#![allow(clippy::unwrap_used, reason = "a benchmark fails by panicking")]
+
+#[path = "../tests/servers/places.rs"]
+#[allow(dead_code, reason = "the tests need the rest")]
+mod places;
+#[path = "../tests/servers/support.rs"]
+#[allow(dead_code, reason = "the tests need the rest")]
+mod support;
+
+use std::fs::{self, File};
+use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use evopress_registries::{Bundle, Endpoints, registry_of};
+use evopress_spec::{Publish, RunDir};
+
+use support::{PASSWORD, USER, answer, basic, debian, python, said, secret};
+
+const ACCOUNT: &str = "AKIA7D1C90AA";
+const KEY: &str = "key-5b0e1f77";
+
+fn main() {
+    // Cargo passes flags of its own.
+    let size = std::env::args()
+        .skip(1)
+        .find_map(|argument| argument.parse::<f64>().ok());
+    let num_bytes = (size.unwrap_or(4.0) * 1e9) as u64;
+    let folder = tempfile::tempdir().unwrap();
+    eprintln!("making a file of {:.1} GB", num_bytes as f64 / 1e9);
+    let bundle = bundle(folder.path(), num_bytes);
+    println!(
+        "{:.1} GB to servers on this machine: seconds to send it, and to read it back where the server has no digests",
+        num_bytes as f64 / 1e9
+    );
+    let bench = Bench {
+        folder: folder.path().to_owned(),
+        bundle,
+    };
+    bench.docker_registry();
+    bench.mlflow();
+    bench.s3();
+}
+
+/// A run whose model is one file of noise.
+fn bundle(folder: &Path, num_bytes: u64) -> Bundle {
+    let run_dir = RunDir::new(folder.join("large-aaa"));
+    fs::create_dir_all(run_dir.model()).unwrap();
+    let file = File::create(run_dir.model().join("model.safetensors")).unwrap();
+    let mut file = BufWriter::with_capacity(1 << 20, file);
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    for _ in 0..num_bytes / 8 {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        file.write_all(&state.to_le_bytes()).unwrap();
+    }
+    file.flush().unwrap();
+    Bundle::of_run(&run_dir).unwrap()
+}
+
+struct Bench {
+    folder: PathBuf,
+    bundle: Bundle,
+}
+
+impl Bench {
+    fn docker_registry(&self) {
+        let folder = self.folder("oci");
+        let (_server, port) = places::docker_registry(&folder);
+        let curl = || {
+            let uploads = format!("http://127.0.0.1:{port}/v2/team/curl/blobs/uploads/");
+            let mut begin = curl();
+            begin.args(["-X", "POST", "-D", "-", "-o", "/dev/null", &uploads]);
+            let head = said(begin);
+            let mut lines = head.lines();
+            let place = lines.find_map(|line| line.strip_prefix("Location: "));
+            let digest = &self.file().sha256;
+            let place = format!("{}&digest=sha256:{digest}", place.unwrap().trim());
+            let mut put = curl();
+            put.args(["-H", "Content-Type: application/octet-stream", "-T"]);
+            said({
+                put.arg(&self.file().source).arg(place);
+                put
+            });
+        };
+        let to = places::to_oci(port, basic(&folder, PASSWORD));
+        self.compare("docker-registry", &to, "curl", curl);
+        fs::remove_dir_all(folder).unwrap();
+    }
+
+    fn mlflow(&self) {
+        let folder = self.folder("mlflow");
+        let (_server, port) = places::mlflow(&folder);
+        let artifacts = "api/2.0/mlflow-artifacts/artifacts/0/curl/artifacts/model.safetensors";
+        let url = format!("http://127.0.0.1:{port}/{artifacts}");
+        let curl = || {
+            let mut put = curl();
+            put.arg("-T").arg(&self.file().source).arg(&url);
+            said(put);
+            let mut get = curl();
+            get.args(["-o", "/dev/null", &url]);
+            said(get);
+        };
+        let to = places::to_mlflow(port, basic(&folder, PASSWORD));
+        self.compare("MLflow", &to, "curl", curl);
+        fs::remove_dir_all(folder).unwrap();
+    }
+
+    fn s3(&self) {
+        let folder = self.folder("s3");
+        let (_server, port) = places::moto(&folder);
+        let url = format!("http://127.0.0.1:{port}");
+        let boto3 = |script: &str| {
+            let mut client = python(script, "EVOPRESS_TEST_SERVERS");
+            client
+                .env("AWS_ACCESS_KEY_ID", ACCOUNT)
+                .env("AWS_SECRET_ACCESS_KEY", KEY)
+                .env("AWS_DEFAULT_REGION", "us-east-1")
+                .args([&url, "models"]);
+            client
+        };
+        answer(boto3("read_s3.py")); // makes the bucket
+        let send = || {
+            let mut send = boto3("send_s3.py");
+            send.arg(&self.file().source);
+            said(send);
+        };
+        let to = places::to_s3(&url, secret(&folder, ACCOUNT), secret(&folder, KEY));
+        self.compare("S3 (moto)", &to, "boto3", send);
+        fs::remove_dir_all(folder).unwrap();
+    }
+
+    /// A row: the other client first, so that the server is warm for both or for neither.
+    fn compare(&self, registry: &str, to: &Publish, name: &str, other: impl Fn()) {
+        let theirs = timed(other);
+        fs::write("/proc/self/clear_refs", "5").unwrap();
+        let ours = timed(|| {
+            let registry = registry_of(to, &Endpoints::default());
+            registry.publish(&self.bundle, &mut |_| ()).unwrap();
+        });
+        println!(
+            "  {registry:<16} evopressd {:6.1} s, {:4.0} MB/s, {:3.0} MB of memory; {name:<6} {:6.1} s; ratio {:.2}",
+            ours.as_secs_f64(),
+            self.bundle.size_bytes() as f64 / 1e6 / ours.as_secs_f64(),
+            peak_bytes() as f64 / 1e6,
+            theirs.as_secs_f64(),
+            theirs.as_secs_f64() / ours.as_secs_f64()
+        );
+    }
+
+    fn file(&self) -> &evopress_registries::BundleFile {
+        &self.bundle.files[0]
+    }
+
+    fn folder(&self, name: &str) -> PathBuf {
+        let folder = self.folder.join(name);
+        fs::create_dir(&folder).unwrap();
+        folder
+    }
+}
+
+fn curl() -> Command {
+    let mut curl = debian("curl");
+    curl.args(["-sS", "--fail", "-u", &format!("{USER}:{PASSWORD}")]);
+    curl
+}
+
+fn timed(run: impl FnOnce()) -> Duration {
+    let start = Instant::now();
+    run();
+    start.elapsed()
+}
+
+/// This program's greatest resident set since it was last forgotten.
+fn peak_bytes() -> u64 {
+    let status = fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let kilobytes = line.unwrap().trim().trim_end_matches(" kB");
+    kilobytes.parse::<u64>().unwrap() * 1024
+}

@@ -1,0 +1,96 @@
+//! Servers on loopback that are published to, and the entries of a spec that name them.
+
+use std::fs;
+use std::path::Path;
+
+use evopress_spec::{Credentials, Publish, Secret, ToMlflow, ToObjects, ToOci};
+
+use crate::support::{PASSWORD, Server, USER, debian, free_port, python, start};
+
+/// What MLflow takes instead of an account.
+pub(crate) const TOKEN: &str = "token-5e0cb7f2";
+/// bcrypt of the password.
+const HASH: &str = "$2b$05$Xllmx5ZnLV21gqFeNWr9eeY8Vdv5RsDqKDrO4NyzeMi9DOpDxJSje";
+
+/// Debian's docker-registry, with an account.
+pub(crate) fn docker_registry(folder: &Path) -> (Server, u16) {
+    let port = free_port();
+    let root = folder.display();
+    let (config, accounts) = (folder.join("config.yml"), folder.join("htpasswd"));
+    fs::write(&accounts, format!("{USER}:{HASH}\n")).unwrap();
+    let text = format!(
+        "version: 0.1\nstorage: {{filesystem: {{rootdirectory: {root}/store}}}}\nhttp: {{addr: 127.0.0.1:{port}}}\n\
+         auth: {{htpasswd: {{realm: test, path: {root}/htpasswd}}}}\n"
+    );
+    fs::write(&config, text).unwrap();
+    let mut server = debian("docker-registry");
+    server.arg("serve").arg(&config);
+    (start(server, port, &folder.join("log")), port)
+}
+
+/// MLflow's server with an account and a token, on SQLite.
+pub(crate) fn mlflow(folder: &Path) -> (Server, u16) {
+    let port = free_port();
+    let accounts = folder.join("accounts.ini");
+    let text = format!(
+        "[mlflow]\ndefault_permission = READ\ndatabase_uri = sqlite:///{}/accounts.db\n\
+         admin_username = {USER}\nadmin_password = {PASSWORD}\n\
+         authorization_function = mlflow_accounts:authenticate\n",
+        folder.display()
+    );
+    fs::write(&accounts, text).unwrap();
+    let mut server = python("serve_mlflow.py", "EVOPRESS_TEST_SERVERS");
+    server
+        .args([&port.to_string(), folder.to_str().unwrap()])
+        .env("MLFLOW_AUTH_CONFIG_PATH", &accounts)
+        .env("EVOPRESS_TEST_TOKEN", TOKEN)
+        .env("EVOPRESS_TEST_USER", USER)
+        .env("MLFLOW_FLASK_SERVER_SECRET_KEY", "only for this test")
+        .env("MLFLOW_SERVER_ENABLE_JOB_EXECUTION", "false")
+        .current_dir(folder);
+    (start(server, port, &folder.join("log")), port)
+}
+
+/// moto's S3, in Python, which takes any account.
+pub(crate) fn moto(folder: &Path) -> (Server, u16) {
+    let port = free_port();
+    let mut server = python("serve_s3.py", "EVOPRESS_TEST_SERVERS");
+    server.arg(port.to_string());
+    (start(server, port, &folder.join("log")), port)
+}
+
+/// `team/tiny` of an OCI registry.
+pub(crate) fn to_oci(port: u16, credentials: Credentials) -> Publish {
+    Publish::Oci(ToOci {
+        repository: format!("127.0.0.1:{port}/team/tiny"),
+        tag: "latest".to_owned(),
+        plain_http: false,
+        credentials,
+    })
+}
+
+/// The model `tiny` of MLflow.
+pub(crate) fn to_mlflow(port: u16, credentials: Credentials) -> Publish {
+    Publish::Mlflow(ToMlflow {
+        url: Some(format!("http://127.0.0.1:{port}")),
+        plain_http: false,
+        experiment: "compression".to_owned(),
+        name: "tiny".to_owned(),
+        alias: Some("candidate".to_owned()),
+        credentials,
+    })
+}
+
+/// `team/edge/tiny` in the bucket `models`.
+pub(crate) fn to_s3(url: &str, account: Secret, key: Secret) -> Publish {
+    Publish::S3(ToObjects {
+        url: Some(url.to_owned()),
+        plain_http: false,
+        bucket: "models".to_owned(),
+        prefix: "team/edge".to_owned(),
+        name: "tiny".to_owned(),
+        region: None,
+        account: Some(account),
+        key: Some(key),
+    })
+}
