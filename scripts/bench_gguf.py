@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Compares GGUF results with llama.cpp's own quantizations of the same model: bytes and perplexity.
+"""Compares GGUF results with llama.cpp's own quantizations of the same model: bytes, perplexity and tokens per second.
 
 llama.cpp makes its files itself, from the same dense weights, each without and with an importance matrix of the calibration text. evopressd
 searches at the bits per weight of some of them, or at any others. llama.cpp evaluates all files on the same held-out tokens. What is done is
@@ -37,6 +37,9 @@ METHODS = {
     "no-q4-1": {"fallback": ["Q2_0", "Q4_0", "Q5_0", "Q8_0"]},
     "alone": {"fallback": ["Q2_0", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0"], "error_feedback": False},
 }
+# How fast a file is.
+SPEED_ROUNDS = 3
+SPEED_TOKENS = 32
 
 
 def main() -> None:
@@ -74,6 +77,7 @@ class Bench:
         for target in asked.targets:
             for method in asked.methods:
                 self.evopressd(target, method)
+        self.speeds()
         print_table(self.rows)
 
     def llama_cpp(self, file_type: str, with_importance: bool) -> None:
@@ -148,7 +152,15 @@ class Bench:
             print(f"evaluating {made_by} {name}".rstrip(), file=sys.stderr)
             perplexities[key] = self.llama.perplexity(file, self.held_out, asked.sequence_length)
             known.write_text(json.dumps(perplexities, indent=2))
-        self.rows.append(Row(made_by, name, self.llama.size(file), perplexities[key]))
+        self.rows.append(Row(made_by, name, file, self.llama.size(file), perplexities[key]))
+
+    def speeds(self) -> None:
+        """How fast llama.cpp generates with each file, in turn, so that whatever else the machine does strikes all alike."""
+        for turn in range(SPEED_ROUNDS):
+            print(f"generating with all files, {turn + 1} of {SPEED_ROUNDS}", file=sys.stderr)
+            for row in self.rows:
+                speed = self.llama.generation_speed(row.file, self.held_out[:SPEED_TOKENS], SPEED_TOKENS)
+                row.speed = max(row.speed, speed)
 
     def out(self, folder: str) -> Path:
         path = self.asked.out / folder

@@ -1,6 +1,7 @@
 """The prebuilt llama.cpp of node-llama-cpp, called by ctypes: its own quantizations of a model, and what GGUF files are worth to it."""
 
 import ctypes
+import time
 from ctypes import POINTER, c_char_p, c_float, c_int, c_int32, c_void_p
 from dataclasses import dataclass
 from pathlib import Path
@@ -109,25 +110,47 @@ class LlamaCpp:
         self, file: Path, ids: list[int], sequence_length: int, watch: Callable[[str, np.ndarray], None] | None = None
     ) -> Iterator[tuple[list[int], np.ndarray]]:
         """Each sequence and its logits. `watch` is shown the inputs `[tokens, features]` of each linear layer of a block, by tensor name."""
-        model = self.load(file)
-        params = self.llama.llama_context_default_params()
-        params.n_ctx = params.n_batch = params.n_ubatch = sequence_length
-        params.n_threads = params.n_threads_batch = self.threads
-        callback = self.inputs_of_layers(watch) if watch else EvalCallback()
-        params.cb_eval = callback
-        context = self.llama.llama_init_from_model(model, params)
+        model, context, batch = self.open(file, sequence_length, watch)
         width = self.llama.llama_vocab_n_tokens(self.llama.llama_model_get_vocab(model))
-        batch = self.llama.llama_batch_init(sequence_length, 0, 1)
         for start in range(0, len(ids), sequence_length):
             part = ids[start : start + sequence_length]
-            batch.n_tokens = len(part)
-            for at, token in enumerate(part):
-                batch.token[at], batch.pos[at], batch.n_seq_id[at], batch.logits[at] = token, at, 1, 1
-                batch.seq_id[at][0] = 0
-            self.llama.llama_memory_clear(self.llama.llama_get_memory(context), True)
-            if self.llama.llama_decode(context, batch) != 0:
-                raise SystemExit(f"llama.cpp could not evaluate {file}")
+            self.decode(context, batch, part, 0)
             yield part, np.ctypeslib.as_array(self.llama.llama_get_logits(context), (len(part), width))
+        self.close(model, context, batch)
+
+    def generation_speed(self, file: Path, prompt: list[int], count: int) -> float:
+        """Tokens per second, one after another behind a prompt."""
+        model, context, batch = self.open(file, len(prompt) + count)
+        self.decode(context, batch, prompt, 0)
+        start = time.perf_counter()
+        for at in range(count):
+            self.decode(context, batch, prompt[at : at + 1], len(prompt) + at)
+        elapsed = time.perf_counter() - start
+        self.close(model, context, batch)
+        return count / elapsed
+
+    def open(self, file: Path, num_tokens: int, watch: Callable[[str, np.ndarray], None] | None = None) -> tuple:
+        """A model, a context of so many tokens and a batch for all of them."""
+        model = self.load(file)
+        params = self.llama.llama_context_default_params()
+        params.n_ctx = params.n_batch = params.n_ubatch = num_tokens
+        params.n_threads = params.n_threads_batch = self.threads
+        self.callback = self.inputs_of_layers(watch) if watch else EvalCallback()
+        params.cb_eval = self.callback
+        return model, self.llama.llama_init_from_model(model, params), self.llama.llama_batch_init(num_tokens, 0, 1)
+
+    def decode(self, context: int, batch, ids: list[int], position: int) -> None:
+        """Evaluates tokens from a position on, with the logits of all; at position 0 the context begins anew."""
+        batch.n_tokens = len(ids)
+        for at, token in enumerate(ids):
+            batch.token[at], batch.pos[at], batch.n_seq_id[at], batch.logits[at] = token, position + at, 1, 1
+            batch.seq_id[at][0] = 0
+        if position == 0:
+            self.llama.llama_memory_clear(self.llama.llama_get_memory(context), True)
+        if self.llama.llama_decode(context, batch) != 0:
+            raise SystemExit("llama.cpp could not evaluate a model")
+
+    def close(self, model: int, context: int, batch) -> None:
         self.llama.llama_batch_free(batch)
         self.llama.llama_free(context)
         self.llama.llama_model_free(model)
