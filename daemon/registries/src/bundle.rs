@@ -5,7 +5,12 @@ use std::path::{Path, PathBuf};
 
 use evopress_spec::{RunDir, digest_bytes, digest_path};
 
+use serde_json::{Value, json};
+
 use super::{Facts, PublishError};
+
+/// The name of [`Bundle::manifest`] in a registry.
+pub(crate) const MANIFEST: &str = "manifest.json";
 
 /// The files of one run.
 #[derive(Clone, Debug)]
@@ -72,6 +77,23 @@ impl Bundle {
             .map(|file| format!("{}  {}\n", file.sha256, file.name))
             .collect();
         digest_bytes(lines.as_bytes())
+    }
+
+    /// What registries without digests of their own keep beside the files: `{"run", "files": [{"path", "size_bytes", "sha256"}]}`.
+    ///
+    /// # Errors
+    /// It cannot be put in JSON.
+    pub(crate) fn manifest(&self) -> Result<Vec<u8>, PublishError> {
+        let files: Vec<Value> = self
+            .files
+            .iter()
+            .map(|file| json!({"path": file.name, "size_bytes": file.size_bytes, "sha256": file.sha256}))
+            .collect();
+        let manifest = json!({"run": self.run, "files": files});
+        serde_json::to_vec_pretty(&manifest).map_err(|error| PublishError::RunFile {
+            file: MANIFEST,
+            error,
+        })
     }
 }
 

@@ -6,6 +6,7 @@ use evopress_spec::{Published, ToMlflow};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
+use crate::bundle::MANIFEST;
 use crate::http::Http;
 use crate::transfer::{self, Counter};
 use crate::{Bundle, BundleFile, Endpoints, PublishError, Registry};
@@ -188,7 +189,14 @@ impl Upload<'_> {
                 });
             }
         }
-        Ok(())
+        let put = self
+            .http
+            .request(Method::PUT, &format!("{ARTIFACTS}/{root}/model/{MANIFEST}"));
+        let (status, said) = self.http.answer(put.body(self.bundle.manifest()?)).await?;
+        match status.is_success() {
+            true => Ok(()),
+            false => Err(self.http.refused(MANIFEST, status, &said)),
+        }
     }
 
     async fn has(&self, path: &str, file: &BundleFile) -> Result<bool, PublishError> {

@@ -13,8 +13,9 @@ use object_store::{
     ClientOptions, Error, ObjectStore, ObjectStoreExt, PutMode, PutOptions, RetryConfig,
     WriteMultipart,
 };
-use serde_json::{Value, json};
+use serde_json::json;
 
+use crate::bundle::MANIFEST;
 use crate::http::{chain, check_url};
 use crate::secrets::Secrets;
 use crate::transfer::{self, Counter};
@@ -192,9 +193,9 @@ impl Upload<'_> {
     /// The version and the digest of its manifest.
     async fn run(&self) -> Result<(String, String), PublishError> {
         let run = &self.bundle.run;
-        let manifest = self.manifest()?;
+        let manifest = self.bundle.manifest()?;
         let digest = digest_bytes(&manifest);
-        let at = self.path(&format!("{run}/manifest.json"));
+        let at = self.path(&format!("{run}/{MANIFEST}"));
         let found = self.read(&at).await?;
         match &found {
             Some(found) if *found == manifest => self.counter.done(self.bundle.size_bytes()),
@@ -222,20 +223,6 @@ impl Upload<'_> {
                 .await?;
         }
         Ok((run.clone(), digest))
-    }
-
-    fn manifest(&self) -> Result<Vec<u8>, PublishError> {
-        let files: Vec<Value> = self
-            .bundle
-            .files
-            .iter()
-            .map(|file| json!({"path": file.name, "size_bytes": file.size_bytes, "sha256": file.sha256}))
-            .collect();
-        let manifest = json!({"run": self.bundle.run, "files": files});
-        serde_json::to_vec_pretty(&manifest).map_err(|error| PublishError::RunFile {
-            file: "manifest.json",
-            error,
-        })
     }
 
     async fn file(&self, file: &BundleFile) -> Result<(), PublishError> {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::Context;
 use evopressd::config::{ServeFile, ServeFlags, ServeSettings};
 use evopressd::http::{self, Site};
-use evopressd::intake::{Admission, Fetching, Intake, IntakeError};
+use evopressd::intake::{Admission, Fetching, Intake, IntakeError, read_spec};
 use evopressd::journal::{Journal, Origin};
 use evopressd::metrics::Metrics;
 use evopressd::progress::Board;
@@ -27,8 +27,10 @@ const CHECKS: usize = 4;
 /// Specs whose models are fetched at the same time.
 const DOWNLOADS: usize = 2;
 
-/// When the disk is full, the journal fails, or a model cannot be fetched, a spec is tried again after this.
+/// When the disk is full, the journal fails, or a model cannot be fetched, a spec is tried again after this, and then after
+/// pauses that double up to the longest.
 const TRY_AGAIN: Duration = Duration::from_secs(10);
+const LONGEST_PAUSE: Duration = Duration::from_secs(600);
 
 pub(crate) async fn serve(flags: ServeFlags) -> anyhow::Result<Exit> {
     let file = flags
@@ -125,6 +127,7 @@ async fn admit_all(
             checks.clone()
         };
         tokio::spawn(async move {
+            let mut pause = TRY_AGAIN;
             loop {
                 let Ok(turn) = turns.acquire().await else {
                     return;
@@ -137,9 +140,21 @@ async fn admit_all(
                     }
                 }
                 drop(turn);
-                tokio::time::sleep(TRY_AGAIN).await;
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(LONGEST_PAUSE);
+                if is_replaced(&arrival) {
+                    return;
+                }
             }
         });
+    }
+}
+
+/// Whether the folder has another file there by now, which arrives by itself, or none.
+fn is_replaced(arrival: &Arrival) -> bool {
+    match read_spec(&arrival.path) {
+        Ok(text) => text != arrival.text,
+        Err(error) => error.kind() == std::io::ErrorKind::NotFound,
     }
 }
 

@@ -1,9 +1,14 @@
 //! What a place has of a model: its version and its files, and which of them are needed.
 
 use evopress_spec::is_gguf;
+use serde_json::Value;
 
 use super::FetchError;
 use super::error::Whose;
+use crate::bundle::MANIFEST;
+
+/// A manifest is never larger.
+const SMALL_BYTES: u64 = 16 << 20;
 
 /// A model at one moment.
 #[derive(Debug)]
@@ -12,6 +17,32 @@ pub(super) struct Listing {
     pub(super) version: String,
     /// The files at hand.
     pub(super) files: Vec<RemoteFile>,
+}
+
+impl Listing {
+    /// The manifest that evopressd has published beside the files, if there is one that small.
+    pub(super) fn manifest(&self) -> Option<&RemoteFile> {
+        let mut files = self.files.iter();
+        files.find(|file| file.name == MANIFEST && file.size_bytes <= SMALL_BYTES)
+    }
+
+    /// Takes the digests from a manifest; whether it is one of ours.
+    pub(super) fn believe(&mut self, manifest: &[u8]) -> bool {
+        let manifest: Value = serde_json::from_slice(manifest).unwrap_or_default();
+        let (Some(listed), true) = (manifest["files"].as_array(), manifest["run"].is_string())
+        else {
+            return false;
+        };
+        for entry in listed {
+            let (name, sha256) = (entry["path"].as_str(), entry["sha256"].as_str());
+            let mut files = self.files.iter_mut();
+            let file = files.find(|file| Some(file.name.as_str()) == name);
+            if let (Some(file), Some(sha256)) = (file, sha256) {
+                file.digest = Some(FileDigest::Sha256(sha256.to_owned()));
+            }
+        }
+        true
+    }
 }
 
 /// A file in its place.

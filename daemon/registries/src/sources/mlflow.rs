@@ -1,5 +1,5 @@
 //! A version of a registered model of MLflow, whose files the MLflow server itself gives out. MLflow tells their sizes and no
-//! digests.
+//! digests; what evopressd has published has a manifest with them.
 
 use evopress_spec::{Address, Credentials, ModelVersion, Origin, digest_bytes};
 use reqwest::{Method, StatusCode};
@@ -68,10 +68,19 @@ impl Mlflow {
             Some(run) if !run.is_empty() => run.to_owned(),
             _ => digest_bytes(uri.as_bytes())[..32].to_owned(),
         };
-        Ok(Listing {
+        let mut listing = Listing {
             version: format!("{version} of {run}"),
             files,
-        })
+        };
+        if let Some(manifest) = listing.manifest() {
+            let path = format!("{ARTIFACTS}/{}", escaped(&manifest.at));
+            let answer = self.http.send(self.http.request(Method::GET, &path)).await;
+            let answer = answer.map_err(|error| self.whose.answered(error))?;
+            let text = answer.bytes().await;
+            let text = text.map_err(|error| self.whose.interrupted(error.to_string()))?;
+            listing.believe(&text);
+        }
+        Ok(listing)
     }
 
     /// `runs:/RUN/PATH` as the place of the run's artifacts; any other URI as it is.

@@ -9,15 +9,12 @@ use serde_json::Value;
 
 use super::FetchError;
 use super::error::Whose;
-use super::listing::{FileDigest, Listing, RemoteFile};
+use super::listing::{Listing, RemoteFile};
 use super::place::Opened;
 use crate::http::chain;
 use crate::objects::{ObjectRegistry, Store};
 use crate::secrets::Secrets;
 use crate::{Endpoints, PublishError};
-
-/// A manifest or a pointer is never larger.
-const SMALL_BYTES: u64 = 16 << 20;
 
 /// A bucket, and where in it.
 pub(super) struct S3 {
@@ -96,34 +93,17 @@ impl S3 {
         Ok(files)
     }
 
-    /// Takes the digests from a manifest of ours, where there is one.
-    async fn with_digests(&self, mut files: Vec<RemoteFile>) -> Result<Listing, FetchError> {
-        let manifest = files.iter().find(|file| file.name == "manifest.json");
-        let Some(manifest) = manifest.filter(|file| file.size_bytes <= SMALL_BYTES) else {
-            return Ok(Listing {
-                version: digest_of(&files),
-                files,
-            });
-        };
-        let text = self.small(&manifest.at).await?;
-        let manifest: Value = serde_json::from_slice(&text).unwrap_or_default();
-        let listed = manifest["files"].as_array();
-        let is_ours = manifest["run"].is_string() && listed.is_some();
-        for entry in listed.into_iter().flatten().filter(|_| is_ours) {
-            let (name, sha256) = (entry["path"].as_str(), entry["sha256"].as_str());
-            let file = files
-                .iter_mut()
-                .find(|file| Some(file.name.as_str()) == name);
-            if let (Some(file), Some(sha256)) = (file, sha256) {
-                file.digest = Some(FileDigest::Sha256(sha256.to_owned()));
+    /// With the digests of a manifest of ours, where there is one.
+    async fn with_digests(&self, files: Vec<RemoteFile>) -> Result<Listing, FetchError> {
+        let version = digest_of(&files);
+        let mut listing = Listing { version, files };
+        if let Some(at) = listing.manifest().map(|file| file.at.clone()) {
+            let text = self.small(&at).await?;
+            if listing.believe(&text) {
+                listing.version = digest_bytes(&text);
             }
         }
-        let version = if is_ours {
-            digest_bytes(&text)
-        } else {
-            digest_of(&files)
-        };
-        Ok(Listing { version, files })
+        Ok(listing)
     }
 
     async fn small(&self, at: &str) -> Result<Vec<u8>, FetchError> {
@@ -165,8 +145,34 @@ impl S3 {
             _ if why.contains("NoSuchBucket") => self.whose.missing(why),
             // Some servers say so with a status of their own choice, which the client does not tell apart.
             _ if why.contains("403 Forbidden") => self.whose.unauthorized(why),
+            _ if is_our_fault(error, &why) => FetchError::Registry(PublishError::Failed {
+                registry: "s3",
+                doing: format!("read {}", self.whose.address),
+                why,
+            }),
             _ => self.whose.interrupted(why),
         }
+    }
+}
+
+/// Whether the request is one that the server will never answer.
+fn is_our_fault(error: &Error, why: &str) -> bool {
+    // Which status it was, the client tells only in its text.
+    let status = why.split_once("status code: ").map(|(_, rest)| rest);
+    match error {
+        Error::Generic { .. } => status.is_some_and(|status| {
+            status.starts_with(['3', '4'])
+                && !["408", "425", "429"]
+                    .iter()
+                    .any(|it| status.starts_with(it))
+        }),
+        _ => matches!(
+            error,
+            Error::NotSupported { .. }
+                | Error::InvalidPath { .. }
+                | Error::NotImplemented { .. }
+                | Error::UnknownConfigurationKey { .. }
+        ),
     }
 }
 

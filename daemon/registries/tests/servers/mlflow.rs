@@ -1,7 +1,9 @@
 //! MLflow's own server, with accounts and a token, on SQLite.
 
-use evopress_registries::{Endpoints, FetchError};
-use evopress_spec::Credentials;
+use std::path::{Path, PathBuf};
+
+use evopress_registries::{Bundle, Endpoints, FetchError};
+use evopress_spec::{Credentials, digest_path};
 
 use crate::back::{Back, origin};
 use crate::places::{TOKEN, mlflow, to_mlflow};
@@ -56,13 +58,16 @@ fn mlflow_has_one_run_and_one_version_with_everything() {
         run["best_fitness"],
         serde_json::json!([[1, 1.0], [2, 0.5], [3, 1.0 / 3.0]])
     );
-    assert_same(&a, &found["files"]);
+    let mut files = found["files"].clone();
+    let manifest = files.as_object_mut().unwrap().remove("manifest.json");
+    assert!(manifest.is_some(), "digests are beside the files");
+    assert_same(&a, &files);
 
     let endpoints = Endpoints {
         mlflow: Some(url.clone()),
         ..Endpoints::default()
     };
-    let back = Back::new(folder.path(), endpoints);
+    let back = Back::new(folder.path(), endpoints.clone());
     let of = |address: &str, password: &str| origin(address, basic(folder.path(), password));
     let fetched = back.check(&of("mlflow:models:/tiny/1", PASSWORD), &a);
     assert!(fetched.version.starts_with("1 of "), "{}", fetched.version);
@@ -80,10 +85,31 @@ fn mlflow_has_one_run_and_one_version_with_everything() {
     let error = back.refused(&of("models:/tiny/1", wrong), wrong);
     assert!(matches!(error, FetchError::Unauthorized { .. }), "{error}");
 
+    let weights = artifact(folder.path(), &a);
+    let mut bytes = std::fs::read(&weights).unwrap();
+    bytes[1000] ^= 1;
+    std::fs::write(&weights, bytes).unwrap();
+    let elsewhere = Back::new(&folder.path().join("elsewhere"), endpoints);
+    let error = elsewhere.refused(&of("models:/tiny/1", PASSWORD), PASSWORD);
+    assert!(matches!(error, FetchError::Damaged { .. }), "{error}");
+
     let c = bundle(folder.path(), "tiny-ccc");
     assert_eq!(publish(&target(bearer(TOKEN)), &c).version, "3");
     let by_token = |token: &str| origin("models:/tiny/3", bearer(token));
     let error = back.refused(&by_token(wrong), wrong);
     assert!(matches!(error, FetchError::Unauthorized { .. }), "{error}");
     back.check(&by_token(TOKEN), &c);
+}
+
+/// Where the server keeps the weights of a run.
+fn artifact(folder: &Path, of: &Bundle) -> PathBuf {
+    let weights = of.files.iter().find(|it| it.name == "model.safetensors");
+    let runs = std::fs::read_dir(folder.join("artifacts/1")).unwrap();
+    let mut files = runs.map(|run| {
+        run.unwrap()
+            .path()
+            .join("artifacts/model/model.safetensors")
+    });
+    let file = files.find(|file| digest_path(file).unwrap() == weights.unwrap().sha256);
+    file.unwrap()
 }
