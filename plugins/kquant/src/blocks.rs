@@ -3,9 +3,9 @@
 use crate::fit;
 use crate::grid::{Format, Grid};
 
-/// `Q2_0`, `Q4_0`, `Q5_0`, `Q8_0`: `d · q`.
+/// `Q2_0`, `Q4_0`, `Q5_0`, `Q8_0`, `IQ4_NL`: `d · q`.
 pub(crate) fn symmetric(format: &Format, weights: &[f32], importance: &[f32]) -> Grid {
-    Grid::new(fit::scale(weights, importance, format.low), 0.0)
+    Grid::new(fit::scale(weights, importance, format.multiples()), 0.0)
 }
 
 /// `Q4_1`, `Q5_1`: `d · q + m`.

@@ -208,7 +208,7 @@ impl<'a> Rounding<'a> {
             importance,
             num_rows,
             grids_br: vec![grid; num_blocks * num_rows],
-            values_gr: vec![grid.values(0); format.num_groups() * num_rows],
+            values_gr: vec![format.values(&grid, 0); format.num_groups() * num_rows],
         }
     }
 }
@@ -234,7 +234,7 @@ impl Rule for Rounding<'_> {
             let grid = self.format.fit(weights, importance);
             self.grids_br[block * self.num_rows + row] = grid;
             for group in 0..self.format.num_groups() {
-                self.values_gr[group * self.num_rows + row] = grid.values(group);
+                self.values_gr[group * self.num_rows + row] = self.format.values(&grid, group);
             }
         }
         Ok(())

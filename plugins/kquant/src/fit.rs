@@ -3,12 +3,57 @@
 //! For given codes `q` the best scale, or scale and minimum, has a closed form; for a given scale the best codes are the nearest ones. So a few
 //! dozen first guesses of the scale are tried, each improved once by the closed form, and the best is kept.
 
+use evopress_plugin::IQ4_VALUES;
+
 /// Of a symmetric grid: how far apart the first guesses are, in codes at the end of the range, and how many there are on each side.
 const STEP: f32 = 0.1;
 const NUM_GUESSES: i32 = 9;
+/// The same where the range ends at −127.
+const CODEBOOK_STEP: f32 = 1.5;
 
-/// The scale of `x ≈ s · q`, `q` in `low ..= −low − 1`. It may be negative: the range has one code more on one side.
-pub(crate) fn scale(weights: &[f32], importance: &[f32], low: f32) -> f32 {
+/// What a scale is multiplied with, one side of the range a little longer than the other.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Multiples {
+    /// Whole numbers from this one to −1 less than its opposite.
+    Whole(f32),
+    /// The codebook of the `IQ4` types.
+    Iq4,
+}
+
+impl Multiples {
+    /// The longer end, and how far apart first guesses of a scale are there.
+    fn end(self) -> (f32, f32) {
+        match self {
+            Self::Whole(low) => (low, STEP),
+            Self::Iq4 => (f32::from(IQ4_VALUES[0]), CODEBOOK_STEP),
+        }
+    }
+
+    fn nearest(self, value: f32) -> f32 {
+        match self {
+            Self::Whole(low) => nearest(value, low, -low - 1.0),
+            Self::Iq4 => iq4_value(iq4_code(value)),
+        }
+    }
+}
+
+/// The code of the codebook's nearest value.
+pub(crate) fn iq4_code(value: f32) -> f32 {
+    let middles = IQ4_VALUES
+        .windows(2)
+        .map(|pair| (f32::from(pair[0]) + f32::from(pair[1])) / 2.0);
+    middles
+        .map(|middle| f32::from(u8::from(value > middle)))
+        .sum()
+}
+
+/// What a code stands for.
+pub(crate) fn iq4_value(code: f32) -> f32 {
+    f32::from(IQ4_VALUES[code as usize])
+}
+
+/// The scale of `x ≈ s · q`, `q` one of the multiples. It may be negative: the range is longer on one side.
+pub(crate) fn scale(weights: &[f32], importance: &[f32], multiples: Multiples) -> f32 {
     let extreme = weights.iter().fold(
         0_f32,
         |most, x| if x.abs() > most.abs() { *x } else { most },
@@ -16,12 +61,13 @@ pub(crate) fn scale(weights: &[f32], importance: &[f32], low: f32) -> f32 {
     if extreme == 0.0 {
         return 0.0;
     }
+    let (end, step) = multiples.end();
     let (mut best, mut best_gain) = (0.0, 0.0);
     for guess in -NUM_GUESSES..=NUM_GUESSES {
-        let inverse = (low + STEP * guess as f32) / extreme;
+        let inverse = (end + step * guess as f32) / extreme;
         let (mut xq, mut qq) = (0.0, 0.0);
         for (x, v) in weights.iter().zip(importance) {
-            let q = nearest(x * inverse, low, -low - 1.0);
+            let q = multiples.nearest(x * inverse);
             xq += v * x * q;
             qq += v * q * q;
         }

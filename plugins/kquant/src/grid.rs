@@ -5,7 +5,7 @@
 
 use evopress_plugin::{GgmlType, half::f16};
 
-use crate::fit::{nearest, ratio};
+use crate::fit::{Multiples, iq4_code, iq4_value, nearest, ratio};
 use crate::{blocks, super_blocks};
 
 /// Groups of a block at most.
@@ -21,6 +21,8 @@ pub(crate) struct Format {
     pub(crate) group_len: usize,
     pub(crate) low: f32,
     pub(crate) high: f32,
+    /// Codes are places in the codebook of the `IQ4` types, not numbers themselves.
+    pub(crate) has_codebook: bool,
 }
 
 impl Format {
@@ -33,13 +35,34 @@ impl Format {
             ggml_type,
             GgmlType::Q4_1 | GgmlType::Q5_1 | GgmlType::Q2K | GgmlType::Q4K | GgmlType::Q5K
         );
-        let low = if has_minimum { 0.0 } else { -num_codes / 2.0 };
+        let has_codebook = matches!(ggml_type, GgmlType::Iq4Nl | GgmlType::Iq4Xs);
+        let low = match has_minimum || has_codebook {
+            true => 0.0,
+            false => -num_codes / 2.0,
+        };
         Self {
             ggml_type,
             len,
             group_len,
             low,
             high: low + num_codes - 1.0,
+            has_codebook,
+        }
+    }
+
+    /// What the scales of formats without minima are multiplied with.
+    pub(crate) fn multiples(&self) -> Multiples {
+        match self.has_codebook {
+            true => Multiples::Iq4,
+            false => Multiples::Whole(self.low),
+        }
+    }
+
+    /// What a code stands for.
+    pub(crate) fn multiple(&self, code: f32) -> f32 {
+        match self.has_codebook {
+            true => iq4_value(code),
+            false => code,
         }
     }
 
@@ -55,12 +78,26 @@ impl Format {
     /// The grid of a block with the least `Σ v (x − x̂)²`, as far as a search finds it.
     pub(crate) fn fit(&self, weights: &[f32], importance: &[f32]) -> Grid {
         match self.ggml_type {
-            GgmlType::Q2_0 | GgmlType::Q4_0 | GgmlType::Q5_0 | GgmlType::Q8_0 => {
+            GgmlType::Q2_0 | GgmlType::Q4_0 | GgmlType::Q5_0 | GgmlType::Q8_0 | GgmlType::Iq4Nl => {
                 blocks::symmetric(self, weights, importance)
             }
             GgmlType::Q4_1 | GgmlType::Q5_1 => blocks::affine(self, weights, importance),
-            GgmlType::Q3K | GgmlType::Q6K => super_blocks::symmetric(self, weights, importance),
+            GgmlType::Q3K | GgmlType::Q6K | GgmlType::Iq4Xs => {
+                super_blocks::symmetric(self, weights, importance)
+            }
             _ => super_blocks::affine(self, weights, importance),
+        }
+    }
+
+    /// The values of a group of a block.
+    pub(crate) fn values(&self, grid: &Grid, group: usize) -> Values {
+        let step = grid.unit * grid.scales[group];
+        let inverse = ratio(1.0, step);
+        Values {
+            step,
+            offset: grid.minimum_unit * grid.minima[group],
+            inverse: if inverse.is_finite() { inverse } else { 0.0 },
+            has_codebook: self.has_codebook,
         }
     }
 
@@ -75,7 +112,7 @@ impl Format {
         let range = self.range();
         let groups = weights.chunks(self.group_len).enumerate();
         let codes = groups.flat_map(|(at, group)| {
-            let values = grid.values(at);
+            let values = self.values(grid, at);
             group.iter().map(move |x| values.code(*x, range))
         });
         codes.collect()
@@ -86,7 +123,7 @@ impl Format {
         let range = self.range();
         let groups = weights.chunks(self.group_len).enumerate();
         let values = groups.flat_map(|(at, group)| {
-            let values = grids[at / self.num_groups()].values(at % self.num_groups());
+            let values = self.values(&grids[at / self.num_groups()], at % self.num_groups());
             group.iter().map(move |x| values.of(values.code(*x, range)))
         });
         values.collect()
@@ -112,37 +149,33 @@ impl Grid {
             minima: [1.0; MAX_GROUPS],
         }
     }
-
-    /// The values of a group.
-    pub(crate) fn values(&self, group: usize) -> Values {
-        let step = self.unit * self.scales[group];
-        let inverse = ratio(1.0, step);
-        Values {
-            step,
-            offset: self.minimum_unit * self.minima[group],
-            inverse: if inverse.is_finite() { inverse } else { 0.0 },
-        }
-    }
 }
 
-/// The values of a group's codes: `step · q − offset`.
+/// The values of a group's codes: `step · q − offset`, or `step · c[q]` with a codebook `c`.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Values {
     pub(crate) step: f32,
     pub(crate) offset: f32,
     /// `1 / step`; 0 where all codes have one value.
     pub(crate) inverse: f32,
+    pub(crate) has_codebook: bool,
 }
 
 impl Values {
     /// The code of the nearest value.
     pub(crate) fn code(&self, x: f32, (low, high): (f32, f32)) -> f32 {
-        nearest((x + self.offset) * self.inverse, low, high)
+        match self.has_codebook {
+            true => iq4_code(x * self.inverse),
+            false => nearest((x + self.offset) * self.inverse, low, high),
+        }
     }
 
     /// The value of a code.
     pub(crate) fn of(&self, code: f32) -> f32 {
-        self.step * code - self.offset
+        match self.has_codebook {
+            true => self.step * iq4_value(code),
+            false => self.step * code - self.offset,
+        }
     }
 }
 

@@ -24,6 +24,7 @@ fn push(format: &Format, grid: &Grid, codes: &[f32], packed: &mut Vec<u8>) {
         GgmlType::Q4K => push_q4_k(grid, &codes, packed),
         GgmlType::Q5K => push_q5_k(grid, &codes, packed),
         GgmlType::Q6K => push_q6_k(grid, &codes, packed),
+        GgmlType::Iq4Xs => push_iq4_xs(grid, &codes, packed),
         _ => push_block(format.ggml_type, grid, &codes, packed),
     }
 }
@@ -148,4 +149,23 @@ fn four_bits(codes: &[u8]) -> [u8; 128] {
         bytes[idx / 64 * 32 + idx % 32] |= (code & 15) << (idx % 64 / 32 * 4);
     }
     bytes
+}
+
+/// `d`, high bits of the scales, low bits, then 16 bytes of nibbles for each group.
+fn push_iq4_xs(grid: &Grid, codes: &[u8], packed: &mut Vec<u8>) {
+    push_f16(grid.unit, packed);
+    let scales: Vec<u8> = grid.scales[..8]
+        .iter()
+        .map(|it| (it + 32.0) as u8)
+        .collect();
+    let high = scales.iter().enumerate();
+    let high = high.fold(0, |bits, (at, scale)| {
+        bits | u16::from(scale >> 4) << (at * 2)
+    });
+    packed.extend(high.to_le_bytes());
+    packed.extend(scales.chunks(2).map(|pair| pair[0] & 15 | pair[1] << 4));
+    for codes in codes.chunks(32) {
+        let (low, high) = codes.split_at(16);
+        packed.extend(low.iter().zip(high).map(|(low, high)| low | high << 4));
+    }
 }

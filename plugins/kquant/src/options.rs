@@ -5,23 +5,24 @@ use evopress_plugin::{Encoding, GgmlType, LayerOutline, ModelOutline, PluginErro
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-const K_QUANTS: [GgmlType; 5] = [
+const SUPER_BLOCKS: [GgmlType; 6] = [
     GgmlType::Q6K,
     GgmlType::Q5K,
     GgmlType::Q4K,
+    GgmlType::Iq4Xs,
     GgmlType::Q3K,
     GgmlType::Q2K,
 ];
 /// Where 256 does not divide a layer's width. llama.cpp's own mixes fall back to these there.
-const BLOCKS_OF_32: [GgmlType; 5] = [
+const BLOCKS: [GgmlType; 5] = [
     GgmlType::Q8_0,
     GgmlType::Q5_1,
     GgmlType::Q5_0,
     GgmlType::Q4_1,
-    GgmlType::Q4_0,
+    GgmlType::Iq4Nl,
 ];
-/// Younger than the others, so that only those who ask for it get it.
-const BLOCKS_OF_64: [GgmlType; 1] = [GgmlType::Q2_0];
+/// For those who ask for them: `Q4_0` has the bits of `IQ4_NL` and errs more, `Q2_0` is younger than many readers.
+const BLOCKS_ON_REQUEST: [GgmlType; 2] = [GgmlType::Q4_0, GgmlType::Q2_0];
 /// Where the calibration goes on, unless an option says so: the nearest to these bits a weight.
 const CALIBRATION_BITS: f64 = 4.5;
 
@@ -78,20 +79,20 @@ impl Options {
     pub(crate) fn schema() -> [(&'static str, Value); 6] {
         let names =
             |types: &[GgmlType]| -> Vec<&str> { types.iter().rev().map(|it| it.name()).collect() };
-        let narrow = [names(&BLOCKS_OF_64), names(&BLOCKS_OF_32)].concat();
-        let all = [names(&K_QUANTS), narrow.clone()].concat();
+        let narrow = [names(&BLOCKS_ON_REQUEST), names(&BLOCKS)].concat();
+        let all = [names(&SUPER_BLOCKS), narrow.clone()].concat();
         [
             (
                 "types",
                 json!({
-                    "description": "Types of a layer to choose from: at least two, each once. The K-quants need layers whose input features 256 divides, Q2_0 64, the others 32. PyPI's gguf does not read Q2_0 yet.",
-                    "type": "array", "items": {"enum": all}, "default": names(&K_QUANTS)
+                    "description": "Types of a layer to choose from: at least two, each once. The K-quants and IQ4_XS need layers whose input features 256 divides, Q2_0 64, the others 32. PyPI's gguf does not read Q2_0 yet.",
+                    "type": "array", "items": {"enum": all}, "default": names(&SUPER_BLOCKS)
                 }),
             ),
             (
                 "fallback",
                 json!({
-                    "description": "Types of the layers that `types` do not divide. Default: none where `types` are given, else all with blocks of 32.",
+                    "description": "Types of the layers that `types` do not divide. Default: none where `types` are given, else IQ4_NL, Q4_1, Q5_0, Q5_1 and Q8_0.",
                     "type": "array", "items": {"enum": narrow}
                 }),
             ),
@@ -137,18 +138,18 @@ impl Options {
         }
         let types = match &self.types {
             Some(types) => read("types", types)?,
-            None => K_QUANTS.to_vec(),
+            None => SUPER_BLOCKS.to_vec(),
         };
         let fallback = match (&self.fallback, &self.types) {
             (Some(types), _) => read("fallback", types)?,
-            (None, None) => BLOCKS_OF_32.to_vec(),
+            (None, None) => BLOCKS.to_vec(),
             (None, Some(_)) => Vec::new(),
         };
         if let Some(wide) = fallback.iter().find(|it| it.block_len() > 64) {
             return Err(format!(
                 "`fallback`: {wide} has blocks of {}; allowed are {}",
                 wide.block_len(),
-                list(&[&BLOCKS_OF_32[..], &BLOCKS_OF_64].concat())
+                list(&[&BLOCKS[..], &BLOCKS_ON_REQUEST].concat())
             )
             .into());
         }
@@ -222,10 +223,7 @@ impl Options {
         widths.sort_unstable();
         widths.dedup();
         let fit = match widths.iter().all(|width| width.is_multiple_of(32)) {
-            true => format!(
-                "`fallback` with two or more of {} would fit",
-                list(&BLOCKS_OF_32)
-            ),
+            true => format!("`fallback` with two or more of {} would fit", list(&BLOCKS)),
             false => "no type of llama.cpp with fewer than 16 bits fits".to_owned(),
         };
         let widths: Vec<String> = widths.iter().take(4).map(u64::to_string).collect();
@@ -250,7 +248,7 @@ impl Options {
 
 /// Types by their names, in falling bits.
 fn read(option: &str, names: &[String]) -> Result<Vec<GgmlType>, PluginError> {
-    let known = || K_QUANTS.iter().chain(&BLOCKS_OF_32).chain(&BLOCKS_OF_64);
+    let known = || SUPER_BLOCKS.iter().chain(&BLOCKS).chain(&BLOCKS_ON_REQUEST);
     let mut types = Vec::new();
     for name in names {
         let found = known().find(|it| it.name() == name).ok_or_else(|| {

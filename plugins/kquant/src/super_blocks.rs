@@ -40,7 +40,7 @@ impl Tried {
     ) {
         let mut grid = self.grid;
         (grid.scales[at], grid.minima[at]) = (scale, minimum);
-        let values = grid.values(at);
+        let values = format.values(&grid, at);
         let code = |x: f32| values.code(x, format.range());
         let found: f32 = weights
             .iter()
@@ -61,16 +61,16 @@ impl Tried {
     }
 }
 
-/// `Q3_K`, `Q6_K`: `d · s · q`, groups of 16.
+/// `Q3_K`, `Q6_K`, `IQ4_XS`: `d · s · q`, groups of 16 or 32.
 pub(crate) fn symmetric(format: &Format, weights: &[f32], importance: &[f32]) -> Grid {
     let len = format.group_len;
     let lowest = match format.ggml_type {
-        GgmlType::Q3K => -32.0,
+        GgmlType::Q3K | GgmlType::Iq4Xs => -32.0,
         _ => -128.0,
     };
     let groups = || weights.chunks(len).zip(importance.chunks(len));
     let wanted: Vec<f32> = groups()
-        .map(|(x, v)| fit::scale(x, v, format.low))
+        .map(|(x, v)| fit::scale(x, v, format.multiples()))
         .collect();
     let extreme = wanted.iter().fold(
         0_f32,
@@ -96,7 +96,7 @@ pub(crate) fn symmetric(format: &Format, weights: &[f32], importance: &[f32]) ->
         }
         let (mut xa, mut aa) = (0.0, 0.0);
         for (idx, (x, v)) in weights.iter().zip(importance).enumerate() {
-            let a = tried.grid.scales[idx / len] * tried.codes[idx];
+            let a = tried.grid.scales[idx / len] * format.multiple(tried.codes[idx]);
             xa += v * x * a;
             aa += v * a * a;
         }

@@ -10,7 +10,7 @@ use super::*;
 const ALONE: &str = r#"{"error_feedback": false}"#;
 const PLAIN: &str = r#"{"error_feedback": false, "importance": "none"}"#;
 
-const TYPES: [GgmlType; 11] = [
+const TYPES: [GgmlType; 13] = [
     GgmlType::Q2_0,
     GgmlType::Q2K,
     GgmlType::Q3K,
@@ -22,6 +22,8 @@ const TYPES: [GgmlType; 11] = [
     GgmlType::Q5_0,
     GgmlType::Q5_1,
     GgmlType::Q8_0,
+    GgmlType::Iq4Nl,
+    GgmlType::Iq4Xs,
 ];
 
 fn variant(ggml_type: GgmlType) -> Variant {

@@ -31,7 +31,7 @@ mod tensor;
 pub use abi::{ABI_VERSION, ABI_VERSION_SYMBOL};
 pub use error::PluginError;
 pub use fitness::{Chunk, Expectation, Fitness, HeadOps, Target, TargetView};
-pub use ggml::GgmlType;
+pub use ggml::{GgmlType, IQ4_VALUES};
 pub use half;
 pub use info::{Info, PluginKind};
 pub use method::{

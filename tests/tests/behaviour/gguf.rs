@@ -156,7 +156,7 @@ fn what_is_searched_is_what_ships_byte_for_byte() {
     let is_there = |name: &str| found.contains_key(name);
     let has_blocks_of_32 = found
         .keys()
-        .any(|name| ["Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0"].contains(&name.as_str()));
+        .any(|name| ["IQ4_NL", "Q4_1", "Q5_0", "Q5_1", "Q8_0"].contains(&name.as_str()));
     let num_k = ["Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K"]
         .iter()
         .filter(|name| is_there(name))

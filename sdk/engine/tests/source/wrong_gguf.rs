@@ -162,7 +162,7 @@ fn wrong_gguf_files() {
     check(
         &embedding(&[8, 32], 16),
         "model.gguf: tensor token_embd.weight has type IQ2_XXS; supported: F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q5_0, Q5_1, \
-         Q2_0, Q2_K, Q3_K, Q4_K, Q5_K, Q6_K",
+         Q2_0, Q2_K, Q3_K, Q4_K, Q5_K, Q6_K, IQ4_NL, IQ4_XS",
     );
     check(
         &embedding(&[8, 32], 12),

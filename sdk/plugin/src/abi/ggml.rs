@@ -33,5 +33,5 @@ macro_rules! twin {
 }
 
 twin!(
-    F32, F16, Bf16, Q2_0, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q2K, Q3K, Q4K, Q5K, Q6K
+    F32, F16, Bf16, Q2_0, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q2K, Q3K, Q4K, Q5K, Q6K, Iq4Nl, Iq4Xs
 );

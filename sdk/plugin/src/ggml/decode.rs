@@ -3,7 +3,7 @@
 
 use half::{bf16, f16};
 
-use super::GgmlType;
+use super::{GgmlType, IQ4_VALUES};
 
 impl GgmlType {
     /// The weights of whole blocks.
@@ -47,6 +47,8 @@ impl GgmlType {
             Self::Q4K => q4_k,
             Self::Q5K => q5_k,
             Self::Q6K => q6_k,
+            Self::Iq4Nl => iq4_nl,
+            Self::Iq4Xs => iq4_xs,
         }
     }
 }
@@ -205,5 +207,28 @@ fn q6_k(block: &[u8], weights: &mut [f32]) {
             let code = nibble | two_bits(high, idx) << 4;
             *weight = step * f32::from(code as i8 - 32);
         }
+    }
+}
+
+fn iq4_nl(block: &[u8], weights: &mut [f32]) {
+    let d = scale(block, 0);
+    nibbles(&block[2..], weights, |_, code| {
+        d * f32::from(IQ4_VALUES[code as usize])
+    });
+}
+
+/// d, high bits of scales[2], low bits of scales[4], codes[128]
+fn iq4_xs(block: &[u8], weights: &mut [f32]) {
+    let d = scale(block, 0);
+    let high = u16::from_le_bytes([block[2], block[3]]);
+    let (low, codes) = (&block[4..8], &block[8..]);
+    let groups = weights.chunks_exact_mut(32).zip(codes.chunks_exact(16));
+    for (group, (weights, codes)) in groups.enumerate() {
+        let low = low[group / 2] >> (group % 2 * 4) & 15;
+        let high = (high >> (group * 2) & 3) as u8;
+        let step = d * f32::from((low | high << 4) as i8 - 32);
+        nibbles(codes, weights, |_, code| {
+            step * f32::from(IQ4_VALUES[code as usize])
+        });
     }
 }

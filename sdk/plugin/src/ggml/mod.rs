@@ -8,6 +8,8 @@
 //! | `Q2_0` | `d · q` | 2 bits, −1 to 2 | 64 | 18 | 2.25 |
 //! | `Q4_0`, `Q5_0`, `Q8_0` | `d · q` | 4, 5, 8 bits about zero | 32 | 18, 22, 34 | 4.5, 5.5, 8.5 |
 //! | `Q4_1`, `Q5_1` | `d · q + m` | 4, 5 bits from zero | 32 | 20, 24 | 5, 6 |
+//! | `IQ4_NL` | `d · c[q]` | 4 bits into a codebook `c` | 32 | 18 | 4.5 |
+//! | `IQ4_XS` | `d · s · c[q]` | the same; `s` 6 bits about zero | 32 | 136 | 4.25 |
 //! | `Q2_K` | `d · s · q − dmin · m` | 2 bits; `s`, `m` 4 bits | 16 | 84 | 2.625 |
 //! | `Q3_K` | `d · s · q` | 3 bits about zero; `s` 6 bits about zero | 16 | 110 | 3.4375 |
 //! | `Q4_K`, `Q5_K` | `d · s · q − dmin · m` | 4, 5 bits; `s`, `m` 6 bits | 32 | 144, 176 | 4.5, 5.5 |
@@ -22,6 +24,11 @@ mod decode;
 mod tests;
 
 use std::fmt;
+
+/// What the codes of `IQ4_NL` and `IQ4_XS` stand for.
+pub const IQ4_VALUES: [i8; 16] = [
+    -127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113,
+];
 
 /// How ggml stores a weight.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -44,11 +51,13 @@ pub enum GgmlType {
     Q4K,
     Q5K,
     Q6K,
+    Iq4Nl,
+    Iq4Xs,
 }
 
 impl GgmlType {
     /// All of them.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 16] = [
         Self::F32,
         Self::F16,
         Self::Bf16,
@@ -63,6 +72,8 @@ impl GgmlType {
         Self::Q4K,
         Self::Q5K,
         Self::Q6K,
+        Self::Iq4Nl,
+        Self::Iq4Xs,
     ];
 
     /// The type with ggml's number, if it is one of these.
@@ -85,6 +96,8 @@ impl GgmlType {
             Self::Q4K => 12,
             Self::Q5K => 13,
             Self::Q6K => 14,
+            Self::Iq4Nl => 20,
+            Self::Iq4Xs => 23,
             Self::Bf16 => 30,
             Self::Q2_0 => 42,
         }
@@ -112,6 +125,8 @@ impl GgmlType {
             Self::Q4K => "Q4_K",
             Self::Q5K => "Q5_K",
             Self::Q6K => "Q6_K",
+            Self::Iq4Nl => "IQ4_NL",
+            Self::Iq4Xs => "IQ4_XS",
         }
     }
 
@@ -119,9 +134,9 @@ impl GgmlType {
     pub fn block_len(self) -> usize {
         match self {
             Self::F32 | Self::F16 | Self::Bf16 => 1,
-            Self::Q4_0 | Self::Q4_1 | Self::Q5_0 | Self::Q5_1 | Self::Q8_0 => 32,
+            Self::Q4_0 | Self::Q4_1 | Self::Q5_0 | Self::Q5_1 | Self::Q8_0 | Self::Iq4Nl => 32,
             Self::Q2_0 => 64,
-            Self::Q2K | Self::Q3K | Self::Q4K | Self::Q5K | Self::Q6K => 256,
+            Self::Q2K | Self::Q3K | Self::Q4K | Self::Q5K | Self::Q6K | Self::Iq4Xs => 256,
         }
     }
 
@@ -130,7 +145,7 @@ impl GgmlType {
         match self {
             Self::F32 => 4,
             Self::F16 | Self::Bf16 => 2,
-            Self::Q2_0 | Self::Q4_0 => 18,
+            Self::Q2_0 | Self::Q4_0 | Self::Iq4Nl => 18,
             Self::Q4_1 => 20,
             Self::Q5_0 => 22,
             Self::Q5_1 => 24,
@@ -140,6 +155,7 @@ impl GgmlType {
             Self::Q4K => 144,
             Self::Q5K => 176,
             Self::Q6K => 210,
+            Self::Iq4Xs => 136,
         }
     }
 
@@ -147,7 +163,7 @@ impl GgmlType {
     pub fn group(self) -> Option<(usize, u8)> {
         match self {
             Self::F32 | Self::F16 | Self::Bf16 => None,
-            Self::Q4_0 | Self::Q4_1 | Self::Q4K => Some((32, 4)),
+            Self::Q4_0 | Self::Q4_1 | Self::Q4K | Self::Iq4Nl | Self::Iq4Xs => Some((32, 4)),
             Self::Q5_0 | Self::Q5_1 | Self::Q5K => Some((32, 5)),
             Self::Q8_0 => Some((32, 8)),
             Self::Q2_0 => Some((64, 2)),

@@ -7,7 +7,7 @@ fn numbers_and_names_are_ggmls() {
         assert_eq!(GgmlType::from_name(it.name()), Some(it));
     }
     assert_eq!(GgmlType::from_id(15), None);
-    assert_eq!(GgmlType::from_name("IQ4_NL"), None);
+    assert_eq!(GgmlType::from_name("IQ3_S"), None);
     assert_eq!(GgmlType::Q4K.bits_per_weight(), 4.5);
     assert_eq!(GgmlType::Q6K.size_bytes(512), 420);
 }

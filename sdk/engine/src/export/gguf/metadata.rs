@@ -75,6 +75,8 @@ fn file_type(tensors: &Tensors<'_>) -> u32 {
         GgmlType::Q4K => 15,
         GgmlType::Q5K => 17,
         GgmlType::Q6K => 18,
+        GgmlType::Iq4Nl => 25,
+        GgmlType::Iq4Xs => 30,
         GgmlType::Bf16 => 32,
         GgmlType::Q2_0 => 41,
     }

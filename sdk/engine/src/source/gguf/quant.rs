@@ -6,8 +6,7 @@ use evopress_plugin::GgmlType;
 use tch::{Device, Kind, TchError, Tensor};
 
 /// For messages.
-pub(super) const SUPPORTED: &str =
-    "F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q5_0, Q5_1, Q2_0, Q2_K, Q3_K, Q4_K, Q5_K, Q6_K";
+pub(super) const SUPPORTED: &str = "F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q5_0, Q5_1, Q2_0, Q2_K, Q3_K, Q4_K, Q5_K, Q6_K, IQ4_NL, IQ4_XS";
 
 /// Below this many weights a second thread costs more than it saves.
 const MIN_WEIGHTS_PER_THREAD: usize = 1 << 16;
@@ -24,10 +23,8 @@ pub(super) fn type_name(type_id: u32) -> String {
         17 => "IQ2_XS",
         18 => "IQ3_XXS",
         19 => "IQ1_S",
-        20 => "IQ4_NL",
         21 => "IQ3_S",
         22 => "IQ2_S",
-        23 => "IQ4_XS",
         24 => "I8",
         25 => "I16",
         26 => "I32",
