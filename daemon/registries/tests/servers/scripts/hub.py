@@ -46,8 +46,9 @@ def xet_hash(sha256: str) -> str | None:
     if STORE and sha256 not in XET_HASHES:
         with contextlib.suppress(OSError):
             for entry in json.load(urlopen(f"{STORE}/simulation/file_entries")):
-                if entry["file_hash"] not in XET_HASHES.values():
-                    XET_HASHES[hashlib.sha256(xet_content(entry["file_hash"])).hexdigest()] = entry["file_hash"]
+                name = "".join(f"{word:016x}" for word in entry["file_hash"])
+                if name not in XET_HASHES.values():
+                    XET_HASHES[hashlib.sha256(xet_content(name)).hexdigest()] = name
     return XET_HASHES.get(sha256)
 
 
