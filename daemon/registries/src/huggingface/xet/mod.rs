@@ -3,26 +3,25 @@
 //!
 //! Hugging Face's own crates do that, on threads that live as long as the upload, with a scratch folder that does, too.
 
+mod access;
+
 use std::path::PathBuf;
 use std::pin::pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
-use reqwest::Method;
 use reqwest::header::{HeaderMap, HeaderValue, USER_AGENT};
-use serde_json::Value;
 use tokio::runtime::{Builder, Handle, Runtime};
-use xet_client::ClientError;
-use xet_client::cas_client::auth::{AuthConfig, AuthError, TokenInfo, TokenRefresher};
+use xet_client::cas_client::auth::AuthConfig;
 use xet_data::DataError;
 use xet_data::processing::configurations::{SessionContext, TranslatorConfig};
 use xet_data::processing::{FileUploadSession, Sha256Policy, XetFileInfo};
 use xet_runtime::config::XetConfig;
 use xet_runtime::core::XetContext;
 
+use self::access::Access;
 use super::KIND;
-use crate::http::{Http, chain};
-use crate::secrets::Secrets;
+use crate::http::Http;
 use crate::transfer::Counter;
 use crate::{BundleFile, PublishError};
 
@@ -30,7 +29,7 @@ use crate::{BundleFile, PublishError};
 const LOOK: Duration = Duration::from_millis(200);
 /// Files are read one after the other, and so many pieces of up to 64 MiB are on their way at once: together they bound the
 /// memory, whatever the files' size.
-const PIECES_AT_ONCE: usize = 4;
+const PIECES_AT_ONCE: usize = 2;
 /// Tries of one request; a whole publication is tried again by the daemon.
 const TRIES: usize = 3;
 const PAUSE: Duration = Duration::from_secs(1);
@@ -45,16 +44,9 @@ pub(super) async fn send(
     files: &[&BundleFile],
     counter: &Counter,
 ) -> Result<(), PublishError> {
-    let hub = Arc::new(Hub {
-        http: http.clone(),
-        path: format!("/api/models/{repository}/xet-write-token/main"),
-        handle: Handle::current(),
-        secrets: Mutex::default(),
-        refusal: Mutex::default(),
-    });
-    let (url, (token, token_expiration)) = access(http, &hub.path).await?;
+    let access = Arc::new(Access::new(http, repository));
+    let (url, (token, token_expiration)) = access.ask().await?;
     http.may_lead_to(&url)?;
-    hub.remember(&token);
 
     let scratch = tempfile::Builder::new().prefix("evopressd-xet-").tempdir();
     let scratch = scratch.map_err(PublishError::io("write to", &std::env::temp_dir()))?;
@@ -65,7 +57,7 @@ pub(super) async fn send(
         auth: Some(AuthConfig {
             token,
             token_expiration,
-            token_refresher: hub.clone(),
+            token_refresher: access.clone(),
         }),
         custom_headers: Some(Arc::new(HeaderMap::from_iter([(USER_AGENT, agent)]))),
         repo_paths: Vec::new(),
@@ -80,7 +72,7 @@ pub(super) async fn send(
     };
     let sent = threads.handle().spawn(upload.run(context, session));
     let sent = sent.await.map_err(DataError::from).flatten();
-    let sent = sent.map_err(|error| hub.failed(&url, error))?;
+    let sent = sent.map_err(|error| access.failed(&url, &error))?;
     for (file, info) in files.iter().zip(sent) {
         let found = info.sha256.unwrap_or_default();
         if found != file.sha256 {
@@ -93,19 +85,6 @@ pub(super) async fn send(
         }
     }
     Ok(())
-}
-
-/// Where the store is, and a token for it with the time when it expires.
-async fn access(http: &Http, path: &str) -> Result<(String, TokenInfo), PublishError> {
-    let what = "the request for access to its Xet store";
-    let answer = http.json(what, http.request(Method::GET, path)).await?;
-    let text = |field: &str| {
-        let text = answer[field].as_str().map(str::to_owned);
-        text.ok_or_else(|| http.lacks(what, field))
-    };
-    let expiration = answer["exp"].as_u64();
-    let expiration = expiration.ok_or_else(|| http.lacks(what, "exp"))?;
-    Ok((text("casUrl")?, (text("accessToken")?, expiration)))
 }
 
 fn settings() -> XetConfig {
@@ -157,78 +136,6 @@ impl Upload {
                 return result;
             }
         }
-    }
-}
-
-/// The Hub, which gives a new token for the store when one expires.
-struct Hub {
-    http: Http,
-    path: String,
-    /// Of the thread on which everything else is asked: connections that wait to be used again belong to it.
-    handle: Handle,
-    secrets: Mutex<Secrets>,
-    /// Why it gave none.
-    refusal: Mutex<Option<PublishError>>,
-}
-
-#[async_trait::async_trait]
-impl TokenRefresher for Hub {
-    async fn refresh(&self) -> Result<TokenInfo, AuthError> {
-        let (http, path) = (self.http.clone(), self.path.clone());
-        let asked = self.handle.spawn(async move { access(&http, &path).await });
-        match asked.await.map_err(AuthError::token_refresh_failure)? {
-            Ok((_, info)) => {
-                self.remember(&info.0);
-                Ok(info)
-            }
-            Err(error) => {
-                let failure = AuthError::token_refresh_failure(&error);
-                *self.refusal.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
-                Err(failure)
-            }
-        }
-    }
-}
-
-impl Hub {
-    fn remember(&self, token: &str) {
-        let mut secrets = self.secrets.lock().unwrap_or_else(PoisonError::into_inner);
-        secrets.remember(token);
-    }
-
-    /// What the crates say, in our words.
-    fn failed(&self, url: &str, error: DataError) -> PublishError {
-        let mut refusal = self.refusal.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(refusal) = refusal.take() {
-            return refusal;
-        }
-        let secrets = self.secrets.lock().unwrap_or_else(PoisonError::into_inner);
-        let why = secrets.scrub(&chain(&error));
-        match error {
-            DataError::ClientError(ref error) => match (error.status(), error) {
-                (Some(status), _) => {
-                    let what = "the upload to its Xet store";
-                    self.http.refused(what, status, &Value::Null)
-                }
-                (None, ClientError::ReqwestError(..) | ClientError::ReqwestMiddlewareError(..)) => {
-                    PublishError::Unreachable {
-                        registry: KIND,
-                        url: url.to_owned(),
-                        why,
-                    }
-                }
-                _ => failed(why),
-            },
-            _ => failed(why),
-        }
-    }
-}
-
-fn failed(why: String) -> PublishError {
-    PublishError::Failed {
-        registry: KIND,
-        doing: "upload by Xet".to_owned(),
-        why,
     }
 }
 
