@@ -22,10 +22,12 @@ const MAX_REDIRECTS: usize = 10;
 const SAID_CHARS: usize = 300;
 
 /// A server.
+#[derive(Clone)]
 pub(crate) struct Http {
     client: Client,
     registry: &'static str,
     base: String,
+    plain_http: bool,
     auth: Auth,
     secrets: Secrets,
 }
@@ -52,6 +54,7 @@ impl Http {
             client,
             registry,
             base: base.trim_end_matches('/').to_owned(),
+            plain_http,
             auth,
             secrets,
         })
@@ -59,6 +62,14 @@ impl Http {
 
     pub(crate) fn base(&self) -> &str {
         &self.base
+    }
+
+    /// Whether a library that sends by itself may send to where the server has sent us.
+    ///
+    /// # Errors
+    /// It would send in the clear.
+    pub(crate) fn may_lead_to(&self, url: &str) -> Result<(), PublishError> {
+        check_url(self.registry, url, self.plain_http)
     }
 
     /// A request to the server itself, with credentials.

@@ -9,7 +9,7 @@ use super::PublishError;
 const HIDDEN: &str = "[secret]";
 
 /// The secrets of one publication, so that they can be taken out of what servers and libraries say.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Secrets(Vec<String>);
 
 /// How a request proves who sends it.
@@ -74,7 +74,8 @@ impl Secrets {
             .fold(text.to_owned(), |text, secret| text.replace(secret, HIDDEN))
     }
 
-    fn remember(&mut self, value: &str) {
+    /// Takes in a secret that was not read but given to us.
+    pub(crate) fn remember(&mut self, value: &str) {
         self.0.push(value.to_owned());
         // The longest first, so that one which holds another goes as a whole.
         self.0.sort_by_key(|secret| std::cmp::Reverse(secret.len()));

@@ -1,10 +1,11 @@
-//! Git LFS as the Hub speaks it: what is not there yet is put where the server says, in one piece or in parts.
+//! Git LFS as the Hub speaks it: what is not there yet is put where the server says, in one piece or in parts, or goes to
+//! its Xet store.
 
 use reqwest::header::{ACCEPT, CONTENT_TYPE};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
-use super::FILES_AT_ONCE;
+use super::{FILES_AT_ONCE, xet};
 use crate::http::Http;
 use crate::transfer::Counter;
 use crate::{BundleFile, PublishError};
@@ -35,7 +36,7 @@ impl Objects<'_> {
             .iter()
             .map(|file| json!({"oid": file.sha256, "size": file.size_bytes}))
             .collect();
-        let body = json!({"operation": "upload", "transfers": ["basic", "multipart"], "hash_algo": "sha256", "objects": objects});
+        let body = json!({"operation": "upload", "transfers": ["basic", "multipart", "xet"], "hash_algo": "sha256", "objects": objects});
         let path = format!("/{}.git/info/lfs/objects/batch", self.repository);
         let request = self
             .http
@@ -45,6 +46,8 @@ impl Objects<'_> {
             .json(&body);
         let what = "the LFS batch";
         let answer = self.http.json(what, request).await?;
+        let is_xet = answer["transfer"] == "xet";
+        let mut for_xet = Vec::new();
         for file in files {
             let objects = answer["objects"].as_array().into_iter().flatten();
             let object = objects
@@ -57,17 +60,24 @@ impl Objects<'_> {
                     .http
                     .refused(&file.name, StatusCode::UNPROCESSABLE_ENTITY, &said));
             }
-            self.send_object(file, object).await?;
+            if is_xet {
+                for_xet.push(*file); // of what is there already nothing travels
+            } else if object["actions"]["upload"].is_null() {
+                self.counter.done(file.size_bytes); // it is there
+            } else {
+                self.send_object(file, object).await?;
+            }
         }
-        Ok(())
+        if for_xet.is_empty() {
+            return Ok(());
+        }
+        xet::send(self.http, self.repository, &for_xet, self.counter).await
     }
 
     async fn send_object(&self, file: &BundleFile, object: &Value) -> Result<(), PublishError> {
         let upload = &object["actions"]["upload"];
-        let Some(href) = upload["href"].as_str() else {
-            self.counter.done(file.size_bytes); // it is there
-            return Ok(());
-        };
+        let href = upload["href"].as_str();
+        let href = href.ok_or_else(|| self.http.lacks("the LFS batch", "where to upload"))?;
         let header = upload["header"].as_object();
         let number = |value: &Value| value.as_u64().or_else(|| value.as_str()?.parse().ok());
         match header.and_then(|header| number(header.get("chunk_size")?)) {

@@ -15,21 +15,28 @@ use crate::support::{
     Server, answer, assert_same, bundle, free_port, publish, python, refused, said, secret, start,
 };
 
-const TOKEN: &str = "hf_7d1c90aa";
+pub(crate) const TOKEN: &str = "hf_7d1c90aa";
 
-struct Hub {
-    url: String,
+pub(crate) struct Hub {
+    pub(crate) url: String,
     port: u16,
-    folder: tempfile::TempDir,
+    pub(crate) folder: tempfile::TempDir,
     server: Server,
+    has_xet: bool,
 }
 
-fn hub() -> Hub {
+pub(crate) fn hub() -> Hub {
+    hub_with(None)
+}
+
+/// With the URL of a Xet store in which it keeps large files.
+pub(crate) fn hub_with(xet: Option<&str>) -> Hub {
     let folder = tempfile::tempdir().unwrap();
     let (port, store) = (free_port(), folder.path().join("store"));
     fs::create_dir(&store).unwrap();
     let mut server = python("hub.py", "EVOPRESS_TEST_PYTHONPATH");
     server.args([&port.to_string(), TOKEN, store.to_str().unwrap()]);
+    server.args(xet);
     let server = start(server, port, &folder.path().join("log"));
     let url = format!("http://127.0.0.1:{port}");
     Hub {
@@ -37,29 +44,30 @@ fn hub() -> Hub {
         port,
         folder,
         server,
+        has_xet: xet.is_some(),
     }
 }
 
 impl Hub {
-    fn official(&self, script: &str) -> Command {
+    pub(crate) fn official(&self, script: &str) -> Command {
         let mut client = python(script, "EVOPRESS_TEST_PYTHONPATH");
         client
             .env("HF_ENDPOINT", &self.url)
             .env("HF_TOKEN", TOKEN)
             .env("HF_HOME", self.folder.path().join("home"))
-            .env("HF_HUB_DISABLE_XET", "1")
+            .env("HF_HUB_DISABLE_XET", if self.has_xet { "0" } else { "1" })
             .env_remove("HF_HUB_OFFLINE");
         client
     }
 
-    fn read(&self, repository: &str, revision: &str) -> Value {
+    pub(crate) fn read(&self, repository: &str, revision: &str) -> Value {
         let mut client = self.official("hub_read.py");
         let down = self.folder.path().join("down");
         client.args([repository, revision, down.to_str().unwrap()]);
         answer(client)
     }
 
-    fn back(&self, url: &str) -> Back {
+    pub(crate) fn back(&self, url: &str) -> Back {
         let endpoints = Endpoints {
             huggingface: Some(url.to_owned()),
             ..Endpoints::default()
@@ -67,12 +75,12 @@ impl Hub {
         Back::new(self.folder.path(), endpoints)
     }
 
-    fn origin(&self, address: &str) -> Origin {
+    pub(crate) fn origin(&self, address: &str) -> Origin {
         let token = secret(self.folder.path(), TOKEN);
         origin(address, Credentials::Bearer { token })
     }
 
-    fn target(&self, token: &str) -> Publish {
+    pub(crate) fn target(&self, token: &str) -> Publish {
         Publish::Huggingface(ToHub {
             url: Some(self.url.clone()),
             plain_http: false,
@@ -86,7 +94,7 @@ impl Hub {
 }
 
 /// The bundle with one file more.
-fn add(folder: &Path, mut bundle: Bundle, name: &str, size_bytes: usize) -> Bundle {
+pub(crate) fn add(folder: &Path, mut bundle: Bundle, name: &str, size_bytes: usize) -> Bundle {
     let run_dir = evopress_spec::RunDir::new(folder.join(&bundle.run));
     fs::write(run_dir.model().join(name), vec![b'7'; size_bytes]).unwrap();
     bundle.files = Bundle::of_run(&run_dir).unwrap().files;
