@@ -28,14 +28,14 @@ from evopress_bench.llama_cpp import FILE_TYPES, NEED_IMPORTANCE, LlamaCpp  # no
 CLONE = Path(__file__).resolve().parent.parent
 SOURCE = "models/SmolLM2-135M-Instruct.gguf"
 TEXTS = CLONE / "pipelines" / "text"
-TYPES = ["Q2_K_S", "Q2_K", "Q3_K_S", "Q3_K_M", "Q3_K_L", "Q4_K_S", "Q4_K_M", "Q4_0", "IQ4_NL", "IQ4_XS", "IQ3_S"]
-TARGETS = ["2.5", "3.0", "4.0", "Q2_K", "Q4_0", "Q3_K_M"]
+TYPES = ["Q2_0", "Q2_K_S", "Q2_K", "Q3_K_S", "Q3_K_M", "Q3_K_L", "Q4_K_S", "Q4_K_M", "Q4_0", "IQ4_NL", "IQ4_XS", "IQ3_S"]
+TARGETS = ["2.5", "3.0", "4.0", "Q2_K", "Q3_K_M", "Q4_K_M"]
 # Rows of 576 have no type between `Q2_0` (2.25 bits) and 4.5. The source is stored as `Q4_1`, so that this type loses nothing of it:
 # `no-q4-1` does without, and without `Q5_1`, as llama.cpp's own mixes of few bits do.
 METHODS = {
-    "all": {"fallback": ["Q2_0", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0"]},
-    "no-q4-1": {"fallback": ["Q2_0", "Q4_0", "Q5_0", "Q8_0"]},
-    "alone": {"fallback": ["Q2_0", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0"], "error_feedback": False},
+    "all": {"fallback": ["Q2_0", "IQ4_NL", "Q4_1", "Q5_0", "Q5_1", "Q8_0"]},
+    "no-q4-1": {"fallback": ["Q2_0", "IQ4_NL", "Q5_0", "Q8_0"]},
+    "alone": {"fallback": ["Q2_0", "IQ4_NL", "Q4_1", "Q5_0", "Q5_1", "Q8_0"], "error_feedback": False},
 }
 # How fast a file is.
 SPEED_ROUNDS = 3

@@ -31,7 +31,7 @@ fn info() -> Info {
         name: "kquant".to_owned(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         description:
-            "Quantization to llama.cpp's own formats (Q2_K to Q6_K, Q4_0 to Q8_0), each layer in one of several."
+            "Quantization to llama.cpp's own formats (Q2_K to Q6_K, Q4_0 to Q8_0, IQ4), each layer in one of several."
                 .to_owned(),
         options_schema: options_schema(Options::schema()),
     }

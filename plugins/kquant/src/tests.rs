@@ -356,15 +356,15 @@ fn levels_follow_the_widths() {
             unit.levels[unit.calibration_level as usize].name
         )
     };
-    insta::assert_snapshot!(levels(&found[0]), @"Q8_0 8.5, Q5_1 6, Q5_0 5.5, Q4_1 5, Q4_0 4.5; Q4_0");
-    insta::assert_snapshot!(levels(&found[6]), @"Q6_K 6.5625, Q5_K 5.5, Q4_K 4.5, Q3_K 3.4375, Q2_K 2.625; Q4_K");
+    insta::assert_snapshot!(levels(&found[0]), @"Q8_0 8.5, Q5_1 6, Q5_0 5.5, Q4_1 5, IQ4_NL 4.5; IQ4_NL");
+    insta::assert_snapshot!(levels(&found[6]), @"Q6_K 6.5625, Q5_K 5.5, Q4_K 4.5, IQ4_XS 4.25, Q3_K 3.4375, Q2_K 2.625; Q4_K");
     let mixed =
         r#"{"types": ["Q2_K", "Q8_0"], "fallback": ["Q4_0", "Q8_0"], "calibration_type": "Q8_0"}"#;
     insta::assert_snapshot!(levels(&units(mixed, &model).unwrap()[6]), @"Q8_0 8.5, Q2_K 2.625; Q8_0");
     let refuse = |options| units(options, &model).unwrap_err().message;
-    insta::assert_snapshot!(refuse(r#"{"types": ["Q2_K", "Q8_0"]}"#), @"`types`: blocks of Q2_K do not divide the input features (576) of 6 of 7 layers: `model.layers.0.self_attn.q_proj`, `model.layers.0.self_attn.k_proj`, `model.layers.0.self_attn.v_proj` and 3 more; `fallback` with two or more of Q4_0, Q4_1, Q5_0, Q5_1, Q8_0 would fit");
+    insta::assert_snapshot!(refuse(r#"{"types": ["Q2_K", "Q8_0"]}"#), @"`types`: blocks of Q2_K do not divide the input features (576) of 6 of 7 layers: `model.layers.0.self_attn.q_proj`, `model.layers.0.self_attn.k_proj`, `model.layers.0.self_attn.v_proj` and 3 more; `fallback` with two or more of IQ4_NL, Q4_1, Q5_0, Q5_1, Q8_0 would fit");
     model.layers[2].in_features = 40;
-    insta::assert_snapshot!(units("{}", &model).unwrap_err().message, @"`types`: blocks of Q2_K, Q3_K, Q4_K, Q5_K, Q6_K do not divide the input features (40) of 1 of 7 layers: `model.layers.0.self_attn.v_proj`; no type of llama.cpp with fewer than 16 bits fits");
+    insta::assert_snapshot!(units("{}", &model).unwrap_err().message, @"`types`: blocks of Q2_K, Q3_K, IQ4_XS, Q4_K, Q5_K, Q6_K do not divide the input features (40) of 1 of 7 layers: `model.layers.0.self_attn.v_proj`; no type of llama.cpp with fewer than 16 bits fits");
 }
 
 #[test]
@@ -373,8 +373,8 @@ fn what_makes_no_sense_is_refused() {
     insta::assert_snapshot!(refuse(r#"{"types": ["Q4_K"]}"#), @r#"`types`: ["Q4_K"] leaves nothing to choose; at least two types are needed"#);
     insta::assert_snapshot!(refuse(r#"{"types": ["Q4_K", "Q4_K"]}"#), @"`types`: Q4_K is there twice");
     insta::assert_snapshot!(refuse(r#"{"types": ["Q4_K", "Q4_0"]}"#), @"`types`: Q4_K and Q4_0 both have 4.5 bits a weight, so that nothing tells their levels apart");
-    insta::assert_snapshot!(refuse(r#"{"types": ["Q4_K", "F16"]}"#), @r#"`types`: found "F16"; allowed are Q2_0, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q2_K, Q3_K, Q4_K, Q5_K, Q6_K"#);
-    insta::assert_snapshot!(refuse(r#"{"fallback": ["Q4_K", "Q8_0"]}"#), @"`fallback`: Q4_K has blocks of 256; allowed are Q2_0, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0");
+    insta::assert_snapshot!(refuse(r#"{"types": ["Q4_K", "F16"]}"#), @r#"`types`: found "F16"; allowed are Q2_0, Q4_0, IQ4_NL, Q4_1, Q5_0, Q5_1, Q8_0, Q2_K, Q3_K, IQ4_XS, Q4_K, Q5_K, Q6_K"#);
+    insta::assert_snapshot!(refuse(r#"{"fallback": ["Q4_K", "Q8_0"]}"#), @"`fallback`: Q4_K has blocks of 256; allowed are Q2_0, Q4_0, IQ4_NL, Q4_1, Q5_0, Q5_1, Q8_0");
     insta::assert_snapshot!(refuse(r#"{"calibration_type": "Q9"}"#), @"`calibration_type`: Q9 is not one of the types to choose from");
     insta::assert_snapshot!(refuse(r#"{"importance": "all"}"#), @"unknown variant `all`, expected one of `residual`, `input-norms`, `none` at line 1 column 20");
     insta::assert_snapshot!(refuse(r#"{"importance": "residual", "error_feedback": false}"#), @"`importance`: `residual` is for `error_feedback: true`; allowed without it are `input-norms` and `none`");
