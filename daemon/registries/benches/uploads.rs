@@ -1,6 +1,7 @@
-//! One large file to real servers on this machine, beside curl and boto3: `make bench-uploads`, or with another size in GB as its argument.
+//! One large file to servers on this machine, beside curl and the official clients: `make bench-uploads`, or with another size in GB as its argument.
 //!
-//! What a registry does not check itself is read back, by both. Peak memory is this program's, with all of evopressd's registries in it.
+//! What a registry does not check itself is read back, by both. Peak memory is this program's, with all of evopressd's registries in it. The
+//! Hugging Face Hub is the tests' stand-in, once with LFS and once with Hugging Face's own Xet store behind it.
 
 #![allow(clippy::unwrap_used, reason = "a benchmark fails by panicking")]
 
@@ -18,17 +19,31 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use evopress_registries::{Bundle, Endpoints, registry_of};
-use evopress_spec::{Publish, RunDir};
+use evopress_spec::{Credentials, Publish, RunDir, ToHub};
+use xet_client::cas_client::{LocalServer, LocalServerConfig};
+use xet_runtime::config::XetConfig;
+use xet_runtime::core::XetContext;
 
-use support::{PASSWORD, USER, answer, basic, debian, python, said, secret};
+use support::{
+    PASSWORD, Server, USER, answer, basic, debian, free_port, python, said, secret, start,
+};
 
 const ACCOUNT: &str = "AKIA7D1C90AA";
 const KEY: &str = "key-5b0e1f77";
+const TOKEN: &str = "hf_7d1c90aa";
+/// What this program is called with to be a Xet store.
+const XET_STORE: &str = "xet-store";
 
 fn main() {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if let [word, port, folder] = &arguments[..]
+        && word == XET_STORE
+    {
+        return serve_xet_store(port.parse().unwrap(), folder.into());
+    }
     // Cargo passes flags of its own.
-    let size = std::env::args()
-        .skip(1)
+    let size = arguments
+        .iter()
         .find_map(|argument| argument.parse::<f64>().ok());
     let num_bytes = (size.unwrap_or(4.0) * 1e9) as u64;
     let folder = tempfile::tempdir().unwrap();
@@ -45,6 +60,22 @@ fn main() {
     bench.docker_registry();
     bench.mlflow();
     bench.s3();
+    bench.hub(false);
+    bench.hub(true);
+}
+
+/// Hugging Face's own store, in a process of its own, until that is killed.
+fn serve_xet_store(port: u16, folder: PathBuf) {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let context = XetContext::from_external(runtime.handle().clone(), XetConfig::default());
+    let config = LocalServerConfig {
+        data_directory: folder,
+        host: "127.0.0.1".to_owned(),
+        port,
+        in_memory: false,
+    };
+    let server = runtime.block_on(LocalServer::new(context, config)).unwrap();
+    runtime.block_on(server.run()).unwrap();
 }
 
 /// A run whose model is one file of noise.
@@ -90,7 +121,7 @@ impl Bench {
             });
         };
         let to = places::to_oci(port, basic(&folder, PASSWORD));
-        self.compare("docker-registry", &to, "curl", curl);
+        self.compare("docker-registry", &to, "curl", timed(curl));
         fs::remove_dir_all(folder).unwrap();
     }
 
@@ -108,7 +139,7 @@ impl Bench {
             said(get);
         };
         let to = places::to_mlflow(port, basic(&folder, PASSWORD));
-        self.compare("MLflow", &to, "curl", curl);
+        self.compare("MLflow", &to, "curl", timed(curl));
         fs::remove_dir_all(folder).unwrap();
     }
 
@@ -132,13 +163,45 @@ impl Bench {
             said(send);
         };
         let to = places::to_s3(&url, secret(&folder, ACCOUNT), secret(&folder, KEY));
-        self.compare("S3 (moto)", &to, "boto3", send);
+        self.compare("S3 (moto)", &to, "boto3", timed(send));
         fs::remove_dir_all(folder).unwrap();
     }
 
-    /// A row: the other client first, so that the server is warm for both or for neither.
-    fn compare(&self, registry: &str, to: &Publish, name: &str, other: impl Fn()) {
-        let theirs = timed(other);
+    /// Each client has a Hub of its own: what one has sent the other would not have to.
+    fn hub(&self, has_xet: bool) {
+        let name = if has_xet { "xet" } else { "lfs" };
+        let folder = self.folder(&format!("{name}-official"));
+        let (servers, url) = hub(&folder, has_xet);
+        let mut client = python("hub_upload.py", "EVOPRESS_TEST_PYTHONPATH");
+        client
+            .env("HF_ENDPOINT", &url)
+            .env("HF_TOKEN", TOKEN)
+            .env("HF_HOME", folder.join("home"))
+            .env("HF_HUB_DISABLE_XET", if has_xet { "0" } else { "1" })
+            .env_remove("HF_HUB_OFFLINE")
+            .arg("acme/tiny")
+            .arg(self.file().source.parent().unwrap());
+        let theirs = timed(|| said(client));
+        drop(servers);
+        fs::remove_dir_all(folder).unwrap();
+
+        let folder = self.folder(name);
+        let (_servers, url) = hub(&folder, has_xet);
+        let to = Publish::Huggingface(ToHub {
+            url: Some(url),
+            plain_http: false,
+            repository: "acme/tiny".to_owned(),
+            private: true,
+            credentials: Credentials::Bearer {
+                token: secret(&folder, TOKEN),
+            },
+        });
+        self.compare(&format!("Hub ({name})"), &to, "hf", theirs);
+        fs::remove_dir_all(folder).unwrap();
+    }
+
+    /// Publishes beside what another client took, and prints a row.
+    fn compare(&self, registry: &str, to: &Publish, name: &str, theirs: Duration) {
         fs::write("/proc/self/clear_refs", "5").unwrap();
         let ours = timed(|| {
             let registry = registry_of(to, &Endpoints::default());
@@ -165,13 +228,32 @@ impl Bench {
     }
 }
 
+/// The tests' stand-in for the Hub, with Hugging Face's own Xet store in a process beside it or with LFS alone, and its URL.
+fn hub(folder: &Path, has_xet: bool) -> (Vec<Server>, String) {
+    let (port, store_port) = (free_port(), free_port());
+    let (files, chunks) = (folder.join("files"), folder.join("chunks"));
+    fs::create_dir(&files).unwrap();
+    fs::create_dir(&chunks).unwrap();
+    let mut servers = Vec::new();
+    let mut hub = python("hub.py", "EVOPRESS_TEST_PYTHONPATH");
+    hub.args([&port.to_string(), TOKEN, files.to_str().unwrap()]);
+    if has_xet {
+        hub.arg(format!("http://127.0.0.1:{store_port}"));
+        let mut store = Command::new(std::env::current_exe().unwrap());
+        store.args([XET_STORE, &store_port.to_string(), chunks.to_str().unwrap()]);
+        servers.push(start(store, store_port, &folder.join("store.log")));
+    }
+    servers.push(start(hub, port, &folder.join("log")));
+    (servers, format!("http://127.0.0.1:{port}"))
+}
+
 fn curl() -> Command {
     let mut curl = debian("curl");
     curl.args(["-sS", "--fail", "-u", &format!("{USER}:{PASSWORD}")]);
     curl
 }
 
-fn timed(run: impl FnOnce()) -> Duration {
+fn timed<T>(run: impl FnOnce() -> T) -> Duration {
     let start = Instant::now();
     run();
     start.elapsed()
