@@ -28,18 +28,17 @@ use support::{
     PASSWORD, Server, USER, answer, basic, debian, free_port, python, said, secret, start,
 };
 
-const ACCOUNT: &str = "AKIA7D1C90AA";
-const KEY: &str = "key-5b0e1f77";
 const TOKEN: &str = "hf_7d1c90aa";
-/// What this program is called with to be a Xet store.
+/// What this program is called with to be a server, in a process of its own, until that is killed.
 const XET_STORE: &str = "xet-store";
+const S3S: &str = "s3s-fs";
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    if let [word, port, folder] = &arguments[..]
-        && word == XET_STORE
+    if let [server @ (XET_STORE | S3S), port, folder] =
+        &arguments.iter().map(String::as_str).collect::<Vec<_>>()[..]
     {
-        return serve_xet_store(port.parse().unwrap(), folder.into());
+        return serve(server, port.parse().unwrap(), folder.into());
     }
     // Cargo passes flags of its own.
     let size = arguments
@@ -64,9 +63,11 @@ fn main() {
     bench.hub(true);
 }
 
-/// Hugging Face's own store, in a process of its own, until that is killed.
-fn serve_xet_store(port: u16, folder: PathBuf) {
+fn serve(server: &str, port: u16, folder: PathBuf) {
     let runtime = tokio::runtime::Runtime::new().unwrap();
+    if server == S3S {
+        return runtime.block_on(places::s3s_fs(port, folder));
+    }
     let context = XetContext::from_external(runtime.handle().clone(), XetConfig::default());
     let config = LocalServerConfig {
         data_directory: folder,
@@ -74,8 +75,17 @@ fn serve_xet_store(port: u16, folder: PathBuf) {
         port,
         in_memory: false,
     };
-    let server = runtime.block_on(LocalServer::new(context, config)).unwrap();
-    runtime.block_on(server.run()).unwrap();
+    let server = runtime.block_on(LocalServer::new(context, config));
+    runtime.block_on(server.unwrap().run()).unwrap();
+}
+
+/// This program as a server.
+fn start_as(server: &str, port: u16, folder: &Path) -> Server {
+    let files = folder.join(server);
+    fs::create_dir(&files).unwrap();
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args([server, &port.to_string(), files.to_str().unwrap()]);
+    start(command, port, &folder.join("log"))
 }
 
 /// A run whose model is one file of noise.
@@ -145,13 +155,14 @@ impl Bench {
 
     fn s3(&self) {
         let folder = self.folder("s3");
-        let (_server, port) = places::moto(&folder);
+        let port = free_port();
+        let _server = start_as(S3S, port, &folder);
         let url = format!("http://127.0.0.1:{port}");
         let boto3 = |script: &str| {
             let mut client = python(script, "EVOPRESS_TEST_SERVERS");
             client
-                .env("AWS_ACCESS_KEY_ID", ACCOUNT)
-                .env("AWS_SECRET_ACCESS_KEY", KEY)
+                .env("AWS_ACCESS_KEY_ID", places::ACCOUNT)
+                .env("AWS_SECRET_ACCESS_KEY", places::KEY)
                 .env("AWS_DEFAULT_REGION", "us-east-1")
                 .args([&url, "models"]);
             client
@@ -162,8 +173,12 @@ impl Bench {
             send.arg(&self.file().source);
             said(send);
         };
-        let to = places::to_s3(&url, secret(&folder, ACCOUNT), secret(&folder, KEY));
-        self.compare("S3 (moto)", &to, "boto3", timed(send));
+        let to = places::to_s3(
+            &url,
+            secret(&folder, places::ACCOUNT),
+            secret(&folder, places::KEY),
+        );
+        self.compare("S3 (s3s-fs)", &to, "boto3", timed(send));
         fs::remove_dir_all(folder).unwrap();
     }
 
@@ -231,17 +246,14 @@ impl Bench {
 /// The tests' stand-in for the Hub, with Hugging Face's own Xet store in a process beside it or with LFS alone, and its URL.
 fn hub(folder: &Path, has_xet: bool) -> (Vec<Server>, String) {
     let (port, store_port) = (free_port(), free_port());
-    let (files, chunks) = (folder.join("files"), folder.join("chunks"));
+    let files = folder.join("files");
     fs::create_dir(&files).unwrap();
-    fs::create_dir(&chunks).unwrap();
     let mut servers = Vec::new();
     let mut hub = python("hub.py", "EVOPRESS_TEST_PYTHONPATH");
     hub.args([&port.to_string(), TOKEN, files.to_str().unwrap()]);
     if has_xet {
         hub.arg(format!("http://127.0.0.1:{store_port}"));
-        let mut store = Command::new(std::env::current_exe().unwrap());
-        store.args([XET_STORE, &store_port.to_string(), chunks.to_str().unwrap()]);
-        servers.push(start(store, store_port, &folder.join("store.log")));
+        servers.push(start_as(XET_STORE, store_port, folder));
     }
     servers.push(start(hub, port, &folder.join("log")));
     (servers, format!("http://127.0.0.1:{port}"))

@@ -1,12 +1,15 @@
 //! Servers on loopback that are published to, and the entries of a spec that name them.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use evopress_spec::{Credentials, Publish, Secret, ToMlflow, ToObjects, ToOci};
 
 use crate::support::{PASSWORD, Server, USER, debian, free_port, python, start};
 
+/// The account of s3s-fs.
+pub(crate) const ACCOUNT: &str = "AKIA7D1C90AA";
+pub(crate) const KEY: &str = "key-5b0e1f77";
 /// What MLflow takes instead of an account.
 pub(crate) const TOKEN: &str = "token-5e0cb7f2";
 /// bcrypt of the password.
@@ -57,6 +60,23 @@ pub(crate) fn moto(folder: &Path) -> (Server, u16) {
     let mut server = python("serve_s3.py", "EVOPRESS_TEST_SERVERS");
     server.arg(port.to_string());
     (start(server, port, &folder.join("log")), port)
+}
+
+/// s3s-fs, in Rust, with the one account, until its runtime ends.
+pub(crate) async fn s3s_fs(port: u16, folder: PathBuf) {
+    use hyper_util::rt::{TokioExecutor, TokioIo};
+    let mut service = s3s::service::S3ServiceBuilder::new(s3s_fs::FileSystem::new(folder).unwrap());
+    service.set_auth(s3s::auth::SimpleAuth::from_single(ACCOUNT, KEY));
+    let service = service.build().into_shared();
+    let listener = tokio::net::TcpListener::bind(("127.0.0.1", port)).await;
+    let listener = listener.unwrap();
+    while let Ok((socket, _)) = listener.accept().await {
+        let service = service.clone();
+        let server = hyper_util::server::conn::auto::Builder::new(TokioExecutor::new());
+        tokio::spawn(async move {
+            let _ = server.serve_connection(TokioIo::new(socket), service).await;
+        });
+    }
 }
 
 /// `team/tiny` of an OCI registry.

@@ -7,11 +7,8 @@ use evopress_spec::Credentials;
 use serde_json::{Value, json};
 
 use crate::back::{Back, origin, signed};
-use crate::places::{moto, to_s3};
-use crate::support::{assert_same, bundle, publish, python, refused, secret};
-
-const ACCOUNT: &str = "AKIA7D1C90AA";
-const KEY: &str = "key-5b0e1f77";
+use crate::places::{ACCOUNT, KEY, moto, s3s_fs, to_s3};
+use crate::support::{assert_same, bundle, free_port, publish, python, refused, secret, wait_for};
 
 fn with_keys(mut command: Command) -> Command {
     command
@@ -110,26 +107,8 @@ fn moto_takes_a_run_once_and_gives_back_the_same_bytes() {
 fn s3s_takes_a_run_once_and_gives_back_the_same_bytes() {
     let folder = tempfile::tempdir().unwrap();
     let runtime = tokio::runtime::Runtime::new().unwrap();
-    let port = runtime.block_on(serve_s3s(folder.path()));
+    let port = free_port();
+    runtime.spawn(s3s_fs(port, folder.path().to_owned()));
+    wait_for(port);
     check(&format!("http://127.0.0.1:{port}"), true);
-}
-
-/// s3s-fs on a port of its own until the runtime ends.
-async fn serve_s3s(folder: &std::path::Path) -> u16 {
-    use hyper_util::rt::{TokioExecutor, TokioIo};
-    let mut service = s3s::service::S3ServiceBuilder::new(s3s_fs::FileSystem::new(folder).unwrap());
-    service.set_auth(s3s::auth::SimpleAuth::from_single(ACCOUNT, KEY));
-    let service = service.build().into_shared();
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let port = listener.local_addr().unwrap().port();
-    tokio::spawn(async move {
-        while let Ok((socket, _)) = listener.accept().await {
-            let service = service.clone();
-            let server = hyper_util::server::conn::auto::Builder::new(TokioExecutor::new());
-            tokio::spawn(async move {
-                let _ = server.serve_connection(TokioIo::new(socket), service).await;
-            });
-        }
-    });
-    port
 }

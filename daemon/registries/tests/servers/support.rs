@@ -52,6 +52,13 @@ pub(crate) fn start(mut command: Command, port: u16, log: &Path) -> Server {
     server
 }
 
+/// Waits until somebody in this process listens.
+pub(crate) fn wait_for(port: u16) {
+    while TcpStream::connect(("127.0.0.1", port)).is_err() {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
 /// A script of `scripts/`, with the packages of the folder that the variable names.
 pub(crate) fn python(script: &str, packages: &str) -> Command {
     let folder = std::env::var_os(packages)

@@ -13,7 +13,7 @@ use xet_runtime::core::XetContext;
 
 use crate::hub::{TOKEN, add, hub, hub_with};
 use crate::proxy::Proxy;
-use crate::support::{assert_same, bundle, free_port, publish, refused, said};
+use crate::support::{assert_same, bundle, free_port, publish, refused, said, wait_for};
 
 /// A store on loopback that ends with the test.
 struct Store {
@@ -35,9 +35,7 @@ fn store() -> Store {
     let server = runtime.block_on(LocalServer::new(context, config));
     let server = server.unwrap();
     runtime.spawn(async move { server.run().await.unwrap() });
-    while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
-        std::thread::sleep(std::time::Duration::from_millis(20));
-    }
+    wait_for(port);
     Store {
         port,
         _folder: folder,
