@@ -29,16 +29,15 @@ use support::{
 };
 
 const TOKEN: &str = "hf_7d1c90aa";
-/// What this program is called with to be a server, in a process of its own, until that is killed.
+/// What this program is called with to be a Xet store, in a process of its own, until that is killed.
 const XET_STORE: &str = "xet-store";
-const S3S: &str = "s3s-fs";
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    if let [server @ (XET_STORE | S3S), port, folder] =
-        &arguments.iter().map(String::as_str).collect::<Vec<_>>()[..]
+    if let [word, port, folder] = &arguments[..]
+        && word == XET_STORE
     {
-        return serve(server, port.parse().unwrap(), folder.into());
+        return serve_xet_store(port.parse().unwrap(), folder.into());
     }
     // Cargo passes flags of its own.
     let size = arguments
@@ -63,11 +62,8 @@ fn main() {
     bench.hub(true);
 }
 
-fn serve(server: &str, port: u16, folder: PathBuf) {
+fn serve_xet_store(port: u16, folder: PathBuf) {
     let runtime = tokio::runtime::Runtime::new().unwrap();
-    if server == S3S {
-        return runtime.block_on(places::s3s_fs(port, folder));
-    }
     let context = XetContext::from_external(runtime.handle().clone(), XetConfig::default());
     let config = LocalServerConfig {
         data_directory: folder,
@@ -77,15 +73,6 @@ fn serve(server: &str, port: u16, folder: PathBuf) {
     };
     let server = runtime.block_on(LocalServer::new(context, config));
     runtime.block_on(server.unwrap().run()).unwrap();
-}
-
-/// This program as a server.
-fn start_as(server: &str, port: u16, folder: &Path) -> Server {
-    let files = folder.join(server);
-    fs::create_dir(&files).unwrap();
-    let mut command = Command::new(std::env::current_exe().unwrap());
-    command.args([server, &port.to_string(), files.to_str().unwrap()]);
-    start(command, port, &folder.join("log"))
 }
 
 /// A run whose model is one file of noise.
@@ -155,8 +142,7 @@ impl Bench {
 
     fn s3(&self) {
         let folder = self.folder("s3");
-        let port = free_port();
-        let _server = start_as(S3S, port, &folder);
+        let (_server, port) = places::moto(&folder);
         let url = format!("http://127.0.0.1:{port}");
         let boto3 = |script: &str| {
             let mut client = python(script, "EVOPRESS_TEST_SERVERS");
@@ -178,7 +164,7 @@ impl Bench {
             secret(&folder, places::ACCOUNT),
             secret(&folder, places::KEY),
         );
-        self.compare("S3 (s3s-fs)", &to, "boto3", timed(send));
+        self.compare("S3 (moto)", &to, "boto3", timed(send));
         fs::remove_dir_all(folder).unwrap();
     }
 
@@ -253,7 +239,11 @@ fn hub(folder: &Path, has_xet: bool) -> (Vec<Server>, String) {
     hub.args([&port.to_string(), TOKEN, files.to_str().unwrap()]);
     if has_xet {
         hub.arg(format!("http://127.0.0.1:{store_port}"));
-        servers.push(start_as(XET_STORE, store_port, folder));
+        let chunks = folder.join("chunks");
+        fs::create_dir(&chunks).unwrap();
+        let mut store = Command::new(std::env::current_exe().unwrap());
+        store.args([XET_STORE, &store_port.to_string(), chunks.to_str().unwrap()]);
+        servers.push(start(store, store_port, &folder.join("store.log")));
     }
     servers.push(start(hub, port, &folder.join("log")));
     (servers, format!("http://127.0.0.1:{port}"))
