@@ -19,16 +19,12 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use evopress_registries::{Bundle, Endpoints, registry_of};
-use evopress_spec::{Credentials, Publish, RunDir, ToHub};
-use xet_client::cas_client::{LocalServer, LocalServerConfig};
-use xet_runtime::config::XetConfig;
-use xet_runtime::core::XetContext;
+use evopress_spec::{Publish, RunDir};
 
 use support::{
     PASSWORD, Server, USER, answer, basic, debian, free_port, python, said, secret, start,
 };
 
-const TOKEN: &str = "hf_7d1c90aa";
 /// What this program is called with to be a Xet store, in a process of its own, until that is killed.
 const XET_STORE: &str = "xet-store";
 
@@ -64,15 +60,7 @@ fn main() {
 
 fn serve_xet_store(port: u16, folder: PathBuf) {
     let runtime = tokio::runtime::Runtime::new().unwrap();
-    let context = XetContext::from_external(runtime.handle().clone(), XetConfig::default());
-    let config = LocalServerConfig {
-        data_directory: folder,
-        host: "127.0.0.1".to_owned(),
-        port,
-        in_memory: false,
-    };
-    let server = runtime.block_on(LocalServer::new(context, config));
-    runtime.block_on(server.unwrap().run()).unwrap();
+    runtime.block_on(places::xet_store(port, folder));
 }
 
 /// A run whose model is one file of noise.
@@ -112,10 +100,8 @@ impl Bench {
             let place = format!("{}&digest=sha256:{digest}", place.unwrap().trim());
             let mut put = curl();
             put.args(["-H", "Content-Type: application/octet-stream", "-T"]);
-            said({
-                put.arg(&self.file().source).arg(place);
-                put
-            });
+            put.arg(&self.file().source).arg(place);
+            said(put);
         };
         let to = places::to_oci(port, basic(&folder, PASSWORD));
         self.compare("docker-registry", &to, "curl", timed(curl));
@@ -172,11 +158,11 @@ impl Bench {
     fn hub(&self, has_xet: bool) {
         let name = if has_xet { "xet" } else { "lfs" };
         let folder = self.folder(&format!("{name}-official"));
-        let (servers, url) = hub(&folder, has_xet);
+        let (servers, port) = hub(&folder, has_xet);
         let mut client = python("hub_upload.py", "EVOPRESS_TEST_PYTHONPATH");
         client
-            .env("HF_ENDPOINT", &url)
-            .env("HF_TOKEN", TOKEN)
+            .env("HF_ENDPOINT", format!("http://127.0.0.1:{port}"))
+            .env("HF_TOKEN", places::HUB_TOKEN)
             .env("HF_HOME", folder.join("home"))
             .env("HF_HUB_DISABLE_XET", if has_xet { "0" } else { "1" })
             .env_remove("HF_HUB_OFFLINE")
@@ -187,16 +173,8 @@ impl Bench {
         fs::remove_dir_all(folder).unwrap();
 
         let folder = self.folder(name);
-        let (_servers, url) = hub(&folder, has_xet);
-        let to = Publish::Huggingface(ToHub {
-            url: Some(url),
-            plain_http: false,
-            repository: "acme/tiny".to_owned(),
-            private: true,
-            credentials: Credentials::Bearer {
-                token: secret(&folder, TOKEN),
-            },
-        });
+        let (_servers, port) = hub(&folder, has_xet);
+        let to = places::to_hub(port, secret(&folder, places::HUB_TOKEN));
         self.compare(&format!("Hub ({name})"), &to, "hf", theirs);
         fs::remove_dir_all(folder).unwrap();
     }
@@ -229,24 +207,21 @@ impl Bench {
     }
 }
 
-/// The tests' stand-in for the Hub, with Hugging Face's own Xet store in a process beside it or with LFS alone, and its URL.
-fn hub(folder: &Path, has_xet: bool) -> (Vec<Server>, String) {
-    let (port, store_port) = (free_port(), free_port());
-    let files = folder.join("files");
-    fs::create_dir(&files).unwrap();
+/// The tests' stand-in for the Hub, with Hugging Face's own Xet store in a process beside it or with LFS alone, and its port.
+fn hub(folder: &Path, has_xet: bool) -> (Vec<Server>, u16) {
+    let store_port = free_port();
     let mut servers = Vec::new();
-    let mut hub = python("hub.py", "EVOPRESS_TEST_PYTHONPATH");
-    hub.args([&port.to_string(), TOKEN, files.to_str().unwrap()]);
     if has_xet {
-        hub.arg(format!("http://127.0.0.1:{store_port}"));
         let chunks = folder.join("chunks");
         fs::create_dir(&chunks).unwrap();
         let mut store = Command::new(std::env::current_exe().unwrap());
         store.args([XET_STORE, &store_port.to_string(), chunks.to_str().unwrap()]);
         servers.push(start(store, store_port, &folder.join("store.log")));
     }
-    servers.push(start(hub, port, &folder.join("log")));
-    (servers, format!("http://127.0.0.1:{port}"))
+    let store = has_xet.then(|| format!("http://127.0.0.1:{store_port}"));
+    let (server, port) = places::hub(folder, store.as_deref());
+    servers.push(server);
+    (servers, port)
 }
 
 fn curl() -> Command {

@@ -6,16 +6,13 @@ use std::process::Command;
 
 use evopress_cache::State;
 use evopress_registries::{Bundle, Endpoints, FetchError};
-use evopress_spec::{Credentials, Origin, Publish, RunDir, ToHub};
+use evopress_spec::{Credentials, Origin, Publish, RunDir};
 use serde_json::{Value, json};
 
 use crate::back::{Back, origin};
+use crate::places::{self, HUB_TOKEN as TOKEN, to_hub};
 use crate::proxy::Proxy;
-use crate::support::{
-    Server, answer, assert_same, bundle, free_port, publish, python, refused, said, secret, start,
-};
-
-pub(crate) const TOKEN: &str = "hf_7d1c90aa";
+use crate::support::{Server, answer, assert_same, bundle, publish, python, refused, said, secret};
 
 pub(crate) struct Hub {
     pub(crate) url: String,
@@ -32,12 +29,7 @@ pub(crate) fn hub() -> Hub {
 /// With the URL of a Xet store in which it keeps large files.
 pub(crate) fn hub_with(xet: Option<&str>) -> Hub {
     let folder = tempfile::tempdir().unwrap();
-    let (port, store) = (free_port(), folder.path().join("store"));
-    fs::create_dir(&store).unwrap();
-    let mut server = python("hub.py", "EVOPRESS_TEST_PYTHONPATH");
-    server.args([&port.to_string(), TOKEN, store.to_str().unwrap()]);
-    server.args(xet);
-    let server = start(server, port, &folder.path().join("log"));
+    let (server, port) = places::hub(folder.path(), xet);
     let url = format!("http://127.0.0.1:{port}");
     Hub {
         url,
@@ -81,15 +73,7 @@ impl Hub {
     }
 
     pub(crate) fn target(&self, token: &str) -> Publish {
-        Publish::Huggingface(ToHub {
-            url: Some(self.url.clone()),
-            plain_http: false,
-            repository: "acme/tiny".to_owned(),
-            private: true,
-            credentials: Credentials::Bearer {
-                token: secret(self.folder.path(), token),
-            },
-        })
+        to_hub(self.port, secret(self.folder.path(), token))
     }
 }
 

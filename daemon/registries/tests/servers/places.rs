@@ -3,7 +3,11 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use evopress_spec::{Credentials, Publish, Secret, ToMlflow, ToObjects, ToOci};
+use evopress_spec::{Credentials, Publish, Secret, ToHub, ToMlflow, ToObjects, ToOci};
+use tokio::runtime::Handle;
+use xet_client::cas_client::{LocalServer, LocalServerConfig};
+use xet_runtime::config::XetConfig;
+use xet_runtime::core::XetContext;
 
 use crate::support::{PASSWORD, Server, USER, debian, free_port, python, start};
 
@@ -12,6 +16,8 @@ pub(crate) const ACCOUNT: &str = "AKIA7D1C90AA";
 pub(crate) const KEY: &str = "key-5b0e1f77";
 /// What MLflow takes instead of an account.
 pub(crate) const TOKEN: &str = "token-5e0cb7f2";
+/// What the Hub takes.
+pub(crate) const HUB_TOKEN: &str = "hf_7d1c90aa";
 /// bcrypt of the password.
 const HASH: &str = "$2b$05$Xllmx5ZnLV21gqFeNWr9eeY8Vdv5RsDqKDrO4NyzeMi9DOpDxJSje";
 
@@ -77,6 +83,40 @@ pub(crate) async fn s3s_fs(port: u16, folder: PathBuf) {
             let _ = server.serve_connection(TokioIo::new(socket), service).await;
         });
     }
+}
+
+/// Hugging Face's own Xet store, until its runtime ends.
+pub(crate) async fn xet_store(port: u16, folder: PathBuf) {
+    let context = XetContext::from_external(Handle::current(), XetConfig::default());
+    let config = LocalServerConfig {
+        data_directory: folder,
+        host: "127.0.0.1".to_owned(),
+        port,
+        in_memory: false,
+    };
+    let server = LocalServer::new(context, config).await.unwrap();
+    server.run().await.unwrap();
+}
+
+/// The stand-in for the Hugging Face Hub, which keeps large files in the Xet store at a URL, if there is one.
+pub(crate) fn hub(folder: &Path, xet: Option<&str>) -> (Server, u16) {
+    let (port, store) = (free_port(), folder.join("store"));
+    fs::create_dir(&store).unwrap();
+    let mut server = python("hub.py", "EVOPRESS_TEST_PYTHONPATH");
+    server.args([&port.to_string(), HUB_TOKEN, store.to_str().unwrap()]);
+    server.args(xet);
+    (start(server, port, &folder.join("log")), port)
+}
+
+/// `acme/tiny` of the Hub, private.
+pub(crate) fn to_hub(port: u16, token: Secret) -> Publish {
+    Publish::Huggingface(ToHub {
+        url: Some(format!("http://127.0.0.1:{port}")),
+        plain_http: false,
+        repository: "acme/tiny".to_owned(),
+        private: true,
+        credentials: Credentials::Bearer { token },
+    })
 }
 
 /// `team/tiny` of an OCI registry.

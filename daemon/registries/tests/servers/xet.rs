@@ -7,11 +7,9 @@ use std::path::Path;
 use evopress_registries::{Bundle, PublishError};
 use evopress_spec::RunDir;
 use serde_json::json;
-use xet_client::cas_client::{LocalServer, LocalServerConfig};
-use xet_runtime::config::XetConfig;
-use xet_runtime::core::XetContext;
 
-use crate::hub::{TOKEN, add, hub, hub_with};
+use crate::hub::{add, hub, hub_with};
+use crate::places::{HUB_TOKEN as TOKEN, xet_store};
 use crate::proxy::Proxy;
 use crate::support::{assert_same, bundle, free_port, publish, refused, said, wait_for};
 
@@ -25,16 +23,7 @@ struct Store {
 fn store() -> Store {
     let (port, folder) = (free_port(), tempfile::tempdir().unwrap());
     let runtime = tokio::runtime::Runtime::new().unwrap();
-    let context = XetContext::from_external(runtime.handle().clone(), XetConfig::default());
-    let config = LocalServerConfig {
-        data_directory: folder.path().to_owned(),
-        host: "127.0.0.1".to_owned(),
-        port,
-        in_memory: false,
-    };
-    let server = runtime.block_on(LocalServer::new(context, config));
-    let server = server.unwrap();
-    runtime.spawn(async move { server.run().await.unwrap() });
+    runtime.spawn(xet_store(port, folder.path().to_owned()));
     wait_for(port);
     Store {
         port,
