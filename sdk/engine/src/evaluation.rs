@@ -142,7 +142,7 @@ impl Reference {
         let corpus = Arc::clone(&self.corpus);
         let work = move |context: &mut Context, batch: Vec<usize>| -> Result<Vec<(f64, f64)>> {
             let tokens: Vec<&[i64]> = batch.iter().map(|&idx| corpus.sequence(idx)).collect();
-            let hidden = context.hidden_of_all(&tokens, &candidate)?;
+            let hidden = context.hidden_of_all(&tokens, &vec![&candidate; batch.len()])?;
             let pairs = hidden.iter().zip(batch);
             pairs
                 .map(|(hidden, idx)| measure(context, hidden, idx))

@@ -23,6 +23,7 @@ use crate::prefixes::Prefixes;
 use crate::search;
 use crate::source::ModelConfig;
 pub(crate) use context::Context;
+use context::Lane;
 
 /// Tokens that one forward pass takes on a GPU: enough to hide the time to launch a small model's kernels.
 const GPU_TOKENS: usize = 8192;
@@ -249,32 +250,28 @@ impl search::Fitness for CalibratedFitness<'_> {
 
     fn losses(&mut self, genotypes: &[Genotype], minibatch: &[usize]) -> Result<Vec<Vec<f64>>> {
         self.make_targets(minibatch, |_| ())?;
-        let batch_size = self.engine.batch_size(self.corpus.sequence_length());
-        let mut items = Vec::new();
+        let mut lanes: Vec<Lane> = Vec::with_capacity(genotypes.len() * minibatch.len());
         for genotype in genotypes {
             assert!(
                 self.space.meets_budget(genotype),
                 "a genotype beyond its budget is never evaluated"
             );
             let candidate = Arc::new(self.space.candidate(genotype));
-            items.extend(
-                minibatch
-                    .chunks(batch_size)
-                    .map(|batch| (Arc::clone(&candidate), batch.to_vec())),
-            );
+            let of_sequence = |&sequence_idx: &usize| (Arc::clone(&candidate), sequence_idx);
+            lanes.extend(minibatch.iter().map(of_sequence));
         }
+        let batch_size = self.engine.batch_size(self.corpus.sequence_length());
+        let items: Vec<Vec<Lane>> = lanes.chunks(batch_size).map(<[Lane]>::to_vec).collect();
         let (fitness, corpus, targets) = (
             Arc::clone(&self.fitness),
             Arc::clone(&self.corpus),
             Arc::clone(&self.targets),
         );
         let prefixes = Arc::clone(&self.prefixes);
-        let work = move |context: &mut Context,
-                         (candidate, batch): (Arc<Candidate>, Vec<usize>)|
-              -> Result<Vec<f64>> {
-            let hidden = context.hidden_after(&prefixes, &corpus, &batch, &candidate)?;
-            let mut means = Vec::with_capacity(batch.len());
-            for (hidden, sequence_idx) in hidden.iter().zip(batch) {
+        let work = move |context: &mut Context, lanes: Vec<Lane>| -> Result<Vec<f64>> {
+            let hidden = context.hidden_of_lanes(&prefixes, &corpus, &lanes)?;
+            let mut means = Vec::with_capacity(lanes.len());
+            for (hidden, (_, sequence_idx)) in hidden.iter().zip(lanes) {
                 let tokens = corpus.sequence(sequence_idx);
                 let chunk = Chunk {
                     hidden: evopress_plugin_tch::view(hidden)?,

@@ -7,6 +7,7 @@
 //! Shapes: B sequences of L tokens, T = B·L, D hidden size, d head size, I intermediate size.
 
 mod block;
+mod runs;
 mod traced;
 
 use std::ops::Range;
@@ -17,13 +18,14 @@ use tch::{Device, Kind, Tensor};
 
 use crate::error::Result;
 use crate::genotype::Candidate;
-use crate::kernels::{self, AttentionShape, Weight};
+use crate::kernels::{self, AttentionShape};
 use crate::levels::Database;
 use crate::rope_table::RopeTable;
 use crate::source::{LAYERS_PER_BLOCK, ModelConfig, Source};
 use crate::weights::Weights;
 
 use block::Block;
+pub(crate) use runs::Runs;
 pub(crate) use traced::Traced;
 
 /// A model on a device. Sharing is cheap: [`Model::share`] makes another handle to the same weights.
@@ -208,19 +210,20 @@ impl Model {
     /// weights; its dropped sub-blocks add nothing to the residual stream.
     pub fn forward(&self, tokens: &Tensor, candidate: &Candidate) -> Result<Tensor> {
         let stream = self.embed(tokens)?;
-        self.forward_from(0, stream, candidate, &mut |_| Ok(()))
+        self.forward_from(0, stream, &[candidate], &mut |_| Ok(()))
     }
 
-    /// The same from a block on, with the stream before it; `observe` sees the stream between blocks.
+    /// The same from a block on, with the stream before it, whose rows are divided evenly among the candidates in `lanes`; `observe` sees
+    /// the stream between blocks.
     pub(crate) fn forward_from(
         &self,
         first_block: usize,
         mut stream: Stream,
-        candidate: &Candidate,
+        lanes: &[&Candidate],
         observe: &mut dyn FnMut(&Stream) -> Result<()>,
     ) -> Result<Tensor> {
         for block_idx in first_block..self.config.num_blocks {
-            self.run_block(block_idx, &mut stream, candidate)?;
+            self.run_block(block_idx, &mut stream, lanes)?;
             observe(&stream)?;
         }
         self.finish(&stream)
@@ -257,75 +260,63 @@ impl Model {
         })
     }
 
-    /// Runs one block, or what the candidate leaves of it.
-    pub(crate) fn run_block(
-        &self,
-        block_idx: usize,
-        stream: &mut Stream,
-        candidate: &Candidate,
-    ) -> Result<()> {
-        let weights = |slots: Range<usize>| -> Result<Vec<Weight>> {
-            let layers = slots.map(|slot| block_idx * LAYERS_PER_BLOCK + slot);
-            layers
-                .map(|layer_idx| self.weights.get(layer_idx, candidate.weights[layer_idx]))
-                .collect()
-        };
-        if !candidate.dropped.attention[block_idx] {
-            self.attention(block_idx, stream, &weights(0..4)?, &mut |_, _| ())?;
-        }
-        if !candidate.dropped.mlp[block_idx] {
-            self.mlp(block_idx, stream, &weights(4..7)?, &mut |_, _| ())?;
-        }
-        Ok(())
-    }
-
-    /// Adds the attention of a block to the stream; `weights` are those of q, k, v and o.
+    /// Adds the attention of a block to the stream; `qkv` are the weights of q, k and v.
     pub(crate) fn attention(
         &self,
         block_idx: usize,
         stream: &mut Stream,
-        weights: &[Weight],
+        qkv: &Runs,
+        output: &Runs,
         observe: Observer<'_>,
     ) -> Result<()> {
         let block = &self.blocks[block_idx];
         let normed = stream.norm(&block.attention_norm, self.config.rms_norm_eps, self.kind)?;
         observe(Input::Attention, &normed);
         let (cos, sin) = self.rope.rows(&self.config, stream.length, self.device)?;
-        let (qkv, output) = weights.split_at(3);
-        let qkv = kernels::project(qkv, block.qkv_bias.as_ref(), &normed)?;
+        let bias = block.qkv_bias.as_ref();
+        let qkv = qkv.map(&normed, |weights, input| {
+            kernels::project(weights, bias, input)
+        })?;
         let shape = self.attention_shape();
         let attended = kernels::rotary_attention(&qkv, self.kind, shape, &cos, &sin)?;
         observe(Input::Output, &attended);
         let bias = block.output_bias.as_ref();
-        kernels::add_projection(&mut stream.residual, &output[0], bias, &attended)
+        output.add(&mut stream.residual, &attended, |sum, weights, input| {
+            kernels::add_projection(sum, &weights[0], bias, input)
+        })
     }
 
-    /// Adds the MLP of a block to the stream; `weights` are those of gate, up and down.
+    /// Adds the MLP of a block to the stream; `gate_up` are the weights of gate and up.
     pub(crate) fn mlp(
         &self,
         block_idx: usize,
         stream: &mut Stream,
-        weights: &[Weight],
+        gate_up: &Runs,
+        down: &Runs,
         observe: Observer<'_>,
     ) -> Result<()> {
-        let activated = self.gated(block_idx, stream, &weights[..2], observe)?;
+        let activated = self.gated(block_idx, stream, gate_up, observe)?;
         let bias = self.blocks[block_idx].down_bias.as_ref();
-        kernels::add_projection(&mut stream.residual, &weights[2], bias, &activated)
+        down.add(&mut stream.residual, &activated, |sum, weights, input| {
+            kernels::add_projection(sum, &weights[0], bias, input)
+        })
     }
 
-    /// What the down projection of a block's MLP would read; `weights` are those of gate and up.
+    /// What the down projection of a block's MLP would read.
     pub(crate) fn gated(
         &self,
         block_idx: usize,
         stream: &Stream,
-        weights: &[Weight],
+        gate_up: &Runs,
         observe: Observer<'_>,
     ) -> Result<Tensor> {
         let block = &self.blocks[block_idx];
         let normed = stream.norm(&block.mlp_norm, self.config.rms_norm_eps, self.kind)?;
         observe(Input::Mlp, &normed);
         let biases = block.gate_up_biases.as_ref();
-        let activated = kernels::gated([&weights[0], &weights[1]], biases, &normed)?;
+        let activated = gate_up.map(&normed, |weights, input| {
+            kernels::gated([&weights[0], &weights[1]], biases, input)
+        })?;
         observe(Input::Down, &activated);
         Ok(activated)
     }

@@ -77,7 +77,7 @@ impl Cosines {
         let num_blocks = fitness.engine().num_blocks();
         let dense = fitness.engine().dense().clone();
         let work = move |context: &mut Context, idx: usize| -> Result<(Vec<f64>, Vec<f64>)> {
-            let streams = context.boundaries(corpus.sequence(idx), &dense)?;
+            let streams = context.boundaries(&[corpus.sequence(idx)], &dense)?;
             let cosine = |i: usize, j: usize| -> Result<f64> {
                 let cosines = tch::Tensor::f_cosine_similarity(&streams[i], &streams[j], -1, 1e-8)?;
                 Ok(cosines.f_mean(Kind::Double)?.double_value(&[]))

@@ -1,5 +1,7 @@
 //! Forward passes of a compute thread.
 
+use std::sync::Arc;
+
 use tch::Tensor;
 
 use crate::corpus::Corpus;
@@ -8,6 +10,9 @@ use crate::genotype::Candidate;
 use crate::head::Head;
 use crate::model::{Model, Stream};
 use crate::prefixes::{Begin, Prefixes};
+
+/// A candidate, and the sequence of the corpus that it goes over.
+pub(super) type Lane = (Arc<Candidate>, usize);
 
 /// What each compute thread owns.
 pub(crate) struct Context {
@@ -18,19 +23,17 @@ pub(crate) struct Context {
 impl Context {
     /// Final hidden states `[L − 1, D]` of a sequence: the last token has nothing after it to predict.
     pub(crate) fn hidden(&self, tokens: &[i64], candidate: &Candidate) -> Result<Tensor> {
-        Ok(self.hidden_of_all(&[tokens], candidate)?.swap_remove(0))
+        Ok(self.hidden_of_all(&[tokens], &[candidate])?.swap_remove(0))
     }
 
-    /// The same of sequences of one length, in one pass.
+    /// The same of sequences of one length, each with a candidate of its own, in one pass.
     pub(crate) fn hidden_of_all(
         &self,
         sequences: &[&[i64]],
-        candidate: &Candidate,
+        lanes: &[&Candidate],
     ) -> Result<Vec<Tensor>> {
         let stream = self.embed(sequences)?;
-        let hidden = self
-            .model
-            .forward_from(0, stream, candidate, &mut |_| Ok(()))?;
+        let hidden = self.model.forward_from(0, stream, lanes, &mut |_| Ok(()))?;
         let num_sequences = sequences.len() as i64;
         let length = hidden.size()[0] / num_sequences;
         (0..num_sequences)
@@ -38,24 +41,40 @@ impl Context {
             .collect()
     }
 
-    /// The same of a batch of a corpus. A sequence that is alone begins at the first block that the candidate does not share with the parent
-    /// whose prefixes there are.
-    pub(super) fn hidden_after(
+    /// The same of a corpus: several in one pass, or one alone.
+    pub(super) fn hidden_of_lanes(
         &self,
         prefixes: &Prefixes,
         corpus: &Corpus,
-        batch: &[usize],
-        candidate: &Candidate,
+        lanes: &[Lane],
     ) -> Result<Vec<Tensor>> {
-        let sequences: Vec<&[i64]> = batch.iter().map(|&idx| corpus.sequence(idx)).collect();
-        let (&[tokens], &[sequence_idx]) = (sequences.as_slice(), batch) else {
-            return self.hidden_of_all(&sequences, candidate);
-        };
+        if let [(candidate, sequence_idx)] = lanes {
+            let hidden = self.hidden_after(prefixes, corpus, *sequence_idx, candidate)?;
+            return Ok(vec![hidden]);
+        }
+        let sequences = lanes.iter().map(|(_, idx)| corpus.sequence(*idx));
+        let candidates = lanes.iter().map(|(candidate, _)| candidate.as_ref());
+        self.hidden_of_all(
+            &sequences.collect::<Vec<_>>(),
+            &candidates.collect::<Vec<_>>(),
+        )
+    }
+
+    /// The same of one candidate and sequence, begun at the first block that the candidate does not share with the parent whose
+    /// prefixes there are.
+    fn hidden_after(
+        &self,
+        prefixes: &Prefixes,
+        corpus: &Corpus,
+        sequence_idx: usize,
+        candidate: &Candidate,
+    ) -> Result<Tensor> {
+        let tokens = corpus.sequence(sequence_idx);
         let hidden = match prefixes.begin(candidate, sequence_idx)? {
-            Begin::Start => return self.hidden_of_all(&sequences, candidate),
+            Begin::Start => return self.hidden(tokens, candidate),
             Begin::At(first_block, stream) => {
                 self.model
-                    .forward_from(first_block, stream, candidate, &mut |_| Ok(()))?
+                    .forward_from(first_block, stream, &[candidate], &mut |_| Ok(()))?
             }
             Begin::Record => {
                 let mut streams = Vec::with_capacity(self.model.config().num_blocks);
@@ -63,23 +82,29 @@ impl Context {
                     streams.push(stream.snapshot()?);
                     Ok(())
                 };
-                let stream = self.embed(&sequences)?;
-                let hidden = self.model.forward_from(0, stream, candidate, &mut record)?;
+                let stream = self.embed(&[tokens])?;
+                let hidden = self
+                    .model
+                    .forward_from(0, stream, &[candidate], &mut record)?;
                 // Nothing begins after the last block.
                 streams.pop();
                 prefixes.keep(candidate, sequence_idx, streams);
                 hidden
             }
         };
-        Ok(vec![hidden.f_narrow(0, 0, tokens.len() as i64 - 1)?])
+        Ok(hidden.f_narrow(0, 0, tokens.len() as i64 - 1)?)
     }
 
-    /// The residual stream of a sequence before each block and after the last.
-    pub(crate) fn boundaries(&self, tokens: &[i64], candidate: &Candidate) -> Result<Vec<Tensor>> {
-        let mut stream = self.embed(&[tokens])?;
+    /// The residual stream of sequences of one length before each block and after the last.
+    pub(crate) fn boundaries(
+        &self,
+        sequences: &[&[i64]],
+        candidate: &Candidate,
+    ) -> Result<Vec<Tensor>> {
+        let mut stream = self.embed(sequences)?;
         let mut boundaries = vec![stream.snapshot()?];
         for block_idx in 0..self.model.config().num_blocks {
-            self.model.run_block(block_idx, &mut stream, candidate)?;
+            self.model.run_block(block_idx, &mut stream, &[candidate])?;
             boundaries.push(stream.snapshot()?);
         }
         Ok(boundaries)

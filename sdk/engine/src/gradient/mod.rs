@@ -81,20 +81,23 @@ pub(crate) fn predict(
         .iter()
         .map(|&sequence_idx| (sequence_idx, (1..length).map(|_| rng.random()).collect()))
         .collect();
-    let work = move |context: &mut Context, (sequence_idx, uniforms): (usize, Vec<f32>)| {
-        let sequence = pass::Sequence {
-            idx: sequence_idx,
-            tokens: corpus.sequence(sequence_idx),
-            target: targets[sequence_idx].get(),
-            uniforms: &uniforms,
-        };
-        pass::run(context, &shared, &fitness, &sequence)
+    let batch_size = engine.batch_size(length);
+    let items: Vec<Vec<(usize, Vec<f32>)>> = items.chunks(batch_size).map(<[_]>::to_vec).collect();
+    let work = move |context: &mut Context, batch: Vec<(usize, Vec<f32>)>| {
+        let sequences = batch.iter().map(|(sequence_idx, uniforms)| pass::Sequence {
+            idx: *sequence_idx,
+            tokens: corpus.sequence(*sequence_idx),
+            target: targets[*sequence_idx].get(),
+            uniforms,
+        });
+        pass::run(context, &shared, &fitness, &sequences.collect::<Vec<_>>())
     };
     let passes = engine.pool().map(items, work, |_| ())?;
-    let passes: Option<Vec<pass::Responses>> = passes.into_iter().collect();
+    let passes: Option<Vec<Vec<pass::Responses>>> = passes.into_iter().collect();
     let Some(passes) = passes else {
         return Ok(None);
     };
+    let passes: Vec<pass::Responses> = passes.into_iter().flatten().collect();
     let first = first_orders(&passes, ask.moves.len());
     let responses: Vec<&Tensor> = passes.iter().map(|pass| &pass.second).collect();
     let responses = without_outliers(&Tensor::f_cat(&responses, 1)?)?;

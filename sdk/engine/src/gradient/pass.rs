@@ -1,6 +1,6 @@
-//! One sequence's forward and two backward passes, and what every move would do along the way.
+//! One forward and two backward passes of some sequences side by side, and what every move would do along the way.
 //!
-//! Shapes: T tokens of the sequence, D hidden size, K and N widths of a layer, M moves.
+//! Shapes: B sequences of L tokens, T = B·L, D hidden size, K and N widths of a layer, M moves.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -29,27 +29,37 @@ pub(super) struct Sequence<'a> {
 pub(super) struct Responses {
     /// By move: the mean over tokens of the first-order change, and its squared standard error.
     pub(super) first: Vec<(f64, f64)>,
-    /// `r_m[t]`, `[M, T]` in f32 on the CPU.
+    /// `r_m[t]`, `[M, L − 1]` in f32 on the CPU.
     pub(super) second: Tensor,
 }
 
 /// Gradients with respect to the stream `[T, D]`: of the loss, and of the sampled tokens' loss.
 type Gradients = [Tensor; 2];
 
-/// None where the fitness has no gradient.
+/// By sequence, all of one length; none where the fitness has no gradient.
 pub(super) fn run(
     context: &Context,
     edits: &Edits,
     fitness: &SharedFitness,
-    sequence: &Sequence<'_>,
-) -> Result<Option<Responses>> {
-    let boundaries = context.boundaries(sequence.tokens, &edits.parent)?;
+    sequences: &[Sequence<'_>],
+) -> Result<Option<Vec<Responses>>> {
+    let tokens: Vec<&[i64]> = sequences.iter().map(|sequence| sequence.tokens).collect();
+    let boundaries = context.boundaries(&tokens, &edits.parent)?;
     let last = boundaries.last().expect("a stream has a beginning");
-    let Some(mut gradients) = head_gradients(context, fitness, sequence, last)? else {
-        return Ok(None);
-    };
-    let num_tokens = sequence.tokens.len() as i64;
-    let size = [edits.num_moves as i64, num_tokens];
+    let (num_sequences, length) = (sequences.len() as i64, tokens[0].len() as i64);
+    let mut of_head: [Vec<Tensor>; 2] = Default::default();
+    for (idx, sequence) in sequences.iter().enumerate() {
+        let stream = last.f_narrow(0, idx as i64 * length, length)?;
+        let Some(gradients) = head_gradients(context, fitness, sequence, &stream)? else {
+            return Ok(None);
+        };
+        for (all, gradient) in of_head.iter_mut().zip(gradients) {
+            all.push(gradient);
+        }
+    }
+    let [of_loss, of_sampled] = of_head;
+    let mut gradients = [Tensor::f_cat(&of_loss, 0)?, Tensor::f_cat(&of_sampled, 0)?];
+    let size = [edits.num_moves as i64, num_sequences * length];
     let mut responses = [
         Tensor::f_zeros(size, (Kind::Float, last.device()))?,
         Tensor::f_zeros(size, (Kind::Float, last.device()))?,
@@ -59,33 +69,41 @@ pub(super) fn run(
             context,
             edits,
             block_idx,
+            length,
             kind: kernels::product_kind(context.model.kind(), context.model.device()),
         };
         gradients = block.backward(stream, &gradients, &mut responses)?;
     }
-    let [first, second] = responses;
-    // The last token has nothing after it, so its row is 0 and does not count.
-    let counted = num_tokens - 1;
-    let first = first.f_narrow(1, 0, counted)?;
+    let of_sequence = |(idx, sequence): (usize, &Sequence<'_>)| {
+        // The last token has nothing after it, so its row is 0 and does not count.
+        let part = |all: &Tensor| all.f_narrow(1, idx as i64 * length, length - 1);
+        let [first, second] = &responses;
+        summed(&part(first)?, &part(second)?, sequence.idx)
+    };
+    let all = sequences.iter().enumerate().map(of_sequence);
+    all.collect::<Result<_>>().map(Some)
+}
+
+/// Responses `[M, L − 1]` of one sequence.
+fn summed(first: &Tensor, second: &Tensor, sequence_idx: usize) -> Result<Responses> {
+    let counted = first.size()[1] as f64;
     let means = kernels::to_vec(&first.f_mean_dim(-1i64, false, Kind::Float)?)?;
     let variances = kernels::to_vec(&first.f_var_dim(-1i64, true, false)?)?;
     if let Some(&value) = means.iter().find(|value| !value.is_finite()) {
         return Err(EngineError::NotFinite {
             value,
-            sequence_idx: sequence.idx,
+            sequence_idx,
         });
     }
     let first = means.into_iter().zip(variances);
-    let first = first.map(|(mean, variance)| (mean.into(), f64::from(variance) / counted as f64));
-    Ok(Some(Responses {
+    let first = first.map(|(mean, variance)| (mean.into(), f64::from(variance) / counted));
+    Ok(Responses {
         first: first.collect(),
-        second: second
-            .f_narrow(1, 0, counted)?
-            .f_to_device(tch::Device::Cpu)?,
-    }))
+        second: second.f_to_device(tch::Device::Cpu)?,
+    })
 }
 
-/// Gradients with respect to the stream before the final norm.
+/// Gradients with respect to a sequence's stream before the final norm.
 fn head_gradients(
     context: &Context,
     fitness: &SharedFitness,
@@ -133,6 +151,8 @@ struct Block<'a> {
     context: &'a Context,
     edits: &'a Edits,
     block_idx: usize,
+    /// Tokens of a sequence.
+    length: i64,
     kind: Kind,
 }
 
@@ -220,7 +240,9 @@ impl Block<'_> {
             .map(|slot| model.plain_weight(first + slot, weights[slot], self.kind))
             .collect::<Result<_>>()?;
         tch::with_grad(|| match sub_block {
-            SubBlock::Attention => model.traced_attention(self.block_idx, stream, &weights),
+            SubBlock::Attention => {
+                model.traced_attention(self.block_idx, stream, self.length, &weights)
+            }
             SubBlock::Mlp => model.traced_mlp(self.block_idx, stream, &weights),
         })
         .map(Some)

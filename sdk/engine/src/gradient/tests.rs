@@ -48,7 +48,9 @@ fn whole(model: &Model, candidate: &Candidate, tokens: &[i64]) -> Whole {
                 let slots = slots(sub_block);
                 let weights = &weights[first + slots.start..first + slots.end];
                 let traced = match sub_block {
-                    SubBlock::Attention => model.traced_attention(block_idx, &stream, weights),
+                    SubBlock::Attention => {
+                        model.traced_attention(block_idx, &stream, tokens.len() as i64, weights)
+                    }
                     SubBlock::Mlp => model.traced_mlp(block_idx, &stream, weights),
                 };
                 let gate = gates.get((2 * block_idx + place) as i64);
@@ -69,9 +71,11 @@ fn whole(model: &Model, candidate: &Candidate, tokens: &[i64]) -> Whole {
     }
 }
 
+/// In memory of its own: on a GPU the model hands out the weights that it keeps, which must not gather gradients.
 fn plain(model: &Model, candidate: &Candidate, layer_idx: usize) -> Tensor {
     let level = candidate.weights[layer_idx];
-    model.plain_weight(layer_idx, level, Kind::Float).unwrap()
+    let weight = model.plain_weight(layer_idx, level, Kind::Float);
+    weight.unwrap().detach_copy()
 }
 
 /// Predictions for three sequences.

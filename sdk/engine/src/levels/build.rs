@@ -17,7 +17,7 @@ use crate::error::{EngineError, Result};
 use crate::evaluator::{Context, Engine};
 use crate::genotype::LayerVariants;
 use crate::kernels::Weight;
-use crate::model::{Input, Stream};
+use crate::model::{Input, Runs, Stream};
 use crate::pool::ReadOnly;
 use crate::source::{LAYERS_PER_BLOCK, Source};
 
@@ -219,9 +219,10 @@ impl<'a> Build<'a> {
                 let model = &context.model;
                 let mut stream = Stream::of(stream.f_to_device(model.device())?.f_detach_copy()?);
                 let weights = dense.get();
-                model.attention(block_idx, &mut stream, &weights[..4], &mut observe)?;
+                let [qkv, output, gate_up, _] = by_input(weights);
+                model.attention(block_idx, &mut stream, &qkv, &output, &mut observe)?;
                 // Nobody reads what the down projection would add.
-                let _ = model.gated(block_idx, &stream, &weights[4..6], &mut observe)?;
+                let _ = model.gated(block_idx, &stream, &gate_up, &mut observe)?;
                 Ok(seen)
             };
             let seen = self.engine.pool().map(streams, work, |_| ())?;
@@ -318,8 +319,9 @@ impl<'a> Build<'a> {
             // On the CPU the stream is changed where it lies.
             let mut stream = Stream::of(place.f_to_device(model.device())?);
             let weights = weights.get();
-            model.attention(block_idx, &mut stream, &weights[..4], &mut |_, _| ())?;
-            model.mlp(block_idx, &mut stream, &weights[4..], &mut |_, _| ())?;
+            let [qkv, output, gate_up, down] = by_input(weights);
+            model.attention(block_idx, &mut stream, &qkv, &output, &mut |_, _| ())?;
+            model.mlp(block_idx, &mut stream, &gate_up, &down, &mut |_, _| ())?;
             if !on_cpu {
                 place.f_copy_(stream.residual())?;
             }
@@ -343,4 +345,9 @@ fn work_of(layers: &[ToCompress]) -> i64 {
 fn sequences(activations: &Activations, count: usize) -> Result<Vec<(usize, Tensor)>> {
     let sequences = (0..count).map(|idx| Ok((idx, activations.sequence(idx)?)));
     sequences.collect()
+}
+
+/// The weights of a block's layers, by what they read.
+fn by_input(weights: &[Weight]) -> [Runs; 4] {
+    Input::ALL.map(|input| Runs::one(&weights[input.layers()]))
 }

@@ -19,16 +19,17 @@ pub(crate) struct Traced {
 }
 
 impl Model {
-    /// The attention of a block on one sequence's `stream [T, D]` (f32); `weights` are those of q, k, v and o, in any dtype.
+    /// The attention of a block on the `stream [T, D]` (f32) of sequences of `length` tokens; `weights` are those of q, k, v and o, in any
+    /// dtype.
     pub(crate) fn traced_attention(
         &self,
         block_idx: usize,
         stream: &Tensor,
+        length: i64,
         weights: &[Tensor],
     ) -> Result<Traced> {
         let (block, config) = (&self.blocks[block_idx], &self.config);
         let kind = weights[0].kind();
-        let length = stream.size()[0];
         let normed =
             kernels::plain_rms_norm(stream, &block.attention_norm, config.rms_norm_eps, kind)?;
         let mut outputs = Vec::with_capacity(3);
@@ -43,7 +44,7 @@ impl Model {
         }
         let (heads, kv_heads, dim) = (config.num_heads, config.num_kv_heads, config.head_dim);
         let by_head = |output: &Tensor, heads: i64| -> Result<Tensor> {
-            let heads = output.f_view([1, length, heads, dim])?;
+            let heads = output.f_view([-1, length, heads, dim])?;
             Ok(heads.f_transpose(1, 2)?)
         };
         let (cos, sin) = self.rope.rows(config, length, self.device)?;
@@ -62,9 +63,7 @@ impl Model {
             None,
             false,
         )?;
-        let attended = attended
-            .f_transpose(1, 2)?
-            .f_reshape([length, heads * dim])?;
+        let attended = attended.f_transpose(1, 2)?.f_reshape([-1, heads * dim])?;
         let added = linear(&attended, &weights[3], block.output_bias.as_ref())?;
         let shared = || normed.shallow_clone();
         Ok(Traced {
