@@ -55,16 +55,23 @@ def held_out(report: dict) -> list[tuple[int, float, float]]:
 
 
 def tokens_to_paper(by_search: dict, task: str, search: str) -> str:
-    """Median over seeds of the tokens until the held-out KL divergence was first at paper mode's final one, as far as both were looked at."""
-    paper = [held_out(report) for report in by_search.get((task, "paper"), by_search.get((task, "paper-small"), []))]
-    if search.startswith("paper") or not all(paper) or not paper:
+    """Median over seeds of the tokens until the held-out KL divergence was at paper mode's final one: first seen so on the few sequences that
+    a search looks at, or at its end on all of them."""
+    paper = by_search.get((task, "paper"), by_search.get((task, "paper-small"), []))
+    looks = [held_out(report) for report in paper]
+    if search.startswith("paper") or not all(looks) or not looks:
         return ""
-    wanted = median(looks[-1][2] for looks in paper)
-    reached = [
-        next((tokens for tokens, _, divergence in held_out(report) if divergence <= wanted), None)
-        for report in by_search[task, search]
-    ]
-    return "never" if None in reached else f"{median(reached):,.0f}"
+    seen = median(of_run[-1][2] for of_run in looks)
+    at_end = median(metric(report, "kl_divergence")["compressed"] for report in paper)
+
+    def reached(report: dict) -> float:
+        first = [tokens for tokens, _, divergence in held_out(report) if divergence <= seen]
+        if metric(report, "kl_divergence")["compressed"] <= at_end:
+            first.append(report["search"]["forward_tokens"])
+        return min(first, default=float("inf"))
+
+    tokens = median(reached(report) for report in by_search[task, search])
+    return "never" if tokens == float("inf") else f"{tokens:,.0f}"
 
 
 PLOTS = """
