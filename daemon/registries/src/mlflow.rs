@@ -70,7 +70,7 @@ struct Upload<'a> {
 impl Upload<'_> {
     async fn run(&self) -> Result<Published, PublishError> {
         let experiment = self.experiment().await?;
-        let run = self.find_or_create_run(&experiment).await?;
+        let (run, is_new) = self.find_or_create_run(&experiment).await?;
         let run_id = text(&run["info"]["run_id"]);
         let digest = self.bundle.digest();
         let complete = tags(&run).any(|(key, value)| key == COMPLETE && value == digest);
@@ -78,7 +78,7 @@ impl Upload<'_> {
             self.counter.done(self.bundle.size_bytes());
         } else {
             self.log(&run_id).await?;
-            self.artifacts(&run).await?;
+            self.artifacts(&run, is_new).await?;
             let body = json!({"run_id": run_id, "key": COMPLETE, "value": digest});
             self.post("runs/set-tag", &body).await?;
         }
@@ -117,7 +117,8 @@ impl Upload<'_> {
         Err(self.http.lacks("experiments/create", "an experiment"))
     }
 
-    async fn find_or_create_run(&self, experiment: &str) -> Result<Value, PublishError> {
+    /// The run, and whether it has just been made.
+    async fn find_or_create_run(&self, experiment: &str) -> Result<(Value, bool), PublishError> {
         let run = &self.bundle.run;
         let search = json!({
             "experiment_ids": [experiment],
@@ -127,7 +128,7 @@ impl Upload<'_> {
         });
         let found = self.post("runs/search", &search).await?;
         if let Some(run) = found["runs"].get(0) {
-            return Ok(run.clone());
+            return Ok((run.clone(), false));
         }
         let tags: Vec<Value> = self.bundle.facts.tags.iter().map(pair).collect();
         let own = json!([{"key": "evopress.run", "value": run}]);
@@ -138,7 +139,7 @@ impl Upload<'_> {
             "tags": if tags.is_empty() { own } else { json!(tags) },
         });
         let made = self.post("runs/create", &create).await?;
-        Ok(made["run"].clone())
+        Ok((made["run"].clone(), true))
     }
 
     /// MLflow keeps a metric of the same key, step, time and value once, and a parameter of the same value.
@@ -159,7 +160,8 @@ impl Upload<'_> {
         Ok(())
     }
 
-    async fn artifacts(&self, run: &Value) -> Result<(), PublishError> {
+    /// Sends what is not there; a run that `is_new` has nothing yet.
+    async fn artifacts(&self, run: &Value, is_new: bool) -> Result<(), PublishError> {
         let uri = text(&run["info"]["artifact_uri"]);
         let Some(root) = uri.strip_prefix("mlflow-artifacts:") else {
             return Err(PublishError::Settings(format!(
@@ -169,7 +171,7 @@ impl Upload<'_> {
         let root = root.trim_start_matches('/');
         for file in &self.bundle.files {
             let path = format!("{ARTIFACTS}/{root}/model/{}", escaped(&file.name));
-            if self.has(&path, file).await? {
+            if !is_new && self.has(&path, file).await? {
                 self.counter.done(file.size_bytes);
                 continue;
             }
