@@ -246,3 +246,41 @@ fn traced_blocks_agree_with_the_fused_ones() {
     let found = whole(&model, &model.dense(), tokens).loss;
     assert!((found - expected).abs().double_value(&[]) < 1e-5);
 }
+
+#[test]
+fn sequences_side_by_side_respond_as_each_does_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let (model, space) = open_with_levels("llama3", folder.path());
+    let parent = Genotype(vec![0; space.units().len()]);
+    let edits = Edits::new(&space, &parent, &flips(&space, &parent));
+    let corpus = corpus(model.config().vocab_size, 3);
+    let context = Context {
+        head: crate::head::Head::new(&model).unwrap(),
+        model,
+    };
+    let fitness: SharedFitness = Arc::new(CrossEntropy { has_gradient: true });
+    let uniforms: Vec<f32> = (1..LENGTH).map(|idx| idx as f32 / LENGTH as f32).collect();
+    let sequence = |idx: usize| pass::Sequence {
+        idx,
+        tokens: corpus.sequence(idx),
+        target: None,
+        uniforms: &uniforms,
+    };
+    let run = |sequences: &[pass::Sequence<'_>]| {
+        let _no_grad = tch::no_grad_guard();
+        pass::run(&context, &edits, &fitness, sequences)
+            .unwrap()
+            .unwrap()
+    };
+    let together = run(&[sequence(0), sequence(1), sequence(2)]);
+    assert_eq!(together.len(), 3);
+    for (idx, found) in together.iter().enumerate() {
+        let alone = run(&[sequence(idx)]).swap_remove(0);
+        let largest = alone.second.abs().max().double_value(&[]);
+        let error = (&found.second - &alone.second).abs().max();
+        assert!(error.double_value(&[]) < 1e-4 * largest, "sequence {idx}");
+        for ((found, _), (alone, _)) in found.first.iter().zip(&alone.first) {
+            assert!((found - alone).abs() < 1e-5, "{found}, not {alone}");
+        }
+    }
+}
