@@ -184,7 +184,8 @@ mod tests {
             let space = drops(&model);
             // Lanes 1 and 2 agree, others differ from their neighbours in attentions, MLPs or both.
             let levels = |lane: usize| {
-                let level = move |unit: usize| u16::from((unit + lane.div_ceil(2)) % 3 == 0);
+                let level =
+                    move |unit: usize| u16::from((unit + lane.div_ceil(2)).is_multiple_of(3));
                 Genotype((0..space.units().len()).map(level).collect())
             };
             let candidates: Vec<Candidate> =
