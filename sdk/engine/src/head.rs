@@ -84,20 +84,22 @@ impl Head {
         self.expectation_seeing(hidden, |_, _| Ok(()))
     }
 
-    /// `Wᵀp [T, D]` and a token drawn from each `p = softmax(W h)`: the first whose cumulative probability exceeds the token's number
-    /// in `uniforms` (`[T]`, in 0..1).
+    /// `Wᵀp [T, D]` and S tokens drawn from each `p = softmax(W h)`, `[T, S]`: the first whose cumulative probability exceeds a number in
+    /// `uniforms` (`[T, S]`, in 0..1).
     pub(crate) fn sampled_expectation(
         &self,
         hidden: &Tensor,
         uniforms: &[f32],
     ) -> Result<(Tensor, Vec<i64>)> {
         let mut tokens = Vec::with_capacity(uniforms.len());
+        let num_samples = uniforms.len() / hidden.size()[0] as usize;
         let (_, weighted) = self.expectation_seeing(hidden, |first, exponentials| {
             let sums = exponentials.f_cumsum(-1, Kind::Float)?;
-            let uniforms = &uniforms[first..][..sums.size()[0] as usize];
+            let num_tokens = sums.size()[0] as usize;
+            let uniforms = &uniforms[first * num_samples..][..num_tokens * num_samples];
             let uniforms = Tensor::f_from_slice(uniforms)?
                 .f_to_device(sums.device())?
-                .f_view([-1, 1])?;
+                .f_view([-1, num_samples as i64])?;
             let wanted = uniforms.f_mul(&sums.f_narrow(-1, sums.size()[1] - 1, 1)?)?;
             let found = wanted.f_searchsorted(&sums, false, true, "right", None::<&Tensor>)?;
             let found = found.f_clamp(0, sums.size()[1] - 1)?.f_view([-1])?;

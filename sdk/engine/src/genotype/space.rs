@@ -6,6 +6,7 @@ use evopress_plugin::{Encoding, ModelOutline, Unit, Variant};
 
 use super::sizes::Sizes;
 use super::{Candidate, Dropped, Genotype, LayerVariants, WeightId, grouping, joint};
+use crate::source::{ATTENTION_LAYERS, LAYERS_PER_BLOCK};
 
 /// Units with their levels, and the budget of each group of units.
 #[derive(Debug, Clone)]
@@ -113,6 +114,15 @@ impl SearchSpace {
     /// Whether a unit has nothing to offer but to drop sub-blocks.
     pub fn only_drops(&self, unit_idx: usize) -> bool {
         !joint::replaces(&self.units[unit_idx])
+    }
+
+    /// Whether a unit's levels give layers of an MLP other weights.
+    pub(crate) fn changes_mlp(&self, unit_idx: usize) -> bool {
+        let mut effects = self.effects[unit_idx].iter().flatten();
+        effects.any(|effect| match effect {
+            Effect::Replace(id) => id.layer_idx as usize % LAYERS_PER_BLOCK >= ATTENTION_LAYERS,
+            Effect::DropAttention(_) | Effect::DropMlp(_) => false,
+        })
     }
 
     /// Cost of one group's units; the bytes of the whole model where the budget is in bytes.

@@ -4,15 +4,16 @@ use evopress_plugin::SubBlock;
 
 use super::Move;
 use crate::genotype::{Candidate, Genotype, SearchSpace, WeightId};
-use crate::source::{LAYERS_PER_BLOCK, ModelConfig};
+use crate::source::{ATTENTION_LAYERS, LAYERS_PER_BLOCK, ModelConfig};
 
-/// Layers of an attention; those of the MLP come after them.
-pub(super) const ATTENTION_LAYERS: usize = 4;
+/// Samples where levels are at stake: at the first token there is one response a sequence and sample to know its square from.
+const SAMPLES_OF_LEVELS: usize = 4;
 
 /// The parent, and what each move changes of it, by block.
 pub(super) struct Edits {
     pub(super) parent: Candidate,
-    pub(super) num_moves: usize,
+    /// By move: whether it does no more than to give layers other weights.
+    pub(super) are_levels: Vec<bool>,
     pub(super) blocks: Vec<Vec<Edit>>,
 }
 
@@ -39,25 +40,41 @@ impl Edits {
         let candidate = space.candidate(parent);
         let mut blocks: Vec<Vec<Edit>> = Vec::new();
         blocks.resize_with(space.num_blocks(), Vec::new);
+        let mut are_levels = vec![true; moves.len()];
         for (move_idx, step) in moves.iter().enumerate() {
             let mut moved = parent.clone();
             moved.0[step.unit_idx] = step.level as u16;
             let moved = space.candidate(&moved);
             for (block_idx, edits) in blocks.iter_mut().enumerate() {
                 let changes = changes(&candidate, &moved, block_idx);
+                let mut kinds = changes.iter();
+                are_levels[move_idx] &= kinds.all(|kind| matches!(kind, EditKind::Layer { .. }));
                 edits.extend(changes.into_iter().map(|kind| Edit { move_idx, kind }));
             }
         }
         Self {
             parent: candidate,
-            num_moves: moves.len(),
+            are_levels,
             blocks,
         }
     }
 
+    pub(super) fn num_moves(&self) -> usize {
+        self.are_levels.len()
+    }
+
+    /// Tokens that are sampled at each token of a sequence.
+    pub(super) fn num_samples(&self) -> usize {
+        match self.are_levels.contains(&true) {
+            true => SAMPLES_OF_LEVELS,
+            false => 1,
+        }
+    }
+
     /// What a pass over one sequence costs, in forward passes of the dense model: the forward pass; two products with the head in f32;
-    /// each block once more, and twice backwards; the layers' and sub-blocks' changes.
+    /// each block once more, and backwards for the loss and each sample; the layers' and sub-blocks' changes.
     pub(super) fn forward_passes(&self, config: &ModelConfig) -> f64 {
+        let passes = 3.0 + self.num_samples() as f64;
         let (hidden, inner) = (config.hidden_size as f64, config.intermediate_size as f64);
         let (q, kv) = (
             (config.num_heads * config.head_dim) as f64,
@@ -75,7 +92,7 @@ impl Edits {
             for sub_block in [SubBlock::Attention, SubBlock::Mlp] {
                 dense += weights(sub_block);
                 if !self.parent.dropped.contains(block_idx, sub_block) {
-                    spent += 4.0 * weights(sub_block);
+                    spent += passes * weights(sub_block);
                 }
             }
             spent += edits

@@ -1,4 +1,4 @@
-//! What single moves would do to the loss, predicted for all of them at once from one forward and two backward passes.
+//! What single moves would do to the loss, predicted for all of them at once from one forward and a few backward passes.
 //!
 //! In go a parent genotype, moves (a unit at another level) and calibration sequences; out comes, for every move, a first-order term and a
 //! second-order one that also says how moves act together. With `h_t` a layer's input at token `t`, `ΔW` the difference of two levels'
@@ -13,6 +13,11 @@
 //! where `g_t` is the gradient of the loss of a token that is *sampled from the student's own distribution*: `E[g gᵀ]` is the
 //! Fisher information, the curvature of the loss where the student's distribution is near the target. Moves are proposals only: real fitness on
 //! real tokens selects.
+//!
+//! A sequence's first token is the one that all later ones attend to (an attention sink, with activations hundreds of times as large as
+//! others': Xiao et al. 2023, Sun et al. 2024). What another level of a key or value layer does there outweighs what it does at all others,
+//! and both terms nearly cancel. Its square is one number a sequence and sample, where the other tokens have hundreds, so that several tokens
+//! are sampled, and it is kept apart from the rest.
 //!
 //! The backward pass goes block by block from stored block boundaries and recomputes each block, so its memory is that of a forward
 //! pass, the boundaries and one block's activations.
@@ -51,6 +56,11 @@ pub struct Move {
 pub struct Predictions {
     /// By move: first-order change, and its standard error.
     pub first: Vec<(f64, f64)>,
+    /// By move: first-order change, and twice the second-order one, by what another level does at the first token of sequences. It is not
+    /// in the other terms; 0 for moves that leave out or give back sub-blocks, where it is.
+    pub sink: Vec<(f64, f64)>,
+    /// Responses that a second-order term of `sink` is the mean of.
+    pub sink_samples: usize,
     /// By pair of moves: `mean_t r_m[t] r_n[t]`. A set's second-order change is half the sum over its pairs.
     pub gram: Vec<Vec<f64>>,
     /// What computing this took, in tokens of a forward pass.
@@ -79,7 +89,10 @@ pub(crate) fn predict(
     let items: Vec<(usize, Vec<f32>)> = ask
         .sequence_idxs
         .iter()
-        .map(|&sequence_idx| (sequence_idx, (1..length).map(|_| rng.random()).collect()))
+        .map(|&sequence_idx| {
+            let count = (length - 1) * edits.num_samples();
+            (sequence_idx, (0..count).map(|_| rng.random()).collect())
+        })
         .collect();
     let batch_size = engine.batch_size(length);
     let items: Vec<Vec<(usize, Vec<f32>)>> = items.chunks(batch_size).map(<[_]>::to_vec).collect();
@@ -99,7 +112,15 @@ pub(crate) fn predict(
     };
     let passes: Vec<pass::Responses> = passes.into_iter().flatten().collect();
     let first = first_orders(&passes, ask.moves.len());
-    let responses: Vec<&Tensor> = passes.iter().map(|pass| &pass.second).collect();
+    let num_passes = passes.len() as f64;
+    let sink = (0..ask.moves.len()).map(|idx| {
+        let terms = passes.iter().map(|pass| pass.sink[idx]);
+        let (slope, square) = terms.fold((0.0, 0.0), |sum, it| (sum.0 + it.0, sum.1 + it.1));
+        (slope / num_passes, square / num_passes)
+    });
+    let sink = sink.collect();
+    let responses = passes.iter().map(|pass| pass.second.f_flatten(1, 2));
+    let responses = responses.collect::<std::result::Result<Vec<_>, _>>()?;
     let responses = without_outliers(&Tensor::f_cat(&responses, 1)?)?;
     let gram = responses
         .f_matmul(&responses.f_transpose(0, 1)?)?
@@ -109,6 +130,8 @@ pub(crate) fn predict(
     let tokens = (ask.sequence_idxs.len() * length) as f64;
     Ok(Some(Predictions {
         first,
+        sink,
+        sink_samples: passes.len() * edits.num_samples(),
         gram,
         forward_tokens: (share * tokens).round() as u64,
     }))

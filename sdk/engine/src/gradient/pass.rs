@@ -1,6 +1,6 @@
-//! One forward and two backward passes of some sequences side by side, and what every move would do along the way.
+//! One forward and some backward passes of some sequences side by side, and what every move would do along the way.
 //!
-//! Shapes: B sequences of L tokens, T = B·L, D hidden size, K and N widths of a layer, M moves.
+//! Shapes: B sequences of L tokens, T = B·L, D hidden size, K and N widths of a layer, M moves, S sampled tokens.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -8,20 +8,20 @@ use std::collections::hash_map::Entry;
 use evopress_plugin::{Chunk, SubBlock, Target, TargetView};
 use tch::{Kind, Tensor};
 
-use super::edits::{ATTENTION_LAYERS, Edit, EditKind, Edits, slots};
+use super::edits::{Edit, EditKind, Edits, slots};
 use crate::error::{EngineError, Result};
 use crate::evaluator::{Context, SharedFitness};
 use crate::genotype::WeightId;
 use crate::kernels;
 use crate::model::Traced;
-use crate::source::LAYERS_PER_BLOCK;
+use crate::source::{ATTENTION_LAYERS, LAYERS_PER_BLOCK};
 
 /// What a pass works on.
 pub(super) struct Sequence<'a> {
     pub(super) idx: usize,
     pub(super) tokens: &'a [i64],
     pub(super) target: Option<&'a Target>,
-    /// In 0..1, one for each token that has a next one: which token is sampled there.
+    /// In 0..1, `[L − 1, S]`, for each token that has a next one: which tokens are sampled there.
     pub(super) uniforms: &'a [f32],
 }
 
@@ -29,12 +29,14 @@ pub(super) struct Sequence<'a> {
 pub(super) struct Responses {
     /// By move: the mean over tokens of the first-order change, and its squared standard error.
     pub(super) first: Vec<(f64, f64)>,
-    /// `r_m[t]`, `[M, L − 1]` in f32 on the CPU.
+    /// `r_m[t]`, `[M, S, L − 1]` in f32 on the CPU.
     pub(super) second: Tensor,
+    /// By move: what both terms of its [`super::Predictions::sink`] are here, which are 0 in the others.
+    pub(super) sink: Vec<(f64, f64)>,
 }
 
-/// Gradients with respect to the stream `[T, D]`: of the loss, and of the sampled tokens' loss.
-type Gradients = [Tensor; 2];
+/// Gradients with respect to the stream `[T, D]`: of the loss, then of the loss of each of the S sampled tokens.
+type Gradients = Vec<Tensor>;
 
 /// By sequence, all of one length; none where the fitness has no gradient.
 pub(super) fn run(
@@ -47,23 +49,27 @@ pub(super) fn run(
     let boundaries = context.boundaries(&tokens, &edits.parent)?;
     let last = boundaries.last().expect("a stream has a beginning");
     let (num_sequences, length) = (sequences.len() as i64, tokens[0].len() as i64);
-    let mut of_head: [Vec<Tensor>; 2] = Default::default();
+    let mut of_head: Vec<Gradients> = Vec::with_capacity(sequences.len());
     for (idx, sequence) in sequences.iter().enumerate() {
         let stream = last.f_narrow(0, idx as i64 * length, length)?;
         let Some(gradients) = head_gradients(context, fitness, sequence, &stream)? else {
             return Ok(None);
         };
-        for (all, gradient) in of_head.iter_mut().zip(gradients) {
-            all.push(gradient);
-        }
+        of_head.push(gradients);
     }
-    let [of_loss, of_sampled] = of_head;
-    let mut gradients = [Tensor::f_cat(&of_loss, 0)?, Tensor::f_cat(&of_sampled, 0)?];
-    let size = [edits.num_moves as i64, num_sequences * length];
-    let mut responses = [
-        Tensor::f_zeros(size, (Kind::Float, last.device()))?,
-        Tensor::f_zeros(size, (Kind::Float, last.device()))?,
-    ];
+    let side_by_side = |order: usize| -> Result<Tensor> {
+        let of_order: Vec<&Tensor> = of_head.iter().map(|all| &all[order]).collect();
+        Ok(Tensor::f_cat(&of_order, 0)?)
+    };
+    let mut gradients = (0..of_head[0].len())
+        .map(side_by_side)
+        .collect::<Result<Gradients>>()?;
+    drop(of_head);
+    let size = [edits.num_moves() as i64, num_sequences * length];
+    let empty = || Ok(Tensor::f_zeros(size, (Kind::Float, last.device()))?);
+    let mut responses = (0..gradients.len())
+        .map(|_| empty())
+        .collect::<Result<Vec<Tensor>>>()?;
     for (block_idx, stream) in boundaries[..boundaries.len() - 1].iter().enumerate().rev() {
         let block = Block {
             context,
@@ -76,17 +82,20 @@ pub(super) fn run(
     }
     let of_sequence = |(idx, sequence): (usize, &Sequence<'_>)| {
         // The last token has nothing after it, so its row is 0 and does not count.
-        let part = |all: &Tensor| all.f_narrow(1, idx as i64 * length, length - 1);
-        let [first, second] = &responses;
-        summed(&part(first)?, &part(second)?, sequence.idx)
+        let part = |all: &Tensor| Ok(all.f_narrow(1, idx as i64 * length, length - 1)?);
+        let parts = responses.iter().map(part).collect::<Result<Vec<_>>>()?;
+        summed(edits, &parts, sequence.idx)
     };
     let all = sequences.iter().enumerate().map(of_sequence);
     all.collect::<Result<_>>().map(Some)
 }
 
-/// Responses `[M, L − 1]` of one sequence.
-fn summed(first: &Tensor, second: &Tensor, sequence_idx: usize) -> Result<Responses> {
+/// Responses `[M, L − 1]` of one sequence to each gradient.
+fn summed(edits: &Edits, responses: &[Tensor], sequence_idx: usize) -> Result<Responses> {
+    let first = &responses[0];
+    let second = Tensor::f_stack(&responses[1..], 1)?;
     let counted = first.size()[1] as f64;
+    let sink = cut_sink(edits, first, &second)?;
     let means = kernels::to_vec(&first.f_mean_dim(-1i64, false, Kind::Float)?)?;
     let variances = kernels::to_vec(&first.f_var_dim(-1i64, true, false)?)?;
     if let Some(&value) = means.iter().find(|value| !value.is_finite()) {
@@ -100,7 +109,32 @@ fn summed(first: &Tensor, second: &Tensor, sequence_idx: usize) -> Result<Respon
     Ok(Responses {
         first: first.collect(),
         second: second.f_to_device(tch::Device::Cpu)?,
+        sink,
     })
+}
+
+/// Takes what level moves do at the first token out of the responses `[M, L − 1]` and `[M, S, L − 1]`: both terms by move, 0 for others.
+fn cut_sink(edits: &Edits, first: &Tensor, second: &Tensor) -> Result<Vec<(f64, f64)>> {
+    let counted = first.size()[1] as f64;
+    let is_level: Vec<f32> = edits
+        .are_levels
+        .iter()
+        .map(|&is| f32::from(u8::from(is)))
+        .collect();
+    let is_level = Tensor::f_from_slice(&is_level)?.f_to_device(first.device())?;
+    let (mut of_first, mut of_second) = (first.f_select(-1, 0)?, second.f_select(-1, 0)?);
+    let slopes = kernels::to_vec(&of_first.f_mul(&is_level)?)?;
+    let squares = of_second
+        .f_square()?
+        .f_mean_dim([1i64].as_slice(), false, Kind::Float)?;
+    let squares = kernels::to_vec(&squares.f_mul(&is_level)?)?;
+    let others = is_level.f_neg()?.f_add_scalar(1.0)?;
+    let _ = of_first.f_mul_(&others)?;
+    let _ = of_second.f_mul_(&others.f_unsqueeze(1)?)?;
+    let terms = slopes.into_iter().zip(squares);
+    Ok(terms
+        .map(|(slope, square)| (f64::from(slope) / counted, f64::from(square) / counted))
+        .collect())
 }
 
 /// Gradients with respect to a sequence's stream before the final norm.
@@ -133,17 +167,21 @@ fn head_gradients(
     };
     let of_loss_view = of_loss.view();
     let of_loss = evopress_plugin_tch::borrow(&of_loss_view)?;
-    let of_sampled = expected.f_sub(&context.head.token_rows(&sampled)?)?;
+    let num_samples = sampled.len() / counted as usize;
     let through_norm = |gradient: &Tensor, keep: bool| -> Result<Tensor> {
         let inner = tch::with_grad(|| normed.f_mul(gradient)?.f_sum(Kind::Float))?;
         let gradient = Tensor::f_run_backward(&[inner], &[&leaf], keep, false)?.swap_remove(0);
         // A row of zeros for the token that predicts nothing.
         Ok(gradient.f_constant_pad_nd([0, 0, 0, 1])?)
     };
-    Ok(Some([
-        through_norm(&of_loss, true)?,
-        through_norm(&of_sampled, false)?,
-    ]))
+    let mut gradients = vec![through_norm(&of_loss, true)?];
+    for sample in 0..num_samples {
+        let tokens = sampled.iter().skip(sample).step_by(num_samples);
+        let tokens: Vec<i64> = tokens.copied().collect();
+        let of_sampled = expected.f_sub(&context.head.token_rows(&tokens)?)?;
+        gradients.push(through_norm(&of_sampled, sample + 1 < num_samples)?);
+    }
+    Ok(Some(gradients))
 }
 
 /// One block on its way back.
@@ -161,8 +199,8 @@ impl Block<'_> {
     fn backward(
         &self,
         stream: &Tensor,
-        gradients: &Gradients,
-        responses: &mut [Tensor; 2],
+        gradients: &[Tensor],
+        responses: &mut [Tensor],
     ) -> Result<Gradients> {
         let before = stream.f_detach()?.f_set_requires_grad(true)?;
         let attention = self.traced(SubBlock::Attention, &before, None)?;
@@ -175,7 +213,7 @@ impl Block<'_> {
             Some(traced) => tch::with_grad(|| middle.f_add(&traced.added))?,
             None => middle.shallow_clone(),
         };
-        let mut by_order = Vec::with_capacity(2);
+        let mut by_order = Vec::with_capacity(gradients.len());
         for (idx, gradient) in gradients.iter().enumerate() {
             let outputs = |traced: &Option<Traced>| -> Vec<Tensor> {
                 let outputs = traced.iter().flat_map(|traced| &traced.outputs);
@@ -189,7 +227,8 @@ impl Block<'_> {
                 true => vec![gradient.shallow_clone(), gradient.shallow_clone()],
                 false => {
                     let inner = tch::with_grad(|| after.f_mul(gradient)?.f_sum(Kind::Float))?;
-                    Tensor::f_run_backward(&[inner], &inputs, idx == 0, false)?
+                    let keep = idx + 1 < gradients.len();
+                    Tensor::f_run_backward(&[inner], &inputs, keep, false)?
                 }
             };
             let mut layers = found.split_off(2);
@@ -215,11 +254,7 @@ impl Block<'_> {
             };
             self.respond(&place, &by_order, responses)?;
         }
-        let mut orders = by_order.into_iter().map(|order| order.before);
-        let (Some(first), Some(second)) = (orders.next(), orders.next()) else {
-            unreachable!("there are two gradients");
-        };
-        Ok([first, second])
+        Ok(by_order.into_iter().map(|order| order.before).collect())
     }
 
     /// A sub-block as the parent runs it, or with other weights; none where the parent leaves it out.
@@ -249,7 +284,7 @@ impl Block<'_> {
     }
 
     /// What the moves of a sub-block do.
-    fn respond(&self, place: &Place, orders: &[Order], responses: &mut [Tensor; 2]) -> Result<()> {
+    fn respond(&self, place: &Place, orders: &[Order], responses: &mut [Tensor]) -> Result<()> {
         let edits = &self.edits.blocks[self.block_idx];
         let mut given: Option<Tensor> = None;
         // The parent's weights, which all moves of a layer are held against.
@@ -363,12 +398,12 @@ impl Order {
     }
 }
 
-/// `r_m[t] += ⟨g_t, δ_t⟩` for both gradients.
+/// `r_m[t] += ⟨g_t, δ_t⟩` for each gradient.
 fn add<'a>(
     edit: &Edit,
     change: &Tensor,
     orders: &'a [Order],
-    responses: &mut [Tensor; 2],
+    responses: &mut [Tensor],
     at: impl Fn(&'a Order) -> &'a Tensor,
 ) -> Result<()> {
     for (order, response) in orders.iter().zip(responses) {

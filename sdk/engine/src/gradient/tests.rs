@@ -118,7 +118,9 @@ fn moved(space: &SearchSpace, parent: &Genotype, step: &Move) -> Candidate {
 
 /// First-order terms against what the slopes of the whole say.
 fn check_first_order(found: &Predictions, moves: &[Move], expected: &[f64], tolerance: f64) {
-    for ((step, (first, _)), expected) in moves.iter().zip(&found.first).zip(expected) {
+    let found = found.first.iter().zip(&found.sink);
+    let found = found.map(|((first, _), (at_sink, _))| first + at_sink);
+    for ((step, first), expected) in moves.iter().zip(found).zip(expected) {
         assert!(
             (first - expected).abs() < tolerance,
             "{step:?}: {first}, not {expected}"
@@ -197,6 +199,15 @@ fn first_order_terms_of_levels_are_the_slopes_of_the_loss() {
             .fold(0.0_f64, |most, slope: &f64| most.max(slope.abs()));
         assert!(largest > 0.0);
         check_first_order(&found, &moves, &expected, 1e-3 * largest);
+        // The first token attends to itself alone, whatever its query.
+        let most = |of: fn(&(f64, f64)) -> f64| found.sink.iter().map(of).fold(0.0, f64::max);
+        let (slope, square) = (most(|it| it.0.abs()), most(|it| it.1));
+        for (step, at_sink) in moves.iter().zip(&found.sink) {
+            let is_query = step.unit_idx % LAYERS_PER_BLOCK == 0;
+            let is_nothing = at_sink.0.abs() < 1e-6 * slope && at_sink.1 < 1e-6 * square;
+            assert_eq!(is_nothing, is_query, "{step:?}: {at_sink:?}");
+        }
+        assert_eq!(found.sink_samples, 12);
     }
 }
 
@@ -208,6 +219,9 @@ fn second_order_terms_are_a_gram_matrix() {
     let moves = flips(&space, &parent);
     let found = predicted(model, &space, &parent, &moves, true).unwrap();
     assert_eq!(found.gram.len(), moves.len());
+    // Sub-blocks keep the first token among the others, and one sample is enough for them.
+    assert!(found.sink.iter().all(|&terms| terms == (0.0, 0.0)));
+    assert_eq!(found.sink_samples, 3);
     for (i, row) in found.gram.iter().enumerate() {
         assert!(row[i] > 0.0, "a sub-block that does nothing");
         for (j, &value) in row.iter().enumerate() {
@@ -259,7 +273,8 @@ fn sequences_side_by_side_respond_as_each_does_alone() {
         model,
     };
     let fitness: SharedFitness = Arc::new(CrossEntropy { has_gradient: true });
-    let uniforms: Vec<f32> = (1..LENGTH).map(|idx| idx as f32 / LENGTH as f32).collect();
+    let count = (LENGTH - 1) * edits.num_samples();
+    let uniforms: Vec<f32> = (0..count).map(|idx| idx as f32 / count as f32).collect();
     let sequence = |idx: usize| pass::Sequence {
         idx,
         tokens: corpus.sequence(idx),
@@ -281,6 +296,13 @@ fn sequences_side_by_side_respond_as_each_does_alone() {
         assert!(error.double_value(&[]) < 1e-4 * largest, "sequence {idx}");
         for ((found, _), (alone, _)) in found.first.iter().zip(&alone.first) {
             assert!((found - alone).abs() < 1e-5, "{found}, not {alone}");
+        }
+        for (found, alone) in found.sink.iter().zip(&alone.sink) {
+            assert!((found.0 - alone.0).abs() < 1e-5, "{found:?}, not {alone:?}");
+            assert!(
+                (found.1 - alone.1).abs() < 1e-4 * alone.1,
+                "{found:?}, not {alone:?}"
+            );
         }
     }
 }

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::LEAST_EVIDENCE;
 use super::propose::MOST_EXCHANGES;
 use super::race::Difference;
+use super::sinks::Sinks;
 use super::surrogate::Observation;
 use crate::genotype::Genotype;
 
@@ -26,6 +27,9 @@ pub struct Memory {
     pub(super) origin: Option<Origin>,
     /// Gradient passes so far.
     pub(super) num_passes: u32,
+    /// What they have shown of the first token of sequences.
+    #[serde(default)]
+    pub(super) sinks: Sinks,
     /// Sequences that a decision takes.
     pub(super) evidence: usize,
     /// Exchanges that an offspring may be made of at most.
@@ -112,6 +116,7 @@ impl Memory {
             rejected: Vec::new(),
             origin: None,
             num_passes: 0,
+            sinks: Sinks::default(),
             evidence: LEAST_EVIDENCE,
             reach: MOST_EXCHANGES,
             failures: 0,

@@ -14,6 +14,7 @@ mod memory;
 mod propose;
 mod race;
 mod regression;
+mod sinks;
 mod start;
 mod surrogate;
 mod walk;
@@ -317,7 +318,8 @@ impl Search<'_> {
             }
             origin.passes.push(memory.num_passes);
             memory.num_passes += 1;
-            surrogate.make_passes(fitness, origin, self.settings)?;
+            surrogate.make_passes(fitness, origin, self.settings, Some(&mut memory.sinks))?;
+            surrogate.read(&memory.sinks);
         }
     }
 
@@ -325,7 +327,8 @@ impl Search<'_> {
     fn make_passes_again(&mut self, fitness: &mut dyn Fitness, memory: &Memory) -> Result<()> {
         if let Some(origin) = &memory.origin {
             let mut surrogate = Surrogate::new(self.space, origin);
-            surrogate.make_passes(fitness, origin, self.settings)?;
+            surrogate.make_passes(fitness, origin, self.settings, None)?;
+            surrogate.read(&memory.sinks);
             self.surrogate = Some(surrogate);
         }
         Ok(())

@@ -1,14 +1,16 @@
 //! What a change of the parent is expected to do, by gradients.
 //!
 //! Around the origin whose gradients were taken every unit may take a step to a next level, `m`. For a set `S` of steps
-//! `J(S) = Σ f_m + ½ Σ_{m,n} G_mn`, with first-order terms `f` and the Gram matrix `G` of responses ([`crate::gradient`]), both averaged
-//! over all passes that were made at the origin. [`super::regression`] corrects them by what evaluations have shown.
+//! `J(S) = Σ (f_m + s_m) + ½ Σ_{m,n} G_mn`, with first-order terms `f` and the Gram matrix `G` of responses ([`crate::gradient`]), both
+//! averaged over all passes that were made at the origin, and `s` what happens at the first token of sequences ([`super::sinks`]).
+//! [`super::regression`] corrects them by what evaluations have shown.
 
 use serde::{Deserialize, Serialize};
 
 use super::Settings;
 use super::memory::Origin;
 use super::race::Difference;
+use super::sinks::Sinks;
 use crate::error::{EngineError, Result};
 use crate::genotype::{Genotype, SearchSpace};
 use crate::gradient::{Ask, Move, Predictions};
@@ -16,6 +18,8 @@ use crate::search::{Fitness, Purpose, draw};
 
 /// Squared noise of the predictions, as a part of their own squared size, above which another pass is worth its price.
 const NOISY: f64 = 0.25;
+/// Mean trust in the terms at the first token, below which the same holds.
+const ENOUGH_TRUST: f64 = 0.75;
 
 /// A paired difference: what a change has done.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -28,10 +32,15 @@ pub(super) struct Observation {
     pub(super) standard_error: f64,
 }
 
-/// Predicted changes, each with a factor of its own that evaluations correct: first order and second order of steps to a higher level, of
-/// steps to a lower one, of sub-blocks given back and of sub-blocks left out; then what steps between levels do together, and what others do.
+/// Predicted changes, each with a factor of its own that evaluations correct: first order and second order, and both at the first token, of
+/// each of [`KINDS`]; then what steps between levels do together, and what others do.
 pub(super) type Terms = [f64; NUM_TERMS];
-pub(super) const NUM_TERMS: usize = 10;
+pub(super) const NUM_TERMS: usize = TERMS_OF_KIND * KINDS + 2;
+/// Steps of attention layers to a higher level and to a lower one, of the MLPs' likewise, sub-blocks given back and left out.
+pub(super) const KINDS: usize = 6;
+pub(super) const TERMS_OF_KIND: usize = 4;
+/// The first kind of sub-blocks.
+const DROPS: usize = 4;
 
 /// Predictions around an origin.
 pub(super) struct Surrogate {
@@ -41,7 +50,7 @@ pub(super) struct Surrogate {
     /// By unit: how many pairs of neighbouring levels the units before it have.
     offsets: Vec<usize>,
     moves: Vec<Move>,
-    /// By move: where its two terms are.
+    /// By move.
     kinds: Vec<usize>,
     /// The mean of all passes so far.
     predictions: Option<Predictions>,
@@ -51,6 +60,10 @@ pub(super) struct Surrogate {
     /// By move.
     first: Vec<f64>,
     gram: Vec<Vec<f64>>,
+    /// By move: both terms at the first token, as far as they are to be believed.
+    sink: Vec<(f64, f64)>,
+    /// Whether those are little to be believed.
+    is_unsure: bool,
 }
 
 impl Surrogate {
@@ -71,7 +84,11 @@ impl Surrogate {
         offsets.push(num_pairs);
         let kinds = moves.iter().map(|step| {
             let is_down = step.level > genotype.level(step.unit_idx);
-            4 * usize::from(space.only_drops(step.unit_idx)) + 2 * usize::from(is_down)
+            let first = match space.only_drops(step.unit_idx) {
+                true => DROPS,
+                false => 2 * usize::from(space.changes_mlp(step.unit_idx)),
+            };
+            first + usize::from(is_down)
         });
         Self {
             by_unit,
@@ -82,28 +99,57 @@ impl Surrogate {
             num_made: 0,
             first: vec![0.0; moves.len()],
             gram: vec![vec![0.0; moves.len()]; moves.len()],
+            sink: vec![(0.0, 0.0); moves.len()],
+            is_unsure: false,
             moves,
             origin: genotype,
         }
     }
 
-    /// Makes those gradient passes of the origin that are missing.
+    /// Makes those gradient passes of the origin that are missing; new to `sinks` where there are any.
     pub(super) fn make_passes(
         &mut self,
         fitness: &mut dyn Fitness,
         origin: &Origin,
         settings: &Settings,
+        mut sinks: Option<&mut Sinks>,
     ) -> Result<()> {
         for &pass in &origin.passes[self.num_made..] {
-            self.pass(fitness, pass, settings)?;
+            let found = self.pass(fitness, pass, settings)?;
+            if let (Some(found), Some(sinks)) = (found, sinks.as_deref_mut()) {
+                sinks.add(&self.origin, &self.moves, &found);
+            }
             self.num_made += 1;
         }
         Ok(())
     }
 
+    /// Takes the terms at the first token from what all passes have shown.
+    pub(super) fn read(&mut self, sinks: &Sinks) {
+        let Some(predictions) = &self.predictions else {
+            return;
+        };
+        let steps = self.moves.iter().zip(&predictions.sink);
+        let mut trusts = Vec::new();
+        let terms = steps.map(|(step, &(slope, _))| {
+            let (square, trust) = sinks.get(&self.origin, step);
+            if square > 0.0 {
+                trusts.push(trust);
+            }
+            (trust * slope, trust * 0.5 * square)
+        });
+        self.sink = terms.collect();
+        self.is_unsure = trusts.iter().sum::<f64>() < ENOUGH_TRUST * trusts.len() as f64;
+    }
+
     /// One gradient pass, on sequences that its number draws. Numerical trouble in it is no reason to give up: the search goes on with
     /// what it has.
-    fn pass(&mut self, fitness: &mut dyn Fitness, pass: u32, settings: &Settings) -> Result<()> {
+    fn pass(
+        &mut self,
+        fitness: &mut dyn Fitness,
+        pass: u32,
+        settings: &Settings,
+    ) -> Result<Option<Predictions>> {
         let (purpose, seed) = (Purpose::GradientMinibatch, settings.seed);
         let sequence_idxs = draw(fitness, seed, pass, purpose, settings.gradient_sequences);
         let ask = Ask {
@@ -114,21 +160,21 @@ impl Surrogate {
             pass,
         };
         let predictions = match fitness.predict(&ask) {
-            Err(EngineError::NotFinite { .. }) => return Ok(()),
+            Err(EngineError::NotFinite { .. }) => return Ok(None),
             predictions => predictions?,
         };
         let Some(predictions) = predictions.filter(is_finite) else {
-            return Ok(());
+            return Ok(None);
         };
         self.num_averaged += 1;
         let mean = match self.predictions.take() {
             Some(mean) => averaged(mean, &predictions, self.num_averaged as f64),
-            None => predictions,
+            None => predictions.clone(),
         };
         self.first = shrunk(&mean.first);
         self.gram.clone_from(&mean.gram);
         self.predictions = Some(mean);
-        Ok(())
+        Ok(Some(predictions))
     }
 
     /// Whether more passes would make the predictions much better.
@@ -136,6 +182,9 @@ impl Surrogate {
         let Some(predictions) = &self.predictions else {
             return false;
         };
+        if self.is_unsure {
+            return true;
+        }
         let errors = predictions.first.iter().map(|(_, error)| error * error);
         let sizes = (0..self.moves.len()).map(|idx| self.first[idx] + 0.5 * self.gram[idx][idx]);
         errors.sum::<f64>() > NOISY * sizes.map(|size| size.powi(2)).sum::<f64>()
@@ -210,14 +259,15 @@ impl Surrogate {
     /// What a step does alone.
     pub(super) fn alone(&self, idx: usize) -> Terms {
         let mut terms = [0.0; NUM_TERMS];
-        terms[self.kinds[idx]] = self.first[idx];
-        terms[self.kinds[idx] + 1] = 0.5 * self.gram[idx][idx];
+        let (slope, curvature) = self.sink[idx];
+        let of_kind = [self.first[idx], 0.5 * self.gram[idx][idx], slope, curvature];
+        terms[TERMS_OF_KIND * self.kinds[idx]..][..TERMS_OF_KIND].copy_from_slice(&of_kind);
         terms
     }
 
     /// Which of the [`Terms`] two steps together belong to.
     pub(super) fn together(&self, a: usize, b: usize) -> usize {
-        let drops = |idx: usize| self.kinds[idx] >= 4;
+        let drops = |idx: usize| self.kinds[idx] >= DROPS;
         NUM_TERMS - 2 + usize::from(drops(a) || drops(b))
     }
 
@@ -277,8 +327,10 @@ fn steps(space: &SearchSpace, origin: &Genotype) -> Vec<Move> {
 
 fn is_finite(predictions: &Predictions) -> bool {
     let first = predictions.first.iter().all(|(mean, _)| mean.is_finite());
+    let mut sink = predictions.sink.iter();
+    let sink = sink.all(|(slope, square)| slope.is_finite() && square.is_finite());
     let mut gram = predictions.gram.iter().flatten();
-    first && gram.all(|value| value.is_finite())
+    first && sink && gram.all(|value| value.is_finite())
 }
 
 /// The mean of `count` passes, of which `mean` is that of all but the last.
@@ -288,6 +340,10 @@ fn averaged(mut mean: Predictions, last: &Predictions, count: f64) -> Prediction
         mix(&mut mean.0, last.0);
         let squares = (mean.1 * (count - 1.0)).powi(2) + last.1.powi(2);
         mean.1 = squares.sqrt() / count;
+    }
+    for (mean, last) in mean.sink.iter_mut().zip(&last.sink) {
+        mix(&mut mean.0, last.0);
+        mix(&mut mean.1, last.1);
     }
     for (mean, last) in mean.gram.iter_mut().zip(&last.gram) {
         let pairs = mean.iter_mut().zip(last);

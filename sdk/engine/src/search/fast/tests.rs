@@ -110,6 +110,8 @@ impl Fitness for Quadratic {
         self.evaluated.set(self.evaluated.get() + 8);
         Ok(Some(Predictions {
             first: first.collect(),
+            sink: vec![(0.0, 0.0); ask.moves.len()],
+            sink_samples: 2,
             gram: (0..ask.moves.len()).map(row).collect(),
             forward_tokens: 8,
         }))
