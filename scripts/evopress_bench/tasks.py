@@ -5,6 +5,9 @@ from pathlib import Path
 SEQUENCE_LENGTH = 512
 CALIBRATION_TOKENS = 65536
 
+# Levels as their methods were published, so that searches can be held against the paper's.
+DATABASE = {"tokens": 32768, "first_token_share": 0}
+
 TASKS = {
     "depth": {
         "target": {"drop": 0.25},
@@ -13,12 +16,12 @@ TASKS = {
     "sparse": {
         "target": {"sparsity": 0.5},
         "methods": [{"plugin": "sparsegpt", "options": {"num_steps": 3, "step_weights": 44236}}],
-        "database": {"tokens": 32768},
+        "database": DATABASE,
     },
     "bits": {
         "target": {"bits_per_weight": 3.0},
         "methods": [{"plugin": "gptq", "options": {"bits": [2, 3, 4, 5, 6], "group_size": 64}}],
-        "database": {"tokens": 32768},
+        "database": DATABASE,
     },
 }
 

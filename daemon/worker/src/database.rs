@@ -114,6 +114,7 @@ fn inputs(run: &Run, method_idx: usize, layers: &[LayerVariants]) -> Result<Valu
                 "sha256": digest(&text.source)?,
                 "tokens": text.tokens,
                 "sequence_length": text.sequence_length,
+                "first_token_share": text.first_token_share,
             }),
             false => Value::Null,
         },
@@ -234,7 +235,8 @@ fn build(
         layers,
         entry,
         manifest,
-    );
+    )
+    .with_first_token_share(text.first_token_share);
     tracing::info!(method = %method.name, missing = build.num_missing(), "building a level database");
     let limit_bytes = process::available_memory_bytes() / 4;
     let mut manifest = build.run(&corpus, limit_bytes, |done, total| {

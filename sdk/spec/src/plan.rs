@@ -153,6 +153,9 @@ pub struct Database {
     pub tokens: u64,
     /// Tokens of one sequence.
     pub sequence_length: u32,
+    /// What the first tokens of sequences make up at least where a method minimises output errors; 0 in plans that have none.
+    #[serde(default)]
+    pub first_token_share: f64,
 }
 
 /// A plugin by name and its options, which the plugin's own JSON Schema describes.

@@ -125,6 +125,7 @@ struct Defaults {
 const FAST_CALIBRATION_TOKENS: u64 = 131_072;
 const INITIAL_TOKENS: u64 = 2048;
 const EVALUATION_TOKENS: u64 = 32_768;
+const FIRST_TOKEN_SHARE: f64 = 0.125;
 
 impl Defaults {
     fn of(target: crate::Target, mode: Mode) -> Defaults {
@@ -231,6 +232,7 @@ fn database(
             .tokens
             .unwrap_or_else(|| whole_sequences(calibration.tokens, sequence_length)),
         sequence_length,
+        first_token_share: typed.first_token_share.unwrap_or(FIRST_TOKEN_SHARE),
     }
 }
 

@@ -168,6 +168,10 @@ pub(crate) struct Database {
     /// Length of one sequence, in tokens. Default: the calibration's.
     #[schemars(range(min = 2, max = 1_048_576), example = 2048)]
     pub(crate) sequence_length: Option<u32>,
+    /// What the first tokens of sequences make up at least of the errors that a method minimises (gptq, sparsegpt, kquant), from 0, which is how
+    /// these methods were published, to below 1. All later tokens attend to the first, so what is lost there is lost for all. Default: 0.125.
+    #[schemars(range(min = 0), extend("exclusiveMaximum" = 1), example = 0.125)]
+    pub(crate) first_token_share: Option<f64>,
 }
 
 /// A method plugin.

@@ -34,6 +34,7 @@ pub struct Build<'a> {
     outline: ModelOutline,
     method: SharedMethod,
     layers: &'a [LayerVariants],
+    first_token_share: f64,
     entry: Entry,
     manifest: Arc<Mutex<Manifest>>,
     /// Layers whose files are not there yet.
@@ -65,8 +66,18 @@ impl<'a> Build<'a> {
             method: Arc::clone(method),
             missing: missing.map(|layer| layer.layer_idx).collect(),
             layers,
+            first_token_share: 0.0,
             entry: entry.clone(),
             manifest: Arc::new(Mutex::new(manifest)),
+        }
+    }
+
+    /// What the first tokens of sequences make up at least where the method minimises output errors; 0 unless told otherwise.
+    #[must_use]
+    pub fn with_first_token_share(self, first_token_share: f64) -> Self {
+        Self {
+            first_token_share,
+            ..self
         }
     }
 
@@ -199,7 +210,8 @@ impl<'a> Build<'a> {
         inputs: &[Input],
         wanted: Wanted,
     ) -> Result<Vec<(Input, Statistics)>> {
-        let mut sums: Vec<Sums> = inputs.iter().map(|_| Sums::new(wanted)).collect();
+        let fresh = |_| Sums::new(wanted, self.first_token_share);
+        let mut sums: Vec<Sums> = inputs.iter().map(fresh).collect();
         let (num_sequences, length) = activations.shape();
         let batch = (BATCH_TOKENS / length).max(self.engine.num_threads());
         for first in (0..num_sequences).step_by(batch) {

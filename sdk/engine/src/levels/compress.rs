@@ -30,11 +30,14 @@ pub(super) fn compress(
 ) -> Result<()> {
     let norms = statistics.input_norms.as_ref().map(kernels::to_vec);
     let norms = norms.transpose()?;
-    let hessian = statistics.second_moment.as_ref();
+    let hessian = statistics.hessian()?;
     let task = CompressTask {
         num_tokens: statistics.num_tokens,
         input_norms: norms.as_deref(),
-        hessian: hessian.map(evopress_plugin_tch::view).transpose()?,
+        hessian: hessian
+            .as_ref()
+            .map(evopress_plugin_tch::view)
+            .transpose()?,
         layers: layers
             .iter()
             .map(|layer| {

@@ -94,25 +94,30 @@ impl Fitness for Quadratic {
                 step.level as f64 - ask.parent.level(step.unit_idx) as f64,
             )
         };
-        let first = (0..ask.moves.len()).map(|idx| {
+        // What every other unit does, it does at the first token.
+        let is_at_sink = |idx: usize| ask.moves[idx].unit_idx % 2 == 1;
+        let slope = |idx: usize| {
             let (unit, change) = step(idx);
-            (
-                change * (self.sensitivities[unit] + now * self.responses[unit]),
-                0.0,
-            )
-        });
-        let response = |idx| step(idx).1 * self.responses[step(idx).0];
-        let row = |a| {
-            (0..ask.moves.len())
-                .map(|b| response(a) * response(b))
-                .collect()
+            change * (self.sensitivities[unit] + now * self.responses[unit])
         };
+        let response = |idx| step(idx).1 * self.responses[step(idx).0];
+        let idxs = || 0..ask.moves.len();
+        let first = idxs().map(|idx| (if is_at_sink(idx) { 0.0 } else { slope(idx) }, 0.0));
+        let sink = idxs().map(|idx| match is_at_sink(idx) {
+            true => (slope(idx), response(idx).powi(2)),
+            false => (0.0, 0.0),
+        });
+        let product = |a: usize, b: usize| match is_at_sink(a) || is_at_sink(b) {
+            true => 0.0,
+            false => response(a) * response(b),
+        };
+        let row = |a| idxs().map(|b| product(a, b)).collect();
         self.evaluated.set(self.evaluated.get() + 8);
         Ok(Some(Predictions {
             first: first.collect(),
-            sink: vec![(0.0, 0.0); ask.moves.len()],
+            sink: sink.collect(),
             sink_samples: 2,
-            gram: (0..ask.moves.len()).map(row).collect(),
+            gram: idxs().map(row).collect(),
             forward_tokens: 8,
         }))
     }
