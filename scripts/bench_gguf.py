@@ -49,6 +49,7 @@ def main() -> None:
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=["all", "no-q4-1"], help=f"of {', '.join(METHODS)} (default: all no-q4-1)")
     parser.add_argument("--tokens", type=int, default=8192, help="of held-out text (default: 8192)")
     parser.add_argument("--calibration-tokens", type=int, default=32768, help="for level databases and the importance matrix (default: 32768)")
+    parser.add_argument("--first-token-share", type=float, default=0.125, help="of the errors that kquant minimises (default: 0.125)")
     parser.add_argument("--search-tokens", type=int, default=60_000, help="forward tokens of each search (default: 60000)")
     parser.add_argument("--sequence-length", type=int, default=512, help="default: 512")
     parser.add_argument("--threads", type=int, default=os.cpu_count(), help="of llama.cpp (default: one for each CPU)")
@@ -123,7 +124,7 @@ class Bench:
             "metadata": {"name": name},
             "model": {"source": SOURCE},
             "calibration": {"source": str(TEXTS / "calibration.txt"), "tokens": 65536, "sequence_length": asked.sequence_length},
-            "database": {"tokens": asked.calibration_tokens},
+            "database": {"tokens": asked.calibration_tokens, "first_token_share": asked.first_token_share},
             "methods": [{"plugin": "kquant", "options": options}],
             "target": {"bits_per_weight": bits},
             "search": {"grouping": "none", "limit": {"forward_tokens": asked.search_tokens}, "seed": 0},
