@@ -40,6 +40,13 @@ fn another_budget_uses_the_same_database() {
     spec["methods"][0]["options"]["group_size"] = json!("row");
     let third = scratch.report(&spec);
     assert_ne!(third["databases"][0]["key"], first["databases"][0]["key"]);
+
+    let mut spec = three_bits("as-published");
+    spec["database"]["first_token_share"] = json!(0);
+    let fourth = scratch.report(&spec);
+    assert_eq!(fourth["databases"][0]["reused"], false);
+    let uniform = |report: &Value| report["evaluation"][0]["baselines"]["uniform"].clone();
+    assert_ne!(uniform(&fourth), uniform(&first), "the same weights");
 }
 
 #[test]
@@ -189,6 +196,8 @@ fn what_cannot_be_is_a_sentence() {
     fs::write(&little, "Call me Ishmael.").unwrap();
     let text = refused(&|spec| spec["database"] = json!({"source": little, "tokens": 1024}));
     expect(&text, &["$.database.tokens", "little.txt"]);
+    let text = refused(&|spec| spec["database"] = json!({"first_token_share": 1}));
+    expect(&text, &["$.database.first_token_share", "below 1"]);
 }
 
 #[test]
