@@ -24,6 +24,7 @@
 
 mod edits;
 mod pass;
+mod responses;
 
 use std::sync::Arc;
 
@@ -32,6 +33,7 @@ use rand::Rng;
 use tch::{Kind, Tensor};
 
 use edits::Edits;
+use responses::Responses;
 
 use crate::corpus::Corpus;
 use crate::error::Result;
@@ -106,11 +108,11 @@ pub(crate) fn predict(
         pass::run(context, &shared, &fitness, &sequences.collect::<Vec<_>>())
     };
     let passes = engine.pool().map(items, work, |_| ())?;
-    let passes: Option<Vec<Vec<pass::Responses>>> = passes.into_iter().collect();
+    let passes: Option<Vec<Vec<Responses>>> = passes.into_iter().collect();
     let Some(passes) = passes else {
         return Ok(None);
     };
-    let passes: Vec<pass::Responses> = passes.into_iter().flatten().collect();
+    let passes: Vec<Responses> = passes.into_iter().flatten().collect();
     let first = first_orders(&passes, ask.moves.len());
     let num_passes = passes.len() as f64;
     let sink = (0..ask.moves.len()).map(|idx| {
@@ -148,7 +150,7 @@ fn without_outliers(responses: &Tensor) -> Result<Tensor> {
 
 /// By move: the mean over sequences, and its standard error. A few sequences say how large the errors are, but not whose: that is taken
 /// from the tokens, which are many and not independent.
-fn first_orders(passes: &[pass::Responses], num_moves: usize) -> Vec<(f64, f64)> {
+fn first_orders(passes: &[Responses], num_moves: usize) -> Vec<(f64, f64)> {
     let count = passes.len() as f64;
     let of_move = |idx: usize| passes.iter().map(move |pass| pass.first[idx]);
     let mean = |idx: usize| of_move(idx).map(|(mean, _)| mean).sum::<f64>() / count;

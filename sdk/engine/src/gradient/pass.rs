@@ -9,7 +9,8 @@ use evopress_plugin::{Chunk, SubBlock, Target, TargetView};
 use tch::{Kind, Tensor};
 
 use super::edits::{Edit, EditKind, Edits, slots};
-use crate::error::{EngineError, Result};
+use super::responses::Responses;
+use crate::error::Result;
 use crate::evaluator::{Context, SharedFitness};
 use crate::genotype::WeightId;
 use crate::kernels;
@@ -23,16 +24,6 @@ pub(super) struct Sequence<'a> {
     pub(super) target: Option<&'a Target>,
     /// In 0..1, `[L − 1, S]`, for each token that has a next one: which tokens are sampled there.
     pub(super) uniforms: &'a [f32],
-}
-
-/// What moves do to one sequence.
-pub(super) struct Responses {
-    /// By move: the mean over tokens of the first-order change, and its squared standard error.
-    pub(super) first: Vec<(f64, f64)>,
-    /// `r_m[t]`, `[M, S, L − 1]` in f32 on the CPU.
-    pub(super) second: Tensor,
-    /// By move: what both terms of its [`super::Predictions::sink`] are here, which are 0 in the others.
-    pub(super) sink: Vec<(f64, f64)>,
 }
 
 /// Gradients with respect to the stream `[T, D]`: of the loss, then of the loss of each of the S sampled tokens.
@@ -84,57 +75,10 @@ pub(super) fn run(
         // The last token has nothing after it, so its row is 0 and does not count.
         let part = |all: &Tensor| Ok(all.f_narrow(1, idx as i64 * length, length - 1)?);
         let parts = responses.iter().map(part).collect::<Result<Vec<_>>>()?;
-        summed(edits, &parts, sequence.idx)
+        Responses::new(edits, &parts, sequence.idx)
     };
     let all = sequences.iter().enumerate().map(of_sequence);
     all.collect::<Result<_>>().map(Some)
-}
-
-/// Responses `[M, L − 1]` of one sequence to each gradient.
-fn summed(edits: &Edits, responses: &[Tensor], sequence_idx: usize) -> Result<Responses> {
-    let first = &responses[0];
-    let second = Tensor::f_stack(&responses[1..], 1)?;
-    let counted = first.size()[1] as f64;
-    let sink = cut_sink(edits, first, &second)?;
-    let means = kernels::to_vec(&first.f_mean_dim(-1i64, false, Kind::Float)?)?;
-    let variances = kernels::to_vec(&first.f_var_dim(-1i64, true, false)?)?;
-    if let Some(&value) = means.iter().find(|value| !value.is_finite()) {
-        return Err(EngineError::NotFinite {
-            value,
-            sequence_idx,
-        });
-    }
-    let first = means.into_iter().zip(variances);
-    let first = first.map(|(mean, variance)| (mean.into(), f64::from(variance) / counted));
-    Ok(Responses {
-        first: first.collect(),
-        second: second.f_to_device(tch::Device::Cpu)?,
-        sink,
-    })
-}
-
-/// Takes what level moves do at the first token out of the responses `[M, L − 1]` and `[M, S, L − 1]`: both terms by move, 0 for others.
-fn cut_sink(edits: &Edits, first: &Tensor, second: &Tensor) -> Result<Vec<(f64, f64)>> {
-    let counted = first.size()[1] as f64;
-    let is_level: Vec<f32> = edits
-        .are_levels
-        .iter()
-        .map(|&is| f32::from(u8::from(is)))
-        .collect();
-    let is_level = Tensor::f_from_slice(&is_level)?.f_to_device(first.device())?;
-    let (mut of_first, mut of_second) = (first.f_select(-1, 0)?, second.f_select(-1, 0)?);
-    let slopes = kernels::to_vec(&of_first.f_mul(&is_level)?)?;
-    let squares = of_second
-        .f_square()?
-        .f_mean_dim([1i64].as_slice(), false, Kind::Float)?;
-    let squares = kernels::to_vec(&squares.f_mul(&is_level)?)?;
-    let others = is_level.f_neg()?.f_add_scalar(1.0)?;
-    let _ = of_first.f_mul_(&others)?;
-    let _ = of_second.f_mul_(&others.f_unsqueeze(1)?)?;
-    let terms = slopes.into_iter().zip(squares);
-    Ok(terms
-        .map(|(slope, square)| (f64::from(slope) / counted, f64::from(square) / counted))
-        .collect())
 }
 
 /// Gradients with respect to a sequence's stream before the final norm.
