@@ -2,11 +2,10 @@
 
 use std::collections::{BTreeSet, HashSet};
 
-use evopress_plugin::{Encoding, ModelOutline, Unit, Variant};
+use evopress_plugin::{Encoding, ModelOutline, SubBlock, Unit, Variant};
 
 use super::sizes::Sizes;
 use super::{Candidate, Dropped, Genotype, LayerVariants, WeightId, grouping, joint};
-use crate::source::{ATTENTION_LAYERS, LAYERS_PER_BLOCK};
 
 /// Units with their levels, and the budget of each group of units.
 #[derive(Debug, Clone)]
@@ -120,7 +119,9 @@ impl SearchSpace {
     pub(crate) fn changes_mlp(&self, unit_idx: usize) -> bool {
         let mut effects = self.effects[unit_idx].iter().flatten();
         effects.any(|effect| match effect {
-            Effect::Replace(id) => id.layer_idx as usize % LAYERS_PER_BLOCK >= ATTENTION_LAYERS,
+            Effect::Replace(id) => {
+                self.outline.layers[id.layer_idx as usize].sub_block == SubBlock::Mlp
+            }
             Effect::DropAttention(_) | Effect::DropMlp(_) => false,
         })
     }

@@ -4,7 +4,10 @@ use evopress_plugin::SubBlock;
 
 use super::Move;
 use crate::genotype::{Candidate, Genotype, SearchSpace, WeightId};
-use crate::source::{ATTENTION_LAYERS, LAYERS_PER_BLOCK, ModelConfig};
+use crate::source::{LAYERS_PER_BLOCK, ModelConfig};
+
+/// Layers of an attention; those of the MLP come after them.
+pub(super) const ATTENTION_LAYERS: usize = 4;
 
 /// Samples where levels are at stake: at the first token there is one response a sequence and sample to know its square from.
 const SAMPLES_OF_LEVELS: usize = 4;

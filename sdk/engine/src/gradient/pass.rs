@@ -8,14 +8,14 @@ use std::collections::hash_map::Entry;
 use evopress_plugin::{Chunk, SubBlock, Target, TargetView};
 use tch::{Kind, Tensor};
 
-use super::edits::{Edit, EditKind, Edits, slots};
+use super::edits::{ATTENTION_LAYERS, Edit, EditKind, Edits, slots};
 use super::responses::Responses;
 use crate::error::Result;
 use crate::evaluator::{Context, SharedFitness};
 use crate::genotype::WeightId;
 use crate::kernels;
 use crate::model::Traced;
-use crate::source::{ATTENTION_LAYERS, LAYERS_PER_BLOCK};
+use crate::source::LAYERS_PER_BLOCK;
 
 /// What a pass works on.
 pub(super) struct Sequence<'a> {

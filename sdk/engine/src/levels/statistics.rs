@@ -150,10 +150,11 @@ impl Sums {
             return Ok(None);
         }
         let first = Tensor::f_cat(&self.first_tokens, 0)?;
-        let energy =
-            |squares: Tensor| -> Result<f64> { Ok(squares.f_sum(Kind::Double)?.double_value(&[])) };
+        let energy = |squares: &Tensor| -> Result<f64> {
+            Ok(squares.f_sum(Kind::Double)?.double_value(&[]))
+        };
         let num_tokens = self.num_tokens as f64;
-        let share = energy(first.f_square()?)? / num_tokens / energy(squares.shallow_clone())?;
+        let share = energy(&first.f_square()?)? / num_tokens / energy(squares)?;
         if share.is_nan() || share <= 0.0 || share >= self.first_token_share {
             return Ok(None);
         }

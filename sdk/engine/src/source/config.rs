@@ -107,8 +107,6 @@ impl ModelConfig {
 
 /// Linear layers of a block, in the order q, k, v, o, gate, up, down.
 pub(crate) const LAYERS_PER_BLOCK: usize = 7;
-/// The first of them are the attention's, the others the MLP's.
-pub(crate) const ATTENTION_LAYERS: usize = 4;
 
 impl ModelConfig {
     /// The linear layers of one block: name within the block, half of the block, rows, columns, whether there is a bias.

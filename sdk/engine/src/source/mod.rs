@@ -29,7 +29,7 @@ pub use error::SourceError;
 pub use hf_files::HfFiles;
 pub use rope::{Rope, RopeScaling};
 
-pub(crate) use config::{ATTENTION_LAYERS, LAYERS_PER_BLOCK};
+pub(crate) use config::LAYERS_PER_BLOCK;
 pub(crate) use gguf::{DECI, Entries, ROPE_FACTORS, push_string, to_gguf};
 pub(crate) use reduced::{half_of, with_mlp_width};
 

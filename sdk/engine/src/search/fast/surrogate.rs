@@ -37,8 +37,8 @@ pub(super) struct Observation {
 pub(super) type Terms = [f64; NUM_TERMS];
 pub(super) const NUM_TERMS: usize = TERMS_OF_KIND * KINDS + 2;
 /// Steps of attention layers to a higher level and to a lower one, of the MLPs' likewise, sub-blocks given back and left out.
-pub(super) const KINDS: usize = 6;
-pub(super) const TERMS_OF_KIND: usize = 4;
+const KINDS: usize = 6;
+const TERMS_OF_KIND: usize = 4;
 /// The first kind of sub-blocks.
 const DROPS: usize = 4;
 
@@ -115,10 +115,7 @@ impl Surrogate {
         mut sinks: Option<&mut Sinks>,
     ) -> Result<()> {
         for &pass in &origin.passes[self.num_made..] {
-            let found = self.pass(fitness, pass, settings)?;
-            if let (Some(found), Some(sinks)) = (found, sinks.as_deref_mut()) {
-                sinks.add(&self.origin, &self.moves, &found);
-            }
+            self.pass(fitness, pass, settings, sinks.as_deref_mut())?;
             self.num_made += 1;
         }
         Ok(())
@@ -149,7 +146,8 @@ impl Surrogate {
         fitness: &mut dyn Fitness,
         pass: u32,
         settings: &Settings,
-    ) -> Result<Option<Predictions>> {
+        sinks: Option<&mut Sinks>,
+    ) -> Result<()> {
         let (purpose, seed) = (Purpose::GradientMinibatch, settings.seed);
         let sequence_idxs = draw(fitness, seed, pass, purpose, settings.gradient_sequences);
         let ask = Ask {
@@ -160,21 +158,24 @@ impl Surrogate {
             pass,
         };
         let predictions = match fitness.predict(&ask) {
-            Err(EngineError::NotFinite { .. }) => return Ok(None),
+            Err(EngineError::NotFinite { .. }) => return Ok(()),
             predictions => predictions?,
         };
         let Some(predictions) = predictions.filter(is_finite) else {
-            return Ok(None);
+            return Ok(());
         };
+        if let Some(sinks) = sinks {
+            sinks.add(&self.origin, &self.moves, &predictions);
+        }
         self.num_averaged += 1;
         let mean = match self.predictions.take() {
             Some(mean) => averaged(mean, &predictions, self.num_averaged as f64),
-            None => predictions.clone(),
+            None => predictions,
         };
         self.first = shrunk(&mean.first);
         self.gram.clone_from(&mean.gram);
         self.predictions = Some(mean);
-        Ok(Some(predictions))
+        Ok(())
     }
 
     /// Whether more passes would make the predictions much better.
