@@ -67,7 +67,9 @@ def run(asked: argparse.Namespace, task: str, search: str, seed: int) -> None:
     # JSON is YAML.
     spec.write_text(json.dumps(pipeline(task, search, seed, text, asked.evaluation_tokens), indent=2))
     command = [asked.bin / "evopressd", "run", spec, "--state", asked.out / "state", "--plugins", asked.bin, "--json"]
-    environment = {**os.environ, "EVOPRESS_DATA_ROOT": str(cache_root() / "data")}
+    # Several runs on a GPU share the cores for what they do beside it; libtorch's threads, one for each core, would be in each other's way.
+    threads = max((os.cpu_count() or 1) // asked.jobs, 1)
+    environment = {**os.environ, "EVOPRESS_DATA_ROOT": str(cache_root() / "data"), "OMP_NUM_THREADS": str(threads)}
     ended = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True)
     if ended.returncode != 0:
         raise SystemExit(f"{spec} ended with {ended.returncode}: {ended.stdout}")

@@ -21,6 +21,7 @@ def main() -> None:
     out = parser.parse_args().out
     shutil.rmtree(out, ignore_errors=True)
     (out / "tests").mkdir(parents=True)
+    subprocess.run(["cargo", "build", "--workspace"], cwd=CLONE, check=True)
     cargo = ["cargo", "test", "--workspace", "--lib", "--tests", "--benches", "--no-run", "--message-format=json"]
     built = subprocess.run(cargo, cwd=CLONE, stdout=subprocess.PIPE, check=True, text=True)
     for line in built.stdout.splitlines():

@@ -297,10 +297,12 @@ fn sequences_side_by_side_respond_as_each_does_alone() {
         for ((found, _), (alone, _)) in found.first.iter().zip(&alone.first) {
             assert!((found - alone).abs() < 1e-5, "{found}, not {alone}");
         }
+        // Some squares are nothing but rounding, which is another for each shape of a product on a GPU.
+        let largest = alone.sink.iter().map(|sink| sink.1).fold(0.0, f64::max);
         for (found, alone) in found.sink.iter().zip(&alone.sink) {
             assert!((found.0 - alone.0).abs() < 1e-5, "{found:?}, not {alone:?}");
             assert!(
-                (found.1 - alone.1).abs() < 1e-4 * alone.1,
+                (found.1 - alone.1).abs() < 1e-4 * alone.1 + 1e-9 * largest,
                 "{found:?}, not {alone:?}"
             );
         }

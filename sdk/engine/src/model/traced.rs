@@ -53,15 +53,10 @@ impl Model {
         // Each key and value head serves a group of query heads.
         let repeated =
             |tensor: &Tensor| tensor.f_repeat_interleave_self_int(heads / kv_heads, 1, heads);
-        let attended = Tensor::f_scaled_dot_product_attention(
+        let attended = attention(
             &queries,
             &repeated(&keys)?,
             &repeated(&by_head(&outputs[2], kv_heads)?)?,
-            None::<Tensor>,
-            0.0,
-            true,
-            None,
-            false,
         )?;
         let attended = attended.f_transpose(1, 2)?.f_reshape([-1, heads * dim])?;
         let added = linear(&attended, &weights[3], block.output_bias.as_ref())?;
@@ -118,4 +113,19 @@ impl Model {
 fn linear(input: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
     let bias = bias.map(|bias| bias.f_to_kind(weight.kind())).transpose()?;
     Ok(input.f_linear(weight, bias.as_ref())?)
+}
+
+/// Causal attention of `[B, heads, L, d]`. On a GPU by plain products: the fused kernels there add up a gradient in whatever order their
+/// blocks end, so that a search would not be the same twice.
+fn attention(queries: &Tensor, keys: &Tensor, values: &Tensor) -> Result<Tensor> {
+    let (mask, dropout, scale) = (None::<Tensor>, 0.0, None);
+    if queries.device().is_cuda() {
+        let (attended, _) = Tensor::f_internal_scaled_dot_product_attention_math(
+            queries, keys, values, mask, dropout, true, None, scale, false,
+        )?;
+        return Ok(attended);
+    }
+    Ok(Tensor::f_scaled_dot_product_attention(
+        queries, keys, values, mask, dropout, true, scale, false,
+    )?)
 }
