@@ -115,17 +115,32 @@ fn linear(input: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tens
     Ok(input.f_linear(weight, bias.as_ref())?)
 }
 
-/// Causal attention of `[B, heads, L, d]`. On a GPU by plain products: the fused kernels there add up a gradient in whatever order their
-/// blocks end, so that a search would not be the same twice.
+/// Causal attention of `[B, heads, L, d]`. On a GPU by plain products, a sequence at a time: the fused kernels there add up a gradient in
+/// whatever order their blocks end, so that a search would not be the same twice.
 fn attention(queries: &Tensor, keys: &Tensor, values: &Tensor) -> Result<Tensor> {
     let (mask, dropout, scale) = (None::<Tensor>, 0.0, None);
-    if queries.device().is_cuda() {
-        let (attended, _) = Tensor::f_internal_scaled_dot_product_attention_math(
-            queries, keys, values, mask, dropout, true, None, scale, false,
-        )?;
-        return Ok(attended);
+    if !queries.device().is_cuda() {
+        return Ok(Tensor::f_scaled_dot_product_attention(
+            queries, keys, values, mask, dropout, true, scale, false,
+        )?);
     }
-    Ok(Tensor::f_scaled_dot_product_attention(
-        queries, keys, values, mask, dropout, true, scale, false,
-    )?)
+    let of_sequence = |idx: i64| -> Result<Tensor> {
+        let part = |all: &Tensor| all.f_narrow(0, idx, 1);
+        let (attended, _) = Tensor::f_internal_scaled_dot_product_attention_math(
+            &part(queries)?,
+            &part(keys)?,
+            &part(values)?,
+            None::<Tensor>,
+            dropout,
+            true,
+            None,
+            scale,
+            false,
+        )?;
+        Ok(attended)
+    };
+    let attended: Vec<Tensor> = (0..queries.size()[0])
+        .map(of_sequence)
+        .collect::<Result<_>>()?;
+    Ok(Tensor::f_cat(&attended, 0)?)
 }
