@@ -9,15 +9,14 @@ use crate::source::{LAYERS_PER_BLOCK, ModelConfig};
 /// Layers of an attention; those of the MLP come after them.
 pub(super) const ATTENTION_LAYERS: usize = 4;
 
-/// Samples where levels are at stake: at the first token there is one response a sequence and sample to know its square from.
-const SAMPLES_OF_LEVELS: usize = 4;
-
 /// The parent, and what each move changes of it, by block.
 pub(super) struct Edits {
     pub(super) parent: Candidate,
     /// By move: whether it does no more than to give layers other weights.
     pub(super) are_levels: Vec<bool>,
     pub(super) blocks: Vec<Vec<Edit>>,
+    /// Tokens that are sampled at each token of a sequence.
+    pub(super) num_samples: usize,
 }
 
 /// One thing that a move changes in a block.
@@ -39,7 +38,13 @@ pub(super) enum EditKind {
 }
 
 impl Edits {
-    pub(super) fn new(space: &SearchSpace, parent: &Genotype, moves: &[Move]) -> Self {
+    /// Of `moves` from `parent`, with so many samples where levels are at stake.
+    pub(super) fn new(
+        space: &SearchSpace,
+        parent: &Genotype,
+        moves: &[Move],
+        samples_of_levels: usize,
+    ) -> Self {
         let candidate = space.candidate(parent);
         let mut blocks: Vec<Vec<Edit>> = Vec::new();
         blocks.resize_with(space.num_blocks(), Vec::new);
@@ -57,6 +62,10 @@ impl Edits {
         }
         Self {
             parent: candidate,
+            num_samples: match are_levels.contains(&true) {
+                true => samples_of_levels,
+                false => 1,
+            },
             are_levels,
             blocks,
         }
@@ -66,18 +75,10 @@ impl Edits {
         self.are_levels.len()
     }
 
-    /// Tokens that are sampled at each token of a sequence.
-    pub(super) fn num_samples(&self) -> usize {
-        match self.are_levels.contains(&true) {
-            true => SAMPLES_OF_LEVELS,
-            false => 1,
-        }
-    }
-
     /// What a pass over one sequence costs, in forward passes of the dense model: the forward pass; two products with the head in f32;
     /// each block once more, and backwards for the loss and each sample; the layers' and sub-blocks' changes.
     pub(super) fn forward_passes(&self, config: &ModelConfig) -> f64 {
-        let passes = 3.0 + self.num_samples() as f64;
+        let passes = 3.0 + self.num_samples as f64;
         let (hidden, inner) = (config.hidden_size as f64, config.intermediate_size as f64);
         let (q, kv) = (
             (config.num_heads * config.head_dim) as f64,

@@ -82,7 +82,12 @@ pub(crate) fn predict(
     targets: &Arc<Vec<std::sync::OnceLock<Target>>>,
     ask: &Ask<'_>,
 ) -> Result<Option<Predictions>> {
-    let edits = Arc::new(Edits::new(space, ask.parent, ask.moves));
+    let edits = Arc::new(Edits::new(
+        space,
+        ask.parent,
+        ask.moves,
+        ask.samples_of_levels,
+    ));
     let (shared, fitness) = (Arc::clone(&edits), Arc::clone(fitness));
     let (corpus, targets) = (Arc::clone(corpus), Arc::clone(targets));
     let length = corpus.sequence_length();
@@ -92,7 +97,7 @@ pub(crate) fn predict(
         .sequence_idxs
         .iter()
         .map(|&sequence_idx| {
-            let count = (length - 1) * edits.num_samples();
+            let count = (length - 1) * edits.num_samples;
             (sequence_idx, (0..count).map(|_| rng.random()).collect())
         })
         .collect();
@@ -133,7 +138,7 @@ pub(crate) fn predict(
     Ok(Some(Predictions {
         first,
         sink,
-        sink_samples: passes.len() * edits.num_samples(),
+        sink_samples: passes.len() * edits.num_samples,
         gram,
         forward_tokens: (share * tokens).round() as u64,
     }))
@@ -185,6 +190,9 @@ pub struct Ask<'a> {
     pub moves: &'a [Move],
     /// Calibration sequences.
     pub sequence_idxs: &'a [usize],
+    /// Tokens that are sampled at each token of a sequence, where the moves are to other levels: at the first token there is one response a
+    /// sequence and sample to know its square from. For sub-blocks one is enough.
+    pub samples_of_levels: usize,
     /// Seed of the search.
     pub seed: u64,
     /// Number of the pass in its search, so that each draws other tokens.

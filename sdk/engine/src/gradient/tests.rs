@@ -94,6 +94,7 @@ fn predicted(
         parent,
         moves,
         sequence_idxs: &[0, 1, 2],
+        samples_of_levels: 4,
         seed: 1,
         pass: 1,
     };
@@ -266,14 +267,14 @@ fn sequences_side_by_side_respond_as_each_does_alone() {
     let folder = tempfile::tempdir().unwrap();
     let (model, space) = open_with_levels("llama3", folder.path());
     let parent = Genotype(vec![0; space.units().len()]);
-    let edits = Edits::new(&space, &parent, &flips(&space, &parent));
+    let edits = Edits::new(&space, &parent, &flips(&space, &parent), 4);
     let corpus = corpus(model.config().vocab_size, 3);
     let context = Context {
         head: crate::head::Head::new(&model).unwrap(),
         model,
     };
     let fitness: SharedFitness = Arc::new(CrossEntropy { has_gradient: true });
-    let count = (LENGTH - 1) * edits.num_samples();
+    let count = (LENGTH - 1) * edits.num_samples;
     let uniforms: Vec<f32> = (0..count).map(|idx| idx as f32 / count as f32).collect();
     let sequence = |idx: usize| pass::Sequence {
         idx,

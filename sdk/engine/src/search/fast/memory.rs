@@ -71,8 +71,17 @@ pub(super) struct Champion {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct Origin {
     pub(super) genotype: Genotype,
-    /// The numbers of the passes that were made there; each draws sequences of its own.
-    pub(super) passes: Vec<u32>,
+    /// The passes that were made there.
+    pub(super) passes: Vec<Pass>,
+}
+
+/// A gradient pass.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Pass {
+    /// Draws its sequences.
+    pub(super) number: u32,
+    /// Samples where levels are at stake.
+    pub(super) num_samples: usize,
 }
 
 /// Why a search ended.

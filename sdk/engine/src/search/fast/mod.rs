@@ -27,7 +27,7 @@ pub use start::start;
 use super::{Fitness, Purpose, State, mutation, stream};
 use crate::error::Result;
 use crate::genotype::SearchSpace;
-use memory::Origin;
+use memory::{Origin, Pass};
 use race::{Race, Verdict};
 use surrogate::Surrogate;
 
@@ -316,7 +316,10 @@ impl Search<'_> {
             if !is_short {
                 return Ok(());
             }
-            origin.passes.push(memory.num_passes);
+            origin.passes.push(Pass {
+                number: memory.num_passes,
+                num_samples: surrogate.num_samples(&memory.sinks),
+            });
             memory.num_passes += 1;
             surrogate.make_passes(fitness, origin, self.settings, Some(&mut memory.sinks))?;
             surrogate.read(&memory.sinks);

@@ -8,7 +8,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::Settings;
-use super::memory::Origin;
+use super::memory::{Origin, Pass};
 use super::race::Difference;
 use super::sinks::Sinks;
 use crate::error::{EngineError, Result};
@@ -20,6 +20,9 @@ use crate::search::{Fitness, Purpose, draw};
 const NOISY: f64 = 0.25;
 /// Mean trust in the terms at the first token, below which the same holds.
 const ENOUGH_TRUST: f64 = 0.75;
+/// Samples of a pass until they are trusted, and after that: they cost a backward pass each, and only the first token takes several.
+const SAMPLES_WHILE_UNSURE: usize = 4;
+const SAMPLES: usize = 1;
 
 /// A paired difference: what a change has done.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -127,16 +130,30 @@ impl Surrogate {
             return;
         };
         let steps = self.moves.iter().zip(&predictions.sink);
-        let mut trusts = Vec::new();
         let terms = steps.map(|(step, &(slope, _))| {
             let (square, trust) = sinks.get(&self.origin, step);
-            if square > 0.0 {
-                trusts.push(trust);
-            }
             (trust * slope, trust * 0.5 * square)
         });
         self.sink = terms.collect();
-        self.is_unsure = trusts.iter().sum::<f64>() < ENOUGH_TRUST * trusts.len() as f64;
+        self.is_unsure = self.is_unsure_of(sinks);
+    }
+
+    /// How many samples the next pass takes where levels are at stake.
+    pub(super) fn num_samples(&self, sinks: &Sinks) -> usize {
+        match self.is_unsure_of(sinks) {
+            true => SAMPLES_WHILE_UNSURE,
+            false => SAMPLES,
+        }
+    }
+
+    /// Whether what is known of the first token is little to be believed, over all steps between levels.
+    fn is_unsure_of(&self, sinks: &Sinks) -> bool {
+        let steps = self.moves.iter().zip(&self.kinds);
+        let levels = steps.filter(|(_, kind)| **kind < DROPS);
+        let trusts: Vec<f64> = levels
+            .map(|(step, _)| sinks.get(&self.origin, step).1)
+            .collect();
+        trusts.iter().sum::<f64>() < ENOUGH_TRUST * trusts.len() as f64
     }
 
     /// One gradient pass, on sequences that its number draws. Numerical trouble in it is no reason to give up: the search goes on with
@@ -144,18 +161,20 @@ impl Surrogate {
     fn pass(
         &mut self,
         fitness: &mut dyn Fitness,
-        pass: u32,
+        pass: Pass,
         settings: &Settings,
         sinks: Option<&mut Sinks>,
     ) -> Result<()> {
         let (purpose, seed) = (Purpose::GradientMinibatch, settings.seed);
-        let sequence_idxs = draw(fitness, seed, pass, purpose, settings.gradient_sequences);
+        let count = settings.gradient_sequences;
+        let sequence_idxs = draw(fitness, seed, pass.number, purpose, count);
         let ask = Ask {
             parent: &self.origin,
             moves: &self.moves,
             sequence_idxs: &sequence_idxs,
+            samples_of_levels: pass.num_samples,
             seed,
-            pass,
+            pass: pass.number,
         };
         let predictions = match fitness.predict(&ask) {
             Err(EngineError::NotFinite { .. }) => return Ok(()),

@@ -25,6 +25,8 @@ struct Quadratic {
     has_gradient: bool,
     evaluated: Cell<u64>,
     stop_after: u64,
+    /// Of each gradient pass.
+    samples: Vec<usize>,
 }
 
 impl Quadratic {
@@ -36,6 +38,7 @@ impl Quadratic {
             has_gradient: true,
             evaluated: Cell::new(0),
             stop_after: u64::MAX,
+            samples: Vec::new(),
         }
     }
 
@@ -113,10 +116,11 @@ impl Fitness for Quadratic {
         };
         let row = |a| idxs().map(|b| product(a, b)).collect();
         self.evaluated.set(self.evaluated.get() + 8);
+        self.samples.push(ask.samples_of_levels);
         Ok(Some(Predictions {
             first: first.collect(),
             sink: sink.collect(),
-            sink_samples: 2,
+            sink_samples: ask.samples_of_levels * ask.sequence_idxs.len(),
             gram: idxs().map(row).collect(),
             forward_tokens: 8,
         }))
@@ -147,6 +151,17 @@ fn search(
     let state = run(space, fitness, settings, state, memory, &|| 0.0, keep).unwrap();
     let memory = seen.last().unwrap().1.clone();
     (state, memory, seen)
+}
+
+#[test]
+fn several_samples_are_taken_until_the_first_token_is_known() {
+    let space = space(4);
+    let mut fitness = Quadratic::new(space.units().len());
+    search(&space, &mut fitness, &settings(1));
+    let samples = fitness.samples;
+    assert_eq!(samples[..2], [4, 4]);
+    let late = &samples[samples.len() / 2..];
+    assert!(late.iter().all(|&count| count == 1), "{samples:?}");
 }
 
 #[test]
