@@ -118,10 +118,10 @@ fn linear(input: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tens
 /// Causal attention of `[B, heads, L, d]`. On a GPU by plain products, a sequence at a time: the fused kernels there add up a gradient in
 /// whatever order their blocks end, so that a search would not be the same twice.
 fn attention(queries: &Tensor, keys: &Tensor, values: &Tensor) -> Result<Tensor> {
-    let (mask, dropout, scale) = (None::<Tensor>, 0.0, None);
+    let no_mask = None::<Tensor>;
     if !queries.device().is_cuda() {
         return Ok(Tensor::f_scaled_dot_product_attention(
-            queries, keys, values, mask, dropout, true, scale, false,
+            queries, keys, values, no_mask, 0.0, true, None, false,
         )?);
     }
     let of_sequence = |idx: i64| -> Result<Tensor> {
@@ -131,10 +131,10 @@ fn attention(queries: &Tensor, keys: &Tensor, values: &Tensor) -> Result<Tensor>
             &part(keys)?,
             &part(values)?,
             None::<Tensor>,
-            dropout,
+            0.0,
             true,
             None,
-            scale,
+            None,
             false,
         )?;
         Ok(attended)

@@ -312,7 +312,7 @@ impl Search<'_> {
         let surrogate = self.surrogate.get_or_insert_with(fresh);
         loop {
             let is_short = origin.passes.len() < asked
-                || surrogate.is_noisy() && origin.passes.len() < PASSES_WHILE_NOISY;
+                || surrogate.is_noisy(&memory.sinks) && origin.passes.len() < PASSES_WHILE_NOISY;
             if !is_short {
                 return Ok(());
             }

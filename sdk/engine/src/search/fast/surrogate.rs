@@ -65,8 +65,6 @@ pub(super) struct Surrogate {
     gram: Vec<Vec<f64>>,
     /// By move: both terms at the first token, as far as they are to be believed.
     sink: Vec<(f64, f64)>,
-    /// Whether those are little to be believed.
-    is_unsure: bool,
 }
 
 impl Surrogate {
@@ -103,7 +101,6 @@ impl Surrogate {
             first: vec![0.0; moves.len()],
             gram: vec![vec![0.0; moves.len()]; moves.len()],
             sink: vec![(0.0, 0.0); moves.len()],
-            is_unsure: false,
             moves,
             origin: genotype,
         }
@@ -135,19 +132,18 @@ impl Surrogate {
             (trust * slope, trust * 0.5 * square)
         });
         self.sink = terms.collect();
-        self.is_unsure = self.is_unsure_of(sinks);
     }
 
     /// How many samples the next pass takes where levels are at stake.
     pub(super) fn num_samples(&self, sinks: &Sinks) -> usize {
-        match self.is_unsure_of(sinks) {
+        match self.is_unsure(sinks) {
             true => SAMPLES_WHILE_UNSURE,
             false => SAMPLES,
         }
     }
 
     /// Whether what is known of the first token is little to be believed, over all steps between levels.
-    fn is_unsure_of(&self, sinks: &Sinks) -> bool {
+    fn is_unsure(&self, sinks: &Sinks) -> bool {
         let steps = self.moves.iter().zip(&self.kinds);
         let levels = steps.filter(|(_, kind)| **kind < DROPS);
         let trusts: Vec<f64> = levels
@@ -198,11 +194,11 @@ impl Surrogate {
     }
 
     /// Whether more passes would make the predictions much better.
-    pub(super) fn is_noisy(&self) -> bool {
+    pub(super) fn is_noisy(&self, sinks: &Sinks) -> bool {
         let Some(predictions) = &self.predictions else {
             return false;
         };
-        if self.is_unsure {
+        if self.is_unsure(sinks) {
             return true;
         }
         let errors = predictions.first.iter().map(|(_, error)| error * error);
