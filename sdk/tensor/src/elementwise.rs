@@ -1,6 +1,6 @@
 //! Fused element-wise kernels of a decoder block on the CPU; f32 arithmetic, one rounding at the end.
 
-use super::simd::{self, Element, simd_fn};
+use crate::simd::{self, Element, simd_fn};
 
 simd_fn! {
     /// `out = values`, rounded.

@@ -4,12 +4,11 @@
 use std::f32::consts::LOG2_E;
 
 use half::bf16;
-use tch::{Device, Kind, Tensor};
 
-use super::brgemm::{Gemm, Session};
-use super::simd::{self, Element, simd_fn};
-use super::slice_mut;
+use crate::buffer::{Buffer, Stored};
 use crate::error::Result;
+use crate::gemm::{Backend, Session, Shape, multiply};
+use crate::simd::{self, Element, simd_fn};
 
 /// Query rows that are worked on at once.
 const QUERY_BLOCK: usize = 64;
@@ -19,16 +18,27 @@ const LARGEST_SUM: f32 = 1e30;
 
 /// Shape of an attention: `num_heads` query heads share `num_kv_heads` key and value heads of `head_dim` (even) numbers.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct AttentionShape {
-    pub(crate) num_heads: usize,
-    pub(crate) num_kv_heads: usize,
-    pub(crate) head_dim: usize,
+pub struct AttentionShape {
+    /// Query heads.
+    pub num_heads: usize,
+    /// Key heads, and as many value heads.
+    pub num_kv_heads: usize,
+    /// Numbers of a head.
+    pub head_dim: usize,
+}
+
+impl AttentionShape {
+    /// Numbers of a row that holds all query heads, all key heads and all value heads.
+    pub(crate) fn row_width(self) -> usize {
+        (self.num_heads + 2 * self.num_kv_heads) * self.head_dim
+    }
 }
 
 /// `out[T, heads·d] = softmax(q kᵀ / √d + causal mask) v`, where a row of `qkv` holds all query heads, all key heads, all value heads.
 pub(crate) fn causal_attention(
     qkv: &[bf16],
     shape: AttentionShape,
+    backend: Backend,
     out: &mut [bf16],
 ) -> Result<()> {
     let AttentionShape {
@@ -36,26 +46,25 @@ pub(crate) fn causal_attention(
         num_kv_heads,
         head_dim,
     } = shape;
-    let stride = (num_heads + 2 * num_kv_heads) * head_dim;
+    let stride = shape.row_width();
     let out_stride = num_heads * head_dim;
     let num_tokens = qkv.len() / stride;
     let stored = row_stride(num_tokens);
     // In powers of two, which are cheaper than those of e.
     let scale = LOG2_E / (head_dim as f32).sqrt();
 
-    let buffer =
-        |numbers: usize, kind: Kind| Tensor::f_zeros([numbers as i64], (kind, Device::Cpu));
+    fn buffer<E: Stored>(numbers: usize) -> Result<Buffer<E>> {
+        Buffer::zeros(&[numbers as i64])
+    }
     // From libtorch, which aligns memory to cache lines.
-    let mut keys = buffer(stored * head_dim, Kind::BFloat16)?;
-    let mut values = buffer(stored * head_dim, Kind::BFloat16)?;
-    let mut scores = buffer(QUERY_BLOCK * stored, Kind::Float)?;
-    let mut weights = buffer(QUERY_BLOCK * stored, Kind::BFloat16)?;
-    let mut block_out = buffer(QUERY_BLOCK * head_dim, Kind::Float)?;
-    let (keys, values) = (slice_mut(&mut keys), slice_mut(&mut values));
-    let (scores, weights) = (slice_mut(&mut scores), slice_mut(&mut weights));
-    let block_out = slice_mut(&mut block_out);
+    let (mut keys, mut values) = (buffer(stored * head_dim)?, buffer(stored * head_dim)?);
+    let (mut scores, mut weights) = (buffer(QUERY_BLOCK * stored)?, buffer(QUERY_BLOCK * stored)?);
+    let mut block_out = buffer(QUERY_BLOCK * head_dim)?;
+    let (keys, values): (&mut [bf16], &mut [bf16]) = (&mut keys, &mut values);
+    let (scores, weights): (&mut [f32], &mut [bf16]) = (&mut scores, &mut weights);
+    let block_out: &mut [f32] = &mut block_out;
     let mut inverse_sums = [0.0_f32; QUERY_BLOCK];
-    let _session = Session;
+    let _session = Session::new(backend);
     for kv_head in 0..num_kv_heads {
         pack_keys(
             &qkv[(num_heads + kv_head) * head_dim..],
@@ -78,7 +87,7 @@ pub(crate) fn causal_attention(
                 let rows = QUERY_BLOCK.min(num_tokens - start);
                 let visible = (start + rows).next_multiple_of(2);
                 let queries = &qkv[start * stride + head * head_dim..];
-                Gemm {
+                let of_scores = Shape {
                     m: rows,
                     n: visible,
                     k: head_dim,
@@ -86,8 +95,8 @@ pub(crate) fn causal_attention(
                     ldb: stored,
                     ldc: stored,
                     accumulate: false,
-                }
-                .run(queries, keys, scores);
+                };
+                multiply(backend, &of_scores, queries, keys, scores);
                 causal_softmax(
                     scores,
                     stored,
@@ -98,7 +107,7 @@ pub(crate) fn causal_attention(
                     weights,
                     &mut inverse_sums,
                 );
-                Gemm {
+                let of_values = Shape {
                     m: rows,
                     n: head_dim,
                     k: visible,
@@ -106,8 +115,8 @@ pub(crate) fn causal_attention(
                     ldb: head_dim,
                     ldc: head_dim,
                     accumulate: false,
-                }
-                .run(weights, values, block_out);
+                };
+                multiply(backend, &of_values, weights, values, block_out);
                 let out_block = &mut out[start * out_stride + head * head_dim..];
                 write_scaled(
                     block_out,

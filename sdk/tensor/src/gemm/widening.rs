@@ -1,10 +1,10 @@
-//! The same bf16 products with f32 output for CPUs without bf16 units: numbers are widened to f32 in registers and
-//! multiplied there (AVX2 and FMA). Weights stay bf16 in memory, so a product reads half of what an f32 one would.
+//! Products for CPUs without bf16 units: numbers are widened to f32 in registers and multiplied there (AVX2 and FMA).
+//! Weights stay bf16 in memory, so a product reads half of what an f32 one would.
 
 #[cfg(target_arch = "x86_64")]
 pub(super) use x86_64::product;
 
-use super::brgemm::Gemm;
+use super::shape::Shape;
 
 /// Whether this CPU can.
 pub(super) fn is_available() -> bool {
@@ -20,7 +20,7 @@ pub(super) fn is_available() -> bool {
 
 /// Never called: `is_available` says no.
 #[cfg(not(target_arch = "x86_64"))]
-pub(super) fn product(_: &Gemm, _: &[half::bf16], _: &[half::bf16], _: &mut [f32]) {}
+pub(super) fn product(_: &Shape, _: &[half::bf16], _: &[half::bf16], _: &mut [f32]) {}
 
 #[cfg(target_arch = "x86_64")]
 mod x86_64 {
@@ -34,7 +34,7 @@ mod x86_64 {
 
     use half::bf16;
 
-    use super::Gemm;
+    use super::Shape;
 
     /// Rows of A and vectors of columns of B: their 12 accumulators, 2 vectors of B and a factor fit the 16 registers.
     const ROWS: usize = 6;
@@ -69,34 +69,34 @@ mod x86_64 {
     }
 
     /// `C (+)= A · B`; the extents have been checked by the caller.
-    pub(in super::super) fn product(gemm: &Gemm, a: &[bf16], b: &[bf16], c: &mut [f32]) {
+    pub(in super::super) fn product(shape: &Shape, a: &[bf16], b: &[bf16], c: &mut [f32]) {
         WIDE.with_borrow_mut(|wide| {
             // SAFETY: the caller has asked `is_available`.
             let wide = wide.get_or_insert_with(|| unsafe { Wide::new() });
-            for first_depth in (0..gemm.k).step_by(DEPTH) {
-                let depth = DEPTH.min(gemm.k - first_depth);
-                let accumulate = gemm.accumulate || first_depth > 0;
-                for first_row in (0..gemm.m).step_by(BLOCK) {
-                    let num_rows = BLOCK.min(gemm.m - first_row);
-                    let a = &a[first_row * gemm.lda + first_depth..];
+            for first_depth in (0..shape.k).step_by(DEPTH) {
+                let depth = DEPTH.min(shape.k - first_depth);
+                let accumulate = shape.accumulate || first_depth > 0;
+                for first_row in (0..shape.m).step_by(BLOCK) {
+                    let num_rows = BLOCK.min(shape.m - first_row);
+                    let a = &a[first_row * shape.lda + first_depth..];
                     // SAFETY: as above.
-                    unsafe { widen_rows(a, gemm.lda, depth, &mut wide.rows[..num_rows]) };
-                    for first in (0..gemm.n).step_by(COLUMNS) {
-                        let width = COLUMNS.min(gemm.n - first);
-                        let b = &b[first_depth * gemm.ldb + 2 * first..];
+                    unsafe { widen_rows(a, shape.lda, depth, &mut wide.rows[..num_rows]) };
+                    for first in (0..shape.n).step_by(COLUMNS) {
+                        let width = COLUMNS.min(shape.n - first);
+                        let b = &b[first_depth * shape.ldb + 2 * first..];
                         // SAFETY: as above.
-                        unsafe { widen_strip(b, gemm.ldb, width, depth, &mut wide.strip) };
+                        unsafe { widen_strip(b, shape.ldb, width, depth, &mut wide.strip) };
                         let panel = Panel {
                             strip: &wide.strip,
                             depth,
                             width,
                             // SAFETY: as above.
                             masks: unsafe { masks(width) },
-                            ldc: gemm.ldc,
+                            ldc: shape.ldc,
                             accumulate,
                         };
                         for (idx, rows) in wide.rows[..num_rows].chunks(ROWS).enumerate() {
-                            panel.run(rows, &mut c[(first_row + idx * ROWS) * gemm.ldc + first..]);
+                            panel.run(rows, &mut c[(first_row + idx * ROWS) * shape.ldc + first..]);
                         }
                     }
                 }

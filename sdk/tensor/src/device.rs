@@ -2,16 +2,14 @@
 
 use tch::{Cuda, Device, Kind};
 
-pub use crate::kernels::product_kind;
-
-use crate::error::{EngineError, Result};
+use crate::error::{Result, TensorError};
 
 /// Resolves `auto`, `cpu`, `cuda` or `cuda:N`; loads libtorch's CUDA library first where a GPU may be meant.
 ///
 /// # Errors
 /// A GPU that is asked for by name and not there.
 pub fn resolve(requested: &str) -> Result<Device> {
-    let unavailable = |reason: String| EngineError::Device {
+    let unavailable = |reason: String| TensorError::Device {
         requested: requested.to_owned(),
         reason,
     };
@@ -44,7 +42,7 @@ pub fn kind(dtype: &str) -> Result<Kind> {
     match dtype {
         "bf16" => Ok(Kind::BFloat16),
         "f32" => Ok(Kind::Float),
-        other => Err(EngineError::Device {
+        other => Err(TensorError::Device {
             requested: other.into(),
             reason: "expected the dtype bf16 or f32".into(),
         }),

@@ -39,8 +39,10 @@ macro_rules! simd_fn {
 pub(crate) use simd_fn;
 
 /// A number as weights and activations are stored; arithmetic is in f32.
-pub(crate) trait Element: Copy + Send + Sync + 'static {
+pub trait Element: Copy + Send + Sync + 'static {
+    /// The number in f32.
     fn load(self) -> f32;
+    /// A number in f32, rounded.
     fn store(value: f32) -> Self;
 }
 

@@ -5,16 +5,19 @@ use std::f32::consts::LOG2_E;
 use half::bf16;
 use tch::Tensor;
 
-use super::packed::{PackedWeight, TILE, TOKENS};
-use super::simd::{self, VECTOR, simd_fn};
-use super::slice;
+use crate::buffer::slice;
 use crate::error::Result;
+use crate::packed::{PackedWeight, TILE, TOKENS};
+use crate::simd::{self, VECTOR, simd_fn};
 
 /// A sum of exponentials that is at most this is exact enough; beyond, its terms come close to overflowing.
 const LARGEST_SUM: f32 = 1e30;
 
-/// `log Σ_v exp ⟨h_t, W_v⟩` of every row of `hidden` (`[T, D]` in bf16).
-pub(crate) fn log_sum_exp(head: &PackedWeight, hidden: &Tensor) -> Result<Vec<f32>> {
+/// `log Σ_v exp ⟨h_t, W_v⟩` of every row of `hidden` (`[T, D]` in bf16, contiguous).
+///
+/// # Errors
+/// When there is no memory for a piece of the logits.
+pub fn log_sum_exp(head: &PackedWeight, hidden: &Tensor) -> Result<Vec<f32>> {
     let num_tokens = hidden.size()[0] as usize;
     let mut references = vec![f32::NAN; num_tokens];
     let mut sums = vec![[0.0_f64; VECTOR]; num_tokens];
@@ -95,14 +98,15 @@ mod tests {
     use tch::Kind;
 
     use super::*;
-    use crate::kernels::brgemm;
+    use crate::gemm::Backend;
 
     /// With `growth` the logits of later rows are hundreds, so that the reference has to move.
     #[test]
-    fn agrees_with_a_sum_in_double_precision() {
-        if !brgemm::is_available() {
-            return;
-        }
+    fn agrees_with_a_sum_in_double_precision_on_every_back_end() {
+        Backend::available().into_iter().for_each(check);
+    }
+
+    fn check(backend: Backend) {
         for (num_tokens, vocab_size, hidden_size, growth) in [
             (1, 5, 4, 0.0),
             (70, 300, 32, 0.0),
@@ -125,7 +129,7 @@ mod tests {
                     .view([rows as i64, hidden_size as i64])
                     .to_kind(Kind::BFloat16)
             };
-            let head = PackedWeight::new(&matrix(&weight, vocab_size)).unwrap();
+            let head = PackedWeight::new(&matrix(&weight, vocab_size), backend).unwrap();
             let found = log_sum_exp(&head, &matrix(&hidden, num_tokens)).unwrap();
             let mut moved = 0;
             for t in 0..num_tokens {

@@ -7,14 +7,16 @@ use std::f32::consts::LOG2_E;
 use half::bf16;
 use tch::{Device, Kind, Tensor};
 
-use super::packed::{self, PackedWeight, Piece, TILE};
-use super::simd::{self, Element, VECTOR, simd_fn};
-use super::{has_packed_products, has_wide_sums, slice, slice_mut};
+use crate::buffer::{Buffer, exclusive, slice};
+use crate::dispatch::{has_wide_sums, packed_backend};
 use crate::error::Result;
+use crate::gemm::Backend;
+use crate::packed::{self, PackedWeight, Piece, TILE};
+use crate::simd::{self, Element, VECTOR, simd_fn};
 
 /// A weight `W [N, K]` as the products want it.
 #[derive(Debug)]
-pub(crate) enum Weight {
+pub enum Weight {
     /// libtorch's layout, in the dtype of the run.
     Plain(Tensor),
     /// Tiles for the CPU's micro-kernels.
@@ -22,18 +24,26 @@ pub(crate) enum Weight {
 }
 
 impl Weight {
-    /// Takes a weight in the dtype of the run.
-    pub(crate) fn new(weight: Tensor) -> Result<Self> {
-        let is_packed = has_packed_products(weight.kind(), weight.device(), weight.size()[1]);
-        Ok(if is_packed {
-            Self::Packed(PackedWeight::new(&weight.f_contiguous()?)?)
-        } else {
-            Self::Plain(weight)
+    /// A weight in the dtype of the run, packed where that is faster on its device.
+    ///
+    /// # Errors
+    /// When there is no memory for it.
+    pub fn new(weight: Tensor) -> Result<Self> {
+        let backend = packed_backend(weight.kind(), weight.device(), weight.size()[1]);
+        Self::for_backend(weight, backend)
+    }
+
+    /// A weight for products on `backend`, or for libtorch's own operators where there is none.
+    fn for_backend(weight: Tensor, backend: Option<Backend>) -> Result<Self> {
+        Ok(match backend {
+            Some(backend) => Self::Packed(PackedWeight::new(&weight.f_contiguous()?, backend)?),
+            None => Self::Plain(weight),
         })
     }
 
     /// Another handle to the same weight.
-    pub(crate) fn share(&self) -> Self {
+    #[must_use]
+    pub fn share(&self) -> Self {
         match self {
             Self::Plain(weight) => Self::Plain(weight.shallow_clone()),
             Self::Packed(weight) => Self::Packed(weight.share()),
@@ -41,7 +51,7 @@ impl Weight {
     }
 
     /// Bytes that it takes.
-    pub(crate) fn num_bytes(&self) -> u64 {
+    pub fn num_bytes(&self) -> u64 {
         match self {
             Self::Plain(weight) => (weight.numel() * weight.kind().elt_size_in_bytes()) as u64,
             Self::Packed(weight) => weight.num_bytes(),
@@ -49,28 +59,32 @@ impl Weight {
     }
 }
 
-/// A bias as the products want it for weights of this kind, device and depth.
-pub(crate) fn bias(bias: &Tensor, kind: Kind, device: Device, depth: i64) -> Result<Tensor> {
-    let is_packed = has_packed_products(kind, device, depth);
+/// A bias as the products want it for weights of this kind, device and depth: in f32 beside packed weights, else in `kind`.
+///
+/// # Errors
+/// When there is no memory for it.
+pub fn bias(bias: &Tensor, kind: Kind, device: Device, depth: i64) -> Result<Tensor> {
+    let is_packed = packed_backend(kind, device, depth).is_some();
     Ok(bias.f_to_kind(if is_packed { Kind::Float } else { kind })?)
 }
 
 /// `x Wᵀ + b` of `x [T, K]` for weights side by side (q, k and v): `[T, ΣN]`, f32 on the CPU and in the dtype of `x` on a GPU. `bias` is
 /// `[ΣN]`.
-pub(crate) fn project(weights: &[Weight], bias: Option<&Tensor>, input: &Tensor) -> Result<Tensor> {
+///
+/// # Errors
+/// When libtorch refuses an operation.
+pub fn project(weights: &[Weight], bias: Option<&Tensor>, input: &Tensor) -> Result<Tensor> {
     let num_tokens = input.size()[0];
     let packed: Vec<&PackedWeight> = weights.iter().filter_map(as_packed).collect();
     let mut out = if packed.len() == weights.len() {
         let width: usize = packed.iter().map(|weight| weight.num_rows()).sum();
-        let size = [num_tokens, width as i64];
-        let mut out = Tensor::f_empty(size, (Kind::Float, input.device()))?;
-        let result = slice_mut::<f32>(&mut out);
+        let mut out = Buffer::<f32>::new(&[num_tokens, width as i64])?;
         let mut offset = 0;
         for weight in packed {
-            weight.product_into(slice(input), &mut result[offset..], width);
+            weight.product_into(slice(input), &mut out[offset..], width);
             offset += weight.num_rows();
         }
-        out
+        out.into_tensor()
     } else {
         let plain = weights.iter().filter_map(as_plain);
         let parts: Vec<Tensor> = plain
@@ -92,7 +106,13 @@ pub(crate) fn project(weights: &[Weight], bias: Option<&Tensor>, input: &Tensor)
 }
 
 /// `residual += x Wᵀ + b` of `x [T, K]`, in the f32 of `residual [T, N]`.
-pub(crate) fn add_projection(
+///
+/// # Errors
+/// When libtorch refuses an operation.
+///
+/// # Panics
+/// Where the weight is packed and `residual` shares its memory with another tensor: it is changed in place.
+pub fn add_projection(
     residual: &mut Tensor,
     weight: &Weight,
     bias: Option<&Tensor>,
@@ -113,14 +133,17 @@ pub(crate) fn add_projection(
             if let Some(bias) = bias {
                 let _ = residual.f_add_(bias)?;
             }
-            weight.product(slice(input), slice_mut(residual), true);
+            weight.product(slice(input), exclusive(residual), true);
         }
     }
     Ok(())
 }
 
 /// `silu(x Gᵀ + b) · (x Uᵀ + c)` of `x [T, K]`: the gate and the up projection of an MLP, `[T, I]` in the dtype of `x`.
-pub(crate) fn gated(
+///
+/// # Errors
+/// When libtorch refuses an operation.
+pub fn gated(
     [gate, up]: [&Weight; 2],
     biases: Option<&[Tensor; 2]>,
     input: &Tensor,
@@ -134,9 +157,7 @@ pub(crate) fn gated(
         return Ok(half(gate, 0)?.f_silu()?.f_mul(&half(up, 1)?)?);
     };
     let width = gate.num_rows();
-    let size = [input.size()[0], width as i64];
-    let mut out = Tensor::f_empty(size, (Kind::BFloat16, input.device()))?;
-    let result = slice_mut::<bf16>(&mut out);
+    let mut out = Buffer::<bf16>::new(&[input.size()[0], width as i64])?;
     let biases = biases.map_or([&[][..]; 2], |biases| biases.each_ref().map(slice::<f32>));
     packed::for_each_pair([gate, up], slice(input), |piece, ups| {
         let Piece {
@@ -146,10 +167,10 @@ pub(crate) fn gated(
             values,
         } = piece;
         let biases = biases.map(|bias| &bias[first.min(bias.len())..]);
-        let rows = &mut result[tokens.start * width + first..];
+        let rows = &mut out[tokens.start * width + first..];
         swiglu([values, ups], tokens.len(), columns, biases, rows, width);
     })?;
-    Ok(out)
+    Ok(out.into_tensor())
 }
 
 fn as_packed(weight: &Weight) -> Option<&PackedWeight> {
@@ -205,44 +226,52 @@ fn padded(bias: &[f32]) -> [[f32; VECTOR]; TILE / VECTOR] {
 mod tests {
     use super::*;
 
-    /// Against the same layers in f32, which are libtorch's.
+    /// Packed layers on every back end against the layers in f32, which are libtorch's.
     #[test]
     fn packed_layers_agree_with_plain_ones() {
-        for (num_tokens, num_rows, depth) in [(1, 1, 2), (130, 100, 64), (5, 48, 32)] {
-            let random = |size: &[i64]| {
-                // Rounded, so that both dtypes hold the same numbers.
-                Tensor::randn(size, (Kind::Float, Device::Cpu)).to_kind(Kind::BFloat16)
-            };
-            let input = random(&[num_tokens, depth]);
-            let weights = [random(&[num_rows, depth]), random(&[num_rows, depth])];
-            let joined = Tensor::cat(&[random(&[num_rows]), random(&[num_rows])], 0);
-            for has_bias in [false, true] {
-                let made = |kind: Kind| {
-                    let prepare = |it: &Tensor| bias(it, kind, Device::Cpu, depth).unwrap();
-                    let biases =
-                        [0, 1].map(|idx| prepare(&joined.narrow(0, idx * num_rows, num_rows)));
-                    let biases = has_bias.then_some(&biases);
-                    let both = has_bias.then(|| prepare(&joined));
-                    let weights = weights
-                        .each_ref()
-                        .map(|weight| Weight::new(weight.to_kind(kind)).unwrap());
-                    let input = input.to_kind(kind);
-                    let mut residual =
-                        Tensor::ones([num_tokens, num_rows], (Kind::Float, Device::Cpu));
-                    let first = biases.map(|biases| &biases[0]);
-                    add_projection(&mut residual, &weights[0], first, &input).unwrap();
-                    [
-                        project(&weights, both.as_ref(), &input).unwrap(),
-                        gated([&weights[0], &weights[1]], biases, &input).unwrap(),
-                        residual,
-                    ]
-                };
-                for (found, expected) in made(Kind::BFloat16).iter().zip(made(Kind::Float)) {
-                    let error = (found - &expected).abs() / (expected.abs() + 1.0);
-                    let error = error.max().double_value(&[]);
-                    assert!(error < 8e-3, "{num_tokens}×{num_rows}×{depth}: {error}");
+        for backend in Backend::available() {
+            for (num_tokens, num_rows, depth) in [(1, 1, 2), (130, 100, 64), (5, 48, 32)] {
+                for has_bias in [false, true] {
+                    check(backend, num_tokens, num_rows, depth, has_bias);
                 }
             }
+        }
+    }
+
+    fn check(backend: Backend, num_tokens: i64, num_rows: i64, depth: i64, has_bias: bool) {
+        let random = |size: &[i64]| {
+            // Rounded, so that both dtypes hold the same numbers.
+            Tensor::randn(size, (Kind::Float, Device::Cpu)).to_kind(Kind::BFloat16)
+        };
+        let input = random(&[num_tokens, depth]);
+        let weights = [random(&[num_rows, depth]), random(&[num_rows, depth])];
+        let joined = Tensor::cat(&[random(&[num_rows]), random(&[num_rows])], 0);
+        // Biases are f32 beside packed weights, and so they are here in the run that is all f32.
+        let joined = joined.to_kind(Kind::Float);
+        let biases = [0, 1].map(|idx| joined.narrow(0, idx * num_rows, num_rows));
+        let made = |kind: Kind, backend: Option<Backend>| {
+            let biases = has_bias.then_some(&biases);
+            let weights = weights
+                .each_ref()
+                .map(|weight| Weight::for_backend(weight.to_kind(kind), backend).unwrap());
+            let input = input.to_kind(kind);
+            let mut residual = Tensor::ones([num_tokens, num_rows], (Kind::Float, Device::Cpu));
+            let first = biases.map(|biases| &biases[0]);
+            add_projection(&mut residual, &weights[0], first, &input).unwrap();
+            [
+                project(&weights, has_bias.then_some(&joined), &input).unwrap(),
+                gated([&weights[0], &weights[1]], biases, &input).unwrap(),
+                residual,
+            ]
+        };
+        let expected = made(Kind::Float, None);
+        for (found, expected) in made(Kind::BFloat16, Some(backend)).iter().zip(expected) {
+            let error = (found - &expected).abs() / (expected.abs() + 1.0);
+            let error = error.max().double_value(&[]);
+            assert!(
+                error < 8e-3,
+                "{backend:?}, {num_tokens}×{num_rows}×{depth}: {error}"
+            );
         }
     }
 }
