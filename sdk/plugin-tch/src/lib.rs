@@ -119,7 +119,14 @@ impl Drop for Borrowed<'_> {
     }
 }
 
+/// Whether a tensor is the only handle to its memory: there is no clone of it and no view.
+pub fn is_only_handle(tensor: &Tensor) -> bool {
+    // SAFETY: a tensor of libtorch, which is only looked at.
+    unsafe { evopress_is_only_handle(tensor.as_ptr().cast()) != 0 }
+}
+
 unsafe extern "C" {
+    fn evopress_is_only_handle(tensor: *const c_void) -> i32;
     fn evopress_storage(tensor: *const c_void) -> *mut c_void;
     fn evopress_settle_storage(reference: *mut c_void) -> i32;
 }

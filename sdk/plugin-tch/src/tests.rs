@@ -1,6 +1,6 @@
 use tch::{Device, Kind, Tensor};
 
-use super::{borrow, into_owned, view};
+use super::{borrow, into_owned, is_only_handle, view};
 use evopress_plugin::{DType, OwnedTensor, TensorView};
 
 fn floats(tensor: &Tensor) -> Vec<f32> {
@@ -95,4 +95,19 @@ fn empty_tensors_cross() {
             .shape(),
         [0, 4]
     );
+}
+
+#[test]
+fn clones_and_views_are_handles_to_the_same_memory() {
+    let tensor = Tensor::from_slice(&[1_f32, 2.0, 3.0]);
+    assert!(is_only_handle(&tensor));
+    let clone = tensor.shallow_clone();
+    assert!(!is_only_handle(&tensor) && !is_only_handle(&clone));
+    drop(clone);
+    assert!(is_only_handle(&tensor));
+    let row = tensor.narrow(0, 1, 2);
+    assert!(!is_only_handle(&tensor) && !is_only_handle(&row));
+    drop(tensor);
+    assert!(is_only_handle(&row));
+    assert!(!is_only_handle(&Tensor::new()));
 }

@@ -25,7 +25,7 @@ where
     C: Send + 'static,
     E: From<TensorError> + From<Interrupted> + Send + 'static,
 {
-    let torch = |error: tch::TchError| E::from(error.into());
+    let torch = |error: tch::TchError| E::from(TensorError::from(error));
     let backend = packed_backend(inputs.kind(), inputs.device(), inputs.size()[0]);
     let Some(backend) = backend else {
         let inputs = inputs.f_to_kind(Kind::Float).map_err(torch)?;
@@ -53,18 +53,21 @@ where
 /// Some of a buffer's numbers, which no other `Rows` has.
 struct Rows {
     all: Arc<Buffer<f32>>,
-    first: usize,
+    start: *mut f32,
     count: usize,
 }
 
+// SAFETY: a `Rows` is the only one with its numbers, so it may be handed to another thread like a vector of them.
+unsafe impl Send for Rows {}
+
 impl Rows {
     /// Parts of `count` numbers each, but for the last.
-    fn split(all: Buffer<f32>, count: usize) -> Vec<Self> {
-        let total = all.len();
+    fn split(mut all: Buffer<f32>, count: usize) -> Vec<Self> {
+        let (start, total) = (all.as_mut_ptr(), all.len());
         let all = Arc::new(all);
         let parts = (0..total).step_by(count).map(|first| Self {
             all: Arc::clone(&all),
-            first,
+            start: start.wrapping_add(first),
             count: count.min(total - first),
         });
         parts.collect()
@@ -79,10 +82,9 @@ impl Rows {
     }
 
     fn get_mut(&mut self) -> &mut [f32] {
-        let start = self.all.as_ptr().wrapping_add(self.first).cast_mut();
-        // SAFETY: the memory is libtorch's, not Rust's own; `split` made parts that do not overlap, only `get_mut` of a part
-        // reaches its numbers, and `all` keeps them alive. `as_ptr` makes no reference that lasts.
-        unsafe { std::slice::from_raw_parts_mut(start, self.count) }
+        // SAFETY: `split` made parts that lie within the buffer and do not overlap; while they exist nobody reads the buffer
+        // itself, and `all` keeps its memory.
+        unsafe { std::slice::from_raw_parts_mut(self.start, self.count) }
     }
 }
 

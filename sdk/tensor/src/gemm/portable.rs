@@ -11,11 +11,11 @@ pub(super) fn product(shape: &Shape, a: &[bf16], b: &[bf16], c: &mut [f32]) {
         for column in 0..shape.n {
             let products = a.chunks_exact(2).enumerate().map(|(pair, two)| {
                 let at = (pair * shape.ldb + column) * 2;
-                two[0].to_f32() * b[at].to_f32() + two[1].to_f32() * b[at + 1].to_f32()
+                two[0].to_f64() * b[at].to_f64() + two[1].to_f64() * b[at + 1].to_f64()
             });
             let sum = &mut c[row * shape.ldc + column];
             let before = if shape.accumulate { *sum } else { 0.0 };
-            *sum = products.fold(before, |sum, product| sum + product);
+            *sum = (f64::from(before) + products.sum::<f64>()) as f32;
         }
     }
 }

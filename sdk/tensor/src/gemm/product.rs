@@ -83,10 +83,10 @@ mod tests {
             drop(session);
             for i in 0..m {
                 for j in 0..n {
-                    let products = (0..k).map(|x| a[i * k + x].to_f32() * rows[j * k + x].to_f32());
-                    let expected = products.sum::<f32>() + f32::from(u8::from(accumulate));
+                    let products = (0..k).map(|x| a[i * k + x].to_f64() * rows[j * k + x].to_f64());
+                    let expected = products.sum::<f64>() + f64::from(u8::from(accumulate));
                     assert!(
-                        (c[i * n + j] - expected).abs() < 1e-3,
+                        (f64::from(c[i * n + j]) - expected).abs() < 1e-3,
                         "{backend:?}, {m}×{n}×{k} at ({i}, {j})"
                     );
                 }
