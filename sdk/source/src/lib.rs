@@ -7,12 +7,14 @@
 
 mod config;
 mod error;
+#[cfg(feature = "fixtures")]
+pub mod fixtures;
 mod folder;
 mod gguf;
 mod hf_config;
 mod hf_files;
 mod map;
-pub(crate) mod nemotron_nas;
+pub mod nemotron_nas;
 mod packed;
 mod reduced;
 mod rope;
@@ -24,14 +26,13 @@ use evopress_plugin::GgmlType;
 use tch::Tensor;
 use tokenizers::Tokenizer;
 
+pub use config::LAYERS_PER_BLOCK;
 pub use config::ModelConfig;
 pub use error::SourceError;
+pub use gguf::{DECI, Entries, ROPE_FACTORS, push_string, to_gguf};
 pub use hf_files::HfFiles;
+pub use reduced::{half_of, with_mlp_width};
 pub use rope::{Rope, RopeScaling};
-
-pub(crate) use config::LAYERS_PER_BLOCK;
-pub(crate) use gguf::{DECI, Entries, ROPE_FACTORS, push_string, to_gguf};
-pub(crate) use reduced::{half_of, with_mlp_width};
 
 use config::Expected;
 use reduced::Reduced;
@@ -57,9 +58,9 @@ impl Source {
         Self::open_as(path, folder::Folder::open, gguf::Gguf::open)
     }
 
-    /// The same for an artifact of ours. Linear layers that are packed ([`export::packed`](crate::export::packed)) are unpacked when they are
-    /// asked for; of halves of blocks that are not there ([`export::nemotron_nas`](crate::export::nemotron_nas),
-    /// [`export::gguf`](crate::export::gguf)) all tensors are zeros.
+    /// Opens a model that this project has written. Packed linear layers (compressed-tensors, GPTQ)
+    /// are unpacked when they are asked for. A sub-block that the artifact does not have
+    /// (Nemotron-NAS, llama.cpp's `deci`) reads as tensors of zeros.
     ///
     /// # Errors
     /// As [`Source::open`].
@@ -140,8 +141,8 @@ impl Source {
         }
     }
 
-    /// Whether an artifact goes without a tensor, which is one of zeros then.
-    pub(crate) fn goes_without(&self, name: &str) -> bool {
+    /// Whether an artifact does not have a tensor, which then reads as zeros.
+    pub fn goes_without(&self, name: &str) -> bool {
         let expected = self.expected.iter().find(|tensor| tensor.name == name);
         expected.is_some_and(|expected| self.stored(expected).is_none())
     }
@@ -157,13 +158,13 @@ impl Source {
     }
 
     /// Names of the linear layers of all blocks, in the order of the outline.
-    pub(crate) fn layer_names(&self) -> Vec<String> {
+    pub fn layer_names(&self) -> Vec<String> {
         let outline = self.config.outline(0);
         outline.layers.into_iter().map(|layer| layer.name).collect()
     }
 
     /// Names and shapes of all tensors, in the order of the forward pass.
-    pub(crate) fn tensor_shapes(&self) -> impl Iterator<Item = (&str, &[i64])> {
+    pub fn tensor_shapes(&self) -> impl Iterator<Item = (&str, &[i64])> {
         self.expected
             .iter()
             .map(|tensor| (tensor.name.as_str(), tensor.shape.as_slice()))
@@ -220,7 +221,7 @@ impl Source {
     ///
     /// # Errors
     /// When the tokenizer of a folder cannot be said in GGUF's terms.
-    pub(crate) fn gguf_entries(&self) -> Result<Entries, SourceError> {
+    pub fn gguf_entries(&self) -> Result<Entries, SourceError> {
         match &self.files {
             Files::Folder(folder) => {
                 let files = folder.hf_files(&self.config)?;
@@ -231,7 +232,10 @@ impl Source {
     }
 
     /// The type and bytes of a tensor of a GGUF file, in llama.cpp's order of rows; none where the model is a folder.
-    pub(crate) fn gguf_tensor(&self, name: &str) -> Result<Option<(GgmlType, &[u8])>, SourceError> {
+    ///
+    /// # Errors
+    /// When the tensor is missing or its bytes are not all in the file.
+    pub fn gguf_tensor(&self, name: &str) -> Result<Option<(GgmlType, &[u8])>, SourceError> {
         match &self.files {
             Files::Gguf(gguf) if name == ROPE_FACTORS => gguf.rope_factors(),
             Files::Gguf(gguf) => {

@@ -4,12 +4,12 @@ use std::path::Path;
 
 use super::Entries;
 use super::tokenizer;
-use crate::source::config::ModelConfig;
-use crate::source::rope::RopeScaling;
-use crate::source::{HfFiles, SourceError};
+use crate::config::ModelConfig;
+use crate::rope::RopeScaling;
+use crate::{HfFiles, SourceError};
 
 /// The metadata of a model whose tokenizer can be said in GGUF's terms.
-pub(in crate::source) fn entries(
+pub(crate) fn entries(
     config: &ModelConfig,
     files: &HfFiles,
     folder: &Path,

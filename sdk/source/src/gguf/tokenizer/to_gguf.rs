@@ -11,9 +11,9 @@ use tokenizers::Tokenizer;
 
 use super::pre_tokenizer::{GPT_2, PreTokenizer};
 use super::{CONTROL, USER_DEFINED};
-use crate::source::config::ModelConfig;
-use crate::source::gguf::Entries;
-use crate::source::{HfFiles, SourceError};
+use crate::config::ModelConfig;
+use crate::gguf::Entries;
+use crate::{HfFiles, SourceError};
 
 const NORMAL: i32 = 1;
 const UNUSED: i32 = 5;
@@ -71,7 +71,7 @@ enum Merge {
 }
 
 /// Writes `tokenizer.*`; the folder is for messages.
-pub(in crate::source::gguf) fn to_entries(
+pub(in crate::gguf) fn to_entries(
     config: &ModelConfig,
     files: &HfFiles,
     folder: &Path,

@@ -3,9 +3,9 @@
 use serde_json::{Map, Value as Json, json};
 
 use super::Vocabulary;
-use crate::source::SourceError;
-use crate::source::config::ModelConfig;
-use crate::source::gguf::metadata::Metadata;
+use crate::SourceError;
+use crate::config::ModelConfig;
+use crate::gguf::metadata::Metadata;
 
 const ROLES: [(&str, &str); 4] = [
     ("bos_token", "bos_token_id"),
@@ -16,7 +16,7 @@ const ROLES: [(&str, &str); 4] = [
 
 /// `tokenizer_config.json`. The class is the one that takes `tokenizer.json` as it is; a class of a family would rebuild
 /// parts of it by the family's rules and lose, for instance, the splitting of digits.
-pub(in crate::source::gguf) fn tokenizer_config(
+pub(in crate::gguf) fn tokenizer_config(
     metadata: &Metadata<'_>,
     config: &ModelConfig,
 ) -> Result<Map<String, Json>, SourceError> {
@@ -34,7 +34,7 @@ pub(in crate::source::gguf) fn tokenizer_config(
 }
 
 /// `special_tokens_map.json`.
-pub(in crate::source::gguf) fn special_tokens_map(
+pub(in crate::gguf) fn special_tokens_map(
     metadata: &Metadata<'_>,
 ) -> Result<Map<String, Json>, SourceError> {
     let vocabulary = Vocabulary::read(metadata)?;

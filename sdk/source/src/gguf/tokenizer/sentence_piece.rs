@@ -11,8 +11,8 @@ use tokenizers::normalizers::{NormalizerWrapper, Prepend, Replace, Sequence as N
 use tokenizers::{DecoderWrapper, Tokenizer};
 
 use super::Vocabulary;
-use crate::source::SourceError;
-use crate::source::gguf::value::Value;
+use crate::SourceError;
+use crate::gguf::value::Value;
 
 /// Stands for a space.
 const SPACE: &str = "▁";

@@ -2,13 +2,11 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-mod common;
-
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use common::{fixtures, smollm2};
-use evopress::source::Source;
+use evopress_source::Source;
+use evopress_source::fixtures::{self, smollm2};
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 use tch::{Kind, Tensor};
@@ -56,12 +54,12 @@ fn digest(tensor: &Tensor) -> String {
 
 #[test]
 fn every_type() {
-    let folder = fixtures().join("quants");
+    let folder = fixtures::folder().join("quants");
     check(&folder.join("quants.gguf"), &folder.join("quants.json"));
 }
 
 /// Large tensors, on several threads.
 #[test]
 fn smollm2_model() {
-    check(&smollm2(), &fixtures().join("smollm2/weights.json"));
+    check(&smollm2(), &fixtures::folder().join("smollm2/weights.json"));
 }

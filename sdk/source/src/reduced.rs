@@ -63,7 +63,7 @@ pub(super) fn zeros(shape: &[i64]) -> Result<Tensor, SourceError> {
 }
 
 /// Block and half that a tensor belongs to, with the norm before that half: `model.layers.3.mlp.up_proj.weight` → `(3, Mlp)`.
-pub(crate) fn half_of(name: &str) -> Option<(usize, SubBlock)> {
+pub fn half_of(name: &str) -> Option<(usize, SubBlock)> {
     let (block_idx, layer) = name.strip_prefix("model.layers.")?.split_once('.')?;
     let sub_block = match layer.split('.').next()? {
         "input_layernorm" | "self_attn" => SubBlock::Attention,
@@ -74,7 +74,7 @@ pub(crate) fn half_of(name: &str) -> Option<(usize, SubBlock)> {
 }
 
 /// The shape of a tensor, were the MLP `width` wide.
-pub(crate) fn with_mlp_width<T: Copy>(name: &str, shape: &[T], width: T) -> Vec<T> {
+pub fn with_mlp_width<T: Copy>(name: &str, shape: &[T], width: T) -> Vec<T> {
     let mut shape = shape.to_vec();
     if name.contains(".gate_proj.") || name.contains(".up_proj.") {
         shape[0] = width;

@@ -1,13 +1,13 @@
-//! llama.cpp's architecture `deci`: a `llama` whose blocks may have no attention (`head_count` 0) and MLPs of different widths. It is how
-//! [`export::gguf`](crate::export::gguf) writes models with dropped sub-blocks.
+//! llama.cpp's architecture `deci`: a `llama` whose blocks may have no attention (`head_count` 0) and
+//! MLPs of different widths. Models with dropped sub-blocks are written so.
 
 use std::collections::BTreeMap;
 
 use super::value::Value;
-use crate::source::reduced::{Reduced, StoredBlock};
+use crate::reduced::{Reduced, StoredBlock};
 
 /// The architecture's name, and with a dot what its keys begin with.
-pub(crate) const ARCHITECTURE: &str = "deci";
+pub const ARCHITECTURE: &str = "deci";
 
 const HEADS: &str = "llama.attention.head_count";
 const KV_HEADS: &str = "llama.attention.head_count_kv";

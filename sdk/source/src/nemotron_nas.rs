@@ -1,5 +1,5 @@
-//! The layout of Nemotron-NAS (DeciLM): a Llama whose `block_configs` say of each block's attention and MLP whether they are there and how
-//! large they are. It is how [`export::nemotron_nas`](crate::export::nemotron_nas) writes depth-pruned models.
+//! The layout of Nemotron-NAS (DeciLM): a Llama whose `block_configs` say of each block's attention
+//! and MLP whether they are there and how large they are. Depth-pruned models are written so.
 
 use std::path::Path;
 
@@ -10,7 +10,7 @@ use super::SourceError;
 use super::reduced::{Reduced, StoredBlock};
 
 /// The layout's `model_type`.
-pub(crate) const MODEL_TYPE: &str = "nemotron-nas";
+pub const MODEL_TYPE: &str = "nemotron-nas";
 /// What the layout's sizes of an MLP are rounded up to.
 const MLP_MULTIPLE: i64 = 256;
 
@@ -40,13 +40,13 @@ struct Extents {
 }
 
 /// Width of the MLP that runtimes of the layout make of `ffn_mult`.
-pub(crate) fn mlp_width(ffn_mult: f64, hidden_size: i64) -> i64 {
+pub fn mlp_width(ffn_mult: f64, hidden_size: i64) -> i64 {
     let width = (2.0 * ffn_mult * hidden_size as f64 / 3.0).min(1e12) as i64;
     (width + MLP_MULTIPLE - 1) / MLP_MULTIPLE * MLP_MULTIPLE
 }
 
 /// The `ffn_mult` of an MLP that is `width` wide; none where no number is.
-pub(crate) fn ffn_mult(width: i64, hidden_size: i64) -> Option<f64> {
+pub fn ffn_mult(width: i64, hidden_size: i64) -> Option<f64> {
     let factor = 1.5 * width as f64 / hidden_size as f64;
     (mlp_width(factor, hidden_size) == width).then_some(factor)
 }

@@ -17,11 +17,11 @@ use serde_json::Map;
 use tch::{Kind, Tensor};
 use tokenizers::Tokenizer;
 
-pub(crate) use self::deci::ARCHITECTURE as DECI;
-pub(crate) use self::entries::{Entries, push_string};
+pub use self::deci::ARCHITECTURE as DECI;
+pub use self::entries::{Entries, push_string};
 pub(super) use self::from_hf::entries as entries_from_hf;
 use self::metadata::Metadata;
-pub(crate) use self::names::{ROPE_FACTORS, to_gguf};
+pub use self::names::{ROPE_FACTORS, to_gguf};
 use self::parse::{Header, TensorInfo};
 use super::SourceError;
 use super::config::{Expected, ModelConfig};

@@ -6,9 +6,9 @@ use std::path::Path;
 
 use super::names;
 use super::value::Value;
-use crate::source::SourceError;
-use crate::source::config::ModelConfig;
-use crate::source::rope::{Rope, RopeScaling};
+use crate::SourceError;
+use crate::config::ModelConfig;
+use crate::rope::{Rope, RopeScaling};
 
 const SUPPORTED: &str = "llama";
 

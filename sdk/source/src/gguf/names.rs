@@ -1,7 +1,7 @@
 //! Tensor names of GGUF files from Hugging Face's.
 
 /// `[head_dim / 2]` divisors of the rotary frequencies, in files of Llama 3.1 and later.
-pub(crate) const ROPE_FACTORS: &str = "rope_freqs.weight";
+pub const ROPE_FACTORS: &str = "rope_freqs.weight";
 /// The head, absent where it is tied to the embedding.
 pub(super) const HEAD: &str = "output.weight";
 
@@ -24,7 +24,7 @@ const IN_BLOCK: [(&str, &str); 9] = [
 ];
 
 /// `model.layers.3.self_attn.q_proj.weight` is `blk.3.attn_q.weight`; an unknown name stays as it is.
-pub(crate) fn to_gguf(name: &str) -> String {
+pub fn to_gguf(name: &str) -> String {
     if let Some((_, gguf)) = WHOLE.iter().find(|(hf, _)| *hf == name) {
         return (*gguf).into();
     }

@@ -10,8 +10,8 @@ use tokenizers::{SplitDelimiterBehavior, Tokenizer};
 
 use super::Vocabulary;
 use super::pre_tokenizer::PreTokenizer;
-use crate::source::SourceError;
-use crate::source::gguf::value::Value;
+use crate::SourceError;
+use crate::gguf::value::Value;
 
 /// The tokenizer, and whether it begins a text with a token by default.
 pub(super) fn build(vocabulary: &Vocabulary<'_>) -> Result<(Tokenizer, bool), SourceError> {

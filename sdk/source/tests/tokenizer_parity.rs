@@ -2,13 +2,11 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-mod common;
-
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use common::{fixtures, smollm2};
-use evopress::source::Source;
+use evopress_source::Source;
+use evopress_source::fixtures::{self, smollm2};
 use serde::Deserialize;
 
 #[derive(Deserialize)]
@@ -19,7 +17,7 @@ struct Expected {
 }
 
 fn check(model: &Path, ids: &str) {
-    let folder = fixtures().join("tokenizers");
+    let folder = fixtures::folder().join("tokenizers");
     let read = |name: &str| std::fs::read_to_string(folder.join(name)).unwrap();
     let texts: Vec<String> = serde_json::from_str(&read("texts.json")).unwrap();
     let expected: Expected = serde_json::from_str(&read(ids)).unwrap();
@@ -59,7 +57,7 @@ macro_rules! small_vocabularies {
     ($($name:ident: $file:literal),+ $(,)?) => {
         $(#[test]
         fn $name() {
-            let model = fixtures().join("tokenizers").join(concat!($file, ".gguf"));
+            let model = fixtures::folder().join("tokenizers").join(concat!($file, ".gguf"));
             check(&model, concat!($file, ".json"));
         })+
     };

@@ -1,16 +1,17 @@
-//! Where tests find their files.
-
-#![allow(dead_code, reason = "each test binary uses its part")]
+//! For tests: where they find their models, and GGUF files to write right or wrong.
 
 use std::path::{Path, PathBuf};
 
 /// `tests/fixtures` of the repository.
-pub(crate) fn fixtures() -> PathBuf {
+pub fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures")
 }
 
 /// The demo's model, which `make test` fetches.
-pub(crate) fn smollm2() -> PathBuf {
+///
+/// # Panics
+/// When it is not there.
+pub fn smollm2() -> PathBuf {
     let file = data_folder().join("models/SmolLM2-135M-Instruct.gguf");
     assert!(
         file.is_file(),
@@ -35,7 +36,7 @@ fn data_folder() -> PathBuf {
 }
 
 /// A GGUF file to write, field by field, right or wrong.
-pub(crate) struct GgufBuilder {
+pub struct GgufBuilder {
     version: u32,
     entries: Vec<Vec<u8>>,
     infos: Vec<Vec<u8>>,
@@ -43,8 +44,8 @@ pub(crate) struct GgufBuilder {
 }
 
 impl GgufBuilder {
-    /// Version 3, empty.
-    pub(crate) fn new() -> Self {
+    /// An empty file of version 3.
+    pub fn new() -> Self {
         Self {
             version: 3,
             entries: Vec::new(),
@@ -53,38 +54,36 @@ impl GgufBuilder {
         }
     }
 
-    pub(crate) fn version(mut self, version: u32) -> Self {
+    /// Another version of the format.
+    pub fn version(mut self, version: u32) -> Self {
         self.version = version;
         self
     }
 
-    /// A metadata entry of any type.
-    pub(crate) fn entry(mut self, key: &str, type_id: u32, value: &[u8]) -> Self {
+    /// A metadata entry of any type, by ggml's number of it.
+    pub fn entry(mut self, key: &str, type_id: u32, value: &[u8]) -> Self {
         self.entries
             .push([&text(key), &type_id.to_le_bytes()[..], value].concat());
         self
     }
 
-    pub(crate) fn number(self, key: &str, value: u32) -> Self {
+    /// A metadata entry: a 32-bit unsigned number.
+    pub fn number(self, key: &str, value: u32) -> Self {
         self.entry(key, 4, &value.to_le_bytes())
     }
 
-    pub(crate) fn float(self, key: &str, value: f32) -> Self {
+    /// A metadata entry: a 32-bit float.
+    pub fn float(self, key: &str, value: f32) -> Self {
         self.entry(key, 6, &value.to_le_bytes())
     }
 
-    pub(crate) fn string(self, key: &str, value: &str) -> Self {
+    /// A metadata entry: a text.
+    pub fn string(self, key: &str, value: &str) -> Self {
         self.entry(key, 8, &text(value))
     }
 
-    /// A tensor of zeros; `shape` is row-major.
-    pub(crate) fn tensor(
-        mut self,
-        name: &str,
-        shape: &[u64],
-        type_id: u32,
-        size_bytes: usize,
-    ) -> Self {
+    /// A tensor of zeros; `shape` is row-major, `type_id` ggml's number of its type.
+    pub fn tensor(mut self, name: &str, shape: &[u64], type_id: u32, size_bytes: usize) -> Self {
         let mut info = text(name);
         info.extend((shape.len() as u32).to_le_bytes());
         shape
@@ -99,7 +98,8 @@ impl GgufBuilder {
         self
     }
 
-    pub(crate) fn bytes(&self) -> Vec<u8> {
+    /// The whole file.
+    pub fn bytes(&self) -> Vec<u8> {
         let mut bytes = b"GGUF".to_vec();
         bytes.extend(self.version.to_le_bytes());
         bytes.extend((self.infos.len() as u64).to_le_bytes());

@@ -54,7 +54,7 @@ impl Rope {
     }
 
     /// `[head_dim / 2]`: what each pair's frequency is divided by.
-    pub(crate) fn divisors(&self, head_dim: i64) -> Vec<f64> {
+    pub fn divisors(&self, head_dim: i64) -> Vec<f64> {
         let plain = Self {
             theta: self.theta,
             scaling: RopeScaling::None,

@@ -106,7 +106,7 @@ impl ModelConfig {
 }
 
 /// Linear layers of a block, in the order q, k, v, o, gate, up, down.
-pub(crate) const LAYERS_PER_BLOCK: usize = 7;
+pub const LAYERS_PER_BLOCK: usize = 7;
 
 impl ModelConfig {
     /// The linear layers of one block: name within the block, half of the block, rows, columns, whether there is a bias.

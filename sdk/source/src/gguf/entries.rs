@@ -10,42 +10,48 @@ const ARRAY: u32 = 9;
 
 /// Keys and values in the order of the file; each key once.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Entries(Vec<(String, Vec<u8>)>);
+pub struct Entries(Vec<(String, Vec<u8>)>);
 
 impl Entries {
     /// A value as a file has it: its type, then its bytes.
-    pub(crate) fn raw(&mut self, key: &str, value: Vec<u8>) {
+    pub fn raw(&mut self, key: &str, value: Vec<u8>) {
         match self.0.iter_mut().find(|(known, _)| known == key) {
             Some((_, place)) => *place = value,
             None => self.0.push((key.to_owned(), value)),
         }
     }
 
-    pub(crate) fn u32(&mut self, key: &str, number: u32) {
+    /// A 32-bit unsigned number.
+    pub fn u32(&mut self, key: &str, number: u32) {
         self.typed(key, U32, &number.to_le_bytes());
     }
 
-    pub(crate) fn f32(&mut self, key: &str, number: f32) {
+    /// A 32-bit float.
+    pub fn f32(&mut self, key: &str, number: f32) {
         self.typed(key, F32, &number.to_le_bytes());
     }
 
-    pub(crate) fn bool(&mut self, key: &str, flag: bool) {
+    /// A flag.
+    pub fn bool(&mut self, key: &str, flag: bool) {
         self.typed(key, BOOL, &[u8::from(flag)]);
     }
 
-    pub(crate) fn string(&mut self, key: &str, text: &str) {
+    /// A text.
+    pub fn string(&mut self, key: &str, text: &str) {
         let mut bytes = Vec::new();
         push_string(&mut bytes, text);
         self.typed(key, STRING, &bytes);
     }
 
-    pub(crate) fn strings<'a>(&mut self, key: &str, texts: impl ExactSizeIterator<Item = &'a str>) {
+    /// An array of texts.
+    pub fn strings<'a>(&mut self, key: &str, texts: impl ExactSizeIterator<Item = &'a str>) {
         let mut bytes = array_head(STRING, texts.len());
         texts.for_each(|text| push_string(&mut bytes, text));
         self.typed(key, ARRAY, &bytes);
     }
 
-    pub(crate) fn i32s(&mut self, key: &str, numbers: &[i32]) {
+    /// An array of 32-bit signed numbers.
+    pub fn i32s(&mut self, key: &str, numbers: &[i32]) {
         let mut bytes = array_head(I32, numbers.len());
         bytes.extend(numbers.iter().flat_map(|number| number.to_le_bytes()));
         self.typed(key, ARRAY, &bytes);
@@ -56,7 +62,7 @@ impl Entries {
     }
 
     /// Lets keys that begin with `old` begin with `new`.
-    pub(crate) fn rename(&mut self, old: &str, new: &str) {
+    pub fn rename(&mut self, old: &str, new: &str) {
         for (key, _) in &mut self.0 {
             if let Some(rest) = key.strip_prefix(old) {
                 *key = format!("{new}{rest}");
@@ -65,7 +71,7 @@ impl Entries {
     }
 
     /// Leaves only the `kept` ones of arrays that have an entry for each of the model's blocks.
-    pub(crate) fn keep_blocks(&mut self, prefix: &str, num_blocks: usize, kept: &[usize]) {
+    pub fn keep_blocks(&mut self, prefix: &str, num_blocks: usize, kept: &[usize]) {
         for (key, value) in &mut self.0 {
             if key.starts_with(prefix)
                 && let Some(fewer) = entries_of_blocks(value, num_blocks, kept)
@@ -75,12 +81,18 @@ impl Entries {
         }
     }
 
-    pub(crate) fn len(&self) -> usize {
+    /// Whether there is no key.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Number of keys.
+    pub fn len(&self) -> usize {
         self.0.len()
     }
 
     /// All entries as a file has them.
-    pub(crate) fn to_bytes(&self) -> Vec<u8> {
+    pub fn to_bytes(&self) -> Vec<u8> {
         let mut bytes = Vec::new();
         for (key, value) in &self.0 {
             push_string(&mut bytes, key);
@@ -91,7 +103,7 @@ impl Entries {
 }
 
 /// A length and the text, as names in a GGUF file are.
-pub(crate) fn push_string(bytes: &mut Vec<u8>, text: &str) {
+pub fn push_string(bytes: &mut Vec<u8>, text: &str) {
     bytes.extend((text.len() as u64).to_le_bytes());
     bytes.extend(text.as_bytes());
 }

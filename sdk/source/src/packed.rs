@@ -1,6 +1,8 @@
-//! Linear weights that a folder has packed: as compressed-tensors' `pack-quantized` or as a GPTQ checkpoint, in the forms that
-//! [`export::packed`](crate::export::packed) writes. What it says of the layouts is read here from the other side, so that an artifact
-//! that is read again is held against the formats and not against its writer.
+//! Linear weights that a folder has packed: as compressed-tensors' `pack-quantized` or as a GPTQ
+//! checkpoint, in the forms that this project writes.
+//!
+//! The layouts are read here without a line of the code that writes them, so that an artifact that
+//! is read again is checked against the formats and not against its writer.
 
 use std::collections::HashMap;
 use std::path::Path;

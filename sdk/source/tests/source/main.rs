@@ -2,8 +2,6 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-#[path = "../common/mod.rs"]
-mod common;
 mod damaged;
 mod wrong_folders;
 mod wrong_gguf;
@@ -11,13 +9,13 @@ mod wrong_gguf_tokenizers;
 
 use std::path::{Path, PathBuf};
 
-use common::{GgufBuilder, fixtures, smollm2};
-use evopress::source::{RopeScaling, Source};
+use evopress_source::fixtures::{self, GgufBuilder, smollm2};
+use evopress_source::{RopeScaling, Source};
 use serde_json::{Value, json};
 use tch::Kind;
 
 fn models() -> PathBuf {
-    fixtures().join("models")
+    fixtures::folder().join("models")
 }
 
 /// The error of opening `path`, with the folder's name taken out.
