@@ -2,10 +2,10 @@
 
 use std::path::Path;
 
-use evopress_plugin::{LayerOutline, ModelOutline, SubBlock};
+use evopress_plugin::{ModelOutline, SubBlock};
 
 use super::SourceError;
-use super::rope::Rope;
+use crate::spec::Rope;
 
 /// All that the decoder needs to know about a model.
 #[derive(Debug, Clone, PartialEq)]
@@ -154,21 +154,7 @@ impl ModelConfig {
 
     /// What a method sees of the model; `bytes_per_weight` is that of the run's dtype.
     pub fn outline(&self, bytes_per_weight: u32) -> ModelOutline {
-        let layers = (0..self.num_blocks as u32).flat_map(|block_idx| {
-            let of_block = self.linear_layers().into_iter();
-            of_block.map(move |(layer, sub_block, rows, columns, _)| LayerOutline {
-                name: format!("model.layers.{block_idx}.{layer}"),
-                block_idx,
-                sub_block,
-                out_features: rows as u64,
-                in_features: columns as u64,
-            })
-        });
-        ModelOutline {
-            num_blocks: self.num_blocks as u32,
-            layers: layers.collect(),
-            bytes_per_weight,
-        }
+        crate::families::dense_spec(self).outline(bytes_per_weight)
     }
 }
 

@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::SourceError;
 use super::config::ModelConfig;
-use super::rope::{Rope, RopeScaling};
+use crate::spec::{Rope, RopeScaling};
 
 const SUPPORTED: &str = "llama";
 

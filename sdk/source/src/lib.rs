@@ -7,6 +7,7 @@
 
 mod config;
 mod error;
+mod families;
 #[cfg(feature = "fixtures")]
 pub mod fixtures;
 mod folder;
@@ -17,8 +18,8 @@ mod map;
 pub mod nemotron_nas;
 mod packed;
 mod reduced;
-mod rope;
 mod safetensors;
+pub mod spec;
 
 use std::path::{Path, PathBuf};
 
@@ -32,7 +33,7 @@ pub use error::SourceError;
 pub use gguf::{DECI, Entries, ROPE_FACTORS, push_string, to_gguf};
 pub use hf_files::HfFiles;
 pub use reduced::{half_of, with_mlp_width};
-pub use rope::{Rope, RopeScaling};
+pub use spec::{ModelSpec, Rope, RopeScaling};
 
 use config::Expected;
 use reduced::Reduced;
@@ -40,6 +41,7 @@ use reduced::Reduced;
 /// A model on disk, open.
 pub struct Source {
     config: ModelConfig,
+    spec: ModelSpec,
     expected: Vec<Expected>,
     files: Files,
 }
@@ -98,6 +100,7 @@ impl Source {
         };
         let source = Self {
             expected: config::expected_tensors(&config),
+            spec: families::dense_spec(&config),
             config,
             files,
         };
@@ -145,6 +148,11 @@ impl Source {
     pub fn goes_without(&self, name: &str) -> bool {
         let expected = self.expected.iter().find(|tensor| tensor.name == name);
         expected.is_some_and(|expected| self.stored(expected).is_none())
+    }
+
+    /// What the model computes, as data.
+    pub fn spec(&self) -> &ModelSpec {
+        &self.spec
     }
 
     /// The model's shape.

@@ -5,7 +5,7 @@ use std::path::Path;
 use super::Entries;
 use super::tokenizer;
 use crate::config::ModelConfig;
-use crate::rope::RopeScaling;
+use crate::spec::RopeScaling;
 use crate::{HfFiles, SourceError};
 
 /// The metadata of a model whose tokenizer can be said in GGUF's terms.

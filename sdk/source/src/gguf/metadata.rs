@@ -8,7 +8,7 @@ use super::names;
 use super::value::Value;
 use crate::SourceError;
 use crate::config::ModelConfig;
-use crate::rope::{Rope, RopeScaling};
+use crate::spec::{Rope, RopeScaling};
 
 const SUPPORTED: &str = "llama";
 

@@ -3,7 +3,7 @@
 use std::f64::consts::PI;
 use std::path::Path;
 
-use super::SourceError;
+use crate::error::SourceError;
 
 /// Rotary position embedding. Pair `i` of a head turns by `position · inverse_frequency[i]`.
 #[derive(Debug, Clone, PartialEq)]
@@ -85,7 +85,7 @@ impl Rope {
         }
     }
 
-    pub(super) fn validate(&self, head_dim: i64, file: &Path) -> Result<(), SourceError> {
+    pub(crate) fn validate(&self, head_dim: i64, file: &Path) -> Result<(), SourceError> {
         let positive = |name: &str, value: f64| {
             if value.is_finite() && value > 0.0 {
                 return Ok(());
