@@ -1,92 +1,60 @@
-//! The places that models come from, behind one face.
+//! The registries that models come from, behind one type.
 
 use std::time::Duration;
 
-use bytes::Bytes;
 use evopress_spec::{Address, Credentials, Origin, Secret};
-use futures_util::StreamExt;
-use futures_util::stream::BoxStream;
-use reqwest::RequestBuilder;
 
 use super::FetchError;
-use super::error::Whose;
+use super::error::ErrorContext;
+use super::file_stream::FileStream;
 use super::hub::Hub;
 use super::listing::{Listing, RemoteFile};
 use super::mlflow::Mlflow;
 use super::oci::Oci;
 use super::s3::S3;
-use crate::http::Http;
-use crate::{Endpoints, PublishError};
+use crate::Endpoints;
 
 /// For answers; what they bring is waited for longer.
 const ANSWER: Duration = Duration::from_secs(120);
 
-/// The bytes of a file, from `start` on.
-pub(super) struct Opened {
-    pub(super) start: u64,
-    pub(super) pieces: Pieces,
-}
-
-pub(super) type Pieces = BoxStream<'static, Result<Bytes, FetchError>>;
-
-impl Opened {
-    /// What a server answers to `request` for a file from `offset` on.
-    ///
-    /// # Errors
-    /// There is no answer, or another.
-    pub(super) async fn over_http(
-        http: &Http,
-        whose: &Whose,
-        file: &RemoteFile,
-        request: RequestBuilder,
-        offset: u64,
-    ) -> Result<Self, PublishError> {
-        let (start, pieces) = http.get_file(&file.name, request, offset).await?;
-        let whose = whose.clone();
-        let pieces = pieces.map(move |piece| piece.map_err(|error| whose.answered(error)));
-        Ok(Self {
-            start,
-            pieces: pieces.boxed(),
-        })
-    }
-}
-
-/// A place with a model.
-pub(super) enum Place {
+/// A model in a registry.
+pub(super) enum Source {
     Hub(Hub),
     S3(S3),
     Oci(Oci),
     Mlflow(Mlflow),
 }
 
-impl Place {
+impl Source {
     /// Reads the secrets; nothing is asked yet.
     ///
     /// # Errors
     /// A setting makes no sense, or a secret is not there.
     pub(super) fn new(origin: &Origin, endpoints: &Endpoints) -> Result<Self, FetchError> {
         let credentials = credentials(origin);
-        let whose = Whose {
+        let context = ErrorContext {
             address: origin.address.to_string(),
             hint: hint(origin, &credentials),
         };
-        let place = match &origin.address {
-            Address::Hub { .. } => Hub::new(origin, &credentials, endpoints, whose).map(Self::Hub),
-            Address::S3 { .. } => S3::new(origin, endpoints, whose).map(Self::S3),
-            Address::Oci { .. } => Oci::new(origin, &credentials, whose).map(Self::Oci),
+        let source = match &origin.address {
+            Address::Hub { .. } => {
+                Hub::new(origin, &credentials, endpoints, context).map(Self::Hub)
+            }
+            Address::S3 { .. } => S3::new(origin, endpoints, context).map(Self::S3),
+            Address::Oci { .. } => Oci::new(origin, &credentials, context).map(Self::Oci),
             Address::Mlflow { .. } => {
-                Mlflow::new(origin, &credentials, endpoints, whose).map(Self::Mlflow)
+                Mlflow::new(origin, &credentials, endpoints, context).map(Self::Mlflow)
             }
         };
-        place.map_err(FetchError::Registry)
+        source.map_err(FetchError::Registry)
     }
 
-    pub(super) fn whose(&self) -> &Whose {
+    pub(super) fn context(&self) -> &ErrorContext {
         match self {
-            Self::Hub(place) => &place.whose,
-            Self::S3(place) => &place.whose,
-            Self::Oci(place) => &place.whose,
-            Self::Mlflow(place) => &place.whose,
+            Self::Hub(source) => &source.context,
+            Self::S3(source) => &source.context,
+            Self::Oci(source) => &source.context,
+            Self::Mlflow(source) => &source.context,
         }
     }
 
@@ -97,10 +65,10 @@ impl Place {
     pub(super) async fn list(&self) -> Result<Listing, FetchError> {
         let listing = async {
             match self {
-                Self::Hub(place) => place.list().await,
-                Self::S3(place) => place.list().await,
-                Self::Oci(place) => place.list().await,
-                Self::Mlflow(place) => place.list().await,
+                Self::Hub(source) => source.list().await,
+                Self::S3(source) => source.list().await,
+                Self::Oci(source) => source.list().await,
+                Self::Mlflow(source) => source.list().await,
             }
         };
         self.in_time(listing).await
@@ -110,13 +78,17 @@ impl Place {
     ///
     /// # Errors
     /// It is not there, or there is no answer.
-    pub(super) async fn open(&self, file: &RemoteFile, offset: u64) -> Result<Opened, FetchError> {
+    pub(super) async fn open(
+        &self,
+        file: &RemoteFile,
+        offset: u64,
+    ) -> Result<FileStream, FetchError> {
         let opening = async {
             match self {
-                Self::Hub(place) => place.open(file, offset).await,
-                Self::S3(place) => place.open(file, offset).await,
-                Self::Oci(place) => place.open(file, offset).await,
-                Self::Mlflow(place) => place.open(file, offset).await,
+                Self::Hub(source) => source.open(file, offset).await,
+                Self::S3(source) => source.open(file, offset).await,
+                Self::Oci(source) => source.open(file, offset).await,
+                Self::Mlflow(source) => source.open(file, offset).await,
             }
         };
         self.in_time(opening).await
@@ -130,7 +102,7 @@ impl Place {
         answer.unwrap_or_else(|_| {
             let seconds = ANSWER.as_secs();
             Err(self
-                .whose()
+                .context()
                 .interrupted(format!("no answer came within {seconds} s")))
         })
     }

@@ -1,17 +1,16 @@
 //! Events of a run: `events.jsonl`, one JSON object a line, appended by the worker and tailed by everyone else.
 
 mod reader;
-mod time;
 mod writer;
 
 use std::fmt;
 
+use evopress_core::time::now;
 use serde::{Deserialize, Serialize};
 
 use crate::number::f64_or_null;
 
 pub use reader::Reader;
-pub use time::{moment, now, seconds_since_1970};
 pub use writer::Writer;
 
 /// Something that happened in a run.
