@@ -154,15 +154,22 @@ impl ModelConfig {
 
     /// What a method sees of the model; `bytes_per_weight` is that of the run's dtype.
     pub fn outline(&self, bytes_per_weight: u32) -> ModelOutline {
+        // Which of a block's inputs each of `linear_layers` reads.
+        const INPUTS: [u32; LAYERS_PER_BLOCK] = [0, 0, 0, 1, 2, 2, 3];
         let layers = (0..self.num_blocks as u32).flat_map(|block_idx| {
-            let of_block = self.linear_layers().into_iter();
-            of_block.map(move |(layer, sub_block, rows, columns, _)| LayerOutline {
-                name: format!("model.layers.{block_idx}.{layer}"),
-                block_idx,
-                sub_block,
-                out_features: rows as u64,
-                in_features: columns as u64,
-            })
+            let of_block = self.linear_layers().into_iter().zip(INPUTS);
+            of_block.map(
+                move |((layer, sub_block, rows, columns, has_bias), input)| LayerOutline {
+                    name: format!("model.layers.{block_idx}.{layer}"),
+                    block_idx,
+                    sub_block,
+                    expert_idx: None,
+                    input_idx: block_idx * (INPUTS[LAYERS_PER_BLOCK - 1] + 1) + input,
+                    out_features: rows as u64,
+                    in_features: columns as u64,
+                    has_bias,
+                },
+            )
         });
         ModelOutline {
             num_blocks: self.num_blocks as u32,
