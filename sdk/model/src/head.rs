@@ -4,10 +4,10 @@
 //! throughout. The expectations that fitness targets are made of are in f32 either way.
 
 use evopress_plugin::{Expectation, HeadOps, OwnedTensor, PluginError, TensorView};
+use evopress_tensor::{self as tensor, PackedWeight, Softmax};
 use tch::{Kind, Tensor};
 
-use crate::error::{EngineError, Result};
-use crate::kernels::{self, PackedWeight};
+use crate::error::{ModelError, Result};
 use crate::model::Model;
 
 /// Tokens whose logits exist at once where logits have to exist: few stay in a CPU's cache, many keep a GPU busy.
@@ -31,10 +31,7 @@ impl Head {
     /// When there is no memory for it.
     pub fn new(model: &Model) -> Result<Self> {
         let weight = model.head().shallow_clone();
-        let depth = weight.size()[1];
-        let packed = kernels::has_packed_products(weight.kind(), weight.device(), depth)
-            .then(|| PackedWeight::new(&weight))
-            .transpose()?;
+        let packed = PackedWeight::where_faster(&weight)?;
         Ok(Self { weight, packed })
     }
 
@@ -47,26 +44,31 @@ impl Head {
     }
 
     /// `log Σ_v exp ⟨h_t, W_v⟩` of `hidden [T, D]`, `[T]`.
-    pub(crate) fn log_sum_exp(&self, hidden: &Tensor) -> Result<Vec<f32>> {
+    ///
+    /// # Errors
+    /// When libtorch refuses an operation.
+    pub fn log_sum_exp(&self, hidden: &Tensor) -> Result<Vec<f32>> {
         if let (Some(packed), Kind::BFloat16) = (&self.packed, hidden.kind()) {
-            return kernels::log_sum_exp(packed, &hidden.f_contiguous()?);
+            return Ok(tensor::log_sum_exp(packed, &hidden.f_contiguous()?)?);
         }
         let mut sums = Vec::with_capacity(hidden.size()[0] as usize);
         for chunk in hidden.f_split(self.logit_tokens(), 0)? {
-            sums.extend(kernels::to_vec(&kernels::plain_log_sum_exp(
-                &mut self.logits(&chunk)?,
-            )?)?);
+            let of_chunk = tensor::plain_log_sum_exp(&mut self.logits(&chunk)?)?;
+            sums.extend(tensor::to_vec(&of_chunk)?);
         }
         Ok(sums)
     }
 
     /// All logits `[T, V]` in f32.
-    pub(crate) fn logits(&self, hidden: &Tensor) -> Result<Tensor> {
+    ///
+    /// # Errors
+    /// When libtorch refuses an operation.
+    pub fn logits(&self, hidden: &Tensor) -> Result<Tensor> {
         let vocab_size = self.weight.size()[0];
         if let (Some(packed), Kind::BFloat16) = (&self.packed, hidden.kind()) {
-            return kernels::packed_logits(packed, &hidden.f_contiguous()?);
+            return Ok(packed.wide_product(&hidden.f_contiguous()?)?);
         }
-        if kernels::has_wide_sums(self.weight.kind(), hidden.device())
+        if tensor::has_wide_sums(self.weight.kind(), hidden.device())
             && hidden.kind() == self.weight.kind()
         {
             return Ok(hidden.f_mm_dtype(&self.weight.f_transpose(0, 1)?, Kind::Float)?);
@@ -80,13 +82,19 @@ impl Head {
     }
 
     /// `Σ_v p log p [T]` and `Wᵀp [T, D]` of `p = softmax(W h)`.
-    pub(crate) fn expectation(&self, hidden: &Tensor) -> Result<(Vec<f32>, Tensor)> {
+    ///
+    /// # Errors
+    /// When libtorch refuses an operation.
+    pub fn expectation(&self, hidden: &Tensor) -> Result<(Vec<f32>, Tensor)> {
         self.expectation_seeing(hidden, |_, _| Ok(()))
     }
 
     /// `Wᵀp [T, D]` and S tokens drawn from each `p = softmax(W h)`, `[T, S]`: the first whose cumulative probability exceeds a number in
     /// `uniforms` (`[T, S]`, in 0..1).
-    pub(crate) fn sampled_expectation(
+    ///
+    /// # Errors
+    /// When libtorch refuses an operation.
+    pub fn sampled_expectation(
         &self,
         hidden: &Tensor,
         uniforms: &[f32],
@@ -110,7 +118,7 @@ impl Head {
         Ok((weighted, tokens))
     }
 
-    /// The same; `see` gets the first token of each chunk and its `exp(W h − max) [tokens, V]`.
+    /// [`Self::expectation`]; `see` gets the first token of each chunk and its `exp(W h − max) [tokens, V]`.
     fn expectation_seeing(
         &self,
         hidden: &Tensor,
@@ -121,32 +129,35 @@ impl Head {
         let mut weighted = Vec::new();
         let mut first = 0;
         for chunk in hidden.f_split(self.logit_tokens(), 0)? {
-            let (exponentials, inverse_sums, entropies) =
-                kernels::softmax_parts(self.logits(&chunk)?)?;
-            see(first, &exponentials)?;
+            let softmax = Softmax::new(self.logits(&chunk)?)?;
+            see(first, &softmax.exponentials)?;
             first += chunk.size()[0] as usize;
-            negative_entropy.extend(entropies);
+            negative_entropy.extend(softmax.negative_entropy);
             let mut sum = Tensor::f_zeros(
                 [chunk.size()[0], hidden.size()[1]],
                 (Kind::Double, hidden.device()),
             )?;
             for start in (0..self.weight.size()[0]).step_by(SUM_CHUNK as usize) {
                 let rows = self.rows(start, SUM_CHUNK)?;
-                let part = exponentials
+                let part = softmax
+                    .exponentials
                     .f_narrow(1, start, rows.size()[0])?
                     .f_matmul(&rows)?;
                 let _ = sum.f_add_(&part)?;
             }
-            weighted.push(sum.f_mul(&inverse_sums)?.f_to_kind(Kind::Float)?);
+            weighted.push(sum.f_mul(&softmax.inverse_sums)?.f_to_kind(Kind::Float)?);
         }
         Ok((negative_entropy, Tensor::f_cat(&weighted, 0)?))
     }
 
     /// `⟨h_t, W[token_t]⟩`, 0 where the token is −1.
-    pub(crate) fn token_logits(&self, hidden: &Tensor, tokens: &[i64]) -> Result<Vec<f32>> {
+    ///
+    /// # Errors
+    /// When libtorch refuses an operation.
+    pub fn token_logits(&self, hidden: &Tensor, tokens: &[i64]) -> Result<Vec<f32>> {
         let ids: Vec<i64> = tokens.iter().map(|&token| token.max(0)).collect();
         let rows = self.token_rows(&ids)?;
-        let mut logits = kernels::row_dot(&hidden.f_contiguous()?, &rows)?;
+        let mut logits = tensor::row_dot(&hidden.f_contiguous()?, &rows)?;
         for (logit, &token) in logits.iter_mut().zip(tokens) {
             if token < 0 {
                 *logit = 0.0;
@@ -156,7 +167,10 @@ impl Head {
     }
 
     /// `W[token_t]`, `[T, D]` in f32.
-    pub(crate) fn token_rows(&self, tokens: &[i64]) -> Result<Tensor> {
+    ///
+    /// # Errors
+    /// When libtorch refuses an operation.
+    pub fn token_rows(&self, tokens: &[i64]) -> Result<Tensor> {
         let ids = Tensor::f_from_slice(tokens)?.f_to_device(self.weight.device())?;
         let rows = self.weight.f_index_select(0, &ids)?;
         Ok(rows.f_to_kind(Kind::Float)?)
@@ -208,10 +222,8 @@ impl HeadOps for Head {
             )));
         }
         let dot = || -> Result<Vec<f32>> {
-            kernels::row_dot(
-                &a.f_contiguous()?,
-                &b.f_to_kind(Kind::Float)?.f_contiguous()?,
-            )
+            let b = b.f_to_kind(Kind::Float)?.f_contiguous()?;
+            Ok(tensor::row_dot(&a.f_contiguous()?, &b)?)
         };
         dot().map_err(to_plugin_error)
     }
@@ -297,6 +309,6 @@ impl Head {
 
 // Taken by value so that it can be handed to `map_err`.
 #[expect(clippy::needless_pass_by_value)]
-fn to_plugin_error(error: EngineError) -> PluginError {
+fn to_plugin_error(error: ModelError) -> PluginError {
     PluginError::new(error.to_string())
 }

@@ -1,33 +1,46 @@
-//! The weights of linear layers as the products want them: read or decoded where they are first used, kept while memory
-//! lasts.
+//! The weights of linear layers as the products want them: read or decoded where they are first used, cached while there is
+//! room.
 //!
-//! Candidates differ from each other in a few layers, so nearly every weight that a forward pass asks for is there already. What
-//! is not is read from the model (dense) or decoded from a level database (a *level switch*), and the least recently used weights make
-//! room for it. A limit that is too small costs time, never the result.
+//! Candidates differ from each other in a few layers, so nearly every weight that a forward pass needs is there already. What
+//! is not is read from the model (dense) or decoded ([`LevelSource`]), and the least recently used weights make room for it. A
+//! limit that is too small costs time, never the result.
 
-use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use evopress_search::genotype::WeightId;
+use evopress_source::Source;
+use evopress_tensor::Weight;
+use lru::LruCache;
 use tch::{Device, Kind, Tensor};
 
-use crate::error::Result;
-use crate::genotype::WeightId;
-use crate::kernels::Weight;
-use crate::levels::Database;
-use crate::source::Source;
+use crate::error::{ModelError, Result};
 
-/// All weights that candidates of a model may ask for, shared by the compute threads.
+/// Where the compressed weights of one method come from: a level database.
+pub trait LevelSource: Send + Sync {
+    /// A weight `[N, K]` in `kind` on `device`.
+    ///
+    /// # Errors
+    /// When it cannot be decoded or the device has no room for it.
+    fn decode(
+        &self,
+        id: WeightId,
+        kind: Kind,
+        device: Device,
+    ) -> Result<Tensor, Box<dyn std::error::Error + Send + Sync>>;
+}
+
+/// All weights that candidates of a model may need, shared by the compute threads.
 pub(crate) struct Weights {
     source: Arc<Source>,
     layer_names: Vec<String>,
-    databases: Vec<Arc<Database>>,
+    levels: Vec<Arc<dyn LevelSource>>,
     kind: Kind,
     device: Device,
     limit_bytes: u64,
-    kept: Mutex<Kept>,
-    switch_nanoseconds: AtomicU64,
+    cache: Mutex<Cache>,
+    decode_nanoseconds: AtomicU64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -36,12 +49,9 @@ enum Key {
     Level(WeightId),
 }
 
-#[derive(Default)]
-struct Kept {
-    weights: HashMap<Key, (Weight, u64)>,
+struct Cache {
+    weights: LruCache<Key, Weight>,
     num_bytes: u64,
-    /// Counts requests: what was asked for last has the highest number.
-    clock: u64,
 }
 
 impl Weights {
@@ -49,18 +59,21 @@ impl Weights {
         source: Arc<Source>,
         kind: Kind,
         device: Device,
-        databases: Vec<Arc<Database>>,
+        levels: Vec<Arc<dyn LevelSource>>,
         limit_bytes: u64,
     ) -> Self {
         Self {
-            layer_names: source.layer_names(),
+            layer_names: source.spec().layer_names(),
             source,
-            databases,
+            levels,
             kind,
             device,
             limit_bytes,
-            kept: Mutex::default(),
-            switch_nanoseconds: AtomicU64::new(0),
+            cache: Mutex::new(Cache {
+                weights: LruCache::unbounded(),
+                num_bytes: 0,
+            }),
+            decode_nanoseconds: AtomicU64::new(0),
         }
     }
 
@@ -72,33 +85,27 @@ impl Weights {
             },
             Key::Level,
         );
-        if let Some(weight) = self.kept().get(key) {
-            return Ok(weight);
+        if let Some(weight) = self.cache().weights.get(&key) {
+            return Ok(weight.share());
         }
-        // Another thread may be at the same weight: both get the same one, and neither waits for the other.
-        let began = Instant::now();
-        let weight = match key {
-            Key::Dense { .. } => {
-                let name = format!("{}.weight", self.layer_names[layer_idx]);
-                let weight = self.source.tensor(&name)?.f_to_kind(self.kind)?;
-                Weight::new(weight.f_to_device(self.device)?.f_contiguous()?)?
-            }
-            Key::Level(id) => {
-                let database = &self.databases[usize::from(id.method_idx)];
-                let weight = database.decode(id, self.kind, self.device)?;
-                let weight = Weight::new(weight)?;
+        // Another thread may be at this weight too: both get equal ones, and neither waits for the other.
+        let weight = match level {
+            None => Weight::new(self.dense(layer_idx)?)?,
+            Some(id) => {
+                let began = Instant::now();
+                let weight = Weight::new(self.decode(id, self.kind)?)?;
                 let elapsed = began.elapsed().as_nanos() as u64;
-                self.switch_nanoseconds
+                self.decode_nanoseconds
                     .fetch_add(elapsed, Ordering::Relaxed);
                 weight
             }
         };
-        self.keep(key, &weight);
+        self.cache().insert(key, &weight, self.limit_bytes);
         Ok(weight)
     }
 
-    /// The same `[N, K]` in libtorch's layout and any dtype. On a GPU it is the kept one; elsewhere, where kept weights may be packed, it is
-    /// made anew, a level's without rounding to the run's dtype.
+    /// A layer's weight `[N, K]` in libtorch's layout and any dtype. On a GPU it is the cached one; elsewhere, where cached
+    /// weights may be packed, it is made anew, a level's without rounding to the run's dtype.
     pub(crate) fn plain(
         &self,
         layer_idx: usize,
@@ -111,58 +118,46 @@ impl Weights {
             return Ok(weight.f_to_kind(kind)?);
         }
         match level {
-            Some(id) => self.databases[usize::from(id.method_idx)].decode(id, kind, self.device),
-            None => {
-                let weight = self
-                    .source
-                    .tensor(&format!("{}.weight", self.layer_names[layer_idx]))?;
-                // In the run's dtype first: what a forward pass multiplies with.
-                let weight = weight.f_to_kind(self.kind)?.f_to_device(self.device)?;
-                Ok(weight.f_to_kind(kind)?.f_contiguous()?)
-            }
+            Some(id) => self.decode(id, kind),
+            // In the run's dtype first: what a forward pass multiplies with.
+            None => Ok(self.dense(layer_idx)?.f_to_kind(kind)?.f_contiguous()?),
         }
     }
 
     /// Time that was spent decoding levels, over all threads.
-    pub(crate) fn switch_time(&self) -> Duration {
-        Duration::from_nanos(self.switch_nanoseconds.load(Ordering::Relaxed))
+    pub(crate) fn decode_time(&self) -> Duration {
+        Duration::from_nanos(self.decode_nanoseconds.load(Ordering::Relaxed))
     }
 
-    fn keep(&self, key: Key, weight: &Weight) {
-        let mut kept = self.kept();
-        kept.clock += 1;
-        let clock = kept.clock;
-        if kept.weights.insert(key, (weight.share(), clock)).is_none() {
-            kept.num_bytes += weight.num_bytes();
-        }
-        while kept.num_bytes > self.limit_bytes && kept.weights.len() > 1 {
-            kept.drop_oldest();
-        }
+    /// A layer's dense weight in the dtype of the run.
+    fn dense(&self, layer_idx: usize) -> Result<Tensor> {
+        let name = format!("{}.weight", self.layer_names[layer_idx]);
+        let weight = self.source.tensor(&name)?.f_to_kind(self.kind)?;
+        Ok(weight.f_to_device(self.device)?.f_contiguous()?)
     }
 
-    fn kept(&self) -> std::sync::MutexGuard<'_, Kept> {
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    fn decode(&self, id: WeightId, kind: Kind) -> Result<Tensor> {
+        let levels = &self.levels[usize::from(id.method_idx)];
+        levels
+            .decode(id, kind, self.device)
+            .map_err(ModelError::Level)
+    }
+
+    fn cache(&self) -> std::sync::MutexGuard<'_, Cache> {
+        self.cache.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Kept {
-    fn get(&mut self, key: Key) -> Option<Weight> {
-        self.clock += 1;
-        let (weight, last_use) = self.weights.get_mut(&key)?;
-        *last_use = self.clock;
-        Some(weight.share())
-    }
-
-    fn drop_oldest(&mut self) {
-        let oldest = self
-            .weights
-            .iter()
-            .min_by_key(|(_, (_, last_use))| *last_use);
-        let Some(key) = oldest.map(|(key, _)| *key) else {
-            return;
-        };
-        if let Some((weight, _)) = self.weights.remove(&key) {
-            self.num_bytes -= weight.num_bytes();
+impl Cache {
+    fn insert(&mut self, key: Key, weight: &Weight, limit_bytes: u64) {
+        if self.weights.put(key, weight.share()).is_none() {
+            self.num_bytes += weight.num_bytes();
+        }
+        while self.num_bytes > limit_bytes && self.weights.len() > 1 {
+            let Some((_, oldest)) = self.weights.pop_lru() else {
+                return;
+            };
+            self.num_bytes -= oldest.num_bytes();
         }
     }
 }
