@@ -1,17 +1,16 @@
 //! From a loaded model to the fittest genotype: calibration, baselines, the start, the generations.
 
 use std::cell::Cell;
-use std::path::PathBuf;
 use std::time::Instant;
 
 use anyhow::Result;
-use evopress::EngineError;
 use evopress::baselines::{self, Baseline};
 use evopress::corpus::Corpus;
 use evopress::evaluator::{CalibratedFitness, Engine};
 use evopress::genotype::Genotype;
 use evopress::search::fast::{self, Memory};
 use evopress::search::{self, State};
+use evopress::{EngineError, SearchError};
 use evopress_spec::{EventKind, HistoryEntry, Mode, Stage};
 
 use crate::checkpoint::{self, Checkpoint};
@@ -90,8 +89,9 @@ pub(crate) fn find(
                         seed: plan.search.seed,
                     };
                     let found = databases.with_scores(run, |scores| {
-                        baselines::all(&mut fitness, settings, scores)
-                    })?;
+                        baselines::all(space, &mut fitness, settings, scores)
+                    });
+                    let found = found.map_err(EngineError::from)?;
                     let named: Vec<_> = found
                         .iter()
                         .map(|baseline| (&baseline.name, &baseline.genotype))
@@ -136,7 +136,8 @@ fn begin(
         Mode::Fast => {
             let starts: Vec<Genotype> = starts().collect();
             let settings = setup::fast_settings(&run.plan);
-            let (state, memory) = fast::start(&run.space, fitness, &settings, &starts)?;
+            let (state, memory) =
+                fast::start(&run.space, fitness, &settings, &starts).map_err(EngineError::from)?;
             (state, Some(memory))
         }
         Mode::Paper => {
@@ -144,7 +145,8 @@ fn begin(
                 true => starts().collect(),
                 false => Vec::new(),
             };
-            let state = search::initial(&run.space, fitness, &run.settings, &starts)?;
+            let state = search::initial(&run.space, fitness, &run.settings, &starts)
+                .map_err(EngineError::from)?;
             (state, None)
         }
     };
@@ -218,10 +220,7 @@ fn search_on(
         });
         checkpoint
             .save("search", &found)
-            .map_err(|error| EngineError::Damaged {
-                path: PathBuf::from("checkpoint"),
-                reason: format!("{error:#}"),
-            })?;
+            .map_err(|error| SearchError::Generation(error.into()))?;
         run.recorder.event(EventKind::Generation {
             generation: state.generation,
             generations,
@@ -240,11 +239,13 @@ fn search_on(
             let state = start.state;
             fast::run(
                 &run.space, fitness, &settings, state, memory, &seconds, each,
-            )?;
+            )
+            .map_err(EngineError::from)?;
         }
         None => {
             let each = |state: &State| keep(state, None);
-            search::run(&run.space, fitness, &run.settings, start.state, each)?;
+            search::run(&run.space, fitness, &run.settings, start.state, each)
+                .map_err(EngineError::from)?;
         }
     }
     Ok(found)
