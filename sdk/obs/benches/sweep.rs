@@ -20,18 +20,18 @@ const TASKS: [(usize, &[usize]); 4] = [
 fn block(criterion: &mut Criterion, plugin: &str, options: &Value) {
     let library = Library::build(&format!("evopress-plugin-{plugin}")).expect("the plugin builds");
     let method = library.method(options).expect("the options are right");
-    let layers = TASKS
-        .iter()
-        .flat_map(|(in_features, rows)| rows.iter().map(|rows| (*rows, *in_features)));
-    let layers = layers
-        .enumerate()
-        .map(|(idx, (rows, columns))| LayerOutline {
-            name: format!("layer {idx}"),
+    let layers = (0..).zip(TASKS).flat_map(|(input_idx, (columns, rows))| {
+        rows.iter().map(move |rows| LayerOutline {
+            name: format!("layer of {rows} × {columns}"),
             block_idx: 0,
             sub_block: SubBlock::Mlp,
-            out_features: rows as u64,
+            expert_idx: None,
+            input_idx,
+            out_features: *rows as u64,
             in_features: columns as u64,
-        });
+            has_bias: false,
+        })
+    });
     let model = ModelOutline {
         num_blocks: 1,
         layers: layers.collect(),

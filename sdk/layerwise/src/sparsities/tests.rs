@@ -9,8 +9,11 @@ fn layer(out_features: u64, in_features: u64) -> LayerOutline {
         name: "l".to_owned(),
         block_idx: 0,
         sub_block: SubBlock::Mlp,
+        expert_idx: None,
+        input_idx: 0,
         out_features,
         in_features,
+        has_bias: false,
     }
 }
 
