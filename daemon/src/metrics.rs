@@ -1,4 +1,5 @@
-//! What Prometheus sees. Labels come from small closed sets: states, stages, outcomes, and the slots that runs occupy.
+//! What Prometheus sees. Labels come from small closed sets: states, stages, outcomes, and the
+//! slots that runs occupy.
 
 use std::sync::Arc;
 
@@ -32,11 +33,11 @@ pub struct Metrics {
 /// Of the watched folder.
 #[derive(Clone, Debug)]
 pub struct WatcherMetrics {
-    /// 1 when the last look succeeded.
+    /// 1 when the last scan succeeded.
     pub healthy: IntGauge,
-    /// When that was, seconds since 1970.
+    /// The time of the last successful scan, seconds since 1970.
     pub last_scan: Gauge,
-    /// How often the subscription to hints was made.
+    /// Number of subscriptions to the system's events.
     pub armed: IntCounter,
 }
 
@@ -65,7 +66,7 @@ pub struct WorkMetrics {
     pub published: IntCounterVec,
     /// Tries of publications that failed, by kind of registry.
     pub publication_failures: IntCounterVec,
-    /// Bytes in the cache folder when it was last looked through.
+    /// Bytes in the cache folder when it was last listed.
     pub cache_size: IntGauge,
     /// Entries in it.
     pub cache_entries: IntGauge,
@@ -256,7 +257,7 @@ impl WorkMetrics {
         Ok(metrics)
     }
 
-    /// Takes away what a run has left in its slot.
+    /// Removes the values of a run from its slot.
     pub fn clear_slot(&self, slot: usize) {
         let slot = slot.to_string();
         let labels = &[slot.as_str()];

@@ -1,4 +1,4 @@
-//! `evopressd run`: one spec, here and now.
+//! `evopressd run`: runs one spec in this process and waits for its end.
 
 use std::sync::Arc;
 

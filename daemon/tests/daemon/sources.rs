@@ -1,4 +1,5 @@
-//! Specs whose models come from a registry: what is told before it can be reached, and what happens when it can.
+//! Specs whose models come from a registry: what is told before it can be reached, and what happens
+//! when it can.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};

@@ -1,4 +1,5 @@
-//! Locks on entries: a file beside the entry's folder, since the folder itself is renamed when it goes.
+//! Locks on entries: a file beside the entry's folder, since the folder itself is renamed when it
+//! goes.
 
 use std::fs::{self, File, TryLockError};
 use std::io;

@@ -108,8 +108,8 @@ pub(crate) fn explain(error: &ScanError, text: &str) -> Fault {
 /// More of them than this are not told.
 const MAX_INVISIBLE: usize = 100;
 
-/// Control characters, and those that only some versions of YAML take for the end of a line: whoever reads the file does
-/// not see them, and two readers may differ.
+/// Control characters, and those that only some versions of YAML take for the end of a line:
+/// whoever reads the file does not see them, and two readers may differ.
 pub(crate) fn invisible_characters(text: &str) -> Vec<Fault> {
     let is_refused =
         |c: char| c.is_control() && c != '\t' || matches!(c, '\u{2028}' | '\u{2029}' | '\u{FEFF}');
