@@ -162,15 +162,15 @@ impl WatcherMetrics {
         Ok(Self {
             healthy: all.add(IntGauge::new(
                 "evopress_watcher_healthy",
-                "1 when the last look at the watched folder succeeded.",
+                "1 when the last scan of the watched folder succeeded.",
             )?)?,
             last_scan: all.add(Gauge::new(
                 "evopress_watcher_last_scan_timestamp_seconds",
-                "When the watched folder was last looked at with success, seconds since 1970.",
+                "When the watched folder was last scanned successfully, seconds since 1970.",
             )?)?,
             armed: all.add(IntCounter::new(
                 "evopress_watcher_subscriptions_total",
-                "How often the daemon subscribed to the system's hints on the watched folder.",
+                "How often the daemon subscribed to the system's events of the watched folder.",
             )?)?,
         })
     }
@@ -237,11 +237,11 @@ impl WorkMetrics {
             )?,
             cache_size: all.add(IntGauge::new(
                 "evopress_cache_size_bytes",
-                "Size of the cache of level databases when it was last held against its limit.",
+                "Size of the cache when it was last pruned to its limit.",
             )?)?,
             cache_entries: all.add(IntGauge::new(
                 "evopress_cache_entries",
-                "Level databases in the cache when it was last held against its limit.",
+                "Entries in the cache when it was last pruned to its limit.",
             )?)?,
         };
         for stage in Stage::ALL {

@@ -161,7 +161,7 @@ fn gone(entry: &Removed) -> String {
 fn verified(it: &Listed, damages: Option<&[Damage]>) -> String {
     let name = format!("{}  {}", title(it), short(it.entry.key()));
     match damages {
-        None => format!("{name}: being built, not looked at\n"),
+        None => format!("{name}: being built, so not verified\n"),
         Some([]) => format!("{name}: whole, {}\n", megabytes(it.size_bytes)),
         Some(damages) => damages
             .iter()
@@ -208,7 +208,7 @@ fn words(state: State) -> &'static str {
     match state {
         State::Complete => "complete",
         State::Building => "being built",
-        State::Unfinished => "unfinished: the next run goes on with it",
+        State::Unfinished => "unfinished: the next run that needs it completes it",
     }
 }
 

@@ -137,7 +137,7 @@ async fn admit_all(
                     Ok(outcome) => return metrics.specs.with_label_values(&[outcome]).inc(),
                     Err(error) => {
                         let spec = arrival.path.display();
-                        tracing::error!(%spec, %error, "spec cannot be taken in and is tried again");
+                        tracing::error!(%spec, %error, "the spec can be neither queued nor refused now, and is tried again");
                     }
                 }
                 drop(turn);
@@ -192,6 +192,6 @@ async fn admit(
 fn notify_systemd(state: NotifyState<'_>) {
     // Without systemd there is nobody to tell.
     if let Err(error) = sd_notify::notify(&[state]) {
-        tracing::debug!(%error, "systemd cannot be told");
+        tracing::debug!(%error, "systemd cannot be notified");
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use evopress_core::time::parse_seconds_since_1970;
+use evopress_core::time::parse_moment;
 use evopress_spec::{Event, EventKind, Stage};
 use serde::Serialize;
 
@@ -145,7 +145,7 @@ impl Live {
 
     #[expect(clippy::cast_precision_loss, reason = "a time for people")]
     fn take_stage_pace(&mut self, event: &Event, done: u64, total: u64) {
-        let Some(now) = parse_seconds_since_1970(&event.time) else {
+        let Some(now) = parse_moment(&event.time).map(|time| time.as_secs_f64()) else {
             return;
         };
         let began = *self

@@ -111,7 +111,7 @@ async fn wait_for_predecessor(run_dir: &RunDir) -> Result<(), String> {
                 tokio::time::sleep(Duration::from_millis(50)).await
             }
             Ok(None) => return Err("another worker still has the run's lock".to_owned()),
-            Err(error) => return Err(format!("cannot look at the run's lock: {error}")),
+            Err(error) => return Err(format!("cannot lock the run: {error}")),
         }
     }
 }

@@ -14,7 +14,7 @@ impl Supervisor {
         let pruned = match pruning.await {
             Ok(Ok(pruned)) => pruned,
             Ok(Err(error)) => {
-                tracing::warn!(%error, "cache cannot be held against its limit");
+                tracing::warn!(%error, "the cache cannot be pruned to its limit");
                 return;
             }
             Err(error) => {

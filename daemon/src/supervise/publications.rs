@@ -87,7 +87,7 @@ impl Supervisor {
             let pause = match self.next_publication().await {
                 Ok(pause) => pause,
                 Err(error) => {
-                    tracing::error!(%error, "publications cannot be looked up");
+                    tracing::error!(%error, "the publications that wait cannot be read from the journal");
                     LOOK
                 }
             };

@@ -8,7 +8,7 @@ use std::path::Path;
 
 /// Holds an entry until it is dropped, or the process dies.
 #[derive(Debug)]
-#[must_use = "the lock is given back when this is dropped"]
+#[must_use = "the lock is released when this is dropped"]
 pub struct Guard {
     _file: File,
 }

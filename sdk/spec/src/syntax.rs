@@ -94,7 +94,7 @@ pub(crate) fn explain(error: &ScanError, text: &str) -> Fault {
             "the lines of the text that `|` or `>` begins go wrong here"
         }
         _ if info.contains("document") => {
-            "the file goes on here after the end of the pipeline: a file holds one"
+            "the file continues here after the end of the pipeline: a file holds one pipeline"
         }
         _ if info.contains("recursion") => "this is nested too deeply",
         _ if info.contains("tab") => "a tab stands here: YAML is written with spaces",

@@ -3,9 +3,9 @@
 use super::resolver::Resolver;
 use crate::{Credentials, Secret, typed};
 
-/// What is wrong with plain http to elsewhere.
-const PLAIN_HTTP: &str = "plain http beyond this machine shows everybody on the way what is sent: expected https, or \
-                                     `plain_http: true`";
+/// The mistake of plain HTTP to another machine.
+const PLAIN_HTTP: &str = "plain http to another machine lets everybody on the network read what is sent: \
+                          expected https, or `plain_http: true`";
 
 /// The base URL of a server, without a `/` at its end. `at` points to what holds the field `url`.
 pub(super) fn server_url(
