@@ -1,4 +1,4 @@
-//! Made-up reports for tests of what is rendered from one.
+//! Reports of runs that never were, for tests of what is rendered from one.
 
 use std::collections::BTreeMap;
 
@@ -8,8 +8,8 @@ use evopress_spec::{
 };
 use indexmap::IndexMap;
 
-/// A report of 30 blocks in which a baseline wins.
-pub(crate) fn made_up() -> Report {
+/// Sub-blocks dropped from 30 blocks; a baseline is better.
+pub(crate) fn dropped() -> Report {
     let genotype = |dropped: &[u32]| -> IndexMap<String, String> {
         let level = |gone: bool| {
             if gone {
@@ -142,9 +142,9 @@ fn linear_layers(level: impl Fn(u32) -> String) -> IndexMap<String, String> {
         .collect()
 }
 
-/// The same run as a search over levels of linear layers.
+/// Levels for each linear layer of 30 blocks: `level` names one for a number from 0 to 10.
 pub(crate) fn of_levels(measure: &str, value: f64, level: impl Fn(u32) -> String) -> Report {
-    let mut report = made_up();
+    let mut report = dropped();
     report.target = serde_json::json!({ measure: value });
     report.achieved.measure = measure.to_owned();
     report.achieved.value = value;

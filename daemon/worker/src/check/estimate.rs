@@ -9,8 +9,7 @@ use evopress_spec::{Mode, Plan};
 use serde::Serialize;
 use tch::{Device, Kind, Tensor};
 
-use crate::find::PREFIX_MEMORY;
-use crate::{process, setup};
+use crate::{compute, process, setup};
 
 /// Share of the matrix rate that a forward pass reaches, from benchmarks.
 const EFFICIENCY: f64 = 0.7;
@@ -76,7 +75,7 @@ impl Needs {
                     * 4
                     * (config.hidden_size as u64)
                     * config.num_blocks as u64;
-                2 * head_bytes + all.min(process::available_memory_bytes() / PREFIX_MEMORY)
+                2 * head_bytes + all.min(compute::residual_cache_limit_bytes())
             }
         };
         let memory = weights

@@ -1,17 +1,15 @@
 //! How the artifacts are loaded, and by which runtimes: a section of the model card.
 
-mod snippets;
-mod speed;
-
 use std::collections::BTreeSet;
 
 use evopress::export::packed::{self, PackedFormat, Summary};
 use evopress::export::{self, Depth};
-use evopress::genotype::Genotype;
+use evopress::genotype::{Genotype, SearchSpace};
+use evopress::source::Source;
 use evopress_spec::ArtifactFormat;
 
-use crate::artifact;
-use crate::run::Run;
+use super::{snippets, speed};
+use crate::artifact_layout::{self, ArtifactLayout};
 
 /// What there is to say of each artifact, in the order of the spec.
 pub(crate) struct Loading {
@@ -29,13 +27,20 @@ struct Artifact {
 }
 
 impl Loading {
-    /// Of a run's artifacts of `genotype`.
-    pub(crate) fn of(run: &Run, genotype: &Genotype) -> Self {
-        let candidate = run.space.candidate(genotype);
-        let artifacts = artifact::formats(run).map(|format| {
-            let path = artifact::path("PATH".as_ref(), &run.plan, format);
-            let packed = artifact::packed(format).map(|packed| {
-                let summary = packed::summary(&run.source, &run.space, &candidate, packed);
+    /// Of the artifacts of `genotype`. The card does not know where a reader has them: they are
+    /// under `PATH`.
+    pub(crate) fn of(
+        layout: &ArtifactLayout,
+        source: &Source,
+        space: &SearchSpace,
+        genotype: &Genotype,
+    ) -> Self {
+        let candidate = space.candidate(genotype);
+        let layout = layout.under("PATH".as_ref());
+        let artifacts = layout.formats().map(|format| {
+            let path = layout.path(format);
+            let packed = artifact_layout::packed(format).map(|packed| {
+                let summary = packed::summary(source, space, &candidate, packed);
                 (packed, summary)
             });
             Artifact {
@@ -47,7 +52,7 @@ impl Loading {
         Self {
             artifacts: artifacts.collect(),
             depth: Depth::of(&candidate),
-            gguf_goes_without: export::gguf::goes_without(&run.source),
+            gguf_goes_without: export::gguf::goes_without(source),
         }
     }
 
@@ -185,7 +190,7 @@ fn untied_sentence(summary: &Summary) -> String {
 }
 
 #[cfg(test)]
-pub(crate) mod made_up {
+pub(super) mod examples {
     use super::*;
 
     /// Artifacts in these formats, the packed ones with these bits, and zeros where these are 3 and 4.
@@ -207,7 +212,7 @@ pub(crate) mod made_up {
                 ArtifactFormat::Gguf => "PATH/smollm2-depth.gguf".into(),
                 _ => "PATH".into(),
             },
-            packed: artifact::packed(format).map(|packed| (packed, summary.clone())),
+            packed: artifact_layout::packed(format).map(|packed| (packed, summary.clone())),
         };
         Loading {
             artifacts: formats.iter().map(artifact).collect(),
@@ -219,7 +224,7 @@ pub(crate) mod made_up {
 
 #[cfg(test)]
 mod tests {
-    use super::made_up::loading;
+    use super::examples::loading;
     use super::*;
 
     #[test]

@@ -1,5 +1,7 @@
 //! What only the plugins and the model's own files can tell about a plan, before it runs.
 
+mod estimate;
+
 use anyhow::{Context, Result};
 use evopress::genotype::SearchSpace;
 use evopress::source::Source;
@@ -8,9 +10,9 @@ use evopress_plugin::host::PluginDir;
 use evopress_spec::{Plan, PluginUse};
 use serde::Serialize;
 
+use self::estimate::Needs;
 use crate::cli::CheckOptions;
-use crate::estimate::Needs;
-use crate::setup;
+use crate::setup::{self, UsedMethod};
 
 /// The answer: mistakes, and what the run would need if there are none.
 #[derive(Debug, Serialize)]
@@ -97,9 +99,9 @@ fn space_or_mistakes(
     let mut mistakes = Vec::new();
     let mut methods = Vec::new();
     for (idx, used) in plan.methods.iter().enumerate() {
-        match setup::method(used, plugins) {
+        match UsedMethod::load(used, plugins) {
             Ok(method) => {
-                let message = setup::wrong_measure(plan, &method);
+                let message = method.wrong_measure(plan.target);
                 mistakes.extend(message.map(|message| at(&target, &message)));
                 methods.push(method);
             }

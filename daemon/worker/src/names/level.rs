@@ -1,9 +1,9 @@
-//! Levels and units by their names: how strong a level is, where in the model a unit is.
+//! Levels by their names: how strong a level is.
 //!
-//! Methods name their levels as they like; what people and plots need is an order, and numbers where there are some.
+//! Methods name their levels as they like. People and plots need an order, and numbers where there
+//! are some.
 
 use std::cmp::Ordering;
-use std::collections::BTreeMap;
 
 use evopress_plugin::GgmlType;
 use indexmap::IndexMap;
@@ -52,7 +52,7 @@ impl<'a> Level<'a> {
         }
     }
 
-    /// How it is written where there is room for two or three letters; empty where that says nothing.
+    /// How it is written where there is room for two or three letters; empty if that tells nothing.
     pub(crate) fn short(&self) -> String {
         match self.meaning {
             Meaning::Bits(bits) if bits.fract() == 0.0 => format!("{bits}"),
@@ -152,48 +152,6 @@ impl Meaning {
             Self::Dropped => Some(1.0),
             _ => None,
         }
-    }
-}
-
-/// `model.layers.3.self_attn` is block 3, kind `self_attn`; a whole block has the empty kind.
-pub(crate) fn split(unit: &str) -> Option<(u32, &str)> {
-    let (_, rest) = unit.split_once("layers.")?;
-    let (block_idx, kind) = rest.split_once('.').unwrap_or((rest, ""));
-    Some((block_idx.parse().ok()?, kind))
-}
-
-/// A kind for people: `attention`, `q_proj`.
-pub(crate) fn kind_words(kind: &str) -> &str {
-    match kind {
-        "" => "block",
-        "self_attn" => "attention",
-        "mlp" => "MLP",
-        other => other.rsplit('.').next().unwrap_or(other),
-    }
-}
-
-/// A genotype by kind and block, kinds in the order of the model; and the units that are in no block.
-#[derive(Debug, Default)]
-pub(crate) struct ByKind<'a> {
-    pub(crate) kinds: IndexMap<&'a str, BTreeMap<u32, (&'a str, &'a str)>>,
-    pub(crate) elsewhere: Vec<(&'a str, &'a str)>,
-    pub(crate) num_blocks: u32,
-}
-
-impl<'a> ByKind<'a> {
-    pub(crate) fn of(genotype: &'a IndexMap<String, String>) -> Self {
-        let mut found = Self::default();
-        for (unit, level) in genotype {
-            match split(unit) {
-                Some((block_idx, kind)) => {
-                    found.num_blocks = found.num_blocks.max(block_idx.saturating_add(1));
-                    let kind = found.kinds.entry(kind).or_default();
-                    kind.insert(block_idx, (unit, level));
-                }
-                None => found.elsewhere.push((unit, level)),
-            }
-        }
-        found
     }
 }
 

@@ -1,26 +1,37 @@
 //! The model card: what was done to the model, how good it still is, and how to load it.
 
+mod levels;
+mod loading;
+mod snippets;
+mod speed;
+
 use std::fmt::Write;
 
 use anyhow::Result;
-use evopress_spec::{Metric, Report};
+use evopress::source::Source;
+use evopress_spec::{Metric, Report, atomic_write};
 
-use crate::artifact;
-use crate::levels::{self, ByKind, Level, Meaning, kind_words};
-use crate::loading::Loading;
-use crate::run::Run;
+use crate::artifact_layout::ArtifactLayout;
+use crate::names::Meaning;
+
+pub(crate) use loading::Loading;
 
 /// Writes `README.md` into the folder of each artifact.
-pub(crate) fn write(run: &Run, report: &Report, loading: &Loading) -> Result<()> {
-    let files = run.source.hf_files()?;
+pub(crate) fn write(
+    layout: &ArtifactLayout,
+    source: &Source,
+    report: &Report,
+    loading: &Loading,
+) -> Result<()> {
+    let files = source.hf_files()?;
     let text = render(
         report,
         loading,
         files.name.as_deref(),
         files.license.as_deref(),
     );
-    for folder in artifact::folders(run) {
-        evopress_spec::atomic_write(&folder.join("README.md"), text.as_bytes())?;
+    for folder in layout.card_folders() {
+        atomic_write(&folder.join("README.md"), text.as_bytes())?;
     }
     Ok(())
 }
@@ -42,6 +53,20 @@ fn render(report: &Report, loading: &Loading, base: Option<&str>, license: Optio
         achieved.value,
         report.target,
     );
+    quality(&mut card, report);
+    card.push_str(&levels::section(report));
+    card.push_str("\n## Loading\n\n`PATH` is the folder that this model is in.\n\n");
+    card.push_str(&loading.text());
+    let _ = writeln!(
+        card,
+        "Spec SHA-256 `{}`, run `{}`.",
+        report.spec_digest, report.run
+    );
+    card
+}
+
+/// Each set and metric, a row; the dense model, this one and the baselines, a column.
+fn quality(card: &mut String, report: &Report) {
     card.push_str("## Quality on held-out text\n\n| set | metric | dense | this model |");
     let names: Vec<&String> = report
         .evaluation
@@ -77,32 +102,14 @@ fn render(report: &Report, loading: &Loading, base: Option<&str>, license: Optio
             "\nThe one-shot baseline `{name}` has a lower perplexity on the first set."
         );
     }
-    card.push_str(&if levels::only_drops(&report.genotype) {
-        left_out(report)
-    } else {
-        table(report)
-    });
-    card.push_str("\n## Loading\n\n`PATH` is the folder that this model is in.\n\n");
-    card.push_str(&loading.text());
-    let _ = writeln!(
-        card,
-        "Spec SHA-256 `{}`, run `{}`.",
-        report.spec_digest, report.run
-    );
-    card
-}
-
-fn meanings(report: &Report) -> impl Iterator<Item = Meaning> {
-    let levels = report.genotype.values();
-    levels.map(|level| Level::read(level).meaning)
 }
 
 fn tags(report: &Report) -> String {
     let mut tags = String::from("evopress, compressed");
-    if meanings(report).any(|it| matches!(it, Meaning::Dropped | Meaning::Sparsity(_))) {
+    if levels::meanings(report).any(|it| matches!(it, Meaning::Dropped | Meaning::Sparsity(_))) {
         tags.push_str(", pruned");
     }
-    if meanings(report).any(|it| matches!(it, Meaning::Bits(_))) {
+    if levels::meanings(report).any(|it| matches!(it, Meaning::Bits(_))) {
         tags.push_str(", quantized");
     }
     tags
@@ -122,64 +129,13 @@ fn how_small(report: &Report) -> String {
     )
 }
 
-fn left_out(report: &Report) -> String {
-    let mut text = String::from("\n## What was left out\n\n");
-    let dropped = report.genotype.iter().filter(|(_, level)| *level != "keep");
-    for (unit, level) in dropped {
-        let _ = writeln!(text, "- `{unit}`: {level}");
-    }
-    text.push('\n');
-    text.push_str(ABOUT_DROPPED);
-    text
-}
-
-const ABOUT_DROPPED: &str = "Units are named as in the dense model. Blocks that are dropped whole are gone and the others renumbered; a sub-block that \
-     is dropped alone adds nothing. [Loading](#loading) says which runtimes are faster for it.\n";
-
-/// A row a block, a column a kind of unit, a cell its level.
-fn table(report: &Report) -> String {
-    let units = ByKind::of(&report.genotype);
-    let mut text = String::from("\n## Levels\n\nThe level of each unit, block by block: ");
-    text.push_str(
-        match meanings(report).find(|it| !matches!(it, Meaning::Kept | Meaning::Dropped)) {
-            Some(Meaning::Bits(_)) => "how many bits a weight has.\n\n",
-            Some(Meaning::Sparsity(_)) => "the share of its weights that are zero.\n\n",
-            _ => "as the method names it.\n\n",
-        },
-    );
-    text.push_str("| block |");
-    for kind in units.kinds.keys() {
-        let _ = write!(text, " {} |", kind_words(kind));
-    }
-    let _ = writeln!(text, "\n|---|{}", "---|".repeat(units.kinds.len()));
-    for block_idx in 0..units.num_blocks {
-        let _ = write!(text, "| {block_idx} |");
-        for row in units.kinds.values() {
-            let level = row.get(&block_idx).map_or("", |(_, level)| level);
-            let _ = write!(text, " {level} |");
-        }
-        text.push('\n');
-    }
-    for (unit, level) in &units.elsewhere {
-        let _ = writeln!(text, "\n`{unit}`: {level}");
-    }
-    if meanings(report).any(|it| matches!(it, Meaning::Sparsity(_))) {
-        text.push_str("\nThe zeros are stored as numbers: runtimes multiply with them, so the model is no faster than the dense one.\n");
-    }
-    if meanings(report).any(|it| it == Meaning::Dropped) {
-        text.push('\n');
-        text.push_str(ABOUT_DROPPED);
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
     use evopress_spec::ArtifactFormat;
 
+    use super::loading::examples::loading;
     use super::*;
-    use crate::loading::made_up::loading;
-    use crate::report_html::made_up::{joint, made_up, quantized};
+    use crate::example_reports::{dropped, joint, quantized};
 
     fn folder() -> Loading {
         loading(&[ArtifactFormat::Huggingface], &[], 0)
@@ -222,7 +178,7 @@ mod tests {
 
     #[test]
     fn a_card_of_dropped_units_lists_them_and_one_of_several_methods_has_all() {
-        let card = render(&made_up(), &folder(), None, None);
+        let card = render(&dropped(), &folder(), None, None);
         assert!(card.contains("105000000 of the 134515008 parameters are left"));
         assert!(
             card.contains("## What was left out\n\n- `model.layers.0.mlp`: drop")
