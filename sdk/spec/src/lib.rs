@@ -51,4 +51,4 @@ pub use report::{
     Published, Report, SearchResult, Unpublished, WrittenArtifact,
 };
 pub use run_dir::{RejectedDir, RunDir};
-pub use schema::schema;
+pub use schema::{schema, schema_of};
