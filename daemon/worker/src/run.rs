@@ -119,7 +119,9 @@ impl Run {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let default = if device.is_cuda() { 1 } else { cores };
         let threads = options.threads.unwrap_or(default).max(1);
-        let source = Arc::new(Source::open(&plan.model.source)?);
+        let model = plan.model.location.path();
+        let source = Source::open(model.context("the model of the plan is not fetched yet")?)?;
+        let source = Arc::new(source);
         if let Some((_, sentence)) = setup::unwritable(&plan, &source) {
             bail!(sentence);
         }
