@@ -75,7 +75,8 @@ fn cargo(arguments: &[&str]) -> Option<String> {
         .map(|package| format!("the workspace has no package {package}"))
 }
 
-fn packages() -> Vec<String> {
+/// The names of the workspace's packages.
+pub(crate) fn packages() -> Vec<String> {
     let mut command = Command::new(env!("CARGO"));
     command.args(["metadata", "--no-deps", "--offline", "--format-version", "1"]);
     let output = command.current_dir(repository()).output().unwrap();

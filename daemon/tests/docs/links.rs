@@ -6,12 +6,26 @@ use std::path::{Component, Path, PathBuf};
 use crate::markdown::Page;
 use crate::places::{page, repository};
 
-/// Links of a page that lead nowhere. Addresses elsewhere are not asked.
+/// Folders of the repository; inline code that begins with one is a path in it.
+const FOLDERS: [&str; 8] = [
+    "daemon/", "docs/", "examples/", "pipelines/", "plugins/", "scripts/", "sdk/", "tests/",
+];
+
+/// Links and paths of a page that lead nowhere. Addresses elsewhere are not asked.
 pub(crate) fn mistakes(page: &Page) -> Vec<String> {
     let links = page.links.iter().filter(|(_, link)| !is_elsewhere(link));
-    links
-        .filter_map(|(line, link)| Some(page.mistake(*line, wrong(page, link)?)))
-        .collect()
+    let links = links.filter_map(|(line, link)| Some(page.mistake(*line, wrong(page, link)?)));
+    let paths = page.inline_code.iter().filter(|(_, code)| is_missing(code));
+    let paths = paths.map(|(line, code)| page.mistake(*line, format!("there is no {code}")));
+    links.chain(paths).collect()
+}
+
+/// Whether inline code is a path of the repository that is not there. Capitals and `*` stand for any name.
+fn is_missing(code: &str) -> bool {
+    let is_path = FOLDERS.iter().any(|folder| code.starts_with(folder));
+    let stands_for_any = |part: &str| part.contains('*') || part.chars().all(|c| c.is_ascii_uppercase());
+    let has_name = code.split(['/', '.']).any(|part| !part.is_empty() && stands_for_any(part));
+    is_path && !has_name && !code.contains(' ') && !repository().join(code).exists()
 }
 
 fn is_elsewhere(link: &str) -> bool {
@@ -80,6 +94,8 @@ fn a_link_that_leads_nowhere_is_found() {
     check("[a](nowhere.md)", "docs/p.md:1: the link nowhere.md: there is no docs/nowhere.md");
     check("[a](#there)\n# Here", "has no heading #there");
     check("[a](../README.md#no-such-heading)", "README.md has no heading");
+    check("`sdk/spec/src/lib.rs`, `plugins/NAME/README.md`, `src/x.rs`", "");
+    check("`sdk/nowhere.rs`", "there is no sdk/nowhere.rs");
     check("![a](images/nowhere.png)", "there is no docs/images/nowhere.png");
 }
 

@@ -52,6 +52,20 @@ fn every_page_can_be_reached_from_the_readme() {
 }
 
 #[test]
+fn the_architecture_names_every_crate() {
+    let page = page("docs/architecture.md");
+    let named: Vec<&str> = page.rows.iter().flatten().map(String::as_str).collect();
+    let packages = commands::packages();
+    let ours = packages.iter().filter(|it| it.starts_with("evopress"));
+    let is_plugin = |it: &&&String| it.starts_with("evopress-plugin-") && **it != "evopress-plugin-tch";
+    let missing: Vec<&String> = ours
+        .filter(|it| !is_plugin(it) && !named.contains(&it.as_str()))
+        .filter(|it| !["evopress-tests", "evopress-examples"].contains(&it.as_str()))
+        .collect();
+    assert!(missing.is_empty(), "docs/architecture.md has no row for {missing:?}");
+}
+
+#[test]
 fn prose_fits_in_its_columns_and_the_readme_on_its_lines() {
     assert_no_mistakes(shape::mistakes);
 }

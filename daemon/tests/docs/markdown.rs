@@ -15,6 +15,8 @@ pub(crate) struct Page {
     pub(crate) blocks: Vec<Block>,
     /// Targets of its links and images, with their lines.
     pub(crate) links: Vec<(usize, String)>,
+    /// Its inline code, with the lines.
+    pub(crate) inline_code: Vec<(usize, String)>,
     /// The anchors of its headings, as GitHub makes them.
     pub(crate) anchors: Vec<String>,
     /// Its lines that are neither code nor tables, with their numbers.
@@ -45,6 +47,7 @@ impl Page {
             path: path.to_owned(),
             blocks: Vec::new(),
             links: Vec::new(),
+            inline_code: Vec::new(),
             anchors: Vec::new(),
             prose: Vec::new(),
             rows: Vec::new(),
@@ -75,6 +78,9 @@ impl Page {
                 }
                 Event::End(TagEnd::CodeBlock) => page.blocks.extend(block.take()),
                 Event::Text(words) | Event::Code(words) => {
+                    if text[range.clone()].starts_with('`') {
+                        page.inline_code.push((line_of(range.start), words.to_string()));
+                    }
                     let code = block.as_mut().map(|block| &mut block.code);
                     for text in [code, heading.as_mut(), cell.as_mut()].into_iter().flatten() {
                         text.push_str(&words);
