@@ -57,7 +57,7 @@ impl<E: Stored> Buffer<E> {
     /// When there is no memory for a copy.
     pub fn from_tensor(tensor: Tensor) -> Result<Self> {
         let is_right = tensor.kind() == E::KIND && tensor.device() == Device::Cpu;
-        if is_right && tensor.is_contiguous() && evopress_plugin_tch::is_only_handle(&tensor) {
+        if is_right && tensor.is_contiguous() && evopress_plugin_tch::is_sole(&tensor) {
             return Ok(Self::of(tensor));
         }
         let copy = tensor.f_to_device(Device::Cpu)?.f_to_kind(E::KIND)?;
@@ -119,7 +119,7 @@ pub(crate) fn slice<E: Stored>(tensor: &Tensor) -> &[E] {
 pub(crate) fn exclusive<E: Stored>(tensor: &mut Tensor) -> &mut [E] {
     check_layout::<E>(tensor);
     assert!(
-        evopress_plugin_tch::is_only_handle(tensor),
+        evopress_plugin_tch::is_sole(tensor),
         "a CPU kernel was asked to change memory that another tensor shares"
     );
     // SAFETY: as in `slice`; exclusive because this is the only handle, and it is borrowed mutably.
