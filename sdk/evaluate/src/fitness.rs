@@ -1,142 +1,36 @@
 //! From genotypes to numbers: forward passes of candidates over sequences, and their loss against the dense model.
 //!
-//! The dense model's targets are computed once per sequence and kept (O(D) a token, see DESIGN 'KL without logits').
-
-mod context;
-mod cosines;
+//! The dense model's targets are computed once per sequence and stay (O(D) a token: a target is a scalar and a hidden state).
 
 use std::cell::Cell;
 use std::rc::Rc;
-use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 
-use evopress_plugin::{Chunk, Target, TargetView};
-use evopress_search::baselines::BlockCosines;
+use evopress_model::{Context, Engine};
+use evopress_plugin::{Chunk, PluginError, Target, TargetView};
+use evopress_search::fitness::BlockCosines;
+use evopress_search::genotype::{Genotype, SearchSpace};
 use evopress_search::prediction::{PredictionRequest, Predictions};
-use tch::{Device, Kind};
+use evopress_search::Fitness;
+use evopress_source::Corpus;
 
-use crate::corpus::Corpus;
-use crate::error::{EngineError, Result};
-use crate::genotype::{Candidate, Genotype, SearchSpace};
+use crate::cosines;
+use crate::error::{EvaluateError, Result};
 use crate::gradient;
-use crate::head::Head;
-use crate::model::Model;
-use crate::pool::Pool;
-use crate::prefixes::Prefixes;
-use crate::search;
-use crate::source::ModelConfig;
-pub(crate) use context::Context;
-use context::Lane;
-
-/// Tokens that one forward pass takes on a GPU: enough to hide the time to launch a small model's kernels.
-const GPU_TOKENS: usize = 8192;
+use crate::passes::{CandidateSequence, hidden_states};
+use crate::residual_cache::ResidualCache;
 
 /// A fitness plugin, shared by the compute threads.
 pub type SharedFitness = Arc<dyn evopress_plugin::Fitness>;
 
-/// The dense model on its compute threads.
-pub struct Engine {
-    pool: Pool<Context>,
-    /// For what needs no thread of its own.
-    model: Mutex<Model>,
-    dense: Candidate,
-    config: ModelConfig,
-    kind: Kind,
-    device: Device,
-}
-
-impl Engine {
-    /// Spreads `model` over `num_threads` compute threads. Setting `stop` ends every later call with
-    /// [`EngineError::Interrupted`].
-    ///
-    /// # Errors
-    /// When the rotary table for sequences of `sequence_length` tokens cannot be made.
-    pub fn new(
-        mut model: Model,
-        num_threads: usize,
-        sequence_length: usize,
-        stop: Arc<AtomicBool>,
-    ) -> Result<Self> {
-        model.prepare_length(sequence_length)?;
-        let num_threads = num_threads.max(1);
-        if !model.device().is_cuda() {
-            // Parallel over sequences, not inside an operator.
-            tch::set_num_threads(1);
-        }
-        let head = Head::new(&model)?;
-        let contexts = (0..num_threads)
-            .map(|_| Context {
-                model: model.share(),
-                head: head.share(),
-            })
-            .collect();
-        Ok(Self {
-            pool: Pool::new(contexts, stop),
-            dense: model.dense(),
-            config: model.config().clone(),
-            kind: model.kind(),
-            device: model.device(),
-            model: Mutex::new(model),
-        })
-    }
-
-    /// Blocks of the model.
-    pub fn num_blocks(&self) -> usize {
-        self.dense.dropped.attention.len()
-    }
-
-    /// The dense model as a candidate.
-    pub fn dense(&self) -> &Candidate {
-        &self.dense
-    }
-
-    /// The model's shape.
-    pub fn config(&self) -> &ModelConfig {
-        &self.config
-    }
-
-    /// Dtype of weights and activations.
-    pub fn kind(&self) -> Kind {
-        self.kind
-    }
-
-    /// Where it computes.
-    pub fn device(&self) -> Device {
-        self.device
-    }
-
-    /// Seconds that the compute threads spent decoding levels so far, on average.
-    pub fn switch_seconds(&self) -> f64 {
-        let model = self.model.lock().unwrap_or_else(PoisonError::into_inner);
-        model.switch_time().as_secs_f64() / self.num_threads() as f64
-    }
-
-    /// Compute threads.
-    pub fn num_threads(&self) -> usize {
-        self.pool.num_threads()
-    }
-
-    pub(crate) fn pool(&self) -> &Pool<Context> {
-        &self.pool
-    }
-
-    /// How many sequences of `length` tokens go through the model side by side: one on the CPU, where threads do.
-    pub(crate) fn batch_size(&self, length: usize) -> usize {
-        match self.device.is_cuda() {
-            true => (GPU_TOKENS / length).max(1),
-            false => 1,
-        }
-    }
-}
-
-/// The fitness of genotypes on calibration text: [`search::Fitness`] over an [`Engine`].
+/// The fitness of genotypes on calibration text: [`Fitness`] over an [`Engine`].
 pub struct CalibratedFitness<'a> {
     engine: &'a Engine,
     space: &'a SearchSpace,
     fitness: SharedFitness,
     corpus: Arc<Corpus>,
     targets: Arc<Vec<OnceLock<Target>>>,
-    prefixes: Arc<Prefixes>,
+    residual_cache: Arc<ResidualCache>,
     forward_tokens: Rc<Cell<u64>>,
     progress: Box<dyn Fn(usize, usize) + 'a>,
 }
@@ -158,7 +52,7 @@ impl<'a> CalibratedFitness<'a> {
             fitness,
             corpus: Arc::new(corpus),
             targets: Arc::new(targets),
-            prefixes: Arc::new(Prefixes::new(0)),
+            residual_cache: Arc::new(ResidualCache::new(engine.shared_spec(), 0)),
             forward_tokens: Rc::default(),
             progress: Box::new(|_, _| ()),
         }
@@ -183,7 +77,7 @@ impl<'a> CalibratedFitness<'a> {
             Arc::clone(&self.corpus),
             Arc::clone(&self.targets),
         );
-        let dense = self.engine.dense.clone();
+        let dense = self.engine.dense().clone();
         let work = move |context: &mut Context, sequence_idx: usize| -> Result<()> {
             let tokens = corpus.sequence(sequence_idx);
             let hidden = context.hidden(tokens, &dense)?;
@@ -200,13 +94,13 @@ impl<'a> CalibratedFitness<'a> {
         let missing = sequence_idxs.iter().copied();
         let missing = missing.filter(|&idx| self.targets[idx].get().is_none());
         let missing = missing.collect();
-        self.engine.pool.map(missing, work, progress).map(drop)
+        self.engine.pool().map(missing, work, progress).map(drop)
     }
 
     /// The mean loss of each genotype on each sequence of `minibatch`.
     fn losses_of(&self, genotypes: &[Genotype], minibatch: &[usize]) -> Result<Vec<Vec<f64>>> {
         self.make_targets(minibatch, |_| ())?;
-        let mut lanes: Vec<Lane> = Vec::with_capacity(genotypes.len() * minibatch.len());
+        let mut pairs: Vec<CandidateSequence> = Vec::with_capacity(genotypes.len() * minibatch.len());
         for genotype in genotypes {
             assert!(
                 self.space.meets_budget(genotype),
@@ -214,20 +108,23 @@ impl<'a> CalibratedFitness<'a> {
             );
             let candidate = Arc::new(self.space.candidate(genotype));
             let of_sequence = |&sequence_idx: &usize| (Arc::clone(&candidate), sequence_idx);
-            lanes.extend(minibatch.iter().map(of_sequence));
+            pairs.extend(minibatch.iter().map(of_sequence));
         }
         let batch_size = self.engine.batch_size(self.corpus.sequence_length());
-        let items: Vec<Vec<Lane>> = lanes.chunks(batch_size).map(<[Lane]>::to_vec).collect();
+        let items: Vec<Vec<CandidateSequence>> = pairs
+            .chunks(batch_size)
+            .map(<[CandidateSequence]>::to_vec)
+            .collect();
         let (fitness, corpus, targets) = (
             Arc::clone(&self.fitness),
             Arc::clone(&self.corpus),
             Arc::clone(&self.targets),
         );
-        let prefixes = Arc::clone(&self.prefixes);
-        let work = move |context: &mut Context, lanes: Vec<Lane>| -> Result<Vec<f64>> {
-            let hidden = context.hidden_of_lanes(&prefixes, &corpus, &lanes)?;
-            let mut means = Vec::with_capacity(lanes.len());
-            for (hidden, (_, sequence_idx)) in hidden.iter().zip(lanes) {
+        let cache = Arc::clone(&self.residual_cache);
+        let work = move |context: &mut Context, pairs: Vec<CandidateSequence>| -> Result<Vec<f64>> {
+            let hidden = hidden_states(context, &cache, &corpus, &pairs)?;
+            let mut means = Vec::with_capacity(pairs.len());
+            for (hidden, (_, sequence_idx)) in hidden.iter().zip(pairs) {
                 let tokens = corpus.sequence(sequence_idx);
                 let chunk = Chunk {
                     hidden: evopress_plugin_tch::view(hidden)?,
@@ -247,7 +144,7 @@ impl<'a> CalibratedFitness<'a> {
         let total = items.len();
         let losses = self
             .engine
-            .pool
+            .pool()
             .map(items, work, |done| (self.progress)(done, total))?;
         let losses = losses.concat();
         Ok(losses
@@ -256,21 +153,22 @@ impl<'a> CalibratedFitness<'a> {
             .collect())
     }
 
-    /// Lets the streams of a parent, which its children begin with, take up to `bytes`: less costs time and changes no result. On a GPU
-    /// none are kept: a product's last bits depend on its shape there, so a resumed search, which begins without them, would differ.
-    pub fn limit_prefixes(&mut self, bytes: u64) {
-        let limit = if self.engine.device.is_cuda() {
+    /// Lets the residual streams of a parent, which its offspring begin with, take up to `bytes`: less costs time and changes no
+    /// result. On a GPU none are cached: a product's last bits depend on its shape there, so a resumed search, which begins
+    /// without them, would differ.
+    pub fn limit_residual_cache(&mut self, bytes: u64) {
+        let limit = if self.engine.device().is_cuda() {
             0
         } else {
             bytes
         };
-        self.prefixes = Arc::new(Prefixes::new(limit));
+        self.residual_cache = Arc::new(ResidualCache::new(self.engine.shared_spec(), limit));
     }
 
-    /// Sequences whose streams are kept.
+    /// Sequences whose residual streams are cached.
     #[cfg(test)]
-    pub(crate) fn num_prefixes(&self) -> usize {
-        self.prefixes.len()
+    pub(crate) fn num_cached_sequences(&self) -> usize {
+        self.residual_cache.len()
     }
 
     /// From now on `progress` is told, within each evaluation, how many forward passes are done and how many there will be.
@@ -299,7 +197,7 @@ impl<'a> CalibratedFitness<'a> {
     }
 }
 
-impl search::Fitness for CalibratedFitness<'_> {
+impl Fitness for CalibratedFitness<'_> {
     fn num_sequences(&self) -> usize {
         self.corpus.num_sequences()
     }
@@ -316,8 +214,8 @@ impl search::Fitness for CalibratedFitness<'_> {
         self.forward_tokens.get()
     }
 
-    fn share_prefixes_of(&mut self, parent: &Genotype) {
-        self.prefixes.keep_of(self.space.candidate(parent));
+    fn set_parent(&mut self, parent: &Genotype) {
+        self.residual_cache.set_parent(self.space.candidate(parent));
     }
 
     fn predict(
@@ -343,7 +241,12 @@ impl search::Fitness for CalibratedFitness<'_> {
         minibatch: &[usize],
         num_dropped: usize,
     ) -> evopress_search::Result<Option<BlockCosines>> {
-        Ok(Some(cosines::measure(self, minibatch, num_dropped)?))
+        Ok(Some(cosines::measure(
+            self.engine,
+            &self.corpus,
+            minibatch,
+            num_dropped,
+        )?))
     }
 }
 
@@ -353,12 +256,12 @@ fn mean_loss(losses: &[f32], expected: usize, sequence_idx: usize) -> Result<f64
             "the fitness returned {} losses for {expected} tokens",
             losses.len()
         );
-        return Err(EngineError::Plugin(evopress_plugin::PluginError::new(
+        return Err(EvaluateError::Plugin(PluginError::new(
             message,
         )));
     }
     if let Some(&value) = losses.iter().find(|loss| !loss.is_finite()) {
-        return Err(EngineError::NotFinite {
+        return Err(EvaluateError::NotFinite {
             value,
             sequence_idx,
         });

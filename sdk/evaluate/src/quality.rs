@@ -5,13 +5,13 @@
 
 use std::sync::Arc;
 
+use evopress_model::{Context, Engine};
+use evopress_search::genotype::Candidate;
+use evopress_source::Corpus;
+use evopress_tensor::{ReadOnly, row_dot};
 use tch::Tensor;
 
-use crate::corpus::Corpus;
 use crate::error::Result;
-use crate::evaluator::{Context, Engine};
-use crate::genotype::Candidate;
-use crate::kernels;
 
 /// A model's quality on an evaluation set.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -25,19 +25,13 @@ pub struct Quality {
 /// What the dense model says about an evaluation set.
 pub struct Reference {
     corpus: Arc<Corpus>,
-    sequences: Arc<Vec<DenseSequence>>,
+    sequences: ReadOnly<Vec<DenseSequence>>,
     /// The dense model's own perplexity.
     pub perplexity: f64,
 }
 
-/// Per token: `Σ_v p log p` and `Wᵀp`.
-struct DenseSequence {
-    negative_entropy: Vec<f32>,
-    weighted_head: Tensor,
-}
-
-// SAFETY: the tensors are made once and only read afterwards; libtorch's reference counts are atomic.
-unsafe impl Sync for DenseSequence {}
+/// Per token: `Σ_v p log p` and `Wᵀp`, both of the dense model's distribution.
+type DenseSequence = (Vec<f32>, Tensor);
 
 impl Reference {
     /// Runs the dense model over `corpus`; `progress` is told how many sequences are done.
@@ -53,14 +47,7 @@ impl Reference {
             let hidden = context.hidden(tokens, &dense)?;
             let log_sums = context.head.log_sum_exp(&hidden)?;
             let loss = cross_entropy(context, &hidden, tokens, &log_sums)?;
-            let (negative_entropy, weighted_head) = context.head.expectation(&hidden)?;
-            Ok((
-                loss,
-                DenseSequence {
-                    negative_entropy,
-                    weighted_head,
-                },
-            ))
+            Ok((loss, context.head.expectation(&hidden)?))
         };
         let measured = engine
             .pool()
@@ -69,7 +56,7 @@ impl Reference {
         Ok(Self {
             perplexity: perplexity(&losses, &corpus),
             corpus,
-            sequences: Arc::new(sequences),
+            sequences: ReadOnly::new(sequences),
         })
     }
 
@@ -117,16 +104,15 @@ impl Reference {
     ) -> Result<Vec<(f64, f64)>> {
         let (corpus, sequences, candidate) = (
             Arc::clone(&self.corpus),
-            Arc::clone(&self.sequences),
+            self.sequences.share(),
             candidate.clone(),
         );
         let measure = move |context: &Context, hidden: &Tensor, idx: usize| -> Result<(f64, f64)> {
             let tokens = corpus.sequence(idx);
             let log_sums = context.head.log_sum_exp(hidden)?;
-            let dense = &sequences[idx];
-            let expected_logits = kernels::row_dot(&hidden.f_contiguous()?, &dense.weighted_head)?;
-            let divergence = dense
-                .negative_entropy
+            let (negative_entropy, weighted_head) = &sequences.get()[idx];
+            let expected_logits = row_dot(&hidden.f_contiguous()?, weighted_head)?;
+            let divergence = negative_entropy
                 .iter()
                 .zip(&expected_logits)
                 .zip(&log_sums)

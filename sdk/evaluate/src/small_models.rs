@@ -7,13 +7,12 @@ use evopress_plugin::{
     Chunk, Fitness, HeadOps, OwnedTensor, PluginError, Target, TargetView, TensorView,
 };
 use evopress_search::fixtures::{Bits, Drops, measure, space, space_over};
+use evopress_levels::rounded;
+use evopress_model::{LevelSource, Model};
+use evopress_search::genotype::SearchSpace;
+use evopress_source::{Corpus, Source, fixtures};
 use tch::Kind;
 
-use crate::corpus::Corpus;
-use crate::genotype::SearchSpace;
-use crate::levels::{Database, rounded};
-use crate::model::Model;
-use crate::source::Source;
 
 /// Tokens of a sequence.
 pub(crate) const LENGTH: usize = 24;
@@ -67,10 +66,10 @@ pub(crate) fn open(name: &str) -> Model {
     model(&source(name), vec![])
 }
 
-/// The same with every layer at 3 and 5 bits, in a database in `folder`, and the search for 4.
+/// A fixture in f32 with every layer at 3 and 5 bits, in a database in `folder`, and the search for 4.
 pub(crate) fn open_with_levels(name: &str, folder: &Path) -> (Model, SearchSpace) {
     let source = source(name);
-    let outline = source.config().outline(4);
+    let outline = source.spec().outline(4);
     let target = measure("bits_per_weight", 4.0);
     let space = space_over(&outline, &[("bits", &Bits(&[3, 5]))], &target, None).unwrap();
     let database = rounded::database(folder, &source, &outline, &space.variants(0));
@@ -78,13 +77,12 @@ pub(crate) fn open_with_levels(name: &str, folder: &Path) -> (Model, SearchSpace
 }
 
 fn source(name: &str) -> Arc<Source> {
-    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures/models");
-    Arc::new(Source::open(&fixtures.join(name)).unwrap())
+    Arc::new(Source::open(&fixtures::folder().join("models").join(name)).unwrap())
 }
 
-fn model(source: &Arc<Source>, databases: Vec<Arc<Database>>) -> Model {
-    let device = crate::device::of_tests();
-    let mut model = Model::open(source, Kind::Float, device, databases, u64::MAX).unwrap();
+fn model(source: &Arc<Source>, levels: Vec<Arc<dyn LevelSource>>) -> Model {
+    let device = evopress_tensor::device::of_tests();
+    let mut model = Model::open(source, Kind::Float, device, levels, u64::MAX).unwrap();
     model.prepare_length(LENGTH).unwrap();
     model
 }
@@ -97,6 +95,6 @@ pub(crate) fn corpus(vocab_size: i64, num_sequences: usize) -> Arc<Corpus> {
 
 /// Half of the sub-blocks may go.
 pub(crate) fn drops(model: &Model) -> SearchSpace {
-    let num_blocks = model.config().num_blocks as u32;
+    let num_blocks = model.spec().num_blocks() as u32;
     space(num_blocks, &[("drop", &Drops)], &measure("drop", 0.5), None).unwrap()
 }

@@ -1,25 +1,22 @@
-//! Building a database, block by block (see [`super`]).
+//! Building a database, block by block (see the crate's documentation).
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use evopress_cache::{Entry, Manifest};
+use evopress_model::{AttentionWeights, Context, Engine, MlpWeights, Stream, read_tensor};
 use evopress_plugin::{Method, ModelOutline, Statistics as Wanted};
-use tch::{Device, Kind, Tensor};
+use evopress_search::genotype::LayerVariants;
+use evopress_source::spec::{InputGroup, LayerInput};
+use evopress_source::{Corpus, ModelSpec, Source};
+use evopress_tensor::{ReadOnly, SpilledRows, Weight};
+use tch::{Kind, Tensor};
 
-use super::activations::Activations;
-use super::compress::{ToCompress, compress};
-use super::file::LayerFile;
-use super::statistics::{Statistics, Sums};
-use super::{decode, file_name};
-use crate::corpus::Corpus;
-use crate::error::{EngineError, Result};
-use crate::evaluator::{Context, Engine};
-use crate::genotype::LayerVariants;
-use crate::kernels::Weight;
-use crate::model::{Input, Runs, Stream};
-use crate::pool::ReadOnly;
-use crate::source::{LAYERS_PER_BLOCK, Source};
+use crate::compress::{ToCompress, compress};
+use crate::decode;
+use crate::error::{LevelsError, Result};
+use crate::file::{LayerFile, file_name};
+use crate::statistics::{Statistics, Sums};
 
 /// A method plugin, shared by the compute threads.
 pub type SharedMethod = Arc<dyn Method>;
@@ -86,9 +83,9 @@ impl<'a> Build<'a> {
         self.missing.len()
     }
 
-    /// Builds what is missing on the sequences of `corpus`; `progress` is told how many of all layers are there. Activations beyond
-    /// `limit_bytes` lie in a file in the entry's folder. The manifest that comes back names every file, and is the caller's to call
-    /// complete.
+    /// Builds what is missing on the sequences of `corpus`; `progress` is told how many of all layers are there. Activations
+    /// beyond `limit_bytes` lie in a file in the entry's folder. The manifest that comes back names every file, and is the
+    /// caller's to call complete.
     ///
     /// # Errors
     /// Weights or activations that are not finite, a method that fails, a full disk, or an interruption: what is finished stays.
@@ -110,20 +107,15 @@ impl<'a> Build<'a> {
             _ => None,
         };
         for block_idx in 0..last.map_or(0, |last| last + 1) {
-            let statistics = self.missing_inputs(block_idx);
-            if !statistics.is_empty() {
-                let dense = self.dense_weights(block_idx)?;
+            let groups = self.missing_groups(block_idx);
+            if !groups.is_empty() {
                 let statistics = match &activations {
-                    Some(activations) => {
-                        self.collect(block_idx, activations, &dense, &statistics, wanted)?
-                    }
-                    None => statistics
-                        .into_iter()
-                        .map(|input| (input, Statistics::none()))
-                        .collect(),
+                    Some(activations) => self.collect(block_idx, activations, &groups, wanted)?,
+                    None => groups.iter().map(|_| Statistics::none()).collect(),
                 };
                 let before = done;
-                self.compress(block_idx, statistics, |layers| {
+                let tasks = groups.into_iter().zip(statistics).collect();
+                self.compress(block_idx, tasks, |layers| {
                     done = before + layers;
                     progress(done, total);
                 })?;
@@ -141,10 +133,16 @@ impl<'a> Build<'a> {
         self.manifest.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn spec(&self) -> &ModelSpec {
+        self.source.spec()
+    }
+
     /// What the method makes of a layer, if anything.
     fn of_method(&self, layer_idx: usize) -> Option<&LayerVariants> {
-        let mut layers = self.layers.iter();
-        layers.find(|layer| layer.layer_idx as usize == layer_idx)
+        let at = self
+            .layers
+            .binary_search_by_key(&(layer_idx as u32), |layer| layer.layer_idx);
+        at.ok().map(|at| &self.layers[at])
     }
 
     fn block(&self, layer_idx: u32) -> usize {
@@ -152,48 +150,69 @@ impl<'a> Build<'a> {
     }
 
     /// The inputs of a block that missing layers read.
-    fn missing_inputs(&self, block_idx: usize) -> Vec<Input> {
-        let is_missing = |slot: usize| {
-            let layer_idx = block_idx * LAYERS_PER_BLOCK + slot;
-            self.missing.contains(&(layer_idx as u32))
-        };
-        let inputs = Input::ALL.into_iter();
-        inputs
-            .filter(|input| input.layers().any(is_missing))
-            .collect()
+    fn missing_groups(&self, block_idx: usize) -> Vec<InputGroup> {
+        let first = self.spec().first_layer(block_idx);
+        let is_missing = |slot: &usize| self.missing.contains(&((first + slot) as u32));
+        let mut groups = self.spec().blocks[block_idx].layers_by_input();
+        groups.retain(|group| group.slots.iter().any(is_missing));
+        groups
     }
 
     /// The stream before the first block.
-    fn embed(&self, corpus: &Corpus, limit_bytes: u64) -> Result<Activations> {
-        let width = self.source.config().hidden_size as usize;
-        let shape = (corpus.num_sequences(), corpus.sequence_length(), width);
-        let activations = Activations::new(shape, limit_bytes, self.entry.path())?;
-        let (tokens, streams) = (corpus.clone(), sequences(&activations, shape.0)?);
-        let work = move |context: &mut Context, (idx, mut stream): (usize, Tensor)| {
-            stream.f_copy_(context.embed(&[tokens.sequence(idx)])?.residual())?;
-            Ok(())
-        };
-        self.engine.pool().map(streams, work, |_| ())?;
+    fn embed(&self, corpus: &Corpus, limit_bytes: u64) -> Result<SpilledRows> {
+        let (count, length) = (corpus.num_sequences(), corpus.sequence_length());
+        let size = [count as i64, length as i64, self.spec().hidden_size];
+        let mut activations = SpilledRows::new(&size, limit_bytes, self.entry.path())?;
+        for batch in self.batches(count, length) {
+            let tokens = corpus.clone();
+            let work = move |context: &mut Context, idx: usize| -> Result<Tensor> {
+                Ok(context.embed(&[tokens.sequence(idx)])?.snapshot()?)
+            };
+            let streams = self.engine.pool().map(batch.clone(), work, |_| ())?;
+            for (idx, stream) in batch.into_iter().zip(streams) {
+                activations.write(idx, &stream)?;
+            }
+        }
         Ok(activations)
+    }
+
+    /// Sequences whose activations are in memory at once.
+    fn batches(&self, num_sequences: usize, length: usize) -> Vec<Vec<usize>> {
+        let size = (BATCH_TOKENS / length).max(self.engine.num_threads());
+        let all: Vec<usize> = (0..num_sequences).collect();
+        all.chunks(size).map(<[usize]>::to_vec).collect()
+    }
+
+    /// Streams of some sequences, each in memory of its own on the run's device.
+    fn streams(&self, activations: &SpilledRows, batch: &[usize]) -> Result<Vec<Stream>> {
+        let device = self.engine.device();
+        let streams = batch
+            .iter()
+            .map(|&idx| Ok(Stream::of_sequence(activations.read(idx, device)?)));
+        streams.collect()
     }
 
     /// A block's dense weights.
     fn dense_weights(&self, block_idx: usize) -> Result<ReadOnly<Vec<Weight>>> {
-        let (kind, device) = (self.engine.kind(), self.engine.device());
-        let slots = (0..LAYERS_PER_BLOCK).map(|slot| block_idx * LAYERS_PER_BLOCK + slot);
-        let weights = slots.map(|layer_idx| {
+        let weights = self.spec().layers_of(block_idx).map(|layer_idx| {
             let weight = self.dense_weight(layer_idx)?;
-            Weight::new(weight.f_to_kind(kind)?.f_to_device(device)?)
+            self.weight(&weight)
         });
         Ok(ReadOnly::new(weights.collect::<Result<_>>()?))
+    }
+
+    /// A weight as products on the run's device want it.
+    fn weight(&self, weight: &Tensor) -> Result<Weight> {
+        let weight = weight.f_to_kind(self.engine.kind())?;
+        Ok(Weight::new(weight.f_to_device(self.engine.device())?)?)
     }
 
     /// A layer's dense weight as the model has it.
     fn dense_weight(&self, layer_idx: usize) -> Result<Tensor> {
         let name = &self.outline.layers[layer_idx].name;
-        let weight = self.source.tensor(&format!("{name}.weight"))?;
+        let weight = read_tensor(&self.source, &format!("{name}.weight"))?;
         if weight.f_isfinite()?.f_all()?.int64_value(&[]) == 0 {
-            return Err(EngineError::NotFiniteLayer {
+            return Err(LevelsError::NotFinite {
                 layer: name.clone(),
                 what: "weights",
             });
@@ -205,36 +224,34 @@ impl<'a> Build<'a> {
     fn collect(
         &self,
         block_idx: usize,
-        activations: &Activations,
-        dense: &ReadOnly<Vec<Weight>>,
-        inputs: &[Input],
+        activations: &SpilledRows,
+        groups: &[InputGroup],
         wanted: Wanted,
-    ) -> Result<Vec<(Input, Statistics)>> {
+    ) -> Result<Vec<Statistics>> {
+        let dense = self.dense_weights(block_idx)?;
+        let inputs: Vec<LayerInput> = groups.iter().map(|group| group.input).collect();
         let fresh = |_| Sums::new(wanted, self.first_token_share);
         let mut sums: Vec<Sums> = inputs.iter().map(fresh).collect();
-        let (num_sequences, length) = activations.shape();
-        let batch = (BATCH_TOKENS / length).max(self.engine.num_threads());
-        for first in (0..num_sequences).step_by(batch) {
-            let streams = sequences(activations, num_sequences)?
-                .into_iter()
-                .skip(first)
-                .take(batch)
-                .collect();
-            let (dense, inputs) = (dense.share(), inputs.to_vec());
-            let work = move |context: &mut Context, (_, stream): (usize, Tensor)| {
+        let size = activations.size();
+        for batch in self.batches(size[0] as usize, size[1] as usize) {
+            let streams = self.streams(activations, &batch)?;
+            let (dense, inputs) = (dense.share(), inputs.clone());
+            let work = move |context: &mut Context, mut stream: Stream| -> Result<Vec<Option<Tensor>>> {
                 let mut seen: Vec<Option<Tensor>> = inputs.iter().map(|_| None).collect();
-                let mut observe = |input: Input, values: &Tensor| {
+                let mut observe = |input: LayerInput, values: &Tensor| {
                     if let Some(place) = inputs.iter().position(|it| *it == input) {
                         seen[place] = Some(values.shallow_clone());
                     }
                 };
-                let model = &context.model;
-                let mut stream = Stream::of(stream.f_to_device(model.device())?.f_detach_copy()?);
-                let weights = dense.get();
-                let [qkv, output, gate_up, _] = by_input(weights);
-                model.attention(block_idx, &mut stream, &qkv, &output, &mut observe)?;
-                // Nobody reads what the down projection would add.
-                let _ = model.gated(block_idx, &stream, &gate_up, &mut observe)?;
+                let (model, weights) = (&context.model, dense.get());
+                let spec = &model.spec().blocks[block_idx];
+                if let Some(weights) = AttentionWeights::of_all_rows(spec, weights) {
+                    model.attention(block_idx, &mut stream, &weights, &mut observe)?;
+                }
+                if let Some(weights) = MlpWeights::of_all_rows(spec, weights) {
+                    // Nobody reads what the down projection would add.
+                    let _ = model.mlp_activation(block_idx, &stream, &weights, &mut observe)?;
+                }
                 Ok(seen)
             };
             let seen = self.engine.pool().map(streams, work, |_| ())?;
@@ -244,9 +261,10 @@ impl<'a> Build<'a> {
                 sums.add(self.engine.pool(), &of_input)?;
             }
         }
-        let named = inputs.iter().zip(sums).map(|(&input, sums)| {
-            let layer_idx = block_idx * LAYERS_PER_BLOCK + input.layers().start;
-            Ok((input, sums.finish(&self.outline.layers[layer_idx].name)?))
+        let first_layer = self.spec().first_layer(block_idx);
+        let named = groups.iter().zip(sums).map(|(group, sums)| {
+            let layer = &self.outline.layers[first_layer + group.slots[0]];
+            sums.finish(&layer.name)
         });
         named.collect()
     }
@@ -255,31 +273,16 @@ impl<'a> Build<'a> {
     fn compress(
         &self,
         block_idx: usize,
-        statistics: Vec<(Input, Statistics)>,
+        groups: Vec<(InputGroup, Statistics)>,
         mut done: impl FnMut(usize),
     ) -> Result<()> {
-        let device = self.engine.device();
+        let first_layer = self.spec().first_layer(block_idx);
         let mut tasks = Vec::new();
-        for (input, statistics) in statistics {
-            let slots = input
-                .layers()
-                .map(|slot| block_idx * LAYERS_PER_BLOCK + slot);
-            let layers = slots.filter(|idx| self.missing.contains(&(*idx as u32)));
-            let layers: Vec<ToCompress> = layers
-                .map(|layer_idx| {
-                    let weight = self.dense_weight(layer_idx)?;
-                    let of_method = self.of_method(layer_idx);
-                    Ok(ToCompress {
-                        name: self.outline.layers[layer_idx].name.clone(),
-                        weight: weight
-                            .f_to_device(device)?
-                            .f_to_kind(Kind::Float)?
-                            .f_contiguous()?,
-                        variants: of_method.map_or_else(Vec::new, |layer| layer.variants.clone()),
-                    })
-                })
-                .collect::<Result<_>>()?;
-            tasks.push((statistics, layers));
+        for (group, statistics) in groups {
+            let layers = group.slots.iter().map(|slot| first_layer + slot);
+            let layers = layers.filter(|idx| self.missing.contains(&(*idx as u32)));
+            let layers = layers.map(|idx| self.to_compress(idx));
+            tasks.push((statistics, layers.collect::<Result<Vec<_>>>()?));
         }
         // The longest first, so that no thread is left with it at the end.
         tasks.sort_by_key(|(_, layers)| std::cmp::Reverse(work_of(layers)));
@@ -297,49 +300,65 @@ impl<'a> Build<'a> {
         self.engine.pool().map(tasks, work, finished).map(drop)
     }
 
+    /// A layer with the variants that the method makes of it.
+    fn to_compress(&self, layer_idx: usize) -> Result<ToCompress> {
+        let weight = self
+            .dense_weight(layer_idx)?
+            .f_to_device(self.engine.device())?;
+        let of_method = self.of_method(layer_idx);
+        Ok(ToCompress {
+            name: self.outline.layers[layer_idx].name.clone(),
+            weight: weight.f_to_kind(Kind::Float)?.f_contiguous()?,
+            variants: of_method.map_or_else(Vec::new, |layer| layer.variants.clone()),
+        })
+    }
+
     /// Runs a block with the weights at the calibration level.
-    fn propagate(&self, block_idx: usize, activations: &mut Activations) -> Result<()> {
-        let (kind, device) = (self.engine.kind(), self.engine.device());
-        let mut weights = Vec::with_capacity(LAYERS_PER_BLOCK);
-        for slot in 0..LAYERS_PER_BLOCK {
-            let layer_idx = block_idx * LAYERS_PER_BLOCK + slot;
-            let layer = self.of_method(layer_idx);
-            let level = layer.and_then(|layer| Some((layer, layer.calibration?)));
-            let weight = match level {
-                Some((layer, variant_idx)) => {
-                    let of_model = &self.outline.layers[layer_idx];
-                    let shape = (
-                        of_model.out_features as usize,
-                        of_model.in_features as usize,
-                    );
-                    let path = self.entry.path().join(file_name(&of_model.name));
-                    let file = LayerFile::open(&path, shape, &layer.variants)?;
-                    decode::weight(&file, variant_idx.into(), kind, device)?
+    fn propagate(&self, block_idx: usize, activations: &mut SpilledRows) -> Result<()> {
+        let layers = self.spec().layers_of(block_idx);
+        let weights = layers.map(|layer_idx| self.calibration_weight(layer_idx));
+        let weights = ReadOnly::new(weights.collect::<Result<Vec<Weight>>>()?);
+        let size = activations.size();
+        for batch in self.batches(size[0] as usize, size[1] as usize) {
+            let streams = self.streams(activations, &batch)?;
+            let weights = weights.share();
+            let work = move |context: &mut Context, mut stream: Stream| -> Result<Stream> {
+                let (model, weights) = (&context.model, weights.get());
+                let spec = &model.spec().blocks[block_idx];
+                if let Some(weights) = AttentionWeights::of_all_rows(spec, weights) {
+                    model.attention(block_idx, &mut stream, &weights, &mut |_, _| ())?;
                 }
-                None => self
-                    .dense_weight(layer_idx)?
-                    .f_to_kind(kind)?
-                    .f_to_device(device)?,
+                if let Some(weights) = MlpWeights::of_all_rows(spec, weights) {
+                    model.mlp(block_idx, &mut stream, &weights, &mut |_, _| ())?;
+                }
+                Ok(stream)
             };
-            weights.push(Weight::new(weight)?);
-        }
-        let weights = ReadOnly::new(weights);
-        let streams = sequences(activations, activations.shape().0)?;
-        let work = move |context: &mut Context, (_, mut place): (usize, Tensor)| {
-            let model = &context.model;
-            let on_cpu = model.device() == Device::Cpu;
-            // On the CPU the stream is changed where it lies.
-            let mut stream = Stream::of(place.f_to_device(model.device())?);
-            let weights = weights.get();
-            let [qkv, output, gate_up, down] = by_input(weights);
-            model.attention(block_idx, &mut stream, &qkv, &output, &mut |_, _| ())?;
-            model.mlp(block_idx, &mut stream, &gate_up, &down, &mut |_, _| ())?;
-            if !on_cpu {
-                place.f_copy_(stream.residual())?;
+            let streams = self.engine.pool().map(streams, work, |_| ())?;
+            for (idx, stream) in batch.into_iter().zip(streams) {
+                activations.write(idx, stream.residual())?;
             }
-            Ok(())
+        }
+        Ok(())
+    }
+
+    /// A layer's weight at the level with which calibration goes on.
+    fn calibration_weight(&self, layer_idx: usize) -> Result<Weight> {
+        let (kind, device) = (self.engine.kind(), self.engine.device());
+        let layer = self.of_method(layer_idx);
+        let level = layer.and_then(|layer| Some((layer, layer.calibration?)));
+        let Some((layer, variant_idx)) = level else {
+            let weight = self.dense_weight(layer_idx)?;
+            return self.weight(&weight);
         };
-        self.engine.pool().map(streams, work, |_| ()).map(drop)
+        let of_model = &self.outline.layers[layer_idx];
+        let shape = (
+            of_model.out_features as usize,
+            of_model.in_features as usize,
+        );
+        let path = self.entry.path().join(file_name(&of_model.name));
+        let file = LayerFile::open(&path, shape, &layer.variants)?;
+        let weight = decode::weight(&file, variant_idx.into(), kind, device)?;
+        Ok(Weight::new(weight)?)
     }
 }
 
@@ -351,15 +370,4 @@ fn work_of(layers: &[ToCompress]) -> i64 {
         .map(|layer| layer.weight.size()[0] * layer.variants.len().max(1) as i64);
     let width = layers.first().map_or(0, |layer| layer.weight.size()[1]);
     (rows.sum::<i64>() + width) * width * width
-}
-
-/// Views of all sequences' streams, with their numbers.
-fn sequences(activations: &Activations, count: usize) -> Result<Vec<(usize, Tensor)>> {
-    let sequences = (0..count).map(|idx| Ok((idx, activations.sequence(idx)?)));
-    sequences.collect()
-}
-
-/// The weights of a block's layers, by what they read.
-fn by_input(weights: &[Weight]) -> [Runs; 4] {
-    Input::ALL.map(|input| Runs::one(&weights[input.layers()]))
 }

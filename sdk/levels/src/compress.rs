@@ -4,31 +4,31 @@ use std::sync::{Mutex, PoisonError};
 
 use evopress_cache::{Entry, Manifest};
 use evopress_plugin::{CompressTask, LayerTask, Method, Variant};
+use evopress_tensor::to_vec;
 use tch::Tensor;
 
-use super::file::{self, Measured};
-use super::statistics::Statistics;
-use super::{decode, file_name, quality};
-use crate::error::{EngineError, Result};
-use crate::kernels;
+use crate::error::{LevelsError, Result};
+use crate::file::{self, Measured, file_name};
+use crate::statistics::Statistics;
+use crate::{decode, quality};
 
 /// A layer on its way to the method.
-pub(super) struct ToCompress {
-    pub(super) name: String,
+pub(crate) struct ToCompress {
+    pub(crate) name: String,
     /// `[N, K]` f32, on the run's device.
-    pub(super) weight: Tensor,
-    pub(super) variants: Vec<Variant>,
+    pub(crate) weight: Tensor,
+    pub(crate) variants: Vec<Variant>,
 }
 
 /// Compresses layers that share their inputs, measures the result and commits it.
-pub(super) fn compress(
+pub(crate) fn compress(
     method: &dyn Method,
     statistics: &Statistics,
     layers: &[ToCompress],
     entry: &Entry,
     manifest: &Mutex<Manifest>,
 ) -> Result<()> {
-    let norms = statistics.input_norms.as_ref().map(kernels::to_vec);
+    let norms = statistics.input_norms.as_ref().map(to_vec);
     let norms = norms.transpose()?;
     let hessian = statistics.hessian()?;
     let task = CompressTask {
@@ -66,7 +66,7 @@ pub(super) fn compress(
             let lost = quality::output_energy(&difference, statistics)?;
             let error = if whole > 0.0 { lost / whole } else { 0.0 };
             if !error.is_finite() {
-                return Err(EngineError::NotFiniteLayer {
+                return Err(LevelsError::NotFinite {
                     layer: layer.name.clone(),
                     what: "compressed weights",
                 });

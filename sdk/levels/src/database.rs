@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use evopress_model::LevelSource;
 use evopress_plugin::{Decoder, ModelOutline};
+use evopress_search::genotype::{LayerVariants, WeightId};
 use tch::{Device, Kind, Tensor};
 
-use super::decode;
-use super::file::LayerFile;
-use super::file_name;
+use crate::decode;
 use crate::error::Result;
-use crate::genotype::{LayerVariants, WeightId};
+use crate::file::{LayerFile, file_name};
 
 /// The variants of a method's layers, memory-mapped.
 #[derive(Debug)]
@@ -61,7 +61,7 @@ impl Database {
     ///
     /// # Panics
     /// If the database has no such layer or variant.
-    pub(crate) fn decoder(&self, id: WeightId) -> Result<Decoder<'_>> {
+    pub fn decoder(&self, id: WeightId) -> Result<Decoder<'_>> {
         self.layers[&id.layer_idx].decoder(id.variant_idx.into())
     }
 
@@ -69,7 +69,7 @@ impl Database {
     ///
     /// # Panics
     /// If the database has no such layer or variant.
-    pub(crate) fn parts(&self, id: WeightId) -> Vec<&[u8]> {
+    pub fn parts(&self, id: WeightId) -> Vec<&[u8]> {
         self.layers[&id.layer_idx].parts(id.variant_idx.into())
     }
 
@@ -86,5 +86,16 @@ impl Database {
     /// Share of a layer's weights that are outliers in the sense of OWL; none where the method needs no statistics.
     pub fn outlier_ratio(&self, layer_idx: u32) -> Option<f64> {
         self.layers.get(&layer_idx)?.measured.outlier_ratio
+    }
+}
+
+impl LevelSource for Database {
+    fn decode(
+        &self,
+        id: WeightId,
+        kind: Kind,
+        device: Device,
+    ) -> Result<Tensor, Box<dyn std::error::Error + Send + Sync>> {
+        Ok(Database::decode(self, id, kind, device)?)
     }
 }

@@ -1,15 +1,14 @@
 //! From packed bytes to a weight in the run's dtype: row by row on the CPU, by tensor operations on a GPU.
 
 use evopress_plugin::{DType, Decoder, Encoding, PackedWeight};
-use half::bf16;
+use evopress_tensor::from_rows;
 use tch::{Device, Kind, Tensor};
 
-use super::file::{self, LayerFile};
 use crate::error::Result;
-use crate::kernels;
+use crate::file::LayerFile;
 
 /// The weight `[N, K]` of a variant.
-pub(super) fn weight(
+pub(crate) fn weight(
     file: &LayerFile,
     variant_idx: usize,
     kind: Kind,
@@ -28,42 +27,25 @@ pub(super) fn weight(
 }
 
 /// The weight `[N, K]` of parts that are not in a file yet, in f32 on the CPU.
-pub(super) fn packed(
+pub(crate) fn packed(
     weight: &PackedWeight,
     encoding: &Encoding,
     (rows, columns): (usize, usize),
 ) -> Result<Tensor> {
-    let parts = weight.parts.iter().map(file::bytes).collect();
+    let parts = weight.parts.iter().map(|part| part.bytes()).collect();
     let decoder = Decoder::new(encoding, rows, columns, parts)?;
-    let mut decoded = Tensor::f_empty([rows as i64, columns as i64], (Kind::Float, Device::Cpu))?;
-    let out = kernels::slice_mut::<f32>(&mut decoded);
-    for (row, out) in out.chunks_exact_mut(columns).enumerate() {
-        decoder.row(row, out);
-    }
-    Ok(decoded)
+    let decoded = from_rows((rows, columns), Kind::Float, |row, out| decoder.row(row, out));
+    Ok(decoded?)
 }
 
 fn by_row(file: &LayerFile, variant_idx: usize, kind: Kind) -> Result<Tensor> {
-    let (rows, columns) = file.shape();
     let decoder = file.decoder(variant_idx)?;
-    let mut weight = Tensor::f_empty([rows as i64, columns as i64], (kind, Device::Cpu))?;
-    if kind == Kind::Float {
-        let out = kernels::slice_mut::<f32>(&mut weight);
-        for (row, out) in out.chunks_exact_mut(columns).enumerate() {
-            decoder.row(row, out);
-        }
-    } else {
-        let mut numbers = vec![0.0; columns];
-        let out = kernels::slice_mut::<bf16>(&mut weight);
-        for (row, out) in out.chunks_exact_mut(columns).enumerate() {
-            decoder.row(row, &mut numbers);
-            kernels::round(&numbers, out);
-        }
-    }
-    Ok(weight)
+    Ok(from_rows(file.shape(), kind, |row, out| {
+        decoder.row(row, out);
+    })?)
 }
 
-/// The same in f32 with libtorch's operators: only packed bytes travel to the device.
+/// The weight in f32 by libtorch's operators: only packed bytes travel to the device.
 fn by_tensor(file: &LayerFile, variant_idx: usize, device: Device) -> Result<Tensor> {
     let (rows, columns) = file.shape();
     let (rows, columns) = (rows as i64, columns as i64);
@@ -139,8 +121,10 @@ fn unpack(bytes: &Tensor, bits: u8, count: i64) -> Result<Tensor> {
 mod tests {
     use evopress_plugin::{OwnedTensor, Variant, pack_codes, pack_sparse};
 
-    use super::super::file::Measured;
+    use half::bf16;
+
     use super::*;
+    use crate::file::{self, Measured};
 
     fn both_ways(encoding: Encoding, parts: Vec<OwnedTensor>, shape: (usize, usize)) {
         let folder = tempfile::tempdir().unwrap();

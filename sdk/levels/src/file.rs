@@ -2,39 +2,43 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::path::Path;
 
 use evopress_plugin::{DType, Decoder, PackedWeight, Variant};
-use memmap2::Mmap;
+use evopress_source::MappedFile;
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 use serde::{Deserialize, Serialize};
 
-use crate::error::{EngineError, Result};
+use crate::error::{LevelsError, Result};
+
+/// Name of a layer's file in the database.
+pub(crate) fn file_name(layer_name: &str) -> String {
+    format!("{layer_name}.safetensors")
+}
 
 /// What a build measured of a layer.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
-pub(super) struct Measured {
+pub(crate) struct Measured {
     /// Relative output error of each variant: `tr(Δ H Δᵀ) / tr(W H Wᵀ)` with `Δ = W − Ŵ`.
-    pub(super) errors: BTreeMap<String, f64>,
-    /// Share of weights whose `|w|·‖x‖` is an outlier (see [`super::quality`]); none without statistics.
-    pub(super) outlier_ratio: Option<f64>,
+    pub(crate) errors: BTreeMap<String, f64>,
+    /// Share of weights whose `|w|·‖x‖` is an outlier (see [`crate::quality`]); none without statistics.
+    pub(crate) outlier_ratio: Option<f64>,
 }
 
 /// The bytes of a layer's file; `weights` are in the order of `variants`.
-pub(super) fn serialize(
+pub(crate) fn serialize(
     (rows, columns): (u64, u64),
     variants: &[Variant],
     weights: &[PackedWeight],
     measured: &Measured,
 ) -> Result<Vec<u8>> {
-    let unwritable = |error: &dyn std::fmt::Display| EngineError::Database(error.to_string());
+    let unwritable = |error: &dyn std::fmt::Display| LevelsError::Unwritable(error.to_string());
     let mut tensors = Vec::new();
     for (variant, weight) in variants.iter().zip(weights) {
         let parts = variant.encoding.parts(rows, columns);
         for (part, tensor) in parts.iter().zip(&weight.parts) {
             let shape = part.shape.iter().map(|&extent| extent as usize).collect();
-            let view = TensorView::new(dtype(part.dtype), shape, bytes(tensor));
+            let view = TensorView::new(dtype(part.dtype), shape, tensor.bytes());
             let view = view.map_err(|error| unwritable(&error))?;
             tensors.push((format!("{}/{}", variant.name, part.name), view));
         }
@@ -54,46 +58,34 @@ fn dtype(dtype: DType) -> Dtype {
     }
 }
 
-/// The elements of a contiguous tensor on the CPU.
-pub(super) fn bytes(tensor: &evopress_plugin::OwnedTensor) -> &[u8] {
-    let view = tensor.view();
-    let length = view.num_elements() * view.dtype().size_bytes();
-    if length == 0 {
-        return &[];
-    }
-    // SAFETY: the host's side has checked that the tensor is contiguous and on the CPU; `tensor` keeps it alive.
-    unsafe { std::slice::from_raw_parts(view.data().cast(), length) }
-}
-
 /// A layer's file, mapped.
 #[derive(Debug)]
-pub(super) struct LayerFile {
-    path: PathBuf,
-    map: Arc<Mmap>,
+pub(crate) struct LayerFile {
+    file: MappedFile,
     shape: (usize, usize),
     variants: Vec<(Variant, Vec<Range<usize>>)>,
-    pub(super) measured: Measured,
+    pub(crate) measured: Measured,
 }
 
 impl LayerFile {
     /// Opens the file at `path` of a layer of `shape`, which has `variants`.
-    pub(super) fn open(path: &Path, shape: (usize, usize), variants: &[Variant]) -> Result<Self> {
-        let damaged = |reason: String| EngineError::Damaged {
+    pub(crate) fn open(path: &Path, shape: (usize, usize), variants: &[Variant]) -> Result<Self> {
+        let damaged = |reason: String| LevelsError::Damaged {
             path: path.to_path_buf(),
             reason,
         };
-        let file = std::fs::File::open(path).map_err(EngineError::io(path))?;
-        // SAFETY: files of a database are never changed once they have their name; the run holds the database's lock.
-        let map = unsafe { Mmap::map(&file) }.map_err(EngineError::io(path))?;
+        // Files of a database are never changed once they have their name, and the run holds the database's lock.
+        let file = MappedFile::open(path)?;
+        let map = file.bytes();
         let not_readable = |error: safetensors::SafeTensorError| damaged(error.to_string());
-        let (_, header) = SafeTensors::read_metadata(&map).map_err(not_readable)?;
+        let (_, header) = SafeTensors::read_metadata(map).map_err(not_readable)?;
         let measured = header
             .metadata()
             .as_ref()
             .and_then(|metadata| metadata.get("measured"))
             .and_then(|text| serde_json::from_str(text).ok())
             .ok_or_else(|| damaged("it does not say what was measured".into()))?;
-        let tensors = SafeTensors::deserialize(&map).map_err(not_readable)?;
+        let tensors = SafeTensors::deserialize(map).map_err(not_readable)?;
         let start = map.as_ptr().addr();
         let mut found = Vec::with_capacity(variants.len());
         for variant in variants {
@@ -109,8 +101,7 @@ impl LayerFile {
             found.push((variant.clone(), ranges));
         }
         let this = Self {
-            path: path.to_path_buf(),
-            map: Arc::new(map),
+            file,
             shape,
             variants: found,
             measured,
@@ -120,31 +111,31 @@ impl LayerFile {
     }
 
     /// Reads a variant.
-    pub(super) fn decoder(&self, variant_idx: usize) -> Result<Decoder<'_>> {
+    pub(crate) fn decoder(&self, variant_idx: usize) -> Result<Decoder<'_>> {
         let (variant, _) = &self.variants[variant_idx];
         let (rows, columns) = self.shape;
         Decoder::new(&variant.encoding, rows, columns, self.parts(variant_idx)).map_err(|error| {
-            EngineError::Damaged {
-                path: self.path.clone(),
+            LevelsError::Damaged {
+                path: self.file.path().to_path_buf(),
                 reason: format!("variant `{}`: {error}", variant.name),
             }
         })
     }
 
     /// The bytes of a variant's parts.
-    pub(super) fn parts(&self, variant_idx: usize) -> Vec<&[u8]> {
+    pub(crate) fn parts(&self, variant_idx: usize) -> Vec<&[u8]> {
         let (_, ranges) = &self.variants[variant_idx];
         ranges
             .iter()
-            .map(|range| &self.map[range.clone()])
+            .map(|range| &self.file.bytes()[range.clone()])
             .collect()
     }
 
-    pub(super) fn variant(&self, variant_idx: usize) -> &Variant {
+    pub(crate) fn variant(&self, variant_idx: usize) -> &Variant {
         &self.variants[variant_idx].0
     }
 
-    pub(super) fn shape(&self) -> (usize, usize) {
+    pub(crate) fn shape(&self) -> (usize, usize) {
         self.shape
     }
 }

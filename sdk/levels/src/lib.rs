@@ -6,21 +6,19 @@
 //! through the block at the method's calibration level. Every finished layer is durable; a build that is interrupted goes on at the
 //! layer that it was in, and a damaged layer is built again alone.
 
-mod activations;
+#![forbid(unsafe_code)]
+
 mod build;
 mod compress;
 mod database;
 mod decode;
+mod error;
 mod file;
 mod quality;
-#[cfg(test)]
-pub(crate) mod rounded;
+#[cfg(feature = "fixtures")]
+pub mod rounded;
 mod statistics;
 
 pub use build::{Build, SharedMethod};
 pub use database::Database;
-
-/// Name of a layer's file in the database.
-fn file_name(layer_name: &str) -> String {
-    format!("{layer_name}.safetensors")
-}
+pub use error::{LevelsError, Result};

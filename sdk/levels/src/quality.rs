@@ -6,8 +6,8 @@
 
 use tch::{Kind, Tensor};
 
-use super::statistics::Statistics;
 use crate::error::Result;
+use crate::statistics::Statistics;
 
 /// OWL's M.
 const OUTLIER_FACTOR: f64 = 5.0;

@@ -3,16 +3,20 @@
 use std::path::Path;
 
 use evopress_plugin::{Encoding, ModelOutline, OwnedTensor, PackedWeight, pack_codes};
+use evopress_model::read_tensor;
+use evopress_search::genotype::LayerVariants;
+use evopress_source::Source;
+use evopress_tensor::to_vec;
 use half::f16;
 
-use super::file::{self, Measured};
-use super::{Database, file_name};
-use crate::genotype::LayerVariants;
-use crate::kernels;
-use crate::source::Source;
+use crate::database::Database;
+use crate::file::{self, Measured, file_name};
 
 /// Writes the layers' variants, asymmetric grids of any width, to `folder`.
-pub(crate) fn database(
+///
+/// # Panics
+/// Where anything fails, or a variant is of another encoding.
+pub fn database(
     folder: &Path,
     source: &Source,
     outline: &ModelOutline,
@@ -20,8 +24,8 @@ pub(crate) fn database(
 ) -> Database {
     for layer in layers {
         let of_model = &outline.layers[layer.layer_idx as usize];
-        let weight = source.tensor(&format!("{}.weight", of_model.name)).unwrap();
-        let weight = kernels::to_vec(&weight).unwrap();
+        let weight = read_tensor(source, &format!("{}.weight", of_model.name)).unwrap();
+        let weight = to_vec(&weight).unwrap();
         let (rows, columns) = (of_model.out_features, of_model.in_features);
         let encodings = layer.variants.iter().map(|variant| &variant.encoding);
         let packed: Vec<PackedWeight> = encodings

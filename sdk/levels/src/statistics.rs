@@ -1,8 +1,7 @@
 //! Statistics of the inputs `x` of linear layers over the calibration tokens: `H = mean(x xᵀ)` and the root mean square of each feature.
 //!
-//! `H` is a sum of products of bf16 numbers in f32: where the CPU's packed products serve, `Xᵀ X` runs on them at full speed, only above
-//! the diagonal, and is exact in the products. Tiles of `H` are shared out to the compute threads, each summed in the tokens' order, so
-//! the result does not depend on how many threads there are.
+//! `H` is a sum of products in f32 ([`add_second_moment`]), only above the diagonal until it is finished. The result does not
+//! depend on how many compute threads there are.
 //!
 //! Methods that minimise output errors weigh all tokens alike, but the first token of a sequence is one that all later ones attend to (an
 //! attention sink: Xiao et al. 2023; Liu et al. 2024 keep its keys and values whole). What is lost there is lost for all of them, so it may
@@ -10,12 +9,10 @@
 //! anyway, as in the inputs of the layers that give the first token its large activations, nothing is added: `λ P` would drown the rest.
 
 use evopress_plugin::Statistics as Wanted;
-use half::bf16;
+use evopress_tensor::{Pool, add_second_moment};
 use tch::{Kind, Tensor};
 
-use crate::error::{EngineError, Result};
-use crate::kernels::{self, PackedWeight, TILE};
-use crate::pool::{Pool, ReadOnly};
+use crate::error::{LevelsError, Result};
 
 /// What a method asked for, on the run's device.
 #[derive(Debug)]
@@ -28,9 +25,6 @@ pub(super) struct Statistics {
     /// By sequence: `√(λ / T) x₀`, `[S, K]` f32; none where all tokens count alike.
     pub(super) first_tokens: Option<Tensor>,
 }
-
-// SAFETY: the tensors are only read once they are here; libtorch's reference counts are atomic.
-unsafe impl Sync for Statistics {}
 
 impl Statistics {
     /// Of a method that needs none.
@@ -102,11 +96,8 @@ impl Sums {
         if !is_square {
             let squares = inputs.f_to_kind(Kind::Float)?.f_square()?;
             let _ = sum.f_add_(&squares.f_sum_dim_intlist(0i64, false, Kind::Float)?)?;
-        } else if kernels::has_packed_products(inputs.kind(), inputs.device(), num_tokens) {
-            add_products(pool, &inputs, &sum)?;
         } else {
-            let inputs = inputs.f_to_kind(Kind::Float)?;
-            sum = sum.f_addmm(&inputs.f_transpose(0, 1)?, &inputs)?;
+            sum = add_second_moment::<_, LevelsError>(pool, &inputs, sum)?;
         }
         self.sum = Some(sum);
         Ok(())
@@ -121,7 +112,7 @@ impl Sums {
             return Ok(Statistics::none());
         };
         if sum.f_isfinite()?.f_all()?.int64_value(&[]) == 0 {
-            return Err(EngineError::NotFiniteLayer {
+            return Err(LevelsError::NotFinite {
                 layer: layer.to_owned(),
                 what: "inputs",
             });
@@ -161,31 +152,6 @@ impl Sums {
         let factor = (self.first_token_share - share) / (share * (1.0 - self.first_token_share));
         Ok(Some(first.f_mul_scalar((factor / num_tokens).sqrt())?))
     }
-}
-
-/// `sum += Xᵀ X` above the diagonal, in tiles.
-fn add_products<C: Send + 'static>(pool: &Pool<C>, inputs: &Tensor, sum: &Tensor) -> Result<()> {
-    let features = inputs.f_transpose(0, 1)?.f_contiguous()?;
-    let shared = ReadOnly::new((PackedWeight::new(&features)?, features));
-    let width = sum.size()[0];
-    let tiles: Vec<(usize, Tensor)> = (0..width)
-        .step_by(TILE)
-        .map(|first| {
-            let rows = sum.f_narrow(0, first, (width - first).min(TILE as i64))?;
-            Ok((first as usize, rows))
-        })
-        .collect::<Result<_>>()?;
-    let work = move |_: &mut C, (first, mut rows): (usize, Tensor)| -> Result<()> {
-        let (packed, features) = shared.get();
-        let input = features.f_narrow(0, first as i64, rows.size()[0])?;
-        packed.add_products_from(
-            first / TILE,
-            kernels::slice::<bf16>(&input),
-            kernels::slice_mut::<f32>(&mut rows),
-        );
-        Ok(())
-    };
-    pool.map(tiles, work, |_| ()).map(drop)
 }
 
 #[cfg(test)]

@@ -67,6 +67,11 @@ impl Engine {
         &self.spec
     }
 
+    /// A handle to what the model computes.
+    pub fn shared_spec(&self) -> Arc<ModelSpec> {
+        Arc::clone(&self.spec)
+    }
+
     /// The dense model as a candidate.
     pub fn dense(&self) -> &Candidate {
         &self.dense

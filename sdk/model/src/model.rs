@@ -10,6 +10,7 @@ use tch::{Device, Kind, Tensor};
 use crate::block::Block;
 use crate::error::Result;
 use crate::norm::Norm;
+use crate::read::read_tensor;
 use crate::rope_table::RopeTable;
 use crate::supported;
 use crate::weights::{LevelSource, Weights};
@@ -48,8 +49,7 @@ impl Model {
         let spec = Arc::new(source.spec().clone());
         supported::check(&spec)?;
         let read = |name: &str, kind: Kind| -> Result<Tensor> {
-            Ok(source
-                .tensor(name)?
+            Ok(read_tensor(source, name)?
                 .f_to_device(device)?
                 .f_to_kind(kind)?
                 .f_contiguous()?)

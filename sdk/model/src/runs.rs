@@ -10,7 +10,7 @@ use tch::Tensor;
 use crate::error::Result;
 
 /// The weights of some layers of a block, for each run of rows.
-pub struct Runs(pub(crate) Vec<(i64, Vec<Weight>)>);
+pub(crate) struct Runs(pub(crate) Vec<(i64, Vec<Weight>)>);
 
 impl Runs {
     /// One set of weights for all rows.

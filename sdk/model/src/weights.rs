@@ -16,6 +16,7 @@ use lru::LruCache;
 use tch::{Device, Kind, Tensor};
 
 use crate::error::{ModelError, Result};
+use crate::read::read_tensor;
 
 /// Where the compressed weights of one method come from: a level database.
 pub trait LevelSource: Send + Sync {
@@ -132,7 +133,7 @@ impl Weights {
     /// A layer's dense weight in the dtype of the run.
     fn dense(&self, layer_idx: usize) -> Result<Tensor> {
         let name = format!("{}.weight", self.layer_names[layer_idx]);
-        let weight = self.source.tensor(&name)?.f_to_kind(self.kind)?;
+        let weight = read_tensor(&self.source, &name)?.f_to_kind(self.kind)?;
         Ok(weight.f_to_device(self.device)?.f_contiguous()?)
     }
 

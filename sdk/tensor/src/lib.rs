@@ -38,7 +38,7 @@ pub use gemm::Backend;
 pub use linear::{Weight, add_projection, bias, gated, project};
 pub use log_sum_exp::log_sum_exp;
 pub use norm::{plain_rms_norm, rms_norm};
-pub use numbers::{from_rows, row_dot, to_vec};
+pub use numbers::{from_bytes, from_rows, row_dot, to_vec};
 pub use packed::PackedWeight;
 pub use pool::Pool;
 pub use read_only::{ReadOnly, Shareable};

@@ -45,6 +45,21 @@ pub fn from_rows(
     Ok(out.into_tensor())
 }
 
+/// A CPU tensor of `size` in `kind` whose bytes `fill` writes, row-major and little-endian.
+///
+/// # Errors
+/// When there is no memory for it.
+pub fn from_bytes(kind: Kind, size: &[i64], fill: impl FnOnce(&mut [u8])) -> Result<Tensor> {
+    let tensor = Tensor::f_zeros(size, (kind, Device::Cpu))?;
+    let num_bytes = tensor.numel() * kind.elt_size_in_bytes();
+    if num_bytes > 0 {
+        // SAFETY: a new contiguous CPU tensor has so many initialised bytes, and this is the only handle to it. Numbers of
+        // libtorch's plain types are valid whatever their bytes.
+        fill(unsafe { std::slice::from_raw_parts_mut(tensor.data_ptr().cast(), num_bytes) });
+    }
+    Ok(tensor)
+}
+
 /// `⟨a_t, b_t⟩` of each row of `a [T, D]` and `b [T, D]`; `b` is f32.
 ///
 /// # Errors

@@ -19,6 +19,8 @@ unsafe impl Shareable for Tensor {}
 unsafe impl Shareable for PackedWeight {}
 // SAFETY: a tensor or a packed weight.
 unsafe impl Shareable for Weight {}
+// SAFETY: a number has no memory behind it.
+unsafe impl Shareable for f32 {}
 // SAFETY: what a vector holds is shared as its elements are.
 unsafe impl<T: Shareable> Shareable for Vec<T> {}
 // SAFETY: an option's content is shared as it is alone.

@@ -1,18 +1,15 @@
 //! The block-by-block passes against autograd through the whole model at once.
 
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, OnceLock};
 
+use evopress_model::{Head, Model};
 use evopress_plugin::SubBlock;
+use evopress_search::genotype::{Candidate, Genotype};
 use evopress_search::prediction::LevelChange;
 use tch::{Kind, Tensor};
 
-use super::edits::slots;
 use super::*;
-use crate::genotype::{Candidate, Genotype};
-use crate::model::Model;
 use crate::small_models::{CrossEntropy, LENGTH, corpus, drops, open, open_with_levels};
-use crate::source::LAYERS_PER_BLOCK;
 
 const SUB_BLOCKS: [SubBlock; 2] = [SubBlock::Attention, SubBlock::Mlp];
 
@@ -27,7 +24,7 @@ struct Whole {
 }
 
 fn whole(model: &Model, candidate: &Candidate, tokens: &[i64]) -> Whole {
-    let num_blocks = model.config().num_blocks;
+    let num_blocks = model.spec().num_blocks();
     let kept = (0..2 * num_blocks).map(|idx| {
         let sub_block = SUB_BLOCKS[idx % 2];
         f32::from(u8::from(!candidate.dropped.contains(idx / 2, sub_block)))
@@ -45,14 +42,15 @@ fn whole(model: &Model, candidate: &Candidate, tokens: &[i64]) -> Whole {
         let mut stream = model.embed(&ids).unwrap().snapshot().unwrap();
         for block_idx in 0..num_blocks {
             for (place, sub_block) in SUB_BLOCKS.into_iter().enumerate() {
-                let first = block_idx * LAYERS_PER_BLOCK;
-                let slots = slots(sub_block);
-                let weights = &weights[first + slots.start..first + slots.end];
+                let first = model.spec().first_layer(block_idx);
+                let slots = model.spec().blocks[block_idx].slots_of(sub_block);
+                let weights = slots.map(|slot| weights[first + slot].shallow_clone());
+                let weights: Vec<Tensor> = weights.collect();
                 let traced = match sub_block {
                     SubBlock::Attention => {
-                        model.traced_attention(block_idx, &stream, tokens.len() as i64, weights)
+                        model.traced_attention(block_idx, &stream, tokens.len() as i64, &weights)
                     }
-                    SubBlock::Mlp => model.traced_mlp(block_idx, &stream, weights),
+                    SubBlock::Mlp => model.traced_mlp(block_idx, &stream, &weights),
                 };
                 let gate = gates.get((2 * block_idx + place) as i64);
                 stream = &stream + gate * traced.unwrap().added;
@@ -84,16 +82,16 @@ fn predicted(
     model: Model,
     space: &SearchSpace,
     parent: &Genotype,
-    moves: &[LevelChange],
+    changes: &[LevelChange],
     has_gradient: bool,
 ) -> Option<Predictions> {
-    let corpus = corpus(model.config().vocab_size, 3);
+    let corpus = corpus(model.spec().vocab_size, 3);
     let engine = Engine::new(model, 2, LENGTH, Arc::new(AtomicBool::new(false))).unwrap();
     let fitness: SharedFitness = Arc::new(CrossEntropy { has_gradient });
     let targets = Arc::new((0..3).map(|_| OnceLock::new()).collect());
     let request = PredictionRequest {
         parent,
-        changes: moves,
+        changes: changes,
         sequence_idxs: &[0, 1, 2],
         samples_of_levels: 4,
         seed: 1,
@@ -119,10 +117,10 @@ fn moved(space: &SearchSpace, parent: &Genotype, step: &LevelChange) -> Candidat
 }
 
 /// First-order terms against what the slopes of the whole say.
-fn check_first_order(found: &Predictions, moves: &[LevelChange], expected: &[f64], tolerance: f64) {
+fn check_first_order(found: &Predictions, changes: &[LevelChange], expected: &[f64], tolerance: f64) {
     let found = found.first.iter().zip(&found.sink);
     let found = found.map(|((first, _), (at_sink, _))| first + at_sink);
-    for ((step, first), expected) in moves.iter().zip(found).zip(expected) {
+    for ((step, first), expected) in changes.iter().zip(found).zip(expected) {
         assert!(
             (first - expected).abs() < tolerance,
             "{step:?}: {first}, not {expected}"
@@ -137,9 +135,9 @@ fn first_order_terms_are_the_slopes_of_the_loss() {
         let space = drops(&model);
         let mut parent = space.max_cost_genotype();
         parent.0[0] = 1;
-        let moves = flips(&space, &parent);
-        let found = predicted(open(fixture), &space, &parent, &moves, true).unwrap();
-        let corpus = corpus(model.config().vocab_size, 3);
+        let changes = flips(&space, &parent);
+        let found = predicted(open(fixture), &space, &parent, &changes, true).unwrap();
+        let corpus = corpus(model.spec().vocab_size, 3);
         let candidate = space.candidate(&parent);
         let mut slopes = vec![0.0; 2 * space.num_blocks()];
         for sequence_idx in 0..3 {
@@ -153,7 +151,7 @@ fn first_order_terms_are_the_slopes_of_the_loss() {
         let largest = slopes
             .iter()
             .fold(0.0_f64, |most, slope| most.max(slope.abs()));
-        let expected = moves.iter().map(|step| {
+        let expected = changes.iter().map(|step| {
             let moved = moved(&space, &parent, step);
             let runs = |it: &Candidate, idx: usize| {
                 f64::from(u8::from(!it.dropped.contains(idx / 2, SUB_BLOCKS[idx % 2])))
@@ -164,7 +162,7 @@ fn first_order_terms_are_the_slopes_of_the_loss() {
         });
         check_first_order(
             &found,
-            &moves,
+            &changes,
             &expected.collect::<Vec<_>>(),
             1e-3 * largest,
         );
@@ -179,14 +177,14 @@ fn first_order_terms_of_levels_are_the_slopes_of_the_loss() {
         let (model, space) = open_with_levels(fixture, folder.path());
         let levels = (0..space.units().len()).map(|idx| (idx % 3 % 2) as u16);
         let parent = Genotype(levels.collect());
-        let moves = flips(&space, &parent);
+        let changes = flips(&space, &parent);
         let candidate = space.candidate(&parent);
-        let corpus = corpus(model.config().vocab_size, 3);
-        let mut expected = vec![0.0; moves.len()];
+        let corpus = corpus(model.spec().vocab_size, 3);
+        let mut expected = vec![0.0; changes.len()];
         for sequence_idx in 0..3 {
             let whole = whole(&model, &candidate, corpus.sequence(sequence_idx));
             whole.loss.backward();
-            for (step, expected) in moves.iter().zip(&mut expected) {
+            for (step, expected) in changes.iter().zip(&mut expected) {
                 // A unit is a layer here.
                 let layer_idx = step.unit_idx;
                 let after = plain(&model, &moved(&space, &parent, step), layer_idx);
@@ -195,17 +193,17 @@ fn first_order_terms_of_levels_are_the_slopes_of_the_loss() {
                 *expected += slope.sum(Kind::Double).double_value(&[]) / 3.0;
             }
         }
-        let found = predicted(model, &space, &parent, &moves, true).unwrap();
+        let found = predicted(model, &space, &parent, &changes, true).unwrap();
         let largest = expected
             .iter()
             .fold(0.0_f64, |most, slope: &f64| most.max(slope.abs()));
         assert!(largest > 0.0);
-        check_first_order(&found, &moves, &expected, 1e-3 * largest);
+        check_first_order(&found, &changes, &expected, 1e-3 * largest);
         // The first token attends to itself alone, whatever its query.
         let most = |of: fn(&(f64, f64)) -> f64| found.sink.iter().map(of).fold(0.0, f64::max);
         let (slope, square) = (most(|it| it.0.abs()), most(|it| it.1));
-        for (step, at_sink) in moves.iter().zip(&found.sink) {
-            let is_query = step.unit_idx % LAYERS_PER_BLOCK == 0;
+        for (step, at_sink) in changes.iter().zip(&found.sink) {
+            let is_query = space.units()[step.unit_idx].name.ends_with("q_proj");
             let is_nothing = at_sink.0.abs() < 1e-6 * slope && at_sink.1 < 1e-6 * square;
             assert_eq!(is_nothing, is_query, "{step:?}: {at_sink:?}");
         }
@@ -218,23 +216,24 @@ fn second_order_terms_are_a_gram_matrix() {
     let model = open("llama3");
     let space = drops(&model);
     let parent = space.max_cost_genotype();
-    let moves = flips(&space, &parent);
-    let found = predicted(model, &space, &parent, &moves, true).unwrap();
-    assert_eq!(found.gram.len(), moves.len());
+    let changes = flips(&space, &parent);
+    let found = predicted(model, &space, &parent, &changes, true).unwrap();
     // Sub-blocks keep the first token among the others, and one sample is enough for them.
     assert!(found.sink.iter().all(|&terms| terms == (0.0, 0.0)));
     assert_eq!(found.sink_samples, 3);
-    for (i, row) in found.gram.iter().enumerate() {
-        assert!(row[i] > 0.0, "a sub-block that does nothing");
-        for (j, &value) in row.iter().enumerate() {
-            assert!((value - found.gram[j][i]).abs() <= 1e-6 * row[i].max(found.gram[j][j]));
-            assert!(value * value <= row[i] * found.gram[j][j] * (1.0 + 1e-5));
+    let product = |i: usize, j: usize| found.responses.product(i, j);
+    for i in 0..changes.len() {
+        assert!(product(i, i) > 0.0, "a sub-block that does nothing");
+        for j in 0..changes.len() {
+            let value = product(i, j);
+            assert!((value - product(j, i)).abs() <= 1e-6 * product(i, i).max(product(j, j)));
+            assert!(value * value <= product(i, i) * product(j, j) * (1.0 + 1e-5));
         }
     }
     // A forward, two backward and a recomputed pass, and the head.
     let passes = found.forward_tokens as f64 / (3 * LENGTH) as f64;
     assert!((3.0..5.0).contains(&passes), "{passes}");
-    let again = predicted(open("llama3"), &space, &parent, &moves, true);
+    let again = predicted(open("llama3"), &space, &parent, &changes, true);
     assert_eq!(again, Some(found));
 }
 
@@ -249,7 +248,7 @@ fn a_fitness_without_a_gradient_predicts_nothing() {
 #[test]
 fn traced_blocks_agree_with_the_fused_ones() {
     let model = open("llama3");
-    let corpus = corpus(model.config().vocab_size, 1);
+    let corpus = corpus(model.spec().vocab_size, 1);
     let tokens = corpus.sequence(0);
     let ids = Tensor::from_slice(tokens)
         .view([1, -1])
@@ -268,14 +267,14 @@ fn sequences_side_by_side_respond_as_each_does_alone() {
     let folder = tempfile::tempdir().unwrap();
     let (model, space) = open_with_levels("llama3", folder.path());
     let parent = Genotype(vec![0; space.units().len()]);
-    let edits = Edits::new(&space, &parent, &flips(&space, &parent), 4);
-    let corpus = corpus(model.config().vocab_size, 3);
+    let changes = Changes::new(&space, &parent, &flips(&space, &parent), 4);
+    let corpus = corpus(model.spec().vocab_size, 3);
     let context = Context {
-        head: crate::head::Head::new(&model).unwrap(),
+        head: Head::new(&model).unwrap(),
         model,
     };
     let fitness: SharedFitness = Arc::new(CrossEntropy { has_gradient: true });
-    let count = (LENGTH - 1) * edits.num_samples;
+    let count = (LENGTH - 1) * changes.num_samples;
     let uniforms: Vec<f32> = (0..count).map(|idx| idx as f32 / count as f32).collect();
     let sequence = |idx: usize| pass::Sequence {
         idx,
@@ -285,7 +284,7 @@ fn sequences_side_by_side_respond_as_each_does_alone() {
     };
     let run = |sequences: &[pass::Sequence<'_>]| {
         let _no_grad = tch::no_grad_guard();
-        pass::run(&context, &edits, &fitness, sequences)
+        pass::run(&context, &changes, &fitness, sequences)
             .unwrap()
             .unwrap()
     };

@@ -1,28 +1,29 @@
-//! The parent's residual streams between blocks, so that what a child has in common with it is computed once.
+//! The parent's residual streams between blocks, so that what an offspring has in common with it is computed once.
 //!
-//! A child that differs from its parent first in block `b` has the parent's stream up to there: its forward pass begins at block `b`.
-//! Streams are kept in f32 as they are, so a pass that begins later ends with the same bits. They take `4 B L D` bytes a sequence (B blocks,
-//! L tokens, D hidden size); sequences for which the limit has no room cost a whole pass.
+//! An offspring that differs from its parent first in block `b` has the parent's stream up to there: its forward pass begins at
+//! block `b`. Streams are cached in f32 as they are, so a pass that begins later ends with the same bits. They take `4 B L D`
+//! bytes a sequence (B blocks, L tokens, D hidden size); sequences for which the limit has no room cost a whole pass.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
+use evopress_model::Stream;
+use evopress_search::genotype::Candidate;
+use evopress_source::ModelSpec;
+use evopress_tensor::ReadOnly;
 use tch::Tensor;
 
 use crate::error::Result;
-use crate::genotype::Candidate;
-use crate::model::Stream;
-use crate::pool::ReadOnly;
-use crate::source::LAYERS_PER_BLOCK;
 
 /// Streams of one candidate, shared by the compute threads.
-pub(crate) struct Prefixes {
+pub(crate) struct ResidualCache {
+    spec: Arc<ModelSpec>,
     limit_bytes: u64,
-    kept: Mutex<Kept>,
+    content: Mutex<Content>,
 }
 
 #[derive(Default)]
-struct Kept {
+struct Content {
     parent: Option<Candidate>,
     /// By sequence: the stream before each block but the first.
     streams: HashMap<usize, ReadOnly<Vec<Tensor>>>,
@@ -33,28 +34,29 @@ struct Kept {
 pub(crate) enum Begin {
     /// At the first block.
     Start,
-    /// At the first block, and the streams are worth keeping.
+    /// At the first block, and there is room for the streams.
     Record,
     /// At a later block, with this stream.
     At(usize, Stream),
 }
 
-impl Prefixes {
-    /// Keeps nothing yet, and never more than `limit_bytes`.
-    pub(crate) fn new(limit_bytes: u64) -> Self {
+impl ResidualCache {
+    /// An empty cache that never takes more than `limit_bytes`.
+    pub(crate) fn new(spec: Arc<ModelSpec>, limit_bytes: u64) -> Self {
         Self {
+            spec,
             limit_bytes,
-            kept: Mutex::default(),
+            content: Mutex::default(),
         }
     }
 
-    /// From now on streams of `parent` are kept.
-    pub(crate) fn keep_of(&self, parent: Candidate) {
-        let mut kept = self.kept();
-        if kept.parent.as_ref() != Some(&parent) {
-            *kept = Kept {
+    /// From now on streams of `parent` are cached.
+    pub(crate) fn set_parent(&self, parent: Candidate) {
+        let mut content = self.content();
+        if content.parent.as_ref() != Some(&parent) {
+            *content = Content {
                 parent: Some(parent),
-                ..Kept::default()
+                ..Content::default()
             };
         }
     }
@@ -62,58 +64,58 @@ impl Prefixes {
     /// Where `candidate` begins on a sequence.
     pub(crate) fn begin(&self, candidate: &Candidate, sequence_idx: usize) -> Result<Begin> {
         let (block_idx, streams) = {
-            let kept = self.kept();
-            let Some(parent) = &kept.parent else {
+            let content = self.content();
+            let Some(parent) = &content.parent else {
                 return Ok(Begin::Start);
             };
-            let streams = kept.streams.get(&sequence_idx).map(ReadOnly::share);
-            match (first_difference(parent, candidate), streams) {
+            let streams = content.streams.get(&sequence_idx).map(ReadOnly::share);
+            match (self.first_difference(parent, candidate), streams) {
                 (Some(block_idx), Some(streams)) if block_idx > 0 => (block_idx, streams),
-                (None, None) if kept.num_bytes < self.limit_bytes => return Ok(Begin::Record),
+                (None, None) if content.num_bytes < self.limit_bytes => return Ok(Begin::Record),
                 _ => return Ok(Begin::Start),
             }
         };
         // A pass changes its stream in place.
-        let stream = Stream::of(streams.get()[block_idx - 1].f_detach_copy()?);
+        let stream = Stream::of_sequence(streams.get()[block_idx - 1].f_detach_copy()?);
         Ok(Begin::At(block_idx, stream))
     }
 
-    /// Keeps the streams of `candidate`, if it is still the parent and there is room.
-    pub(crate) fn keep(&self, candidate: &Candidate, sequence_idx: usize, streams: Vec<Tensor>) {
+    /// Caches the streams of `candidate`, if it is still the parent and there is room.
+    pub(crate) fn insert(&self, candidate: &Candidate, sequence_idx: usize, streams: Vec<Tensor>) {
         let bytes = |stream: &Tensor| (stream.numel() * stream.kind().elt_size_in_bytes()) as u64;
         let num_bytes: u64 = streams.iter().map(bytes).sum();
-        let mut kept = self.kept();
-        let is_parent = kept.parent.as_ref() == Some(candidate);
-        if !is_parent || kept.num_bytes + num_bytes > self.limit_bytes {
+        let mut content = self.content();
+        let is_parent = content.parent.as_ref() == Some(candidate);
+        if !is_parent || content.num_bytes + num_bytes > self.limit_bytes {
             return;
         }
-        if kept
-            .streams
-            .insert(sequence_idx, ReadOnly::new(streams))
-            .is_none()
-        {
-            kept.num_bytes += num_bytes;
+        let before = content.streams.insert(sequence_idx, ReadOnly::new(streams));
+        if before.is_none() {
+            content.num_bytes += num_bytes;
         }
     }
 
+    /// Sequences whose streams are cached.
     #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
-        self.kept().streams.len()
+        self.content().streams.len()
     }
 
-    fn kept(&self) -> std::sync::MutexGuard<'_, Kept> {
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    fn content(&self) -> std::sync::MutexGuard<'_, Content> {
+        self.content.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
 
-/// The first block that two candidates do not have in common; none where they are the same.
-fn first_difference(a: &Candidate, b: &Candidate) -> Option<usize> {
-    (0..a.dropped.attention.len()).find(|&block_idx| {
-        let layers = block_idx * LAYERS_PER_BLOCK..(block_idx + 1) * LAYERS_PER_BLOCK;
-        a.dropped.attention[block_idx] != b.dropped.attention[block_idx]
-            || a.dropped.mlp[block_idx] != b.dropped.mlp[block_idx]
-            || a.weights[layers.clone()] != b.weights[layers]
-    })
+    /// The first block that two candidates do not have in common; none where they are the same.
+    fn first_difference(&self, a: &Candidate, b: &Candidate) -> Option<usize> {
+        let mut first_layer = 0;
+        self.spec.blocks.iter().enumerate().position(|(block_idx, block)| {
+            let layers = first_layer..first_layer + block.layers.len();
+            first_layer = layers.end;
+            a.dropped.attention[block_idx] != b.dropped.attention[block_idx]
+                || a.dropped.mlp[block_idx] != b.dropped.mlp[block_idx]
+                || a.weights[layers.clone()] != b.weights[layers]
+        })
+    }
 }
 
 #[cfg(test)]

@@ -91,6 +91,24 @@ impl OwnedTensor {
         managed
     }
 
+    /// The elements of a contiguous tensor on the CPU, row-major, little-endian.
+    ///
+    /// # Panics
+    /// For another layout or device: the host has checked what plugins return.
+    pub fn bytes(&self) -> &[u8] {
+        let view = self.view();
+        assert!(
+            view.device() == Device::Cpu && view.is_contiguous(),
+            "a tensor's bytes are read where it is contiguous and on the CPU"
+        );
+        let length = view.num_elements() * view.dtype().size_bytes();
+        if length == 0 {
+            return &[];
+        }
+        // SAFETY: a contiguous tensor on the CPU has so many initialised bytes, which `self` keeps alive and nobody writes to.
+        unsafe { std::slice::from_raw_parts(view.data().cast(), length) }
+    }
+
     /// The same, borrowed.
     pub fn view(&self) -> TensorView<'_> {
         // SAFETY: `self` keeps shape and elements alive for the view's lifetime.

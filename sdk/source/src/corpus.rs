@@ -4,7 +4,7 @@ use std::path::Path;
 
 use tokenizers::Tokenizer;
 
-use crate::error::{EngineError, Result};
+use crate::error::SourceError;
 
 /// Sequences of equal length, one after the other from a text.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,10 +25,13 @@ impl Corpus {
         bos: Option<u32>,
         num_tokens: usize,
         sequence_length: usize,
-    ) -> Result<Self> {
-        let text = std::fs::read_to_string(path).map_err(EngineError::io(path))?;
+    ) -> Result<Self, SourceError> {
+        let text = std::fs::read_to_string(path).map_err(|cause| SourceError::Read {
+            file: path.to_path_buf(),
+            cause,
+        })?;
         let needed = num_tokens.div_ceil(sequence_length).max(1) * sequence_length;
-        let encode = |text: &str| -> Result<Vec<i64>> {
+        let encode = |text: &str| -> Result<Vec<i64>, SourceError> {
             let ids = encode(path, tokenizer, text)?;
             Ok(bos.iter().map(|&id| i64::from(id)).chain(ids).collect())
         };
@@ -37,7 +40,7 @@ impl Corpus {
             tokens = encode(&text)?;
         }
         if tokens.len() < needed {
-            return Err(EngineError::TooLittleText {
+            return Err(SourceError::TooLittleText {
                 path: path.to_path_buf(),
                 found: tokens.len(),
                 needed,
@@ -60,8 +63,11 @@ impl Corpus {
         tokenizer: &Tokenizer,
         num_tokens: usize,
         sequence_length: usize,
-    ) -> Result<Self> {
-        let text = std::fs::read_to_string(path).map_err(EngineError::io(path))?;
+    ) -> Result<Self, SourceError> {
+        let text = std::fs::read_to_string(path).map_err(|cause| SourceError::Read {
+            file: path.to_path_buf(),
+            cause,
+        })?;
         let num_sequences = num_tokens.div_ceil(sequence_length).max(1);
         let needed = num_sequences * sequence_length;
         let window = sequence_length.saturating_mul(BYTES_PER_TOKEN);
@@ -78,7 +84,7 @@ impl Corpus {
             let all = encode(path, tokenizer, &text)?;
             let available = all.len() / sequence_length;
             if available < num_sequences {
-                return Err(EngineError::TooLittleText {
+                return Err(SourceError::TooLittleText {
                     path: path.to_path_buf(),
                     found: all.len(),
                     needed,
@@ -124,12 +130,12 @@ impl Corpus {
 /// More bytes than a token has on average, so that a long text is not tokenized further than needed.
 const BYTES_PER_TOKEN: usize = 12;
 
-fn encode(path: &Path, tokenizer: &Tokenizer, text: &str) -> Result<Vec<i64>> {
+fn encode(path: &Path, tokenizer: &Tokenizer, text: &str) -> Result<Vec<i64>, SourceError> {
     let encoding = tokenizer
         .encode_fast(text, false)
-        .map_err(|error| EngineError::Damaged {
-            path: path.to_path_buf(),
-            reason: format!("the tokenizer refuses the text: {error}"),
+        .map_err(|error| SourceError::Malformed {
+            file: path.to_path_buf(),
+            what: format!("the tokenizer refuses the text: {error}"),
         })?;
     Ok(encoding.get_ids().iter().map(|&id| i64::from(id)).collect())
 }

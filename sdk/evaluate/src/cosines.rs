@@ -2,21 +2,22 @@
 
 use std::sync::Arc;
 
-use evopress_search::baselines::BlockCosines;
+use evopress_model::{Context, Engine};
+use evopress_search::fitness::BlockCosines;
+use evopress_source::Corpus;
 use tch::Kind;
 
-use super::{CalibratedFitness, Context};
 use crate::error::Result;
 
 /// Mean cosines over the tokens of a minibatch, with windows of `num_dropped` blocks.
-pub(super) fn measure(
-    fitness: &CalibratedFitness<'_>,
+pub(crate) fn measure(
+    engine: &Engine,
+    corpus: &Arc<Corpus>,
     minibatch: &[usize],
     num_dropped: usize,
 ) -> Result<BlockCosines> {
-    let corpus = Arc::clone(fitness.corpus());
-    let num_blocks = fitness.engine().num_blocks();
-    let dense = fitness.engine().dense().clone();
+    let (corpus, dense) = (Arc::clone(corpus), engine.dense().clone());
+    let num_blocks = engine.spec().num_blocks();
     let work = move |context: &mut Context, idx: usize| -> Result<(Vec<f64>, Vec<f64>)> {
         let streams = context.boundaries(&[corpus.sequence(idx)], &dense)?;
         let cosine = |i: usize, j: usize| -> Result<f64> {
@@ -32,10 +33,7 @@ pub(super) fn measure(
                 .collect::<Result<_>>()?,
         ))
     };
-    let measured = fitness
-        .engine()
-        .pool()
-        .map(minibatch.to_vec(), work, |_| ())?;
+    let measured = engine.pool().map(minibatch.to_vec(), work, |_| ())?;
     let (single, window): (Vec<_>, Vec<_>) = measured.into_iter().unzip();
     Ok(BlockCosines {
         single: mean(&single),
