@@ -113,7 +113,7 @@ impl Source {
             match &source.files {
                 Files::Folder(folder) => folder.check(tensor)?,
                 Files::Gguf(gguf) => {
-                    let name = gguf::names::of_tensor(&source.spec, tensor.part);
+                    let name = gguf_name(&source.spec, tensor);
                     gguf.tensor(&name, &tensor.name, &tensor.shape)?;
                 }
             }
@@ -121,7 +121,7 @@ impl Source {
         for tensor in whole.tensors().iter().filter(|it| !source.has(&it.name)) {
             let is_there = match &source.files {
                 Files::Folder(folder) => folder.has(&tensor.name),
-                Files::Gguf(gguf) => gguf.has(&gguf::names::of_tensor(whole, tensor.part)),
+                Files::Gguf(gguf) => gguf.has(&gguf_name(whole, tensor)),
             };
             if is_there {
                 let name = &tensor.name;
@@ -160,7 +160,7 @@ impl Source {
             Files::Folder(folder) => return folder.tensor(expected),
             Files::Gguf(gguf) => gguf,
         };
-        let stored = gguf::names::of_tensor(&self.spec, expected.part);
+        let stored = gguf_name(&self.spec, expected);
         let tensor = gguf.tensor(&stored, name, &expected.shape)?;
         Ok(match self.interleaved_heads(expected.part) {
             Some(num_heads) => tensor.with_halves_of_heads(num_heads),
@@ -246,7 +246,7 @@ impl Source {
             Files::Gguf(gguf) if name == ROPE_FACTORS => gguf.rope_factor_bytes(),
             Files::Gguf(gguf) if self.has(name) => {
                 let expected = self.expected(name)?;
-                let stored = gguf::names::of_tensor(&self.spec, expected.part);
+                let stored = gguf_name(&self.spec, expected);
                 gguf.bytes(&stored, name, &expected.shape).map(Some)
             }
             _ => Ok(None),
@@ -273,4 +273,8 @@ impl Source {
             Files::Gguf(gguf) => gguf.path(),
         }
     }
+}
+
+fn gguf_name(spec: &ModelSpec, tensor: &TensorSpec) -> String {
+    gguf::names::of_tensor(spec, tensor.part, tensor.part.block_idx())
 }

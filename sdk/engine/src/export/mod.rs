@@ -103,7 +103,7 @@ pub fn num_parameters(source: &Source, space: &SearchSpace, candidate: &Candidat
 fn dense<'a>(
     source: &'a Source,
     databases: &'a [Arc<Database>],
-    tensor: &'a OutTensor,
+    tensor: &'a OutTensor<'_>,
     kind: Kind,
 ) -> FileTensor<'a> {
     let read = move || {
@@ -115,7 +115,7 @@ fn dense<'a>(
                     let database = &databases[usize::from(id.method_idx)];
                     database.decode(id, kind, Device::Cpu)?
                 }
-                None => source.tensor(&tensor.source_name)?,
+                None => source.tensor(&tensor.source.name)?,
             };
             let weight = weight.f_to_kind(kind)?.f_contiguous()?;
             weight.f_copy_data_u8(&mut bytes, weight.numel())?;
@@ -139,18 +139,23 @@ fn adapted_files(
     source: &Source,
     space: &SearchSpace,
     genotype: &Genotype,
-    layout: &Layout,
+    layout: &Layout<'_>,
     kind: Kind,
 ) -> Result<HfFiles> {
     let mut files = source.hf_files()?;
-    adapt_config(&mut files.config, source.config().num_blocks, layout, kind);
+    adapt_config(&mut files.config, source.spec().num_blocks(), layout, kind);
     files
         .config
         .insert("evopress".into(), describe(space, genotype));
     Ok(files)
 }
 
-fn adapt_config(config: &mut Map<String, Value>, num_blocks: usize, layout: &Layout, kind: Kind) {
+fn adapt_config(
+    config: &mut Map<String, Value>,
+    num_blocks: usize,
+    layout: &Layout<'_>,
+    kind: Kind,
+) {
     let kept_blocks = layout.kept_blocks();
     for (key, value) in config.iter_mut() {
         // A model with as many end tokens as blocks has a list of that length that is about something else.

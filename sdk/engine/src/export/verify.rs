@@ -56,14 +56,14 @@ pub fn verify(
                 let database = &databases[usize::from(id.method_idx)];
                 database.decode(id, kind, Device::Cpu)?
             }
-            None => source.tensor(&tensor.source_name)?.f_to_kind(kind)?,
+            None => source.tensor(&tensor.source.name)?.f_to_kind(kind)?,
         };
         if !found.f_equal(&expected)? {
             return Err(EngineError::Damaged {
                 path: artifact.path().to_path_buf(),
                 reason: format!(
                     "tensor {name} is not the {} that the genotype stands for",
-                    tensor.source_name
+                    tensor.source.name
                 ),
             });
         }

@@ -41,7 +41,7 @@ pub fn check(source: &Source) -> Result<()> {
 
 /// Whether files of a model go without sub-blocks that are dropped alone: where llama.cpp's `deci` is that model otherwise.
 pub fn goes_without(source: &Source) -> bool {
-    tensors::has_deci(source.config())
+    tensors::has_deci(source)
 }
 
 /// Writes the model that `genotype` stands for to `file`, whose folder exists. `databases` are in the order of the methods, `kind` is the

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use super::tensors::Tensors;
 use crate::error::{EngineError, Result};
-use crate::source::{Entries, push_string};
+use crate::source::gguf::{Entries, push_string};
 
 const VERSION: u32 = 3;
 const ALIGNMENT: u64 = 32;

@@ -99,7 +99,7 @@ pub(super) fn config(layers: &Layers<'_>) -> Option<Value> {
         });
         groups.insert(format!("group_{idx}"), group);
     }
-    let ignore: Vec<&str> = ["lm_head"]
+    let ignore: Vec<&str> = [layers.layout.spec.head.name.as_str()]
         .into_iter()
         .chain(layers.dense.iter().copied())
         .collect();
