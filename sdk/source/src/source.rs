@@ -37,14 +37,15 @@ impl Source {
     /// Opens a Hugging Face folder or a GGUF file.
     ///
     /// # Errors
-    /// When the model cannot be read, is of another family, or lacks a tensor that its configuration
-    /// implies.
+    /// When the model cannot be read, is of another family, or lacks a tensor that its
+    /// configuration implies.
     pub fn open(path: &Path) -> Result<Self, SourceError> {
         Self::open_as(path, ModelFolder::open, GgufFile::open)
     }
 
-    /// Opens a model that this project has written: linear layers may be packed (compressed-tensors,
-    /// GPTQ), and blocks may lack a sub-block (Nemotron-NAS, llama.cpp's `deci`).
+    /// Opens a model that this project has written: linear layers may be packed
+    /// (compressed-tensors, GPTQ), and blocks may lack a sub-block (Nemotron-NAS, llama.cpp's
+    /// `deci`).
     ///
     /// # Errors
     /// As [`Source::open`].
@@ -222,7 +223,8 @@ impl Source {
         }
     }
 
-    /// The metadata of a GGUF file of this model, but for what depends on how its tensors are stored.
+    /// The metadata of a GGUF file of this model, but for what depends on how its tensors are
+    /// stored.
     ///
     /// # Errors
     /// When the tokenizer of a folder cannot be said in GGUF's terms.
@@ -236,8 +238,8 @@ impl Source {
         }
     }
 
-    /// The type and bytes of a tensor of a GGUF file, in llama.cpp's order of rows, by Hugging Face's
-    /// name or [`ROPE_FACTORS`]; none where the model is a folder or has no such tensor.
+    /// The type and bytes of a tensor of a GGUF file, in llama.cpp's order of rows, by Hugging
+    /// Face's name or [`ROPE_FACTORS`]; none where the model is a folder or has no such tensor.
     ///
     /// # Errors
     /// When the tensor's bytes are not all in the file.

@@ -42,8 +42,8 @@ pub(super) struct OutTensor<'a> {
     num_working: u64,
     /// Whether it is written as zeros.
     pub(super) is_zero: bool,
-    /// The half of a block that it belongs to, where a format that has blocks without that half goes
-    /// without it.
+    /// The half of a block that it belongs to, where a format that has blocks without that half
+    /// goes without it.
     pub(super) omissible: Option<SubBlock>,
 }
 
@@ -137,9 +137,9 @@ fn out_tensor<'a>(
     Some(tensor)
 }
 
-/// The blocks that are not dropped whole. The first of them keeps its attention in every format, with
-/// an output projection of zeros where it is dropped: vLLM begins the residual stream there, llama.cpp
-/// takes the width of the heads from there.
+/// The blocks that are not dropped whole. The first of them keeps its attention in every format,
+/// with an output projection of zeros where it is dropped: vLLM begins the residual stream there,
+/// llama.cpp takes the width of the heads from there.
 pub(super) fn kept_blocks(dropped: &Dropped) -> Vec<KeptBlock> {
     let halves = dropped.attention.iter().zip(&dropped.mlp).enumerate();
     let kept = halves.filter(|(_, (attention, mlp))| !(**attention && **mlp));

@@ -11,9 +11,10 @@ use crate::genotype::{Candidate, SearchSpace};
 use crate::levels::Database;
 use crate::source::Source;
 
-/// Reads every tensor of the artifact again: it is what the genotype stands for, bit for bit in the run's dtype `kind`; the output projections of
-/// dropped sub-blocks are zeros, and no other tensor is left out; no group of a quantized weight has more values than its bits allow, no pruned weight more non-zero ones
-/// than its level keeps.
+/// Reads every tensor of the artifact again: it is what the genotype stands for, bit for bit in the
+/// run's dtype `kind`; the output projections of dropped sub-blocks are zeros, and no other tensor
+/// is left out; no group of a quantized weight has more values than its bits allow, no pruned
+/// weight more non-zero ones than its level keeps.
 ///
 /// # Errors
 /// A tensor that differs, or a weight that breaks the budget that the search kept.

@@ -61,7 +61,8 @@ impl TensorPart {
 }
 
 impl ModelSpec {
-    /// Every tensor of the model. A block's norms come before its layers; a tied head is not listed.
+    /// Every tensor of the model. A block's norms come before its layers; a tied head is not
+    /// listed.
     pub fn tensors(&self) -> Vec<TensorSpec> {
         let mut tensors = Vec::new();
         let mut push = |name: String, shape: Vec<i64>, part| {
@@ -134,7 +135,8 @@ impl ModelSpec {
         }
     }
 
-    /// The half of a block that a tensor belongs to. A norm belongs to the half that it stands before.
+    /// The half of a block that a tensor belongs to. A norm belongs to the half that it stands
+    /// before.
     pub fn sub_block_of(&self, part: TensorPart) -> Option<SubBlock> {
         match part {
             TensorPart::Norm {

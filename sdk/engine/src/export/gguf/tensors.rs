@@ -16,7 +16,8 @@ use crate::source::Source;
 use crate::source::gguf::{ROPE_FACTORS, names};
 use crate::source::spec::{LayerRole, ModelSpec, Rope, RopeScaling, TensorPart};
 
-/// Width of an MLP that adds nothing, in a file whose blocks may have different ones: a block of ggml's smaller types.
+/// Width of an MLP that adds nothing, in a file whose blocks may have different ones: a block of
+/// ggml's smaller types.
 const IDLE_WIDTH: usize = 32;
 
 /// All tensors of a file, in its order.
@@ -156,8 +157,8 @@ impl<'a> Tensors<'a> {
     }
 }
 
-/// Whether `deci` is the same model where no block goes without a half. llama.cpp's biases of queries
-/// there are as wide as the model.
+/// Whether `deci` is the same model where no block goes without a half. llama.cpp's biases of
+/// queries there are as wide as the model.
 pub(super) fn has_deci(source: &Source) -> bool {
     let spec = source.spec();
     let is_too_wide = |block_idx: usize| {
@@ -309,7 +310,8 @@ fn repacked(database: &Database, id: WeightId, tensor: &GgufTensor) -> Result<Ve
     Ok(blocks)
 }
 
-/// Rows of each head from Hugging Face's order (the first half, the second half) to llama.cpp's (one of each in turn).
+/// Rows of each head from Hugging Face's order (the first half, the second half) to llama.cpp's
+/// (one of each in turn).
 fn interleave(bytes: &[u8], num_rows: usize, num_heads: usize) -> Vec<u8> {
     let row_bytes = bytes.len() / num_rows;
     let head_dim = num_rows / num_heads;

@@ -1,4 +1,5 @@
-//! The bytes of a GGUF file, version 3: header, metadata, the list of tensors, then their data, each at a multiple of 32 bytes.
+//! The bytes of a GGUF file, version 3: header, metadata, the list of tensors, then their data,
+//! each at a multiple of 32 bytes.
 
 use std::fs::File;
 use std::io::{BufWriter, Write};

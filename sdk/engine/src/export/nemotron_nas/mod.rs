@@ -1,12 +1,16 @@
-//! The result as a Hugging Face folder in the layout of Nemotron-NAS (DeciLM), whose blocks may lack an attention or an MLP: a sub-block that
-//! is dropped has no tensors, and runtimes of the layout go past it.
+//! The result as a Hugging Face folder in the layout of Nemotron-NAS (DeciLM), whose blocks may
+//! lack an attention or an MLP: a sub-block that is dropped has no tensors, and runtimes of the
+//! layout go past it.
 //!
-//! `block_configs` has for each block `attention: {no_op, n_heads_in_group, …}` and `ffn: {no_op, ffn_mult, …}`; an MLP is
-//! `2 · ffn_mult · hidden_size / 3` wide, rounded up to a multiple of 256. Blocks that are dropped whole are left out and the rest renumbered, as
-//! in the other formats; the first block keeps its attention, with zeros where it is dropped, because vLLM begins the residual stream there.
+//! `block_configs` has for each block `attention: {no_op, n_heads_in_group, …}` and
+//! `ffn: {no_op, ffn_mult, …}`; an MLP is `2 · ffn_mult · hidden_size / 3` wide, rounded up to a
+//! multiple of 256. Blocks that are dropped whole are left out and the rest renumbered, as in the
+//! other formats; the first block keeps its attention, with zeros where it is dropped, because vLLM
+//! begins the residual stream there.
 //!
-//! Neither transformers nor vLLM has a config class for the layout of its own; both take it from the folder (`trust_remote_code`). So the folder
-//! has one, and a model class of a few lines for transformers.
+//! Neither transformers nor vLLM has a config class for the layout of its own; both take it from
+//! the folder (`trust_remote_code`). So the folder has one, and a model class of a few lines for
+//! transformers.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -68,8 +72,9 @@ pub fn check_space(space: &SearchSpace) -> Result<()> {
     )))
 }
 
-/// Writes the model that `genotype` stands for into `folder`, which exists and is empty. `databases` are in the order of the methods, `kind`
-/// is the run's. `progress` is told bytes written and bytes in all.
+/// Writes the model that `genotype` stands for into `folder`, which exists and is empty.
+/// `databases` are in the order of the methods, `kind` is the run's. `progress` is told bytes
+/// written and bytes in all.
 ///
 /// # Errors
 /// What [`check`] refuses, a tensor that cannot be read, or a file that cannot be written.

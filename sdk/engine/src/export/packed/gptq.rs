@@ -7,8 +7,8 @@
 //! | `scales` | f16 `[G, N]` | |
 //! | `g_idx` | int32 `[K]` | each input's group |
 //!
-//! The first version of the format stores a zero less one, which 0 has no room for; the second stores it as it is. The first is written
-//! where it can be, because more runtimes read it.
+//! The first version of the format stores a zero less one, which 0 has no room for; the second
+//! stores it as it is. The first is written where it can be, because more runtimes read it.
 
 use std::collections::BTreeMap;
 
@@ -113,7 +113,8 @@ pub(super) fn tensors<'a>(
     ]
 }
 
-/// `quantization_config`: the grid that most weights have, and rules for the others. None where no layer is packed.
+/// `quantization_config`: the grid that most weights have, and rules for the others. None where no
+/// layer is packed.
 pub(super) fn config(layers: &Layers<'_>, version: Version) -> Option<Value> {
     let base = most_common(&layers.packed)?;
     let mut config = json!({

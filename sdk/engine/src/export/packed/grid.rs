@@ -53,7 +53,8 @@ pub(super) fn has_bits(format: PackedFormat, bits: u8) -> bool {
     bits_of(format).contains(&bits)
 }
 
-/// Layers of a block that share their input, and the name of the one layer that runtimes make of them.
+/// Layers of a block that share their input, and the name of the one layer that runtimes make of
+/// them.
 pub(super) struct Product {
     /// The module within the block: `self_attn`.
     pub(super) parent: String,

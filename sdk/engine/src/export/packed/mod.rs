@@ -1,12 +1,15 @@
-//! The result as a Hugging Face folder whose linear layers stay packed, as the level database has them: codes, scales and zeros in the
-//! layout of a format that runtimes multiply from.
+//! The result as a Hugging Face folder whose linear layers stay packed, as the level database has
+//! them: codes, scales and zeros in the layout of a format that runtimes multiply from.
 //!
-//! - [`PackedFormat::CompressedTensors`]: PyPI compressed-tensors' `pack-quantized`, a group of the config for each kind of grid.
-//! - [`PackedFormat::Gptq`]: GPTQ checkpoints, with GPTQModel's `dynamic` rules where layers differ.
+//! - [`PackedFormat::CompressedTensors`]: PyPI compressed-tensors' `pack-quantized`, a group of the
+//!   config for each kind of grid.
+//! - [`PackedFormat::Gptq`]: GPTQ checkpoints, with GPTQModel's `dynamic` rules where layers
+//!   differ.
 //!
-//! Both compute `(code − zero) · scale` with the database's own f16 scales, so nothing is lost. Layers without a grid that the format has
-//! (pruned ones, ggml's blocks, layers that no method touches, dropped sub-blocks) are written decoded and named as not quantized; what
-//! else there is to a folder is as [`huggingface`](super::huggingface) writes it.
+//! Both compute `(code − zero) · scale` with the database's own f16 scales, so nothing is lost.
+//! Layers without a grid that the format has (pruned ones, ggml's blocks, layers that no method
+//! touches, dropped sub-blocks) are written decoded and named as not quantized; what else there is
+//! to a folder is as [`huggingface`](super::huggingface) writes it.
 
 mod compressed_tensors;
 mod gptq;
@@ -59,7 +62,8 @@ pub struct Summary {
     pub num_packed: usize,
     /// Layers that are written decoded.
     pub num_dense: usize,
-    /// Blocks whose q, k and v, or gate and up, are packed in different ways: a runtime that fuses them cannot load these.
+    /// Blocks whose q, k and v, or gate and up, are packed in different ways: a runtime that fuses
+    /// them cannot load these.
     pub num_untied_blocks: usize,
 }
 
@@ -122,8 +126,9 @@ pub fn summary(
     }
 }
 
-/// Writes the model that `genotype` stands for into `folder`, which exists and is empty. `databases` are in the order of the methods, `kind`
-/// is the run's. `progress` is told bytes written and bytes in all.
+/// Writes the model that `genotype` stands for into `folder`, which exists and is empty.
+/// `databases` are in the order of the methods, `kind` is the run's. `progress` is told bytes
+/// written and bytes in all.
 ///
 /// # Errors
 /// A tensor that cannot be read, or a file that cannot be written.
