@@ -8,7 +8,7 @@ use indexmap::IndexMap;
 use super::means;
 use super::scale::Scale;
 use super::text::escape;
-use crate::levels::{ByKind, Level, kind_words, only_drops};
+use crate::names::{ByKind, Level, kind_words, only_drops};
 
 const LABEL: f64 = 92.0;
 const CELL: f64 = 22.0;

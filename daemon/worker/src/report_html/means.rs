@@ -8,7 +8,7 @@ use indexmap::IndexMap;
 
 use super::chart::Axis;
 use super::text::{escape, number};
-use crate::levels::{Level, Meaning, kind_words, only_drops, split};
+use crate::names::{Level, Meaning, kind_words, only_drops, split};
 
 const WIDTH: f64 = 480.0;
 const HEIGHT: f64 = 200.0;

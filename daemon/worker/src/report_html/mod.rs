@@ -14,7 +14,7 @@ use std::fmt::Write as _;
 
 use evopress_spec::{Report, Status};
 
-use crate::levels;
+use crate::names;
 
 use self::text::{escape, number, percent, section};
 
@@ -34,7 +34,7 @@ pub(crate) fn render(report: &Report) -> String {
     page.push_str(&header(report));
     page.push_str(&section("Quality", &tables::quality(report)));
     page.push_str(&section("Search", &chart::search(&report.search)));
-    let title = if levels::only_drops(&report.genotype) {
+    let title = if names::only_drops(&report.genotype) {
         "What was kept"
     } else {
         "Levels"
@@ -161,7 +161,5 @@ fn status_words(status: Status) -> &'static str {
     }
 }
 
-#[cfg(test)]
-pub(crate) mod made_up;
 #[cfg(test)]
 mod tests;

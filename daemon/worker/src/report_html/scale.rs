@@ -6,7 +6,7 @@ use evopress_spec::Report;
 use indexmap::IndexMap;
 
 use super::text::escape;
-use crate::levels::{Level, Meaning, kind_words, split};
+use crate::names::{Level, Meaning, kind_words, split};
 
 /// Colours that the style has for methods; more methods begin anew.
 const NUM_HUES: usize = 4;

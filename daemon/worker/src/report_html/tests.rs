@@ -2,8 +2,8 @@
 
 use evopress_spec::Status;
 
-use super::made_up::{joint, made_up, of_levels, quantized};
 use super::{render, text};
+use crate::example_reports::{dropped, joint, of_levels, quantized};
 
 /// Every element that is opened is closed, in order: the page is well formed.
 fn assert_well_formed(html: &str) {
@@ -33,7 +33,7 @@ fn assert_well_formed(html: &str) {
 
 #[test]
 fn a_page_is_well_formed_and_self_contained() {
-    let page = render(&made_up());
+    let page = render(&dropped());
     assert_well_formed(&page);
     for outside in [
         "<script", "<link", "<img", "<iframe", "src=", "href=", "url(", "@import", "http:",
@@ -83,7 +83,7 @@ fn pages_of_levels_are_well_formed_and_tell_packed_sizes_and_means() {
         !render(&joint()).contains("Mean "),
         "levels of several measures have no mean"
     );
-    let dropped = render(&made_up());
+    let dropped = render(&dropped());
     assert!(dropped.contains("<h2>What was kept</h2>") && !dropped.contains("packed"));
 }
 
@@ -113,7 +113,7 @@ fn a_higher_level_is_deeper_and_the_same_in_every_picture() {
 
 #[test]
 fn a_winning_baseline_is_named_plainly() {
-    let mut report = made_up();
+    let mut report = dropped();
     let sentence = "<b>A baseline is better than this result:</b> window cosine (70.95), against 71.81 of the search.";
     assert!(render(&report).contains(sentence));
     report.beaten_by.clear();
@@ -122,7 +122,7 @@ fn a_winning_baseline_is_named_plainly() {
 
 #[test]
 fn a_result_that_is_a_baseline_says_so() {
-    let mut report = made_up();
+    let mut report = dropped();
     let sentence = "The search ended at the very choice of the baseline window cosine.";
     assert!(!render(&report).contains(sentence));
     report.genotype = report.baselines[0].genotype.clone();
@@ -132,7 +132,7 @@ fn a_result_that_is_a_baseline_says_so() {
 #[test]
 fn no_text_of_a_report_becomes_markup() {
     let hostile = "</title></style><script>alert('x')</script>\"&";
-    let mut report = made_up();
+    let mut report = dropped();
     for field in [
         &mut report.run,
         &mut report.name,
@@ -172,7 +172,7 @@ fn no_text_of_a_report_becomes_markup() {
 
 #[test]
 fn a_report_of_almost_nothing_is_a_page() {
-    let mut report = made_up();
+    let mut report = dropped();
     report.status = Status::Failed;
     report.reason = Some("the model is not there".to_owned());
     report.evaluation.clear();
@@ -191,7 +191,7 @@ fn a_report_of_almost_nothing_is_a_page() {
 
 #[test]
 fn numbers_that_are_none_show_a_dash() {
-    let mut report = made_up();
+    let mut report = dropped();
     report.evaluation[0].compressed = f64::INFINITY;
     report.search.history[3].best_fitness = f64::NAN;
     report.search.history.truncate(5);
