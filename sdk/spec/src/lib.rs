@@ -45,4 +45,4 @@ pub use report::{
 };
 pub use roots::Roots;
 pub use run_dir::{RejectedDir, RunDir};
-pub use schema::schema;
+pub use schema::{schema, schema_of};
