@@ -90,7 +90,7 @@ impl Metrics {
             "evopress_start_time_seconds",
             "When the daemon started, seconds since 1970.",
         )?)?;
-        started.set(crate::watch::seconds_since_1970());
+        started.set(evopress_core::time::seconds_since_1970());
         all.0.register(Box::new(journal.transitions()))?;
         let specs = all.counters(
             "evopress_specs_total",

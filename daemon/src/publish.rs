@@ -6,9 +6,10 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use evopress_core::atomic_write;
 use evopress_registries::{Bundle, Endpoints, PublishError, registry_of};
 use evopress_spec::events::Writer;
-use evopress_spec::{EventKind, Plan, Publish, Published, Report, RunDir, Stage, atomic_write};
+use evopress_spec::{EventKind, Plan, Publish, Published, Report, RunDir, Stage};
 
 use crate::journal::{Journal, JournalError, PENDING, Publication};
 

@@ -15,7 +15,7 @@ use evopress::model::Model;
 use evopress::search::{self, SelectionStage, Settings};
 use evopress::source::Source;
 use evopress_plugin::{
-    Chunk, Edit, Fitness, GroupBudget, HeadOps, Level, ModelOutline, PluginError, Target,
+    Chunk, Edit, Fitness, GroupBudget, HeadOps, Level, ModelOutline, PluginError, SubBlock, Target,
     TargetView, Unit,
 };
 use tch::{Device, Kind};
@@ -126,8 +126,8 @@ fn whole_blocks(num_blocks: usize, num_dropped: usize) -> Result<SearchSpace> {
                 name: "drop".into(),
                 cost: 0,
                 edits: vec![
-                    Edit::DropAttention { block_idx },
-                    Edit::DropMlp { block_idx },
+                    Edit::drop(block_idx, SubBlock::Attention),
+                    Edit::drop(block_idx, SubBlock::Mlp),
                 ],
             },
         ],

@@ -3,7 +3,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use evopress_spec::{RunDir, digest_bytes, digest_path};
+use evopress_core::{digest_bytes, digest_path};
+use evopress_spec::RunDir;
 
 use serde_json::{Value, json};
 

@@ -7,9 +7,10 @@ use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
-use evopress_spec::{Published, atomic_write, digest_bytes, digest_path};
+use evopress_core::files::{sync_folder, sync_tree};
+use evopress_core::{Hasher, atomic_write, digest_bytes, digest_path};
+use evopress_spec::Published;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
 use super::{Bundle, BundleFile, PublishError, Registry};
 
@@ -102,7 +103,7 @@ impl FolderRegistry {
             })?);
         }
         let version = format!("v{number}");
-        let created = evopress_spec::events::now();
+        let created = evopress_core::time::now();
         let manifest = Manifest {
             name: self.name.clone(),
             version,
@@ -116,7 +117,7 @@ impl FolderRegistry {
         })?;
         atomic_write(&staging.join(MANIFEST), &text)
             .map_err(PublishError::io("write", &staging))?;
-        sync_folders(&staging)?;
+        sync_tree(&staging).map_err(PublishError::io("sync", &staging))?;
 
         let place = home.join(&manifest.version);
         rename_to_new(&staging, &place).map_err(PublishError::io("create", &place))?;
@@ -190,7 +191,7 @@ fn copy_verified(
         .create_new(true)
         .open(copy)
         .map_err(PublishError::io("create", copy))?;
-    let mut hasher = Sha256::new();
+    let mut hasher = Hasher::new();
     let mut buffer = vec![0; 1 << 20];
     let mut size_bytes = 0;
     loop {
@@ -207,11 +208,7 @@ fn copy_verified(
         copied(count as u64);
     }
     to.sync_all().map_err(PublishError::io("sync", copy))?;
-    let expected = hasher
-        .finalize()
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect::<String>();
+    let expected = hasher.finish();
     let found = digest_path(copy).map_err(PublishError::io("read", copy))?;
     if found != expected {
         return Err(PublishError::Corrupt {
@@ -252,18 +249,6 @@ fn point_latest(home: &Path, number: u64) -> Result<(), PublishError> {
     sync(home)
 }
 
-fn sync_folders(folder: &Path) -> Result<(), PublishError> {
-    for entry in fs::read_dir(folder).map_err(PublishError::io("read", folder))? {
-        let path = entry.map_err(PublishError::io("read", folder))?.path();
-        if path.is_dir() {
-            sync_folders(&path)?;
-        }
-    }
-    sync(folder)
-}
-
 fn sync(folder: &Path) -> Result<(), PublishError> {
-    File::open(folder)
-        .and_then(|it| it.sync_all())
-        .map_err(PublishError::io("sync", folder))
+    sync_folder(folder).map_err(PublishError::io("sync", folder))
 }

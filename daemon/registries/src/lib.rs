@@ -27,7 +27,7 @@ pub use endpoints::Endpoints;
 pub use error::PublishError;
 pub use facts::{Facts, MetricPoint};
 pub use folder::FolderRegistry;
-pub use sources::{FetchError, FetchProgress, Fetched, distrust, fetch, hold};
+pub use sources::{FetchError, FetchProgress, Fetched, fetch, find_cached, remove_damaged};
 
 /// A place for models.
 pub trait Registry {

@@ -3,7 +3,8 @@
 //! A version is there when its manifest is, and the manifest is never written over. Objects that arrived before a
 //! failure are compared and not sent again.
 
-use evopress_spec::{Published, Secret, ToObjects, digest_bytes};
+use evopress_core::digest_bytes;
+use evopress_spec::{Published, Secret, ToObjects};
 use futures_util::StreamExt;
 use object_store::aws::AmazonS3Builder;
 use object_store::azure::MicrosoftAzureBuilder;

@@ -4,7 +4,8 @@
 
 use std::time::Duration;
 
-use evopress_spec::{Credentials, Published, ToOci, digest_bytes};
+use evopress_core::digest_bytes;
+use evopress_spec::{Credentials, Published, ToOci};
 use futures_util::StreamExt;
 use oci_client::client::{Client, ClientConfig, ClientProtocol};
 use oci_client::errors::OciDistributionError;

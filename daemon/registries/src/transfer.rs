@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use evopress_core::Hasher;
 use futures_util::{Stream, StreamExt};
-use sha2::{Digest, Sha256};
 use tokio_util::io::ReaderStream;
 
 use crate::{BundleFile, PublishError};
@@ -107,17 +107,12 @@ pub(crate) async fn digest<E>(
     counter: &Counter,
 ) -> Result<(String, u64), E> {
     let mut stream = pin!(stream);
-    let (mut hasher, mut length) = (Sha256::new(), 0);
+    let (mut hasher, mut length) = (Hasher::new(), 0);
     while let Some(piece) = stream.next().await {
         let piece = piece?;
         hasher.update(&piece);
         length += piece.len() as u64;
         counter.moved(piece.len() as u64);
     }
-    Ok((hex(&hasher.finalize()), length))
-}
-
-/// Lower-case hex.
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    Ok((hasher.finish(), length))
 }

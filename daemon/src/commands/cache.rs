@@ -5,7 +5,7 @@
 use std::time::{Duration, SystemTime};
 
 use evopress_cache::{Cache, Damage, Listed, Removed, State};
-use evopress_spec::events::moment;
+use evopress_core::time::moment;
 use evopressd::config::{DEFAULT_CACHE_BYTES, ServeFile, default_state};
 use evopressd::progress::megabytes;
 use serde_json::{Value, json};

@@ -72,7 +72,7 @@ fn good(spec: &Path, checked: &Checked) -> String {
 
 /// A line for a model that a run would fetch.
 fn origin(checked: &Checked) -> String {
-    let Some(origin) = &checked.plan.model.origin else {
+    let Some(origin) = checked.plan.model.location.origin() else {
         return String::new();
     };
     let secrets = origin.secrets().into_iter();

@@ -12,8 +12,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use evopress_cache::{Cache, DigestCache};
+use evopress_core::atomic_write;
 use evopress_registries::{Endpoints, FetchError};
-use evopress_spec::{Mistake, Plan, RejectedDir, RunDir, atomic_write};
+use evopress_spec::{Mistake, Plan, RejectedDir, RunDir};
 
 use crate::journal::{Change, Journal, JournalError, NewRun, Origin, Run, RunState};
 use crate::state_dir::StateDir;
@@ -70,7 +72,7 @@ pub enum IntakeError {
     Stopping,
 }
 
-/// Digests that are in the journal come back within this time; then a known run is recognised without starting the worker.
+/// Digests that are in the cache come back within this time; then a known run is recognised without starting the worker.
 const KNOWN_DIGESTS: Duration = Duration::from_millis(25);
 
 impl Intake {
@@ -89,7 +91,7 @@ impl Intake {
             Ok(plan) => plan,
             Err(mistakes) => return self.reject(path, text, origin, mistakes),
         };
-        if plan.model.origin.is_some() {
+        if plan.model.location.origin().is_some() {
             // What is wrong with the rest of the spec is told before gigabytes are fetched for it.
             let checked = validate::by_worker(path, text, &plan, &self.worker).await;
             if let Err(mistakes) = checked {
@@ -107,12 +109,9 @@ impl Intake {
         };
 
         let hashing = {
-            let (journal, plan, plugins) = (
-                self.journal.clone(),
-                plan.clone(),
-                self.worker.tools().plugins.clone(),
-            );
-            tokio::task::spawn_blocking(move || identity::digests(&journal, &plan, &plugins))
+            let (digests, plan) = (self.digests(), plan.clone());
+            let plugins = self.worker.tools().plugins.clone();
+            tokio::task::spawn_blocking(move || identity::digests(&digests, &plan, &plugins))
         };
         tokio::pin!(hashing);
         let early = tokio::time::timeout(KNOWN_DIGESTS, &mut hashing).await.ok();
@@ -137,7 +136,11 @@ impl Intake {
     /// Whether the model of a spec comes from a registry, which may take long.
     pub fn comes_from_elsewhere(&self, path: &Path, text: &[u8]) -> bool {
         validate::offline(path, text, &self.worker.tools().data_roots)
-            .is_ok_and(|plan| plan.model.origin.is_some())
+            .is_ok_and(|plan| plan.model.location.origin().is_some())
+    }
+
+    fn digests(&self) -> DigestCache {
+        Cache::at(&self.state.cache()).digests()
     }
 
     /// The run of this ID, if there is one that shall not be begun anew.

@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 
 use evopress_cache::Cache;
 use evopress_registries::{FetchProgress, Fetched, distrust, fetch};
-use evopress_spec::{Origin, Plan};
+use evopress_spec::{ModelLocation, Origin, Plan};
 
-use super::{Intake, IntakeError, identity};
+use super::{Intake, IntakeError};
 use crate::progress::megabytes;
 
 /// Who is told how far a download is.
@@ -33,7 +33,7 @@ impl Intake {
     /// # Errors
     /// It is not here now.
     pub(super) async fn bring(&self, plan: &mut Plan) -> Result<Option<Fetched>, IntakeError> {
-        let Some(mut origin) = plan.model.origin.clone() else {
+        let Some(mut origin) = plan.model.location.origin().cloned() else {
             return Ok(None);
         };
         let cache = Cache::at(&self.state.cache());
@@ -52,19 +52,16 @@ impl Intake {
             fetched = fetch(&origin, &cache, &self.endpoints, &tell).await?;
         }
         teller.end(&origin, &fetched);
-        plan.model.source.clone_from(&fetched.path);
-        plan.model.origin = Some(origin);
+        let path = fetched.path.clone();
+        plan.model.location = ModelLocation::Fetched { path, origin };
         Ok(Some(fetched))
     }
 
-    /// Whether the model still has the digest that it was fetched with. What came just now was held against it already.
+    /// Whether the model still has the digest that it was fetched with. Files that arrived just now, or that have not
+    /// changed since they were hashed, are not read.
     async fn is_what_it_was(&self, fetched: &Fetched) -> Result<bool, IntakeError> {
-        let (journal, path) = (self.journal.clone(), fetched.path.clone());
-        if fetched.fetched_bytes > 0 {
-            identity::remember(&journal, &path, &fetched.digest);
-            return Ok(true);
-        }
-        let hashing = tokio::task::spawn_blocking(move || identity::cached(&journal, &path));
+        let (digests, path) = (self.digests(), fetched.path.clone());
+        let hashing = tokio::task::spawn_blocking(move || digests.digest_path(&path));
         let found = hashing.await.map_err(|_| IntakeError::Stopping)?;
         Ok(found.is_ok_and(|found| found == fetched.digest))
     }

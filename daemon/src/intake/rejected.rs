@@ -4,7 +4,8 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 
-use evopress_spec::{Mistake, RejectedDir, atomic_write};
+use evopress_core::atomic_write;
+use evopress_spec::{Mistake, RejectedDir};
 
 use super::{Admission, Intake, IntakeError};
 use crate::journal::{NewRun, Origin};

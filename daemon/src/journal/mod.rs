@@ -3,7 +3,6 @@
 //! SQLite in WAL mode with `synchronous=FULL`: a transition that was logged has survived. The run's own files say how far a
 //! search has come; the journal says whose turn it is.
 
-mod digests;
 mod publications;
 mod runs;
 mod schema;
@@ -16,7 +15,6 @@ use std::sync::{Mutex, MutexGuard};
 
 use rusqlite::Connection;
 
-pub use digests::FileStamp;
 pub use publications::{PENDING, Publication};
 pub use runs::{Change, NewRun, Run};
 pub use state::{Origin, RunState};

@@ -1,6 +1,8 @@
 //! The rows of publications: which registry has which run, and when the others are tried again.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
+
+use evopress_core::time::seconds_since_1970;
 
 use evopress_spec::{Publish, Published, Unpublished};
 use rusqlite::{Row, params};
@@ -100,7 +102,7 @@ impl Journal {
         self.connection().execute(
             "UPDATE publications SET next_try = ?3 + ?4 * (1 << min(tries, 8)), tries = tries + 1, reason = ?5
              WHERE run = ?1 AND idx = ?2",
-            params![run, idx.cast_signed() as i64, now(), pause.as_secs_f64(), reason],
+            params![run, idx.cast_signed() as i64, seconds_since_1970(), pause.as_secs_f64(), reason],
         )?;
         Ok(())
     }
@@ -124,7 +126,7 @@ impl Journal {
         let Some(row) = rows.next()? else {
             return Ok(None);
         };
-        let wait = (row.get::<_, f64>(0)? - now()).max(0.0);
+        let wait = (row.get::<_, f64>(0)? - seconds_since_1970()).max(0.0);
         Ok(Some((
             Duration::try_from_secs_f64(wait).unwrap_or(Duration::MAX),
             row.get(1)?,
@@ -148,7 +150,7 @@ impl Journal {
     pub fn put_off(&self, run: &str, pause: Duration) -> Result<(), JournalError> {
         self.connection().execute(
             "UPDATE publications SET next_try = max(next_try, ?2) WHERE run = ?1 AND published IS NULL",
-            params![run, now() + pause.as_secs_f64()],
+            params![run, seconds_since_1970() + pause.as_secs_f64()],
         )?;
         Ok(())
     }
@@ -178,10 +180,4 @@ fn read(row: &Row<'_>) -> rusqlite::Result<Publication> {
         tries: row.get(4)?,
         reason: row.get(5)?,
     })
-}
-
-fn now() -> f64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0.0, |since| since.as_secs_f64())
 }

@@ -7,9 +7,13 @@ use rusqlite::Connection;
 
 use super::JournalError;
 
-const VERSION: u32 = 2;
+/// The version that this code writes. It upgrades earlier ones.
+const VERSION: u32 = UPGRADES.len() as u32;
 
-const TABLES: &str = "
+/// What leads from each version to the next, beginning with an empty database.
+const UPGRADES: [&str; 3] = [RUNS, PUBLICATIONS, NO_DIGESTS];
+
+const RUNS: &str = "
     CREATE TABLE runs (
         seq       INTEGER PRIMARY KEY AUTOINCREMENT,
         id        TEXT NOT NULL UNIQUE,
@@ -24,16 +28,9 @@ const TABLES: &str = "
         spec_path TEXT NOT NULL
     ) STRICT;
     CREATE INDEX runs_by_state ON runs (state, seq);
-    -- SHA-256 of files by what tells that they did not change, so that a model is hashed once.
-    CREATE TABLE digests (
-        path     TEXT PRIMARY KEY,
-        size     INTEGER NOT NULL,
-        mtime_ns INTEGER NOT NULL,
-        sha256   TEXT NOT NULL
-    ) STRICT, WITHOUT ROWID;
 ";
 
-/// Since version 2: which registry has which run, and when the others are tried again (seconds since 1970).
+/// Which registry has which run, and when the others are tried again (seconds since 1970).
 const PUBLICATIONS: &str = "
     CREATE TABLE publications (
         run       TEXT NOT NULL,
@@ -47,6 +44,9 @@ const PUBLICATIONS: &str = "
         PRIMARY KEY (run, idx)
     ) STRICT, WITHOUT ROWID;
 ";
+
+/// Version 2 had the digests of files here; the cache has them now, where workers find them, too.
+const NO_DIGESTS: &str = "DROP TABLE IF EXISTS digests;";
 
 pub(super) fn open(path: &Path) -> Result<Connection, JournalError> {
     let failed = |error| JournalError::Open {
@@ -71,11 +71,10 @@ pub(super) fn open(path: &Path) -> Result<Connection, JournalError> {
         .pragma_query_value(None, "user_version", |row| row.get(0))
         .map_err(failed)?;
     match found {
-        0 | 1 => {
-            if found == 0 {
-                transaction.execute_batch(TABLES).map_err(failed)?;
+        0..VERSION => {
+            for step in UPGRADES.iter().skip(found as usize) {
+                transaction.execute_batch(step).map_err(failed)?;
             }
-            transaction.execute_batch(PUBLICATIONS).map_err(failed)?;
             transaction
                 .pragma_update(None, "user_version", VERSION)
                 .map_err(failed)?;
@@ -96,6 +95,26 @@ pub(super) fn open(path: &Path) -> Result<Connection, JournalError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_journal_of_an_earlier_version_is_upgraded() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("journal.db");
+        let old = Connection::open(&path).unwrap();
+        old.execute_batch(RUNS).unwrap();
+        old.execute_batch("CREATE TABLE digests (path TEXT PRIMARY KEY)")
+            .unwrap();
+        old.pragma_update(None, "user_version", 1).unwrap();
+        drop(old);
+        let upgraded = open(&path).unwrap();
+        let tables = "SELECT group_concat(name) FROM sqlite_schema WHERE name IN ('runs', 'publications', 'digests')";
+        let found: String = upgraded.query_row(tables, [], |row| row.get(0)).unwrap();
+        assert_eq!(found, "runs,publications");
+        let version: u32 = upgraded
+            .pragma_query_value(None, "user_version", |row| row.get(0))
+            .unwrap();
+        assert_eq!(version, VERSION);
+    }
 
     #[test]
     fn a_later_version_is_refused_and_garbage_too() {

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use evopress_spec::events::seconds_since_1970;
+use evopress_core::time::parse_seconds_since_1970;
 use evopress_spec::{Event, EventKind, Stage};
 use serde::Serialize;
 

@@ -37,5 +37,5 @@ impl Supervisor {
 
 fn origin_of(run_dir: &RunDir) -> Option<Origin> {
     // A plan that cannot be read is the worker's to report.
-    plan_of(run_dir).ok()?.model.origin
+    plan_of(run_dir).ok()?.model.location.origin().cloned()
 }

@@ -2,9 +2,8 @@
 
 use std::io;
 
-use evopress_spec::{
-    Achieved, Plan, Report, RunDir, SearchResult, Status, atomic_write, digest_bytes,
-};
+use evopress_core::{atomic_write, digest_bytes};
+use evopress_spec::{Achieved, Plan, Report, RunDir, SearchResult, Status};
 
 /// Writes `report.json` with the reason, or puts the reason into the one that the worker left.
 pub(super) fn write_failure(run_dir: &RunDir, reason: &str) -> io::Result<()> {

@@ -118,10 +118,3 @@ fn note_health(
         *was_healthy = Some(healthy);
     }
 }
-
-pub(crate) fn seconds_since_1970() -> f64 {
-    std::time::SystemTime::now()
-        .duration_since(std::time::UNIX_EPOCH)
-        .unwrap_or_default()
-        .as_secs_f64()
-}

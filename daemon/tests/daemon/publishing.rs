@@ -3,8 +3,9 @@
 use std::fs;
 use std::path::Path;
 
+use evopress_core::digest_path;
 use evopress_registries::{Bundle, FolderRegistry, PublishError, Registry};
-use evopress_spec::{RunDir, digest_path};
+use evopress_spec::RunDir;
 use serde_json::Value;
 
 use crate::support::Scratch;

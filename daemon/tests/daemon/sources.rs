@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
 use std::process::Output;
 
-use evopress_spec::digest_bytes;
+use evopress_core::digest_bytes;
 
 use crate::support::{Daemon, Scratch, eventually};
 

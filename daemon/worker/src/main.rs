@@ -71,7 +71,7 @@ fn attempt(options: &RunOptions) -> ExitCode {
     }
 }
 
-/// The run's folder, held by this process alone: two workers on one run would mix their checkpoints.
+/// Locks the run's folder: two workers on one run would mix their checkpoints.
 fn open(dir: &RunDir) -> Result<(Recorder, File)> {
     let lock = process::lock(&dir.lock(), dir.path())?;
     Ok((Recorder::open(dir)?, lock))

@@ -35,6 +35,9 @@ enum Granularity {
     Free,
 }
 
+/// The sub-blocks of a block.
+const HALVES: [SubBlock; 2] = [SubBlock::Attention, SubBlock::Mlp];
+
 const OPTIONS_SCHEMA: &str = r#"{
   "$schema": "https://json-schema.org/draft/2020-12/schema",
   "type": "object",
@@ -82,9 +85,7 @@ impl Method for Drop {
                 .map(|block_idx| block_unit(model, block_idx))
                 .collect(),
             Granularity::SubBlock | Granularity::Free => blocks
-                .flat_map(|block_idx| {
-                    [SubBlock::Attention, SubBlock::Mlp].map(|sub_block| (block_idx, sub_block))
-                })
+                .flat_map(|block_idx| HALVES.map(|half| (block_idx, half)))
                 .map(|(block_idx, sub_block)| self.sub_block_unit(model, block_idx, sub_block))
                 .collect(),
         })
@@ -146,9 +147,9 @@ impl Drop {
     }
 
     fn sub_block_unit(&self, model: &ModelOutline, block_idx: u32, sub_block: SubBlock) -> Unit {
-        let (suffix, group, edit) = match sub_block {
-            SubBlock::Attention => ("self_attn", "attention", Edit::DropAttention { block_idx }),
-            SubBlock::Mlp => ("mlp", "mlp", Edit::DropMlp { block_idx }),
+        let (suffix, group) = match sub_block {
+            SubBlock::Attention => ("self_attn", "attention"),
+            SubBlock::Mlp => ("mlp", "mlp"),
         };
         let group = if self.granularity == Granularity::Free {
             "sub-block"
@@ -163,23 +164,20 @@ impl Drop {
             group,
             block_idx,
             layer_idxs,
-            vec![edit],
+            vec![Edit::drop(block_idx, sub_block)],
         )
     }
 }
 
 fn block_unit(model: &ModelOutline, block_idx: u32) -> Unit {
     let layer_idxs = layer_idxs(model, |layer| layer.block_idx == block_idx);
-    let edits = vec![
-        Edit::DropAttention { block_idx },
-        Edit::DropMlp { block_idx },
-    ];
+    let edits = HALVES.map(|half| Edit::drop(block_idx, half));
     unit(
         format!("model.layers.{block_idx}"),
         "block",
         block_idx,
         layer_idxs,
-        edits,
+        edits.to_vec(),
     )
 }
 
@@ -217,20 +215,25 @@ mod tests {
     use super::*;
 
     fn model(num_blocks: u32) -> ModelOutline {
-        let layer = |block_idx, name: &str, sub_block, out_features, in_features| LayerOutline {
-            name: format!("model.layers.{block_idx}.{name}"),
-            block_idx,
-            sub_block,
-            out_features,
-            in_features,
-        };
+        let of_block = [
+            ("self_attn.q_proj", SubBlock::Attention, 8, 8),
+            ("self_attn.o_proj", SubBlock::Attention, 8, 8),
+            ("mlp.up_proj", SubBlock::Mlp, 32, 8),
+            ("mlp.down_proj", SubBlock::Mlp, 8, 32),
+        ];
         let layers = (0..num_blocks).flat_map(|block_idx| {
-            [
-                layer(block_idx, "self_attn.q_proj", SubBlock::Attention, 8, 8),
-                layer(block_idx, "self_attn.o_proj", SubBlock::Attention, 8, 8),
-                layer(block_idx, "mlp.up_proj", SubBlock::Mlp, 32, 8),
-                layer(block_idx, "mlp.down_proj", SubBlock::Mlp, 8, 32),
-            ]
+            (0..).zip(of_block).map(
+                move |(input, (name, sub_block, out_features, in_features))| LayerOutline {
+                    name: format!("model.layers.{block_idx}.{name}"),
+                    block_idx,
+                    sub_block,
+                    expert_idx: None,
+                    input_idx: block_idx * of_block.len() as u32 + input,
+                    out_features,
+                    in_features,
+                    has_bias: false,
+                },
+            )
         });
         ModelOutline {
             num_blocks,
@@ -278,7 +281,7 @@ mod tests {
         let levels = &units[3].levels;
         assert_eq!((levels[0].name.as_str(), levels[0].cost), ("keep", 1));
         assert_eq!((levels[1].name.as_str(), levels[1].cost), ("drop", 0));
-        assert_eq!(levels[1].edits, [Edit::DropMlp { block_idx: 1 }]);
+        assert_eq!(levels[1].edits, [Edit::drop(1, SubBlock::Mlp)]);
         assert_eq!(units[2].layer_idxs, [4, 5]);
     }
 
@@ -291,10 +294,7 @@ mod tests {
             ("model.layers.2", "block")
         );
         assert_eq!(units[2].layer_idxs, [8, 9, 10, 11]);
-        let both = [
-            Edit::DropAttention { block_idx: 2 },
-            Edit::DropMlp { block_idx: 2 },
-        ];
+        let both = HALVES.map(|half| Edit::drop(2, half));
         assert_eq!(units[2].levels[1].edits, both);
     }
 

@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::SystemTime;
 
-use evopress_spec::{atomic_write, digest_bytes, digest_reader};
+use evopress_core::files::{rename_synced, sync_folder};
+use evopress_core::{atomic_write, digest_bytes, digest_reader};
 
 use crate::error::{file_name, plain};
 use crate::lock::{self, Guard, Hold};
@@ -226,14 +227,13 @@ impl Entry {
 
     fn move_here(&self, from: &Path, to: &Path) -> io::Result<FileRecord> {
         let file = File::open(from)?;
-        file.sync_all()?;
         let record = FileRecord {
             bytes: file.metadata()?.len(),
             sha256: digest_reader(file)?,
         };
-        fs::rename(from, to)?;
-        File::open(to.parent().unwrap_or(&self.folder))?.sync_all()?;
-        File::open(&self.folder)?.sync_all()?;
+        rename_synced(from, to)?;
+        // A folder in the entry may be new.
+        sync_folder(&self.folder)?;
         Ok(record)
     }
 

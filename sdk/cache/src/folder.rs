@@ -1,11 +1,11 @@
 //! The cache folder and what is in it.
 
 use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use crate::{CacheError, Entry, Manifest, lock};
+use crate::files::{children, size_bytes};
+use crate::{CacheError, DigestCache, Entry, Manifest, lock};
 
 /// A cache folder.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -75,6 +75,11 @@ impl Cache {
         &self.root
     }
 
+    /// The digests of files that runs read, wherever these files are.
+    pub fn digests(&self) -> DigestCache {
+        DigestCache::in_cache(&self.root)
+    }
+
     /// The entry of this kind and key; its folder is made when it is not there.
     ///
     /// # Errors
@@ -130,35 +135,7 @@ impl Cache {
 
     /// The folders of the kinds.
     pub(crate) fn kinds(&self) -> Result<Vec<PathBuf>, CacheError> {
-        let kinds = children(&self.root)?;
-        Ok(kinds.into_iter().filter(|path| path.is_dir()).collect())
+        let is_kind = |path: &PathBuf| path.is_dir() && !path.ends_with(DigestCache::FOLDER);
+        Ok(children(&self.root)?.into_iter().filter(is_kind).collect())
     }
-}
-
-/// What is in a folder, in order; nothing if there is no folder.
-pub(crate) fn children(folder: &Path) -> Result<Vec<PathBuf>, CacheError> {
-    let read = || {
-        fs::read_dir(folder)?
-            .map(|child| Ok(child?.path()))
-            .collect::<io::Result<Vec<_>>>()
-    };
-    let mut paths = match read() {
-        Ok(paths) => paths,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
-        Err(error) => return Err(CacheError::at("read", folder)(error)),
-    };
-    paths.sort();
-    Ok(paths)
-}
-
-/// Bytes of all files in a folder; what goes away meanwhile counts for nothing.
-pub(crate) fn size_bytes(path: &Path) -> u64 {
-    let Ok(metadata) = fs::symlink_metadata(path) else {
-        return 0;
-    };
-    if !metadata.is_dir() {
-        return metadata.len();
-    }
-    let children = children(path).unwrap_or_default();
-    children.iter().map(|child| size_bytes(child)).sum()
 }

@@ -5,19 +5,23 @@
 //! CACHE/KIND/KEY/manifest.json   what shaped it, and each file's size and digest
 //! CACHE/KIND/KEY/used    its time is when the entry was last used
 //! CACHE/KIND/KEY.lock    held exclusively while the entry is built, shared while it is used
+//! CACHE/digests/HEX.json the digest of a file anywhere, which counts until the file changes
 //! ```
 //! The key is a digest of all inputs, so what is there under a key is what would be made again. Every file is written
 //! under another name, synchronised and renamed: a process that is killed leaves whole files and no others under their
 //! names, and the next one goes on after them. [`Cache::prune`] keeps the folder under a limit, and never takes an entry
 //! that any process holds.
 
+mod digests;
 mod entry;
 mod error;
+mod files;
 mod folder;
 mod lock;
 mod manifest;
 mod prune;
 
+pub use digests::DigestCache;
 pub use entry::{Content, Damage, Entry};
 pub use error::CacheError;
 pub use folder::{Cache, Listed, State};

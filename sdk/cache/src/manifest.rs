@@ -78,7 +78,7 @@ impl Manifest {
         let path = folder.join(Self::FILE);
         serde_json::to_vec_pretty(self)
             .map_err(io::Error::from)
-            .and_then(|text| evopress_spec::atomic_write(&path, &text))
+            .and_then(|text| evopress_core::atomic_write(&path, &text))
             .map_err(CacheError::at("write", &path))
     }
 

@@ -1,11 +1,13 @@
 //! Keeping the cache under its limit: the least recently used entries go first, none that anybody holds.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::folder::{children, size_bytes};
+use evopress_core::files::sync_folder;
+
+use crate::files::{children, size_bytes};
 use crate::lock::{self, Hold};
 use crate::{Cache, CacheError, Listed};
 
@@ -83,6 +85,10 @@ impl Cache {
     }
 
     fn remove_leftovers(&self, pruned: &mut Pruned) -> Result<(), CacheError> {
+        match self.digests().prune() {
+            Ok(bytes) => pruned.leftover_bytes += bytes,
+            Err(error) => pruned.failures.push(error.to_string()),
+        }
         for kind in self.kinds()? {
             for path in children(&kind)? {
                 let bytes = size_bytes(&path);
@@ -138,7 +144,7 @@ fn remove(listed: &Listed) -> Result<bool, CacheError> {
 /// So that no crash undoes the rename and keeps the deletions.
 fn sync_folder_of(path: &Path) -> io::Result<()> {
     match path.parent() {
-        Some(folder) => File::open(folder)?.sync_all(),
+        Some(folder) => sync_folder(folder),
         None => Ok(()),
     }
 }

@@ -34,7 +34,8 @@ mod rope_table;
 pub mod search;
 #[cfg(test)]
 mod small_models;
-pub mod source;
 mod weights;
+
+pub use evopress_source as source;
 
 pub use error::{EngineError, Result};

@@ -4,15 +4,13 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-mod common;
-
 use std::path::Path;
 use std::sync::Arc;
 
-use common::{fixtures, smollm2};
 use evopress::device::of_tests;
 use evopress::model::Model;
 use evopress::source::Source;
+use evopress_source::fixtures::{self, smollm2};
 use serde::Deserialize;
 use tch::{Device, Kind, Tensor};
 
@@ -77,7 +75,7 @@ fn check(model: &Path, folder: &Path, select: impl Fn(&Tensor) -> Tensor) {
 }
 
 fn check_small(model: &str, folder: &str) {
-    let models = fixtures().join("models");
+    let models = fixtures::folder().join("models");
     check(
         &models.join(model),
         &models.join(folder),
@@ -122,7 +120,7 @@ fn multi_query_attention() {
 
 #[test]
 fn smollm2_model() {
-    let folder = fixtures().join("smollm2");
+    let folder = fixtures::folder().join("smollm2");
     let (positions, tokens) = (tensor(&folder, "positions"), tensor(&folder, "tokens"));
     check(&smollm2(), &folder, |logits| {
         logits.index_select(0, &positions).index_select(1, &tokens)
@@ -132,7 +130,7 @@ fn smollm2_model() {
 /// The selected logits above could agree while the rest of the vocabulary does not.
 #[test]
 fn smollm2_log_sum_exp() {
-    let folder = fixtures().join("smollm2");
+    let folder = fixtures::folder().join("smollm2");
     let source = Arc::new(Source::open(&smollm2()).unwrap());
     let model = Model::open(&source, Kind::Float, of_tests(), vec![], u64::MAX).unwrap();
     let ids = Vec::<i64>::try_from(tensor(&folder, "input_ids")).unwrap();

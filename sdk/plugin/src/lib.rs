@@ -35,8 +35,8 @@ pub use ggml::{GgmlType, IQ4_VALUES};
 pub use half;
 pub use info::{Info, PluginKind};
 pub use method::{
-    CompressTask, Edit, GroupBudget, LayerOutline, LayerTask, Level, Method, ModelOutline,
-    PackedWeight, Statistics, SubBlock, Unit, Variant, check_units,
+    BlockPart, CompressTask, Edit, GroupBudget, LayerOutline, LayerTask, Level, Method,
+    ModelOutline, PackedWeight, Statistics, SubBlock, Unit, Variant, check_units,
 };
 pub use packed::{Decoder, Encoding, Part, pack_codes, pack_sparse, unpack_codes};
 pub use tensor::{

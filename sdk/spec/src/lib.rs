@@ -9,7 +9,6 @@ mod check;
 mod digest;
 mod evaluation;
 pub mod events;
-mod files;
 mod lookup;
 mod mistake;
 mod number;
@@ -31,18 +30,19 @@ mod typed;
 mod words;
 mod yaml;
 
+pub use evopress_core::{atomic_write, digest_bytes, digest_path, digest_reader};
+
 pub use address::{Address, ModelVersion, is_gguf};
 pub use check::{MAX_SPEC_BYTES, Roots, check, check_bytes, locate, mistake_at};
-pub use digest::{InputDigests, digest_bytes, digest_path, digest_reader};
+pub use digest::InputDigests;
 pub use evaluation::{Evaluation, Gate, Sample};
 pub use events::{Event, EventKind, Stage, Status};
-pub use files::atomic_write;
 pub use mistake::Mistake;
 pub use origin::Origin;
 pub use plan::{
     Artifact, ArtifactFormat, Baselines, Calibration, Database, Device, Dtype, Generations,
-    Grouping, Ingredient, Initial, Limit, Mode, Model, Plan, PluginUse, Search, SelectionStage,
-    Target,
+    Grouping, Ingredient, Initial, Limit, Mode, Model, ModelLocation, Plan, PluginUse, Search,
+    SelectionStage, Target,
 };
 pub use publish::{Credentials, Publish, Secret, ToHub, ToMlflow, ToObjects, ToOci};
 pub use render::render;

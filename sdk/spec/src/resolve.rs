@@ -13,8 +13,8 @@ use crate::structure::Tainted;
 use crate::tree::Tree;
 use crate::typed;
 use crate::{
-    Address, Calibration, Database, Evaluation, Gate, Generations, Initial, Limit, Mode, Plan,
-    PluginUse, Search, SelectionStage,
+    Address, Calibration, Database, Evaluation, Gate, Generations, Initial, Limit, Mode,
+    ModelLocation, Plan, PluginUse, Search, SelectionStage,
 };
 
 /// Where paths begin and where mistakes go.
@@ -177,26 +177,22 @@ fn target(typed: &typed::Target) -> crate::Target {
         .expect("the schema demands exactly one budget")
 }
 
-/// The source of a model from elsewhere stays empty: whoever fetches it says where it is then.
+/// Where a model is, and how the run computes with it.
 fn model(typed: &typed::Model, resolver: &mut Resolver<'_>) -> crate::Model {
     const AT: &str = "/model/source";
-    let (source, origin) = match Address::read(&typed.source) {
+    let location = match Address::read(&typed.source) {
         None => {
             origin::none(typed, resolver);
-            (resolver.find(AT, &typed.source, Wanted::Model), None)
+            ModelLocation::Local(resolver.find(AT, &typed.source, Wanted::Model))
         }
-        Some(Ok(address)) => {
-            let origin = origin::of(address, typed, resolver);
-            (PathBuf::new(), Some(origin))
-        }
+        Some(Ok(address)) => ModelLocation::Remote(origin::of(address, typed, resolver)),
         Some(Err(message)) => {
             resolver.fault(&[AT], &message);
-            (PathBuf::new(), None)
+            ModelLocation::Local(PathBuf::from(&typed.source))
         }
     };
     crate::Model {
-        source,
-        origin,
+        location,
         dtype: typed.dtype,
         device: device(&typed.device, resolver),
     }

@@ -436,8 +436,9 @@ fn a_model_from_a_registry_is_not_looked_for_here() {
         "\"hf://acme/small\", token: {env: HUB_TOKEN}, url: \"http://127.0.0.1:8000/\"",
     );
     let plan = check(&text, "small.yaml", &roots).unwrap();
-    assert!(plan.model.source.as_os_str().is_empty());
-    let origin = plan.model.origin.unwrap();
+    let ModelLocation::Remote(origin) = plan.model.location else {
+        panic!("{:?}", plan.model.location);
+    };
     assert_eq!(origin.address.to_string(), "hf://acme/small@main");
     assert_eq!(origin.url.as_deref(), Some("http://127.0.0.1:8000"));
     assert_eq!(origin.secrets(), [&Secret::Env("HUB_TOKEN".to_owned())]);
@@ -453,9 +454,10 @@ fn a_relative_path_is_tried_beside_the_spec_first() {
         data_roots: vec![data.to_owned()],
     };
     let plan = check(GOOD, "small.yaml", &roots(near.path(), far.path())).unwrap();
-    assert!(plan.model.source.starts_with(near.path()));
+    assert!(plan.model.location.path().unwrap().starts_with(near.path()));
     fs::remove_file(near.path().join("models/small.gguf")).unwrap();
     let plan = check(GOOD, "small.yaml", &roots(near.path(), far.path())).unwrap();
-    assert_eq!(plan.model.source, far.path().join("models/small.gguf"));
+    let expected = far.path().join("models/small.gguf");
+    assert_eq!(plan.model.location, ModelLocation::Local(expected));
     assert!(plan.calibration.source.starts_with(near.path()));
 }

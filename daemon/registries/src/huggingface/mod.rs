@@ -353,5 +353,5 @@ fn git_oid(file: &BundleFile) -> Result<String, PublishError> {
     let mut hasher = Sha1::new();
     hasher.update(format!("blob {}\0", content.len()));
     hasher.update(&content);
-    Ok(transfer::hex(&hasher.finalize()))
+    Ok(hex::encode(hasher.finalize()))
 }

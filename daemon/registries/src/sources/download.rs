@@ -5,16 +5,15 @@ use std::time::Duration;
 
 use evopress_cache::{Content, Entry, FileRecord};
 use futures_util::StreamExt;
-use sha1::Sha1;
-use sha2::{Digest, Sha256};
 use tokio::fs::{self, File};
 use tokio::io::AsyncWriteExt;
 
-use super::error::Whose;
-use super::listing::{FileDigest, RemoteFile};
-use super::place::{Opened, Place};
-use super::{FetchError, Told};
-use crate::transfer::hex;
+use super::FetchError;
+use super::file_stream::FileStream;
+use super::hashes::Hashes;
+use super::listing::RemoteFile;
+use super::progress::ModelProgress;
+use super::source::Source;
 
 /// Pauses before further tries, as long as none of them gets any further.
 const PAUSES: [Duration; 4] = [
@@ -30,7 +29,7 @@ const STALLED: Duration = Duration::from_secs(60);
 ///
 /// # Errors
 /// It fails for good, or for too long.
-pub(super) async fn retried<T, Work: Future<Output = Result<T, FetchError>>>(
+pub(super) async fn retry<T, Work: Future<Output = Result<T, FetchError>>>(
     mut moved: impl FnMut() -> bool,
     mut work: impl FnMut() -> Work,
 ) -> Result<T, FetchError> {
@@ -56,20 +55,20 @@ pub(super) async fn retried<T, Work: Future<Output = Result<T, FetchError>>>(
 /// # Errors
 /// It is not there now; what has arrived is kept for the next time, unless it is damaged.
 pub(super) async fn download(
-    place: &Place,
+    source: &Source,
     file: &RemoteFile,
     entry: &Entry,
     name: &str,
-    told: &Told<'_>,
+    progress: &ModelProgress<'_>,
 ) -> Result<FileRecord, FetchError> {
     let part = entry.partial(name)?;
-    let arrived = match arrive(place, file, &part, told).await {
+    let arrived = match receive(source, file, &part, progress).await {
         // What was there from an earlier time may be of another file.
         Err(FetchError::Damaged { .. }) => {
             fs::remove_file(&part)
                 .await
                 .map_err(FetchError::io("remove", &part))?;
-            arrive(place, file, &part, told).await
+            receive(source, file, &part, progress).await
         }
         other => other,
     };
@@ -90,34 +89,34 @@ pub(super) async fn download(
         format!("SHA-256 {}", record.sha256),
         format!("SHA-256 {sha256}"),
     );
-    Err(place.whose().damaged(&file.name, found, expected))
+    Err(source.context().damaged(&file.name, found, expected))
 }
 
 /// Brings the part to its whole length; its SHA-256 then.
-async fn arrive(
-    place: &Place,
+async fn receive(
+    source: &Source,
     file: &RemoteFile,
     part: &Path,
-    told: &Told<'_>,
+    progress: &ModelProgress<'_>,
 ) -> Result<String, FetchError> {
     let mut farthest = 0;
     let moved = || {
-        let is_farther = told.arrived() > farthest;
-        farthest = farthest.max(told.arrived());
+        let is_farther = progress.arrived_bytes() > farthest;
+        farthest = farthest.max(progress.arrived_bytes());
         is_farther
     };
-    let hashes = retried(moved, || go_on(place, file, part, told)).await?;
-    hashes.check(file, place.whose())
+    let hashes = retry(moved, || resume(source, file, part, progress)).await?;
+    hashes.check(file, source.context())
 }
 
 /// One try, from where the last one ended.
-async fn go_on(
-    place: &Place,
+async fn resume(
+    source: &Source,
     file: &RemoteFile,
     part: &Path,
-    told: &Told<'_>,
+    progress: &ModelProgress<'_>,
 ) -> Result<Hashes, FetchError> {
-    let whose = place.whose();
+    let context = source.context();
     let mut hashes = match fs::metadata(part).await {
         Ok(found) if found.len() <= file.size_bytes => {
             let part = part.to_owned();
@@ -126,7 +125,7 @@ async fn go_on(
         }
         _ => Hashes::new(file),
     };
-    told.at(file, hashes.num_bytes);
+    progress.report(file, hashes.num_bytes);
     let write = |error| FetchError::io("write", part)(error);
     let mut options = File::options();
     options.create(true).write(true);
@@ -135,7 +134,7 @@ async fn go_on(
         options.append(true).open(part).await.map_err(write)?;
         return Ok(hashes);
     }
-    let Opened { start, mut pieces } = place.open(file, hashes.num_bytes).await?;
+    let FileStream { start, mut pieces } = source.open(file, hashes.num_bytes).await?;
     let mut out = if start == hashes.num_bytes && start > 0 {
         options.append(true).open(part).await.map_err(write)?
     } else {
@@ -152,95 +151,25 @@ async fn go_on(
                 let seconds = STALLED.as_secs();
                 return Err(match failed {
                     Ok(Some(Err(error))) => error,
-                    _ => whose.interrupted(format!("nothing came for {seconds} s")),
+                    _ => context.interrupted(format!("nothing came for {seconds} s")),
                 });
             }
         };
         out.write_all(&piece).await.map_err(write)?;
         hashes.update(&piece);
-        told.at(file, hashes.num_bytes);
+        progress.report(file, hashes.num_bytes);
         if hashes.num_bytes > file.size_bytes {
             break;
         }
     }
     out.flush().await.map_err(write)?;
     if hashes.num_bytes < file.size_bytes {
-        return Err(whose.interrupted(format!(
+        return Err(context.interrupted(format!(
             "the connection ended after {} of {} bytes of {}",
             hashes.num_bytes, file.size_bytes, file.name
         )));
     }
     Ok(hashes)
-}
-
-/// What is known of the bytes so far.
-struct Hashes {
-    num_bytes: u64,
-    sha256: Sha256,
-    /// Where this is what the place tells.
-    git: Option<Sha1>,
-}
-
-impl Hashes {
-    /// Git puts the size of the whole before the first byte.
-    fn new(of: &RemoteFile) -> Self {
-        let is_git = matches!(of.digest, Some(FileDigest::GitSha1(_)));
-        let head = format!("blob {}\0", of.size_bytes);
-        Self {
-            num_bytes: 0,
-            sha256: Sha256::new(),
-            git: is_git.then(|| Sha1::new_with_prefix(head)),
-        }
-    }
-
-    /// With what an earlier try has left.
-    fn after(mut self, part: &Path) -> Result<Self, FetchError> {
-        use std::io::Read;
-        let read = |error| FetchError::io("read", part)(error);
-        let mut file = std::fs::File::open(part).map_err(read)?;
-        let mut buffer = vec![0; 1 << 20];
-        loop {
-            let count = file.read(&mut buffer).map_err(read)?;
-            if count == 0 {
-                return Ok(self);
-            }
-            self.update(&buffer[..count]);
-        }
-    }
-
-    fn update(&mut self, bytes: &[u8]) {
-        self.num_bytes += bytes.len() as u64;
-        self.sha256.update(bytes);
-        if let Some(git) = &mut self.git {
-            git.update(bytes);
-        }
-    }
-
-    /// The SHA-256, if the bytes are those of the file.
-    fn check(self, file: &RemoteFile, whose: &Whose) -> Result<String, FetchError> {
-        let sha256 = hex(&self.sha256.finalize());
-        let damaged =
-            |found: String, expected: String| Err(whose.damaged(&file.name, found, expected));
-        if self.num_bytes != file.size_bytes {
-            let bytes = |count: u64| format!("{count} bytes");
-            return damaged(bytes(self.num_bytes), bytes(file.size_bytes));
-        }
-        match &file.digest {
-            Some(FileDigest::Sha256(expected)) if *expected != sha256 => {
-                damaged(format!("SHA-256 {sha256}"), expected.clone())
-            }
-            Some(FileDigest::GitSha1(expected)) => {
-                let found = self
-                    .git
-                    .map_or_else(String::new, |git| hex(&git.finalize()));
-                if found == *expected {
-                    return Ok(sha256);
-                }
-                damaged(format!("Git object ID {found}"), expected.clone())
-            }
-            _ => Ok(sha256),
-        }
-    }
 }
 
 /// Runs what blocks elsewhere.

@@ -105,15 +105,15 @@ impl FetchError {
     }
 }
 
-/// Whose model is asked for, for sentences.
+/// ErrorContext model is asked for, for sentences.
 #[derive(Clone, Debug)]
-pub(super) struct Whose {
+pub(super) struct ErrorContext {
     pub(super) address: String,
     /// What to do where the model may not be read.
     pub(super) hint: String,
 }
 
-impl Whose {
+impl ErrorContext {
     pub(super) fn missing(&self, why: impl Into<String>) -> FetchError {
         FetchError::Missing {
             address: self.address.clone(),

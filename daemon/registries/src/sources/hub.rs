@@ -5,9 +5,9 @@ use reqwest::Method;
 use serde_json::Value;
 
 use super::FetchError;
-use super::error::Whose;
+use super::error::ErrorContext;
+use super::file_stream::FileStream;
 use super::listing::{FileDigest, Listing, RemoteFile};
-use super::place::Opened;
 use crate::http::Http;
 use crate::huggingface::{self, next_page};
 use crate::mlflow::escaped;
@@ -15,7 +15,7 @@ use crate::{Endpoints, PublishError};
 
 /// A repository.
 pub(super) struct Hub {
-    pub(super) whose: Whose,
+    pub(super) context: ErrorContext,
     http: Http,
     repository: String,
     revision: String,
@@ -27,7 +27,7 @@ impl Hub {
         origin: &Origin,
         credentials: &Credentials,
         endpoints: &Endpoints,
-        whose: Whose,
+        context: ErrorContext,
     ) -> Result<Self, PublishError> {
         let Address::Hub {
             repository,
@@ -45,7 +45,7 @@ impl Hub {
             // What a run began with stays, wherever a branch goes.
             revision: origin.version.as_ref().unwrap_or(revision).clone(),
             file: file.clone(),
-            whose,
+            context,
         })
     }
 
@@ -69,7 +69,7 @@ impl Hub {
             let (status, link) = (response.status(), next_page(&response));
             let text = response.text().await;
             let text =
-                text.map_err(|error| self.whose.interrupted(error.without_url().to_string()))?;
+                text.map_err(|error| self.context.interrupted(error.without_url().to_string()))?;
             let entries: Value = serde_json::from_str(&text).unwrap_or(Value::String(text));
             if !status.is_success() {
                 let refused = self.http.refused("the list of files", status, &entries);
@@ -83,7 +83,7 @@ impl Hub {
             let at = format!("{commit}/{}", escaped(wanted));
             files.retain(|file| file.at == at);
             if files.is_empty() {
-                return Err(self.whose.missing("the repository has no such file"));
+                return Err(self.context.missing("the repository has no such file"));
             }
         }
         Ok(Listing {
@@ -111,10 +111,14 @@ impl Hub {
         })
     }
 
-    pub(super) async fn open(&self, file: &RemoteFile, offset: u64) -> Result<Opened, FetchError> {
+    pub(super) async fn open(
+        &self,
+        file: &RemoteFile,
+        offset: u64,
+    ) -> Result<FileStream, FetchError> {
         let path = format!("/{}/resolve/{}", self.repository, file.at);
         let request = self.http.request(Method::GET, &path);
-        let opened = Opened::over_http(&self.http, &self.whose, file, request, offset).await;
+        let opened = FileStream::over_http(&self.http, &self.context, file, request, offset).await;
         opened.map_err(|error| self.answered(error))
     }
 
@@ -129,9 +133,9 @@ impl Hub {
             PublishError::Refused {
                 status: 401, said, ..
             } => self
-                .whose
+                .context
                 .unauthorized(format!("it is private or not there ({said})")),
-            error => self.whose.answered(error),
+            error => self.context.answered(error),
         }
     }
 }

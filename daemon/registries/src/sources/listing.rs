@@ -4,7 +4,7 @@ use evopress_spec::is_gguf;
 use serde_json::Value;
 
 use super::FetchError;
-use super::error::Whose;
+use super::error::ErrorContext;
 use crate::bundle::MANIFEST;
 
 /// A manifest is never larger.
@@ -27,7 +27,7 @@ impl Listing {
     }
 
     /// Takes the digests from a manifest; whether it is one of ours.
-    pub(super) fn believe(&mut self, manifest: &[u8]) -> bool {
+    pub(super) fn adopt_digests(&mut self, manifest: &[u8]) -> bool {
         let manifest: Value = serde_json::from_slice(manifest).unwrap_or_default();
         let (Some(listed), true) = (manifest["files"].as_array(), manifest["run"].is_string())
         else {
@@ -78,7 +78,7 @@ pub(super) enum Needed {
 ///
 /// # Errors
 /// They make no model.
-pub(super) fn needed(files: Vec<RemoteFile>, whose: &Whose) -> Result<Needed, FetchError> {
+pub(super) fn needed(files: Vec<RemoteFile>, context: &ErrorContext) -> Result<Needed, FetchError> {
     let has = |end: &str| files.iter().any(|file| file.name.ends_with(end));
     let is_folder = files.iter().any(|file| file.name == "config.json") && has(".safetensors");
     if is_folder {
@@ -90,7 +90,7 @@ pub(super) fn needed(files: Vec<RemoteFile>, whose: &Whose) -> Result<Needed, Fe
         return Ok(Needed::Folder(needed));
     }
     let found = |found: String| FetchError::NoModel {
-        address: whose.address.clone(),
+        address: context.address.clone(),
         found,
     };
     let mut gguf: Vec<_> = files.iter().filter(|file| is_gguf(&file.name)).collect();
@@ -154,11 +154,11 @@ mod tests {
     }
 
     fn pick(names: &[&str]) -> Result<Needed, String> {
-        let whose = Whose {
+        let context = ErrorContext {
             address: "hf://acme/tiny@main".to_owned(),
             hint: String::new(),
         };
-        needed(names.iter().map(|name| file(name)).collect(), &whose)
+        needed(names.iter().map(|name| file(name)).collect(), &context)
             .map_err(|error| error.to_string())
     }
 

@@ -1,21 +1,22 @@
-//! A version of a registered model of MLflow, whose files the MLflow server itself gives out. MLflow tells their sizes and no
+//! A version of a registered model of MLflow, context files the MLflow server itself gives out. MLflow tells their sizes and no
 //! digests; what evopressd has published has a manifest with them.
 
-use evopress_spec::{Address, Credentials, ModelVersion, Origin, digest_bytes};
+use evopress_core::digest_bytes;
+use evopress_spec::{Address, Credentials, ModelVersion, Origin};
 use reqwest::{Method, StatusCode};
 use serde_json::Value;
 
 use super::FetchError;
-use super::error::Whose;
+use super::error::ErrorContext;
+use super::file_stream::FileStream;
 use super::listing::{Listing, RemoteFile};
-use super::place::Opened;
 use crate::http::Http;
 use crate::mlflow::{API, ARTIFACTS, KIND, NO_SERVER, escaped, text};
 use crate::{Endpoints, PublishError};
 
 /// A registered model.
 pub(super) struct Mlflow {
-    pub(super) whose: Whose,
+    pub(super) context: ErrorContext,
     http: Http,
     name: String,
     version: ModelVersion,
@@ -26,7 +27,7 @@ impl Mlflow {
         origin: &Origin,
         credentials: &Credentials,
         endpoints: &Endpoints,
-        whose: Whose,
+        context: ErrorContext,
     ) -> Result<Self, PublishError> {
         let Address::Mlflow { name, version } = &origin.address else {
             return Err(PublishError::Settings("it is not of MLflow".to_owned()));
@@ -42,7 +43,7 @@ impl Mlflow {
             http: Http::new(KIND, url, origin.plain_http, credentials)?,
             name: name.clone(),
             version: pinned.unwrap_or_else(|| version.clone()),
-            whose,
+            context,
         })
     }
 
@@ -55,13 +56,13 @@ impl Mlflow {
         let folder = served(&uri).ok_or_else(|| {
             FetchError::Registry(PublishError::Settings(format!(
                 "{} is at {uri}, which the MLflow server does not give out itself: start it with --serve-artifacts",
-                self.whose.address
+                self.context.address
             )))
         })?;
         let request = self.http.request(Method::GET, ARTIFACTS);
         let request = request.query(&[("path", folder.as_str())]);
         let listed = self.http.json("the list of files", request).await;
-        let listed = listed.map_err(|error| self.whose.answered(error))?;
+        let listed = listed.map_err(|error| self.context.answered(error))?;
         let listed = listed["files"].as_array().into_iter().flatten();
         let files = listed.filter_map(|entry| file(&folder, entry)).collect();
         let run = match about["run_id"].as_str() {
@@ -75,10 +76,10 @@ impl Mlflow {
         if let Some(manifest) = listing.manifest() {
             let path = format!("{ARTIFACTS}/{}", escaped(&manifest.at));
             let answer = self.http.send(self.http.request(Method::GET, &path)).await;
-            let answer = answer.map_err(|error| self.whose.answered(error))?;
+            let answer = answer.map_err(|error| self.context.answered(error))?;
             let text = answer.bytes().await;
-            let text = text.map_err(|error| self.whose.interrupted(error.to_string()))?;
-            listing.believe(&text);
+            let text = text.map_err(|error| self.context.interrupted(error.to_string()))?;
+            listing.adopt_digests(&text);
         }
         Ok(listing)
     }
@@ -120,7 +121,7 @@ impl Mlflow {
                 let newest = found["model_versions"].get(0);
                 newest
                     .cloned()
-                    .ok_or_else(|| self.whose.missing("no such model has a version"))
+                    .ok_or_else(|| self.context.missing("no such model has a version"))
             }
         }
     }
@@ -128,7 +129,7 @@ impl Mlflow {
     async fn get(&self, call: &str, query: &[(&str, &str)]) -> Result<Value, FetchError> {
         let request = self.http.request(Method::GET, &format!("{API}/{call}"));
         let answer = self.http.answer(request.query(query)).await;
-        let (status, said) = answer.map_err(|error| self.whose.answered(error))?;
+        let (status, said) = answer.map_err(|error| self.context.answered(error))?;
         if status.is_success() {
             return Ok(said);
         }
@@ -139,20 +140,24 @@ impl Mlflow {
                 .as_str()
                 .is_some_and(|it| it.contains("not found"));
         Err(match refused {
-            PublishError::Refused { said, .. } if is_missing => self.whose.missing(said),
-            other => self.whose.answered(other),
+            PublishError::Refused { said, .. } if is_missing => self.context.missing(said),
+            other => self.context.answered(other),
         })
     }
 
-    pub(super) async fn open(&self, file: &RemoteFile, offset: u64) -> Result<Opened, FetchError> {
+    pub(super) async fn open(
+        &self,
+        file: &RemoteFile,
+        offset: u64,
+    ) -> Result<FileStream, FetchError> {
         let path = format!("{ARTIFACTS}/{}", escaped(&file.at));
         let request = self.http.request(Method::GET, &path);
-        let opened = Opened::over_http(&self.http, &self.whose, file, request, offset).await;
-        opened.map_err(|error| self.whose.answered(error))
+        let opened = FileStream::over_http(&self.http, &self.context, file, request, offset).await;
+        opened.map_err(|error| self.context.answered(error))
     }
 }
 
-/// The folder of a URI whose files the server gives out: `mlflow-artifacts:/1/RUN/artifacts/model`.
+/// The folder of a URI context files the server gives out: `mlflow-artifacts:/1/RUN/artifacts/model`.
 fn served(uri: &str) -> Option<String> {
     let path = uri.strip_prefix("mlflow-artifacts:")?;
     let path = match path.strip_prefix("//") {

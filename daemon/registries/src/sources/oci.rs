@@ -1,6 +1,7 @@
 //! An artifact of an OCI registry in the CNCF ModelPack layout: one layer a file. Everything has a SHA-256.
 
-use evopress_spec::{Address, Credentials, Origin, digest_bytes};
+use evopress_core::digest_bytes;
+use evopress_spec::{Address, Credentials, Origin};
 use futures_util::{StreamExt, TryStreamExt};
 use oci_client::Reference;
 use oci_client::client::{BlobResponse, Client};
@@ -9,9 +10,9 @@ use oci_client::secrets::RegistryAuth;
 use serde_json::Value;
 
 use super::FetchError;
-use super::error::Whose;
+use super::error::ErrorContext;
+use super::file_stream::FileStream;
 use super::listing::{FileDigest, Listing, RemoteFile};
-use super::place::Opened;
 use crate::PublishError;
 use crate::http::chain;
 use crate::oci::{KIND, MANIFEST, client_of, image_of};
@@ -22,7 +23,7 @@ const FILE_NAMES: [&str; 2] = ["org.cncf.model.filepath", "org.opencontainers.im
 
 /// An artifact.
 pub(super) struct Oci {
-    pub(super) whose: Whose,
+    pub(super) context: ErrorContext,
     client: Client,
     auth: RegistryAuth,
     secrets: Secrets,
@@ -33,7 +34,7 @@ impl Oci {
     pub(super) fn new(
         origin: &Origin,
         credentials: &Credentials,
-        whose: Whose,
+        context: ErrorContext,
     ) -> Result<Self, PublishError> {
         let Address::Oci {
             repository,
@@ -49,7 +50,7 @@ impl Oci {
             client,
             auth,
             secrets,
-            whose,
+            context,
         })
     }
 
@@ -62,7 +63,7 @@ impl Oci {
         let version = format!("sha256:{}", digest_bytes(&text));
         if let Some(expected) = self.image.digest().filter(|digest| **digest != version) {
             let expected = expected.to_owned();
-            return Err(self.whose.damaged("the manifest", version, expected));
+            return Err(self.context.damaged("the manifest", version, expected));
         }
         let manifest: Value = serde_json::from_slice(&text).unwrap_or_default();
         let layers = manifest["layers"].as_array().into_iter().flatten();
@@ -70,7 +71,11 @@ impl Oci {
         Ok(Listing { version, files })
     }
 
-    pub(super) async fn open(&self, file: &RemoteFile, offset: u64) -> Result<Opened, FetchError> {
+    pub(super) async fn open(
+        &self,
+        file: &RemoteFile,
+        offset: u64,
+    ) -> Result<FileStream, FetchError> {
         // Even from the beginning: of a part the client leaves it to us to say what is damaged.
         let opened = self
             .client
@@ -80,9 +85,9 @@ impl Oci {
             BlobResponse::Full(stream) => (0, stream.stream),
             BlobResponse::Partial(stream) => (offset, stream.stream),
         };
-        let whose = self.whose.clone();
-        let pieces = stream.map_err(move |error| whose.interrupted(chain(&error)));
-        Ok(Opened {
+        let context = self.context.clone();
+        let pieces = stream.map_err(move |error| context.interrupted(chain(&error)));
+        Ok(FileStream {
             start,
             pieces: pieces.boxed(),
         })
@@ -99,29 +104,29 @@ impl Oci {
             | OciDistributionError::AuthenticationFailure(_)
             | OciDistributionError::ServerError {
                 code: 401 | 403, ..
-            } => self.whose.unauthorized(why),
+            } => self.context.unauthorized(why),
             OciDistributionError::ImageManifestNotFoundError(_)
-            | OciDistributionError::ServerError { code: 404, .. } => self.whose.missing(why),
+            | OciDistributionError::ServerError { code: 404, .. } => self.context.missing(why),
             OciDistributionError::RegistryError { .. } if says(&["Unauthorized", "Denied"]) => {
-                self.whose.unauthorized(why)
+                self.context.unauthorized(why)
             }
             OciDistributionError::RegistryError { .. }
                 if says(&["ManifestUnknown", "NameUnknown", "BlobUnknown", "NotFound"]) =>
             {
-                self.whose.missing(why)
+                self.context.missing(why)
             }
             OciDistributionError::RequestError(_)
             | OciDistributionError::IoError(_)
             | OciDistributionError::ServerError {
                 code: 408 | 429 | 500..,
                 ..
-            } => self.whose.interrupted(why),
+            } => self.context.interrupted(why),
             OciDistributionError::RegistryError { .. } if says(&["Toomanyrequests"]) => {
-                self.whose.interrupted(why)
+                self.context.interrupted(why)
             }
             _ => FetchError::Registry(PublishError::Failed {
                 registry: KIND,
-                doing: format!("read {}", self.whose.address),
+                doing: format!("read {}", self.context.address),
                 why,
             }),
         }

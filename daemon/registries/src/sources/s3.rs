@@ -1,16 +1,17 @@
 //! Objects of S3: those under a prefix, or one. A version that evopressd has published has a manifest with the SHA-256 of
 //! each file; of other objects the sizes are known, and a change while they are read is told by their ETags.
 
-use evopress_spec::{Address, Origin, ToObjects, digest_bytes, is_gguf};
+use evopress_core::digest_bytes;
+use evopress_spec::{Address, Origin, ToObjects, is_gguf};
 use futures_util::StreamExt;
 use object_store::path::Path;
 use object_store::{Error, GetOptions, GetRange, ObjectMeta, ObjectStore, ObjectStoreExt};
 use serde_json::Value;
 
 use super::FetchError;
-use super::error::Whose;
+use super::error::ErrorContext;
+use super::file_stream::FileStream;
 use super::listing::{Listing, RemoteFile};
-use super::place::Opened;
 use crate::http::chain;
 use crate::objects::{ObjectRegistry, Store};
 use crate::secrets::Secrets;
@@ -18,7 +19,7 @@ use crate::{Endpoints, PublishError};
 
 /// A bucket, and where in it.
 pub(super) struct S3 {
-    pub(super) whose: Whose,
+    pub(super) context: ErrorContext,
     store: Box<dyn ObjectStore>,
     secrets: Secrets,
     key: String,
@@ -28,7 +29,7 @@ impl S3 {
     pub(super) fn new(
         origin: &Origin,
         endpoints: &Endpoints,
-        whose: Whose,
+        context: ErrorContext,
     ) -> Result<Self, PublishError> {
         let Address::S3 { bucket, key } = &origin.address else {
             return Err(PublishError::Settings("it is not of S3".to_owned()));
@@ -49,7 +50,7 @@ impl S3 {
             store: registry.open(&mut secrets)?,
             secrets,
             key: key.clone(),
-            whose,
+            context,
         })
     }
 
@@ -87,7 +88,7 @@ impl S3 {
         let start = if key.is_empty() { "" } else { &start };
         files.retain(|file| file.at.strip_prefix(start) == Some(file.name.as_str()));
         if files.is_empty() {
-            return Err(self.whose.missing("there is no object under this prefix"));
+            return Err(self.context.missing("there is no object under this prefix"));
         }
         files.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(files)
@@ -99,7 +100,7 @@ impl S3 {
         let mut listing = Listing { version, files };
         if let Some(at) = listing.manifest().map(|file| file.at.clone()) {
             let text = self.small(&at).await?;
-            if listing.believe(&text) {
+            if listing.adopt_digests(&text) {
                 listing.version = digest_bytes(&text);
             }
         }
@@ -113,7 +114,11 @@ impl S3 {
         Ok(bytes.map_err(|error| self.failed(&error))?.to_vec())
     }
 
-    pub(super) async fn open(&self, file: &RemoteFile, offset: u64) -> Result<Opened, FetchError> {
+    pub(super) async fn open(
+        &self,
+        file: &RemoteFile,
+        offset: u64,
+    ) -> Result<FileStream, FetchError> {
         let options = GetOptions {
             if_match: file.etag.clone(),
             range: (offset > 0).then_some(GetRange::Offset(offset)),
@@ -121,36 +126,36 @@ impl S3 {
         };
         let found = self.store.get_opts(&self.path(&file.at)?, options).await;
         let found = found.map_err(|error| self.failed(&error))?;
-        let (start, whose) = (found.range.start, self.whose.clone());
+        let (start, context) = (found.range.start, self.context.clone());
         let pieces = found.into_stream();
         let pieces =
-            pieces.map(move |piece| piece.map_err(|error| whose.interrupted(told(&error))));
-        Ok(Opened {
+            pieces.map(move |piece| piece.map_err(|error| context.interrupted(told(&error))));
+        Ok(FileStream {
             start,
             pieces: pieces.boxed(),
         })
     }
 
     fn path(&self, key: &str) -> Result<Path, FetchError> {
-        Path::parse(key).map_err(|error| self.whose.missing(error.to_string()))
+        Path::parse(key).map_err(|error| self.context.missing(error.to_string()))
     }
 
     fn failed(&self, error: &Error) -> FetchError {
         let why = self.secrets.scrub(&told(error));
         match error {
-            Error::NotFound { .. } => self.whose.missing(why),
+            Error::NotFound { .. } => self.context.missing(why),
             Error::PermissionDenied { .. } | Error::Unauthenticated { .. } => {
-                self.whose.unauthorized(why)
+                self.context.unauthorized(why)
             }
-            _ if why.contains("NoSuchBucket") => self.whose.missing(why),
+            _ if why.contains("NoSuchBucket") => self.context.missing(why),
             // Some servers say so with a status of their own choice, which the client does not tell apart.
-            _ if why.contains("403 Forbidden") => self.whose.unauthorized(why),
+            _ if why.contains("403 Forbidden") => self.context.unauthorized(why),
             _ if is_our_fault(error, &why) => FetchError::Registry(PublishError::Failed {
                 registry: "s3",
-                doing: format!("read {}", self.whose.address),
+                doing: format!("read {}", self.context.address),
                 why,
             }),
-            _ => self.whose.interrupted(why),
+            _ => self.context.interrupted(why),
         }
     }
 }

@@ -5,8 +5,9 @@ use std::fs;
 use std::path::Path;
 
 use evopress_cache::{Cache, State};
+use evopress_core::digest_path;
 use evopress_registries::{Bundle, Endpoints, FetchError, Fetched, fetch, hold};
-use evopress_spec::{Credentials, Origin, Secret, digest_path};
+use evopress_spec::{Credentials, Origin, Secret};
 
 /// A cache in a folder, and who fetches into it.
 pub(crate) struct Back {

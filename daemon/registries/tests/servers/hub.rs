@@ -230,7 +230,7 @@ fn one_gguf_file_of_a_repository_is_a_model() {
         assert!(name.ends_with(fetched.path.file_name().unwrap().to_str().unwrap()));
         let text = fs::read_to_string(&fetched.path).unwrap();
         assert_eq!(text, format!("GGUF of {name}"));
-        assert_eq!(fetched.digest, evopress_spec::digest_bytes(text.as_bytes()));
+        assert_eq!(fetched.digest, evopress_core::digest_bytes(text.as_bytes()));
     }
     let error = back.refused(&hub.origin("hf://acme/tiny"), TOKEN);
     assert!(matches!(error, FetchError::NoModel { .. }), "{error}");

@@ -2,8 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
+use evopress_core::digest_path;
 use evopress_registries::{Bundle, Endpoints, FetchError};
-use evopress_spec::{Credentials, digest_path};
+use evopress_spec::Credentials;
 
 use crate::back::{Back, origin};
 use crate::places::{TOKEN, mlflow, to_mlflow};

@@ -1,7 +1,8 @@
 //! Debian's docker-registry, with accounts; skopeo and ModelPack's own client read what is there.
 
+use evopress_core::{digest_bytes, digest_path};
 use evopress_registries::{Endpoints, FetchError};
-use evopress_spec::{Credentials, digest_bytes, digest_path};
+use evopress_spec::Credentials;
 
 use crate::back::{Back, origin};
 use crate::places::{docker_registry, to_oci};

@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use evopress_core::digest_bytes;
 use evopress_registries::{Bundle, Endpoints, MetricPoint, PublishError, registry_of};
-use evopress_spec::{Credentials, Publish, Published, RunDir, Secret, digest_bytes};
+use evopress_spec::{Credentials, Publish, Published, RunDir, Secret};
 use serde_json::Value;
 
 pub(crate) const USER: &str = "ada";

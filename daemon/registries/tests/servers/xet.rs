@@ -130,7 +130,7 @@ fn a_run_arrives_by_xet_and_only_what_is_new_travels() {
     let fetched = back.fetch(&hub.origin("hf://acme/tiny@tiny-bbb"));
     assert_eq!(fetched.version, second.version);
     let weights = fetched.path.join("model.safetensors");
-    let digest = evopress_spec::digest_path(&weights).unwrap();
+    let digest = evopress_core::digest_path(&weights).unwrap();
     let model = |file: &&evopress_registries::BundleFile| file.name == "model.safetensors";
     assert_eq!(digest, b.files.iter().find(model).unwrap().sha256);
 }

@@ -51,14 +51,14 @@ pub(crate) fn check(options: &CheckOptions) -> Result<Answer> {
     ));
     mistakes.extend(device_mistake(&plan));
     mistakes.extend(text_mistakes(&plan));
-    if plan.model.source.as_os_str().is_empty() {
-        // It comes from a registry and is not here yet; whoever fetches it asks again.
+    let Some(model) = plan.model.location.path() else {
+        // It is in a registry. Whoever fetches it has the plan checked again.
         return Ok(Answer {
             mistakes,
             needs: None,
         });
-    }
-    let source = Source::open(&plan.model.source);
+    };
+    let source = Source::open(model);
     let unreadable = match &source {
         Ok(source) => source.tokenizer().err().map(|error| error.to_string()),
         Err(error) => Some(error.to_string()),
@@ -158,7 +158,8 @@ fn device_mistake(plan: &Plan) -> Option<Mistake> {
     })
 }
 
-/// A token is at least a byte, so a shorter file cannot do; a text that is a little too short is found when it is read.
+/// Texts with fewer bytes than tokens are asked of them. A text that is a little too short is found
+/// when it is read.
 fn text_mistakes(plan: &Plan) -> Vec<Mistake> {
     let calibration = (
         "/calibration/tokens".to_owned(),

@@ -1,6 +1,6 @@
 //! From what methods return to a search space: checked, tied, grouped, merged, with a budget for each group.
 
-use evopress_plugin::{Edit, GroupBudget, ModelOutline, Unit, check_units};
+use evopress_plugin::{BlockPart, Edit, GroupBudget, ModelOutline, Unit, check_units};
 
 use super::grouping::{self, ALL};
 use super::joint::{self, Sourced};
@@ -139,15 +139,21 @@ fn check(units: &[Unit], outline: &ModelOutline) -> Result<(), String> {
     for unit in units {
         for edit in unit.levels.iter().flat_map(|level| &level.edits) {
             match edit {
-                Edit::DropAttention { block_idx } | Edit::DropMlp { block_idx } => {
-                    if *block_idx >= outline.num_blocks {
-                        return Err(format!(
-                            "unit `{}` drops part of block {block_idx}, but the model has {} blocks",
-                            unit.name, outline.num_blocks
-                        ));
-                    }
+                Edit::Drop {
+                    part: BlockPart::Attention | BlockPart::Mlp,
+                    ..
                 }
-                Edit::Replace { .. } => {}
+                | Edit::Replace { .. } => {}
+                Edit::Drop {
+                    block_idx,
+                    part: BlockPart::Expert { expert_idx },
+                } => {
+                    return Err(format!(
+                        "unit `{}` drops expert {expert_idx} of block {block_idx}, but this version can only \
+                         leave out whole attention and MLP sub-blocks",
+                        unit.name
+                    ));
+                }
                 other => {
                     return Err(format!(
                         "unit `{}` asks for {other:?}, which this engine does not know",
@@ -214,8 +220,12 @@ fn effects(sourced: &Sourced, variants: &[Vec<LayerVariants>]) -> Vec<Vec<Effect
     levels
         .map(|(level, &method_idx)| {
             let effect = |edit: &Edit| match edit {
-                Edit::DropAttention { block_idx } => Some(Effect::DropAttention(*block_idx)),
-                Edit::DropMlp { block_idx } => Some(Effect::DropMlp(*block_idx)),
+                Edit::Drop { block_idx, part } => match part {
+                    BlockPart::Attention => Some(Effect::DropAttention(*block_idx)),
+                    BlockPart::Mlp => Some(Effect::DropMlp(*block_idx)),
+                    // `check` has refused every other part.
+                    _ => None,
+                },
                 Edit::Replace { layer_idx, variant } => {
                     let layers = &variants[usize::from(method_idx)];
                     let id = variants::weight_id(layers, method_idx, *layer_idx, variant);

@@ -13,23 +13,27 @@ pub(crate) const FIXED: u64 = 5000;
 
 /// q and o of 16×16, k and v of 8×16, gate, up and down of 48×16 in each block.
 pub(crate) fn outline(num_blocks: u32) -> ModelOutline {
+    // With the input that each reads.
     let shapes = [
-        ("self_attn.q_proj", SubBlock::Attention, 16, 16),
-        ("self_attn.k_proj", SubBlock::Attention, 8, 16),
-        ("self_attn.v_proj", SubBlock::Attention, 8, 16),
-        ("self_attn.o_proj", SubBlock::Attention, 16, 16),
-        ("mlp.gate_proj", SubBlock::Mlp, 48, 16),
-        ("mlp.up_proj", SubBlock::Mlp, 48, 16),
-        ("mlp.down_proj", SubBlock::Mlp, 16, 48),
+        ("self_attn.q_proj", SubBlock::Attention, 0, 16, 16),
+        ("self_attn.k_proj", SubBlock::Attention, 0, 8, 16),
+        ("self_attn.v_proj", SubBlock::Attention, 0, 8, 16),
+        ("self_attn.o_proj", SubBlock::Attention, 1, 16, 16),
+        ("mlp.gate_proj", SubBlock::Mlp, 2, 48, 16),
+        ("mlp.up_proj", SubBlock::Mlp, 2, 48, 16),
+        ("mlp.down_proj", SubBlock::Mlp, 3, 16, 48),
     ];
     let layers = (0..num_blocks).flat_map(|block_idx| {
         shapes.map(
-            |(name, sub_block, out_features, in_features)| LayerOutline {
+            |(name, sub_block, input, out_features, in_features)| LayerOutline {
                 name: format!("model.layers.{block_idx}.{name}"),
                 block_idx,
                 sub_block,
+                expert_idx: None,
+                input_idx: block_idx * 4 + input,
                 out_features,
                 in_features,
+                has_bias: false,
             },
         )
     });
@@ -173,10 +177,7 @@ impl Method for Drops {
         let unit = |block_idx: u32, (name, half): (&str, SubBlock)| {
             let layers = (0_u32..).zip(&model.layers);
             let of_half = layers.filter(|(_, l)| l.block_idx == block_idx && l.sub_block == half);
-            let edit = match half {
-                SubBlock::Attention => Edit::DropAttention { block_idx },
-                SubBlock::Mlp => Edit::DropMlp { block_idx },
-            };
+            let edit = Edit::drop(block_idx, half);
             let level = |name: &str, cost, edits| Level {
                 name: name.into(),
                 cost,

@@ -1,16 +1,12 @@
 //! Between which units level switches move budget, for units whose method leaves that open.
 
-use evopress_plugin::{Level, ModelOutline, Unit};
+use std::collections::HashMap;
+
+use evopress_plugin::{LayerOutline, Level, ModelOutline, SubBlock, Unit};
 use serde::{Deserialize, Serialize};
 
 /// Name of the group over all units.
 pub(super) const ALL: &str = "all";
-
-/// Layers of one parent module that `tied` ties: the unit's name in that module, and theirs.
-const TIES: [(&str, &[&str]); 2] = [
-    ("qkv", &["q_proj", "k_proj", "v_proj"]),
-    ("gate_up", &["gate_proj", "up_proj"]),
-];
 
 /// How linear layers form groups.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -22,7 +18,7 @@ pub enum Grouping {
     Name,
     /// One group over all units.
     None,
-    /// One group, and q, k, v of a block share a level, as do gate and up.
+    /// One group, and the layers of a sub-block that read the same input share a level: q, k and v; gate and up.
     Tied,
 }
 
@@ -35,7 +31,7 @@ pub(super) fn group(units: Vec<Unit>, outline: &ModelOutline, grouping: Grouping
     for unit in units.iter_mut().filter(|unit| unit.group.is_empty()) {
         unit.group = match grouping {
             Grouping::Size => format!("{} weights", num_weights(unit, outline)),
-            Grouping::Name => kind(unit, outline).unwrap_or(&unit.name).to_owned(),
+            Grouping::Name => kind(unit, outline).unwrap_or_else(|| unit.name.clone()),
             Grouping::None | Grouping::Tied => ALL.to_owned(),
         };
     }
@@ -50,49 +46,71 @@ pub(super) fn num_weights(unit: &Unit, outline: &ModelOutline) -> u64 {
         .sum()
 }
 
-/// The name of a unit's first layer within its block: `mlp.up_proj`.
-fn kind<'a>(unit: &Unit, outline: &'a ModelOutline) -> Option<&'a str> {
-    let name = outline.layers[*unit.layer_idxs.first()? as usize]
-        .name
-        .as_str();
-    let start = name.rmatch_indices('.').nth(1).map_or(0, |(at, _)| at + 1);
-    Some(&name[start..])
+/// What a unit's first layer is within its block, the same for all experts: `mlp.up_proj`, `experts.up_proj`.
+fn kind(unit: &Unit, outline: &ModelOutline) -> Option<String> {
+    let layer = &outline.layers[*unit.layer_idxs.first()? as usize];
+    let is_number = |part: &&str| part.bytes().all(|byte| byte.is_ascii_digit());
+    let mut parts = layer.name.rsplit('.').filter(|part| !is_number(part));
+    let last = parts.next()?;
+    Some(match parts.next() {
+        Some(module) => format!("{module}.{last}"),
+        None => last.to_owned(),
+    })
 }
+
+/// What the layers of a tied unit have in common: input, sub-block and expert.
+type Tie = (u32, SubBlock, Option<u32>);
 
 /// Units that are tied to one another become one, in the place of the first.
 fn tie(units: Vec<Unit>, outline: &ModelOutline) -> Vec<Unit> {
-    let mut tied: Vec<(Option<String>, Vec<Unit>)> = Vec::new();
+    let mut places: HashMap<Tie, usize> = HashMap::new();
+    let mut tied: Vec<Vec<Unit>> = Vec::with_capacity(units.len());
     for unit in units {
-        let name = tied_name(&unit, outline);
-        let found = tied
-            .iter_mut()
-            .find(|(other, _)| name.is_some() && *other == name);
-        match found {
-            Some((_, members)) => members.push(unit),
-            None => tied.push((name, vec![unit])),
+        let place = match tie_of(&unit, outline) {
+            Some(tie) => *places.entry(tie).or_insert(tied.len()),
+            None => tied.len(),
+        };
+        match tied.get_mut(place) {
+            Some(members) => members.push(unit),
+            None => tied.push(vec![unit]),
         }
     }
-    let join = |(name, mut members): (Option<String>, Vec<Unit>)| match (name, members.len()) {
-        (Some(name), 2..) => joined(name, &members),
-        _ => members.swap_remove(0),
+    let join = |mut members: Vec<Unit>| match members.len() {
+        1 => members.swap_remove(0),
+        _ => joined(tied_name(&members, outline), &members),
     };
     tied.into_iter().map(join).collect()
 }
 
-/// What a unit is tied into: `model.layers.3.self_attn.qkv`.
-fn tied_name(unit: &Unit, outline: &ModelOutline) -> Option<String> {
-    if !unit.group.is_empty() {
-        return None;
+/// What a unit can be tied by: all its layers read one input, and its method leaves its group open.
+fn tie_of(unit: &Unit, outline: &ModelOutline) -> Option<Tie> {
+    let tie = |idx: &u32| {
+        let layer = &outline.layers[*idx as usize];
+        (layer.input_idx, layer.sub_block, layer.expert_idx)
+    };
+    let mut ties = unit.layer_idxs.iter().map(tie);
+    let first = ties.next().filter(|_| unit.group.is_empty())?;
+    ties.all(|other| other == first).then_some(first)
+}
+
+/// The name of some layers' unit in their module: `model.layers.3.self_attn.qkv`, `model.layers.3.mlp.gate_up`.
+fn tied_name(members: &[Unit], outline: &ModelOutline) -> String {
+    let layers = members.iter().flat_map(|unit| &unit.layer_idxs);
+    let layers: Vec<&LayerOutline> = layers.map(|&idx| &outline.layers[idx as usize]).collect();
+    let last = |layer: &&LayerOutline| match layer.name.rsplit_once('.') {
+        Some((_, last)) => last.trim_end_matches("_proj").to_owned(),
+        None => layer.name.clone(),
+    };
+    let roles: Vec<String> = layers.iter().map(last).collect();
+    let separator = match roles.iter().all(|role| role.len() == 1) {
+        true => "",
+        false => "_",
+    };
+    let roles = roles.join(separator);
+    match layers[0].name.rsplit_once('.') {
+        Some((module, _)) => format!("{module}.{roles}"),
+        None => roles,
     }
-    let mut layers = unit
-        .layer_idxs
-        .iter()
-        .map(|&idx| outline.layers[idx as usize].name.rsplit_once('.'));
-    let (module, first) = layers.next()??;
-    let (tie, members) = TIES.iter().find(|(_, members)| members.contains(&first))?;
-    layers
-        .all(|layer| layer.is_some_and(|(other, name)| other == module && members.contains(&name)))
-        .then(|| format!("{module}.{tie}"))
 }
 
 /// One unit of several: levels of the same name together, or of the same position where names differ.

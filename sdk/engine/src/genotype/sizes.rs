@@ -1,7 +1,7 @@
 //! Packed bytes of the model that a genotype stands for. They do not add up over units: a layer of a dropped sub-block takes none,
 //! whatever its own level.
 
-use evopress_plugin::{Edit, LayerOutline, Level, ModelOutline, SubBlock, Unit};
+use evopress_plugin::{Edit, LayerOutline, Level, ModelOutline, Unit};
 
 use super::Genotype;
 
@@ -144,15 +144,7 @@ fn dense_bytes(outline: &ModelOutline, layer: &LayerOutline) -> u64 {
 }
 
 fn drops(level: &Level, layer: &LayerOutline) -> bool {
-    level.edits.iter().any(|edit| match edit {
-        Edit::DropAttention { block_idx } => {
-            layer.sub_block == SubBlock::Attention && layer.block_idx == *block_idx
-        }
-        Edit::DropMlp { block_idx } => {
-            layer.sub_block == SubBlock::Mlp && layer.block_idx == *block_idx
-        }
-        _ => false,
-    })
+    level.edits.iter().any(|edit| edit.drops(layer))
 }
 
 fn replaced_bytes(level: &Level, layer_idx: usize, layer: &LayerOutline) -> Option<u64> {

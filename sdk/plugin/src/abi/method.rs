@@ -11,7 +11,9 @@ use super::{
     guard::Guarded,
     guard::catch,
 };
-use crate::{Edit, GroupBudget, LayerOutline, Level, Method, ModelOutline, SubBlock, Unit};
+use crate::{
+    BlockPart, Edit, GroupBudget, LayerOutline, Level, Method, ModelOutline, SubBlock, Unit,
+};
 
 #[sabi_trait]
 pub trait MethodAbi: Send + Sync {
@@ -89,8 +91,11 @@ pub struct LayerTwin {
     name: RString,
     block_idx: u32,
     sub_block: SubBlockTwin,
+    expert_idx: ROption<u32>,
+    input_idx: u32,
     out_features: u64,
     in_features: u64,
+    has_bias: bool,
 }
 
 #[repr(u8)]
@@ -122,16 +127,23 @@ pub struct LevelTwin {
 #[repr(C, u8)]
 #[derive(StableAbi)]
 pub enum EditTwin {
-    DropAttention {
+    Drop {
         block_idx: u32,
-    },
-    DropMlp {
-        block_idx: u32,
+        part: BlockPartTwin,
     },
     Replace {
         layer_idx: u32,
         variant: VariantTwin,
     },
+}
+
+/// Twin of [`BlockPart`].
+#[repr(C, u8)]
+#[derive(StableAbi, Clone, Copy)]
+pub enum BlockPartTwin {
+    Attention,
+    Mlp,
+    Expert { expert_idx: u32 },
 }
 
 #[repr(C)]
@@ -150,8 +162,11 @@ impl From<&ModelOutline> for ModelTwin {
                 SubBlock::Attention => SubBlockTwin::Attention,
                 SubBlock::Mlp => SubBlockTwin::Mlp,
             },
+            expert_idx: layer.expert_idx.into(),
+            input_idx: layer.input_idx,
             out_features: layer.out_features,
             in_features: layer.in_features,
+            has_bias: layer.has_bias,
         };
         ModelTwin {
             num_blocks: model.num_blocks,
@@ -162,7 +177,7 @@ impl From<&ModelOutline> for ModelTwin {
 }
 
 impl ModelTwin {
-    fn to_plain(&self) -> ModelOutline {
+    pub(super) fn to_plain(&self) -> ModelOutline {
         let layer = |layer: &LayerTwin| LayerOutline {
             name: layer.name.to_string(),
             block_idx: layer.block_idx,
@@ -170,8 +185,11 @@ impl ModelTwin {
                 SubBlockTwin::Attention => SubBlock::Attention,
                 SubBlockTwin::Mlp => SubBlock::Mlp,
             },
+            expert_idx: layer.expert_idx.into_option(),
+            input_idx: layer.input_idx,
             out_features: layer.out_features,
             in_features: layer.in_features,
+            has_bias: layer.has_bias,
         };
         ModelOutline {
             num_blocks: self.num_blocks,
@@ -210,8 +228,10 @@ impl UnitTwin {
 impl From<Level> for LevelTwin {
     fn from(level: Level) -> Self {
         let edit = |edit: &Edit| match edit {
-            &Edit::DropAttention { block_idx } => EditTwin::DropAttention { block_idx },
-            &Edit::DropMlp { block_idx } => EditTwin::DropMlp { block_idx },
+            &Edit::Drop { block_idx, part } => EditTwin::Drop {
+                block_idx,
+                part: part.into(),
+            },
             Edit::Replace { layer_idx, variant } => EditTwin::Replace {
                 layer_idx: *layer_idx,
                 variant: variant.into(),
@@ -228,8 +248,10 @@ impl From<Level> for LevelTwin {
 impl LevelTwin {
     fn to_plain(&self) -> Level {
         let edit = |edit: &EditTwin| match edit {
-            &EditTwin::DropAttention { block_idx } => Edit::DropAttention { block_idx },
-            &EditTwin::DropMlp { block_idx } => Edit::DropMlp { block_idx },
+            &EditTwin::Drop { block_idx, part } => Edit::Drop {
+                block_idx,
+                part: part.into(),
+            },
             EditTwin::Replace { layer_idx, variant } => Edit::Replace {
                 layer_idx: *layer_idx,
                 variant: variant.to_plain(),
@@ -239,6 +261,26 @@ impl LevelTwin {
             name: self.name.to_string(),
             cost: self.cost,
             edits: self.edits.iter().map(edit).collect(),
+        }
+    }
+}
+
+impl From<BlockPart> for BlockPartTwin {
+    fn from(part: BlockPart) -> Self {
+        match part {
+            BlockPart::Attention => BlockPartTwin::Attention,
+            BlockPart::Mlp => BlockPartTwin::Mlp,
+            BlockPart::Expert { expert_idx } => BlockPartTwin::Expert { expert_idx },
+        }
+    }
+}
+
+impl From<BlockPartTwin> for BlockPart {
+    fn from(twin: BlockPartTwin) -> Self {
+        match twin {
+            BlockPartTwin::Attention => BlockPart::Attention,
+            BlockPartTwin::Mlp => BlockPart::Mlp,
+            BlockPartTwin::Expert { expert_idx } => BlockPart::Expert { expert_idx },
         }
     }
 }

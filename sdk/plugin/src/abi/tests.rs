@@ -1,4 +1,11 @@
-use super::{ABI_VERSION_SYMBOL, guard::catch};
+use super::{
+    ABI_VERSION_SYMBOL,
+    guard::catch,
+    method::{ModelTwin, UnitTwin},
+};
+use crate::{
+    BlockPart, Edit, Encoding, LayerOutline, Level, ModelOutline, SubBlock, Unit, Variant,
+};
 
 #[test]
 fn macro_exports_the_names_that_the_loader_looks_up() {
@@ -28,4 +35,79 @@ fn panic_becomes_a_fault() {
         .into_result()
         .unwrap_err();
     assert_eq!(fault.message.as_str(), "the panic carries no text");
+}
+
+/// A block whose MLP is an expert.
+fn outline() -> ModelOutline {
+    let layer = |name: &str, sub_block, expert_idx, input_idx, has_bias| LayerOutline {
+        name: name.to_owned(),
+        block_idx: 7,
+        sub_block,
+        expert_idx,
+        input_idx,
+        out_features: 48,
+        in_features: 16,
+        has_bias,
+    };
+    ModelOutline {
+        num_blocks: 8,
+        layers: vec![
+            layer(
+                "model.layers.7.self_attn.q_proj",
+                SubBlock::Attention,
+                None,
+                28,
+                true,
+            ),
+            layer(
+                "model.layers.7.mlp.experts.3.up_proj",
+                SubBlock::Mlp,
+                Some(3),
+                30,
+                false,
+            ),
+        ],
+        bytes_per_weight: 4,
+    }
+}
+
+#[test]
+fn outline_crosses_the_boundary_whole() {
+    assert_eq!(ModelTwin::from(&outline()).to_plain(), outline());
+}
+
+#[test]
+fn edits_cross_the_boundary_whole() {
+    let drop = |part| Edit::Drop { block_idx: 7, part };
+    let replace = Edit::Replace {
+        layer_idx: 1,
+        variant: Variant {
+            name: "4bit".to_owned(),
+            encoding: Encoding::Quantized {
+                bits: 4,
+                group_size: 16,
+                symmetric: true,
+            },
+        },
+    };
+    let level = |(cost, edits): (u64, Vec<Edit>)| Level {
+        name: format!("level {cost}"),
+        cost,
+        edits,
+    };
+    let levels = [
+        (4, vec![]),
+        (3, vec![replace]),
+        (2, vec![drop(BlockPart::Expert { expert_idx: 3 })]),
+        (1, vec![drop(BlockPart::Attention), drop(BlockPart::Mlp)]),
+    ];
+    let unit = Unit {
+        name: "model.layers.7".to_owned(),
+        group: "block".to_owned(),
+        block_idx: 7,
+        layer_idxs: vec![0, 1],
+        levels: levels.map(level).into(),
+        calibration_level: 1,
+    };
+    assert_eq!(UnitTwin::from(unit.clone()).to_plain(), unit);
 }

@@ -156,7 +156,7 @@ pub(super) fn check_compress(
     units: &[Unit],
 ) {
     for case in cases(model, units) {
-        let place = format!("{place}, layers of {} input features", case.columns);
+        let place = format!("{place}, layers that read what `{}` reads", case.names[0]);
         let packed = match case.compress(method, &Change::default()) {
             Ok(packed) => packed,
             Err(error) => {
@@ -190,14 +190,14 @@ fn cases(model: &ModelOutline, units: &[Unit]) -> Vec<Case> {
             variants.push(variant.clone());
         }
     }
-    let mut cases: BTreeMap<u64, Case> = BTreeMap::new();
+    let mut cases: BTreeMap<u32, Case> = BTreeMap::new();
     for (layer_idx, variants) in by_layer {
         let layer = &model.layers[layer_idx as usize];
         if variants.is_empty() {
             continue;
         }
         let columns = layer.in_features as usize;
-        let case = cases.entry(layer.in_features).or_insert_with(|| Case {
+        let case = cases.entry(layer.input_idx).or_insert_with(|| Case {
             names: Vec::new(),
             rows: Vec::new(),
             columns,

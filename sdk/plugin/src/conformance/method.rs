@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use super::{Findings, Library, compress::check_compress};
-use crate::{GroupBudget, LayerOutline, Method, ModelOutline, SubBlock, Unit};
+use super::{Findings, Library, compress::check_compress, llama_outline, mixture_outline};
+use crate::{GroupBudget, Method, ModelOutline, Unit};
 
 /// What to try a method with.
 #[derive(Debug, Clone, Default)]
@@ -27,35 +27,6 @@ pub struct MethodCase {
     pub bad_targets: Vec<f64>,
 }
 
-/// The outline of a Llama model with grouped-query attention in bf16: hidden size 64, 4 heads with 2 key and value heads.
-pub fn llama_outline(num_blocks: u32) -> ModelOutline {
-    let projections = [
-        ("self_attn.q_proj", SubBlock::Attention, 64, 64),
-        ("self_attn.k_proj", SubBlock::Attention, 32, 64),
-        ("self_attn.v_proj", SubBlock::Attention, 32, 64),
-        ("self_attn.o_proj", SubBlock::Attention, 64, 64),
-        ("mlp.gate_proj", SubBlock::Mlp, 160, 64),
-        ("mlp.up_proj", SubBlock::Mlp, 160, 64),
-        ("mlp.down_proj", SubBlock::Mlp, 64, 160),
-    ];
-    let layers = (0..num_blocks).flat_map(|block_idx| {
-        projections.map(
-            |(name, sub_block, out_features, in_features)| LayerOutline {
-                name: format!("model.layers.{block_idx}.{name}"),
-                block_idx,
-                sub_block,
-                out_features,
-                in_features,
-            },
-        )
-    });
-    ModelOutline {
-        num_blocks,
-        layers: layers.collect(),
-        bytes_per_weight: 2,
-    }
-}
-
 /// Which rules a method breaks: units are there, with unique names and levels of falling cost; budgets name the units' groups, can be met,
 /// ask for something, and move in one direction with the target; layers that are to be compressed come back in the parts that their encoding has
 /// and are not far off at the dearest level; the same question gets the same answer; bad input is refused with a message.
@@ -67,13 +38,8 @@ pub fn check_method(library: &Library, suite: &MethodSuite) -> Findings {
     for case in &suite.cases {
         match library.method(&case.options) {
             Ok(method) => {
-                for num_blocks in [12, 30] {
-                    check_case(
-                        &mut findings,
-                        method.as_ref(),
-                        case,
-                        &llama_outline(num_blocks),
-                    );
+                for model in [llama_outline(12), llama_outline(30), mixture_outline(12, 3)] {
+                    check_case(&mut findings, method.as_ref(), case, &model);
                 }
             }
             Err(error) => {
@@ -95,7 +61,12 @@ fn check_case(
     case: &MethodCase,
     model: &ModelOutline,
 ) {
-    let place = format!("options {}, {} blocks", case.options, model.num_blocks);
+    let has_experts = model.layers.iter().any(|layer| layer.expert_idx.is_some());
+    let experts = if has_experts { " with experts" } else { "" };
+    let place = format!(
+        "options {}, {} blocks{experts}",
+        case.options, model.num_blocks
+    );
     // The host's side refuses units that break the rules for them.
     let without_target = method.units(model, None);
     if let Err(error) = &without_target {

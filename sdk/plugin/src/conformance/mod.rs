@@ -15,6 +15,7 @@ mod fitness;
 mod head;
 mod library;
 mod method;
+mod outline;
 
 use std::fmt;
 
@@ -22,7 +23,8 @@ pub use compress::{Inputs, decode};
 pub use fitness::{FitnessSuite, check_fitness};
 pub use head::{ReferenceHead, random_values};
 pub use library::{BuildError, Library};
-pub use method::{MethodCase, MethodSuite, check_method, llama_outline};
+pub use method::{MethodCase, MethodSuite, check_method};
+pub use outline::{llama_outline, mixture_outline};
 
 /// The rules that a plugin breaks, a sentence each.
 #[derive(Debug, Default)]

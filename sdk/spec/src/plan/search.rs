@@ -5,7 +5,7 @@ use std::fmt;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::PluginUse;
+use super::plugin_use::PluginUse;
 
 /// The evolutionary search, as in the paper.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -160,15 +160,18 @@ fn a_run_is_named_by_what_decides_its_result() {
         "comments decide nothing"
     );
     let mut fetched = plan_of(&text, here.path());
-    fetched.model.origin = Some(Origin {
-        address: "hf://acme/small".parse().unwrap(),
-        url: None,
-        plain_http: false,
-        credentials: Credentials::None,
-        account: None,
-        key: None,
-        version: Some("a commit".to_owned()),
-    });
+    fetched.model.location = ModelLocation::Fetched {
+        path: "/cache/models/0a/small".into(),
+        origin: Origin {
+            address: "hf://acme/small".parse().unwrap(),
+            url: None,
+            plain_http: false,
+            credentials: Credentials::None,
+            account: None,
+            key: None,
+            version: Some("a commit".to_owned()),
+        },
+    };
     assert_eq!(
         RunDir::run_id(&fetched, &digests),
         first,

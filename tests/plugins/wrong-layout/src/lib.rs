@@ -8,10 +8,10 @@ use abi_stable::{
     prefix_type::PrefixTypeTrait, sabi_types::VersionStrings, std_types::RString,
 };
 
-/// The version that the host has.
+/// The host's version, as a number: `evopress_plugin` would bring a root module of its own.
 #[unsafe(no_mangle)]
 extern "C" fn evopress_plugin_abi_version() -> u32 {
-    3
+    4
 }
 
 /// Not the host's module.

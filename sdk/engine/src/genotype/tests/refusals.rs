@@ -1,6 +1,6 @@
 //! Every refusal is a sentence that says what is possible.
 
-use evopress_plugin::{Edit, GroupBudget, Method, ModelOutline, PluginError, Unit};
+use evopress_plugin::{Edit, GroupBudget, Method, ModelOutline, PluginError, SubBlock, Unit};
 
 use super::*;
 
@@ -116,9 +116,7 @@ fn refusals_say_what_is_possible() {
         "method `gptq`: unit `model.layers.0.self_attn.v_proj` has 1 levels; at least 2 are needed",
     );
     let mut units = BITS.units(&outline, None).unwrap();
-    units[0].levels[3]
-        .edits
-        .push(Edit::DropMlp { block_idx: 2 });
+    units[0].levels[3].edits.push(Edit::drop(2, SubBlock::Mlp));
     check(
         refused(&[("gptq", &whole(units))], &bytes(9000), None),
         "method `gptq`: unit `model.layers.0.self_attn.q_proj` drops part of block 2, but the model has 2 blocks",

@@ -1,4 +1,4 @@
-use evopress_plugin::{Edit, GroupBudget, Level, ModelOutline, Unit};
+use evopress_plugin::{Edit, GroupBudget, Level, ModelOutline, SubBlock, Unit};
 use proptest::prelude::*;
 
 use super::*;
@@ -28,7 +28,7 @@ fn space(num_units: usize, num_levels: usize, step: u64, max_cost: u64) -> Searc
                 edits: if l == 0 {
                     vec![]
                 } else {
-                    vec![Edit::DropMlp { block_idx: 0 }]
+                    vec![Edit::drop(0, SubBlock::Mlp)]
                 },
             })
             .collect(),

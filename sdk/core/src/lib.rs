@@ -1,0 +1,12 @@
+//! The ground floor: what every other crate of the project may use and none of them owns.
+//!
+//! - [`digest`]: SHA-256 of bytes, streams, files and folders, as lower-case hex.
+//! - [`files`]: files and folders that a crash leaves either as they were or complete.
+//! - [`time`]: moments as text and as seconds since 1970.
+
+pub mod digest;
+pub mod files;
+pub mod time;
+
+pub use digest::{Hasher, digest_bytes, digest_path, digest_reader};
+pub use files::{AtomicFile, atomic_write};

@@ -1,0 +1,5 @@
+//! Families of models: how a configuration becomes a [`ModelSpec`].
+
+mod dense;
+
+pub(crate) use dense::dense_spec;

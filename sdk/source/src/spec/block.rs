@@ -1,0 +1,169 @@
+//! A transformer block: its layers, norms, attention and MLP.
+
+use evopress_plugin::SubBlock;
+
+use super::layer::{LayerInput, LayerRole, LayerSpec};
+use super::rope::Rope;
+
+/// A transformer block. A sub-block that it does not have has no layers and no norms either.
+#[derive(Debug, Clone, PartialEq)]
+pub struct BlockSpec {
+    /// The linear layers in the order of the forward pass.
+    pub layers: Vec<LayerSpec>,
+    /// The norms over the residual stream.
+    pub norms: Vec<NormSpec>,
+    /// How attention is computed; none where the block has no attention.
+    pub attention: Option<AttentionSpec>,
+    /// How the MLP is computed; none where the block has no MLP.
+    pub mlp: Option<MlpSpec>,
+}
+
+/// A root-mean-square norm `x / sqrt(mean(x²) + eps) · w`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NormSpec {
+    /// Hugging Face's name without `.weight`: within the block, `input_layernorm`, or of the whole
+    /// model, `model.norm`.
+    pub name: String,
+    /// Where it stands.
+    pub place: NormPlace,
+    /// Length of its weight.
+    pub width: i64,
+    /// Added to the mean square.
+    pub eps: f64,
+}
+
+/// Where a norm stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum NormPlace {
+    /// Between the residual stream and attention.
+    BeforeAttention,
+    /// Between the residual stream and the MLP.
+    BeforeMlp,
+    /// Between the last block and the head.
+    Final,
+}
+
+impl NormPlace {
+    /// The half of the block that the norm belongs to; none for the final norm.
+    pub fn sub_block(self) -> Option<SubBlock> {
+        match self {
+            Self::BeforeAttention => Some(SubBlock::Attention),
+            Self::BeforeMlp => Some(SubBlock::Mlp),
+            Self::Final => None,
+        }
+    }
+}
+
+/// How a block's attention is computed.
+#[derive(Debug, Clone, PartialEq)]
+pub struct AttentionSpec {
+    /// Query heads.
+    pub num_heads: i64,
+    /// Key and value heads; divides `num_heads`.
+    pub num_kv_heads: i64,
+    /// Width of a head, even.
+    pub head_dim: i64,
+    /// How queries and keys are rotated by position; none where they are not.
+    pub rope: Option<Rope>,
+    /// How many of the latest tokens a query sees, itself included; none where it sees all.
+    pub window: Option<i64>,
+    /// `c`, where scores are capped by `c · tanh(score / c)`.
+    pub score_cap: Option<f64>,
+    /// What the products of queries and keys are multiplied with.
+    pub score_scale: f64,
+}
+
+/// How a block's MLP is computed: `down(activation(gate(x)) · up(x))`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct MlpSpec {
+    /// Width of the activation; of one expert where there are experts.
+    pub intermediate_size: i64,
+    /// Applied to the gate projection.
+    pub activation: Activation,
+    /// How tokens are sent to experts; none for a dense MLP.
+    pub experts: Option<ExpertsSpec>,
+}
+
+/// An activation function.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Activation {
+    /// `x · sigmoid(x)`.
+    Silu,
+}
+
+/// An MLP of experts, of which each token takes a few.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ExpertsSpec {
+    /// Hugging Face's name of the router within the block; its weight is
+    /// `[num_experts, hidden_size]` and no layer of the block.
+    pub router: String,
+    /// Number of experts.
+    pub num_experts: u32,
+    /// Experts that a token takes.
+    pub num_active: u32,
+    /// Whether the probabilities of the experts that a token takes are scaled to a sum of 1.
+    pub is_renormalized: bool,
+}
+
+/// The layers of a block that multiply one tensor.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InputGroup {
+    /// The tensor.
+    pub input: LayerInput,
+    /// The expert whose tokens it holds; none where it holds all tokens.
+    pub expert: Option<u32>,
+    /// The layers, as slots of the block.
+    pub slots: Vec<usize>,
+}
+
+impl BlockSpec {
+    /// The slot of the layer with this role; of the first such where there are experts.
+    pub fn layer(&self, role: LayerRole) -> Option<usize> {
+        self.layers.iter().position(|layer| layer.role == role)
+    }
+
+    /// The slots of a sub-block's layers.
+    pub fn slots_of(&self, sub_block: SubBlock) -> impl Iterator<Item = usize> {
+        let layers = self.layers.iter().enumerate();
+        layers
+            .filter(move |(_, layer)| layer.sub_block == sub_block)
+            .map(|(slot, _)| slot)
+    }
+
+    /// The layers by the tensor that they multiply, in the order of their first layers.
+    pub fn layers_by_input(&self) -> Vec<InputGroup> {
+        let mut groups: Vec<InputGroup> = Vec::new();
+        for (slot, layer) in self.layers.iter().enumerate() {
+            let known = groups
+                .iter_mut()
+                .find(|group| group.input == layer.input && group.expert == layer.expert);
+            match known {
+                Some(group) => group.slots.push(slot),
+                None => groups.push(InputGroup {
+                    input: layer.input,
+                    expert: layer.expert,
+                    slots: vec![slot],
+                }),
+            }
+        }
+        groups
+    }
+
+    /// The norm that stands at a place.
+    pub fn norm(&self, place: NormPlace) -> Option<&NormSpec> {
+        self.norms.iter().find(|norm| norm.place == place)
+    }
+
+    /// Whether the block has a sub-block.
+    pub fn has(&self, sub_block: SubBlock) -> bool {
+        match sub_block {
+            SubBlock::Attention => self.attention.is_some(),
+            SubBlock::Mlp => self.mlp.is_some(),
+        }
+    }
+
+    /// Number of weights of the block's linear layers.
+    pub fn num_weights(&self) -> u64 {
+        self.layers.iter().map(LayerSpec::num_weights).sum()
+    }
+}

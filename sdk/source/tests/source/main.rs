@@ -1,0 +1,170 @@
+//! Models on disk: both formats say the same, and what is wrong with a file is a sentence.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod damaged;
+mod wrong_folders;
+mod wrong_gguf;
+mod wrong_gguf_tokenizers;
+
+use std::path::{Path, PathBuf};
+
+use evopress_source::fixtures::{self, GgufBuilder, smollm2};
+use evopress_source::{RopeScaling, Source};
+use serde_json::{Value, json};
+use tch::Kind;
+
+fn models() -> PathBuf {
+    fixtures::folder().join("models")
+}
+
+/// The error of opening `path`, with the folder's name taken out.
+fn error(path: &Path, folder: &Path) -> String {
+    match Source::open(path) {
+        Ok(_) => panic!("{} opens", path.display()),
+        Err(error) => error
+            .to_string()
+            .replace(&format!("{}/", folder.display()), ""),
+    }
+}
+
+#[test]
+fn gguf_and_folder_agree() {
+    for name in ["llama3", "biased"] {
+        let folder = Source::open(&models().join(name)).unwrap();
+        let gguf = Source::open(&models().join(format!("{name}.gguf"))).unwrap();
+        assert_eq!(folder.config(), gguf.config());
+        assert_eq!(folder.num_parameters(), gguf.num_parameters());
+        assert!(folder.tensor_names().eq(gguf.tensor_names()));
+        for name in folder.tensor_names() {
+            let (a, b) = (folder.tensor(name).unwrap(), gguf.tensor(name).unwrap());
+            assert_eq!(a.to_kind(Kind::Float), b, "{name}");
+        }
+    }
+}
+
+#[test]
+fn demo_model() {
+    let source = Source::open(&smollm2()).unwrap();
+    let config = source.config();
+    assert_eq!(
+        (config.num_blocks, config.hidden_size, config.vocab_size),
+        (30, 576, 49152)
+    );
+    assert_eq!(
+        (config.num_heads, config.num_kv_heads, config.head_dim),
+        (9, 3, 64)
+    );
+    assert_eq!((config.rms_norm_eps, config.rope.theta), (1e-5, 100_000.0));
+    assert!(config.tie_word_embeddings);
+    assert_eq!(
+        (
+            config.bos_token_id,
+            config.eos_token_ids.as_slice(),
+            config.pad_token_id
+        ),
+        (Some(1), &[2][..], Some(2))
+    );
+    assert_eq!(source.num_parameters(), 134_515_008);
+    let files = source.hf_files().unwrap();
+    assert_eq!(files.license.as_deref(), Some("apache-2.0"));
+    assert_eq!(files.tokenizer_config["eos_token"], "<|im_end|>");
+    assert!(
+        files.tokenizer_config["chat_template"]
+            .as_str()
+            .unwrap()
+            .contains("<|im_start|>")
+    );
+    assert_eq!(source.digest_files(), [smollm2()]);
+}
+
+/// Everything but the weights, written and read again, is the same model.
+#[test]
+fn written_files_read_back() {
+    for name in [
+        "gqa-tied",
+        "llama3",
+        "linear",
+        "biased",
+        "multi-query",
+        "llama3.gguf",
+        "biased.gguf",
+    ] {
+        let path = models().join(name);
+        let source = Source::open(&path).unwrap();
+        let Ok(files) = source.hf_files() else {
+            assert!(name.ends_with(".gguf"), "{name}");
+            continue;
+        };
+        let folder = tempfile::tempdir().unwrap();
+        for entry in std::fs::read_dir(&path).unwrap() {
+            let entry = entry.unwrap();
+            if entry.file_name().to_string_lossy().contains("model") {
+                std::fs::copy(entry.path(), folder.path().join(entry.file_name())).unwrap();
+            }
+        }
+        files.write(folder.path()).unwrap();
+        let copy = Source::open(folder.path()).unwrap();
+        assert_eq!(source.config(), copy.config(), "{name}");
+        let ids = |source: &Source| {
+            source
+                .tokenizer()
+                .unwrap()
+                .encode("the rain", false)
+                .unwrap()
+                .get_ids()
+                .to_vec()
+        };
+        assert_eq!(ids(&source), ids(&copy), "{name}");
+    }
+}
+
+/// Rope factors that follow no rule come back from config.json.
+#[test]
+fn rope_factors_survive() {
+    let folder = copy_of("multi-query");
+    let factors: Vec<f64> = (0..4).map(|idx| 1.0 + f64::from(idx)).collect();
+    edit(folder.path(), |config| {
+        config["rope_scaling"] = json!({"rope_type": "longrope", "factor": 1.0, "attention_factor": 1.0,
+            "short_factor": factors, "long_factor": factors, "original_max_position_embeddings": 128});
+    });
+    let source = Source::open(folder.path()).unwrap();
+    assert_eq!(
+        source.config().rope.scaling,
+        RopeScaling::Factors { factors }
+    );
+    source.hf_files().unwrap().write(folder.path()).unwrap();
+    assert_eq!(
+        Source::open(folder.path()).unwrap().config(),
+        source.config()
+    );
+}
+
+#[test]
+fn unknown_tensor() {
+    let source = Source::open(&models().join("linear")).unwrap();
+    let error = source
+        .tensor("model.layers.9.mlp.up_proj.weight")
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.ends_with("models/linear has no tensor model.layers.9.mlp.up_proj.weight"),
+        "{error}"
+    );
+}
+
+fn copy_of(name: &str) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    for entry in std::fs::read_dir(models().join(name)).unwrap() {
+        let entry = entry.unwrap();
+        std::fs::copy(entry.path(), folder.path().join(entry.file_name())).unwrap();
+    }
+    folder
+}
+
+fn edit(folder: &Path, change: impl FnOnce(&mut Value)) {
+    let file = folder.join("config.json");
+    let mut config: Value = serde_json::from_str(&std::fs::read_to_string(&file).unwrap()).unwrap();
+    change(&mut config);
+    std::fs::write(&file, format!("{config:#}")).unwrap();
+}

@@ -1,0 +1,90 @@
+//! Tokenizers rebuilt from GGUF files give llama.cpp's ids.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use evopress_source::Source;
+use evopress_source::fixtures::{self, smollm2};
+use serde::Deserialize;
+
+#[derive(Deserialize)]
+struct Expected {
+    made_by: String,
+    special: Vec<Vec<u32>>,
+    literal_where_different: BTreeMap<usize, Vec<u32>>,
+}
+
+fn check(model: &Path, ids: &str) {
+    let folder = fixtures::folder().join("tokenizers");
+    let read = |name: &str| std::fs::read_to_string(folder.join(name)).unwrap();
+    let texts: Vec<String> = serde_json::from_str(&read("texts.json")).unwrap();
+    let expected: Expected = serde_json::from_str(&read(ids)).unwrap();
+    assert_eq!(texts.len(), expected.special.len());
+    let mut tokenizer = Source::open(model).unwrap().tokenizer().unwrap();
+    for literal in [false, true] {
+        tokenizer.set_encode_special_tokens(literal);
+        for (idx, text) in texts.iter().enumerate() {
+            let special = &expected.special[idx];
+            let expected_ids = if literal {
+                expected
+                    .literal_where_different
+                    .get(&idx)
+                    .unwrap_or(special)
+            } else {
+                special
+            };
+            let found = tokenizer.encode(text.as_str(), false).unwrap();
+            assert_eq!(
+                found.get_ids(),
+                expected_ids,
+                "{} differs from {} on {text:?} (literal: {literal}): {:?}",
+                model.display(),
+                expected.made_by,
+                found.get_tokens()
+            );
+        }
+    }
+}
+
+#[test]
+fn smollm2_model() {
+    check(&smollm2(), "SmolLM2-135M-Instruct.json");
+}
+
+macro_rules! small_vocabularies {
+    ($($name:ident: $file:literal),+ $(,)?) => {
+        $(#[test]
+        fn $name() {
+            let model = fixtures::folder().join("tokenizers").join(concat!($file, ".gguf"));
+            check(&model, concat!($file, ".json"));
+        })+
+    };
+}
+
+small_vocabularies! {
+    default: "default",
+    gpt_2: "gpt-2",
+    smollm: "smollm",
+    llama_bpe: "llama-bpe",
+    smaug_bpe: "smaug-bpe",
+    qwen2: "qwen2",
+    tekken: "tekken",
+    falcon: "falcon",
+    deepseek_coder: "deepseek-coder",
+    sentence_piece: "sentence-piece",
+    sentence_piece_no_prefix: "sentence-piece-no-prefix",
+}
+
+#[test]
+fn text_survives_the_round_trip() {
+    let tokenizer = Source::open(&smollm2()).unwrap().tokenizer().unwrap();
+    let text = "  1024 apples,\n\tcafé 日本 😀 <|im_end|>";
+    let ids = tokenizer.encode(text, false).unwrap();
+    assert_eq!(tokenizer.decode(ids.get_ids(), false).unwrap(), text);
+    assert_eq!(
+        tokenizer.decode(ids.get_ids(), true).unwrap(),
+        text.replace("<|im_end|>", "")
+    );
+}
