@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 """Sets up what evopressd needs outside the clone: libtorch, the demo's model, and tools for the tests.
 
-Everything goes to `$XDG_CACHE_HOME/evopress` (by default `~/.cache/evopress`), is checked by SHA-256, appears by a
-rename when it is complete, and is left alone by the next run. Needs Python's standard library and pip, nothing else.
+Everything goes to `$XDG_CACHE_HOME/evopress` (by default `~/.cache/evopress`), is checked by SHA-256, appears
+by a rename when it is complete, and is left alone by the next run. Needs Python's standard library and pip; where a program of
+the tests is missing, apt-get too, but no root.
 """
 
 import argparse
@@ -18,7 +19,9 @@ if sys.version_info < (3, 10) or (platform.system(), platform.machine()) != ("Li
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from evopress_setup.cargo_config import write_cargo_config  # noqa: E402
+from evopress_setup.cargo_deny import set_up_cargo_deny  # noqa: E402
 from evopress_setup.data import set_up_data  # noqa: E402
+from evopress_setup.debian_tools import set_up_debian_tools  # noqa: E402
 from evopress_setup.libtorch import set_up_libtorch  # noqa: E402
 from evopress_setup.node_tools import set_up_node  # noqa: E402
 from evopress_setup.python_tools import set_up_python  # noqa: E402
@@ -31,10 +34,12 @@ STEPS = {
     "python": ([set_up_python], "transformers on the CPU, for tests"),
     "node": ([set_up_node], "llama.cpp under Node.js, for tests"),
     "servers": ([set_up_servers], "MLflow and moto, which tests publish to"),
+    "debian": ([set_up_debian_tools], "docker-registry, skopeo and promtool, for tests, where the system lacks one"),
+    "cargo-deny": ([set_up_cargo_deny], "cargo-deny, which checks licences and sources of third-party crates; prints its path"),
     "all-for-demo": ([*LIBTORCH, set_up_data], "libtorch and data"),
     "all-for-test": (
-        [*LIBTORCH, set_up_data, set_up_python, set_up_node, set_up_servers],
-        "libtorch, data, python, node and servers",
+        [*LIBTORCH, set_up_data, set_up_python, set_up_node, set_up_servers, set_up_debian_tools],
+        "libtorch, data, python, node, servers and debian",
     ),
 }
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from .cache import say
 from .data import data_root
+from .debian_tools import debian_tools
 from .libtorch import libtorch_home
 from .node_tools import node_tools
 from .python_tools import python_tools
@@ -24,6 +25,7 @@ def variables() -> dict[str, Path]:
         "EVOPRESS_TEST_PYTHONPATH": python_tools(),
         "EVOPRESS_TEST_SERVERS": server_tools(),
         "EVOPRESS_TEST_NODE": node_tools(),
+        "EVOPRESS_TEST_TOOLS": debian_tools() / "bin",
     }
 
 

