@@ -80,7 +80,8 @@ impl Bundle {
         digest_bytes(lines.as_bytes())
     }
 
-    /// What registries without digests of their own keep beside the files: `{"run", "files": [{"path", "size_bytes", "sha256"}]}`.
+    /// What registries without digests of their own keep beside the files:
+    /// `{"run", "files": [{"path", "size_bytes", "sha256"}]}`.
     ///
     /// # Errors
     /// It cannot be put in JSON.

@@ -1,5 +1,5 @@
-//! Base URLs of services for entries that name none: from the config file, else from the environment variables that
-//! these services' own tools read.
+//! Base URLs of services for entries that name none: from the config file, else from the
+//! environment variables that these services' own tools read.
 
 use schemars::JsonSchema;
 use serde::Deserialize;

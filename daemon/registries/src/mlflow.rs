@@ -1,6 +1,7 @@
 //! MLflow: a run with parameters, metrics and artifacts, and a version of a registered model.
 //!
-//! MLflow gives every request a new run and a new version, so both are looked for by our run's ID before they are made.
+//! MLflow gives every request a new run and a new version, so both are looked for by our run's ID
+//! before they are made.
 
 use evopress_spec::{Published, ToMlflow};
 use reqwest::{Method, StatusCode};
@@ -142,7 +143,8 @@ impl Upload<'_> {
         Ok((made["run"].clone(), true))
     }
 
-    /// MLflow keeps a metric of the same key, step, time and value once, and a parameter of the same value.
+    /// MLflow keeps a metric of the same key, step, time and value once, and a parameter of the
+    /// same value.
     async fn log(&self, run_id: &str) -> Result<(), PublishError> {
         let facts = &self.bundle.facts;
         let metrics: Vec<Value> = facts

@@ -1,7 +1,8 @@
-//! Object stores: `PREFIX/NAME/RUN/…`, with a manifest that is written last, and `PREFIX/NAME/latest.json`.
+//! Object stores: `PREFIX/NAME/RUN/…`, with a manifest that is written last, and
+//! `PREFIX/NAME/latest.json`.
 //!
-//! A version is there when its manifest is, and the manifest is never written over. Objects that arrived before a
-//! failure are compared and not sent again.
+//! A version is there when its manifest is, and the manifest is never written over. Objects that
+//! arrived before a failure are compared and not sent again.
 
 use evopress_core::digest_bytes;
 use evopress_spec::{Published, Secret, ToObjects};

@@ -1,6 +1,6 @@
-//! OCI registries, in the CNCF ModelPack layout: a config, one layer a file, a manifest, and two tags: the run's ID and
-//! one that follows the newest run. A blob that is there already is not sent; the registry itself refuses a blob whose
-//! digest is not the announced one.
+//! OCI registries, in the CNCF ModelPack layout: a config, one layer a file, a manifest, and two
+//! tags: the run's ID and one that follows the newest run. A blob that is there already is not
+//! sent; the registry itself refuses a blob whose digest is not the announced one.
 
 use std::time::Duration;
 

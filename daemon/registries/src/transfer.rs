@@ -12,7 +12,7 @@ use tokio_util::io::ReaderStream;
 
 use crate::{BundleFile, PublishError};
 
-/// Time between two reports.
+/// Time between two reports of progress.
 const LOOK: Duration = Duration::from_millis(200);
 /// A server from which nothing is heard for so long is given up.
 const STALLED: Duration = Duration::from_secs(300);

@@ -13,10 +13,12 @@ use super::{ByteSize, ConfigError};
 /// The flags that say where things are; every command has them.
 #[derive(Args, Clone, Debug, Default)]
 pub struct ToolFlags {
-    /// Folder of the plugins, files libevopress_*.so [default: `plugins` beside evopressd, else its own folder]
+    /// Folder of the plugins, files libevopress_*.so [default: `plugins` beside evopressd, else its
+    /// own folder]
     #[arg(long, value_name = "DIR", env = "EVOPRESS_PLUGINS")]
     pub plugins: Option<PathBuf>,
-    /// Folder that a relative path in a spec is looked for in, after the spec's own folder; may be repeated
+    /// Folder that a relative path in a spec is looked for in, after the spec's own folder; may be
+    /// repeated
     #[arg(
         long = "data-root",
         value_name = "DIR",
@@ -44,7 +46,8 @@ pub struct ServeFlags {
     /// Address for metrics, API and page [default: 127.0.0.1:9464]
     #[arg(long, value_name = "ADDRESS", env = "EVOPRESS_LISTEN")]
     pub listen: Option<SocketAddr>,
-    /// Name under which a browser or Prometheus may ask, besides localhost and IP addresses; may be repeated
+    /// Name under which a browser or Prometheus may ask, besides localhost and IP addresses; may be
+    /// repeated
     #[arg(
         long = "allowed-host",
         value_name = "NAME",
@@ -58,10 +61,12 @@ pub struct ServeFlags {
     /// Threads of each worker [default: the worker's own choice]
     #[arg(long, value_name = "N", env = "EVOPRESS_THREADS")]
     pub threads: Option<usize>,
-    /// Limit of the cache of level databases and models; the least recently used go first [default: 50GiB]
+    /// Limit of the cache of level databases and models; the least recently used go first [default:
+    /// 50GiB]
     #[arg(long, value_name = "SIZE", env = "EVOPRESS_CACHE_SIZE")]
     pub cache_size: Option<ByteSize>,
-    /// Seconds between looks at the watched folder besides those that the system's hints cause [default: 10]
+    /// Seconds between scans of the watched folder, besides those that follow events of the system
+    /// [default: 10]
     #[arg(long, value_name = "SECONDS", env = "EVOPRESS_RESCAN_SECONDS")]
     pub rescan_seconds: Option<f64>,
     /// Where plugins, data and the worker are.
@@ -73,13 +78,15 @@ pub struct ServeFlags {
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ServeFile {
-    /// Folder to watch for pipeline specs, files `*.yaml` and `*.yml`. Default: none; it is required here or as a flag.
+    /// Folder to watch for pipeline specs, files `*.yaml` and `*.yml`. Default: none; it is
+    /// required here or as a flag.
     #[schemars(example = &"pipelines")]
     pub watch: Option<PathBuf>,
     /// Folder of runs, journal and cache. Default: $STATE_DIRECTORY, else ~/.local/state/evopressd.
     #[schemars(example = &"/var/lib/evopressd")]
     pub state: Option<PathBuf>,
-    /// Folder of the plugins, files `libevopress_*.so`. Default: `plugins` beside evopressd, else its own folder.
+    /// Folder of the plugins, files `libevopress_*.so`. Default: `plugins` beside evopressd, else
+    /// its own folder.
     pub plugins: Option<PathBuf>,
     /// Folders that a relative path in a spec is looked for in, after the spec's own folder.
     #[serde(default)]
@@ -103,7 +110,8 @@ pub struct ServeFile {
     /// Servers of registries that specs do not name.
     #[serde(default)]
     pub endpoints: Endpoints,
-    /// Seconds between scans of the watched folder besides those that the system's notifications cause. Default: 10.
+    /// Seconds between scans of the watched folder besides those that the system's notifications
+    /// cause. Default: 10.
     #[schemars(range(min = 0.001, max = 86_400.0))]
     pub rescan_seconds: Option<f64>,
     /// Attempts of a run whose worker crashes, in all. Default: 3.
@@ -124,12 +132,14 @@ pub struct ServeFile {
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CacheFile {
-    /// Limit of the cache; the least recently used entries go first, never one in use. Default: 50GiB.
+    /// Limit of the cache; the least recently used entries go first, never one in use. Default:
+    /// 50GiB.
     pub max_size_bytes: Option<ByteSize>,
 }
 
 impl ServeFile {
-    /// Reads the file; paths in it are relative to its folder. The one place that parses YAML in this crate.
+    /// Reads the file; paths in it are relative to its folder. The one place that parses YAML in
+    /// this crate.
     ///
     /// # Errors
     /// It cannot be read, or is not what it should be; the message has line and column.

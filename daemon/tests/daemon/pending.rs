@@ -1,4 +1,5 @@
-//! Publications that a registry does not take: nobody else is held up, nothing is computed again, no secret is told.
+//! Publications that a registry does not take: nobody else is held up, nothing is computed again,
+//! no secret is told.
 
 use std::fs;
 use std::io::{Read, Write};

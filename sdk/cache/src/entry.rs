@@ -169,11 +169,11 @@ impl Entry {
         manifest.save(&self.folder)
     }
 
-    /// A path in the entry for a file that is still being written; [`Entry::commit_file`] gives it its name. What a crash
-    /// leaves of it is removed by the next prune.
+    /// A path in the entry for a file that is still being written; [`Entry::commit_file`] gives it
+    /// its name. What a crash leaves of it is removed by the next prune.
     ///
     /// # Errors
-    /// The name is none.
+    /// The name is not one that a file of an entry can have.
     pub fn temporary(&self, name: &str) -> Result<PathBuf, CacheError> {
         static COUNTER: AtomicU64 = AtomicU64::new(0);
         let count = COUNTER.fetch_add(1, Ordering::Relaxed);
@@ -184,20 +184,23 @@ impl Entry {
             .join(format!(".{name}.{process}-part{count}.tmp")))
     }
 
-    /// A path in the entry for a file that arrives piece by piece; [`Entry::commit_file`] gives it its name. It is the same
-    /// for every process, and what a crash leaves of it stays, so that the next one goes on after it.
+    /// A path in the entry for a file that arrives piece by piece; [`Entry::commit_file`] gives it
+    /// its name. It is the same for every process, and what a crash leaves of it stays, so that the
+    /// next one goes on after it.
     ///
     /// # Errors
-    /// The name is none.
+    /// The name is not one that a file of an entry can have.
     pub fn partial(&self, name: &str) -> Result<PathBuf, CacheError> {
         let name = file_name(name)?.replace('/', "-");
         Ok(self.folder.join(format!(".{name}.part")))
     }
 
-    /// Puts a file into the entry, whole and on the disk when this returns. The record belongs into the manifest.
+    /// Puts a file into the entry, whole and on the disk when this returns. The record belongs into
+    /// the manifest.
     ///
     /// # Errors
-    /// The disk is full, or the folder cannot be written; nothing is left under the name then, or what was there before.
+    /// The disk is full, or the folder cannot be written; nothing is left under the name then, or
+    /// what was there before.
     pub fn commit_file<'a>(
         &self,
         name: &str,
@@ -237,7 +240,8 @@ impl Entry {
         Ok(record)
     }
 
-    /// Reads every file and tells which are not what the manifest says. An entry without a manifest has promised nothing.
+    /// Reads every file and tells which are not what the manifest says. An entry without a manifest
+    /// has promised nothing.
     pub fn verify(&self) -> Vec<Damage> {
         let Loaded { manifest, warning } = self.load_manifest();
         let unusable = warning.map(|reason| Damage {

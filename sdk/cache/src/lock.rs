@@ -1,4 +1,5 @@
-//! Locks on entries: a file beside the entry's folder, since the folder itself is renamed when it goes.
+//! Locks on entries: a file beside the entry's folder, since the folder itself is renamed when it
+//! goes.
 
 use std::fs::{self, File, TryLockError};
 use std::io;
@@ -7,7 +8,7 @@ use std::path::Path;
 
 /// Holds an entry until it is dropped, or the process dies.
 #[derive(Debug)]
-#[must_use = "the lock is given back when this is dropped"]
+#[must_use = "the lock is released when this is dropped"]
 pub struct Guard {
     _file: File,
 }

@@ -1,4 +1,5 @@
-//! Keeping the cache under its limit: the least recently used entries go first, none that anybody holds.
+//! Keeping the cache under its limit: the least recently used entries go first, none that anybody
+//! holds.
 
 use std::fs;
 use std::io;
@@ -48,8 +49,9 @@ impl Pruned {
 }
 
 impl Cache {
-    /// Removes what killed processes have left, then entries, the least recently used first, until all together take at
-    /// most `max_bytes`. An entry stays that `keep` names, or that any process builds or uses.
+    /// Removes what killed processes have left, then entries, the least recently used first, until
+    /// all together take at most `max_bytes`. An entry stays that `keep` names, or that any process
+    /// builds or uses.
     ///
     /// # Errors
     /// The folder cannot be read.
@@ -173,7 +175,8 @@ fn remove_folder(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Removes temporary files of an entry that nobody builds, and the entry itself when there is nothing in it.
+/// Removes temporary files of an entry that nobody builds, and the entry itself when there is
+/// nothing in it.
 fn clean(folder: &Path) -> io::Result<u64> {
     let lock_file = lock_beside(folder);
     let Some(_alone) = lock::take(&lock_file, Hold::Alone)? else {

@@ -1,5 +1,6 @@
-//! Holds a spec's values against the JSON Schema. Out: every structural mistake in words, and a copy of the values in
-//! which each mistake has been replaced by something valid, so that the rules that come after can still look at the rest.
+//! Compares a spec's values with the JSON Schema. Out: every structural mistake in words, and a
+//! copy of the values in which each mistake has been replaced by something valid, so that the rules
+//! that come after can still look at the rest.
 
 use std::collections::HashSet;
 use std::sync::LazyLock;
@@ -43,7 +44,7 @@ impl Tainted {
         around.into_iter().any(|pointer| self.0.contains(pointer))
     }
 
-    /// The same, or something in it.
+    /// Whether the value, something around it, or something in it is a stand-in.
     pub(crate) fn touches(&self, pointer: &str) -> bool {
         self.holds(pointer) || self.0.iter().any(|bad| place::holds(pointer, bad))
     }

@@ -1,5 +1,5 @@
-//! Git LFS as the Hub speaks it: what is not there yet is put where the server says, in one piece or in parts, or goes to
-//! its Xet store.
+//! Git LFS as the Hub speaks it: what is not there yet is put where the server says, in one piece
+//! or in parts, or goes to its Xet store.
 
 use reqwest::header::{ACCEPT, CONTENT_TYPE};
 use reqwest::{Method, StatusCode};

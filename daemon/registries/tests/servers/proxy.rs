@@ -1,4 +1,5 @@
-//! A bad line to a server: it breaks once, in the midst of an answer, and is dead until it is mended.
+//! A bad line to a server: it breaks once, in the midst of an answer, and is dead until it is
+//! mended.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};

@@ -133,7 +133,7 @@ publish: [{{registry: folder, path: {root}/registry, name: {name}}}]
 }
 
 pub(crate) fn fake_worker() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fake-worker.sh")
+    PathBuf::from(env!("CARGO_BIN_EXE_evopress-fake-worker"))
 }
 
 /// Waits until `found` finds something.

@@ -1,4 +1,5 @@
-//! Events of a run: `events.jsonl`, one JSON object a line, appended by the worker and tailed by everyone else.
+//! Events of a run: `events.jsonl`, one JSON object a line, appended by the worker and tailed by
+//! everyone else.
 
 mod reader;
 mod writer;
@@ -18,7 +19,7 @@ pub use writer::Writer;
 pub struct Event {
     /// When: RFC 3339, UTC, milliseconds.
     pub time: String,
-    /// What.
+    /// What happened.
     #[serde(flatten)]
     pub kind: EventKind,
 }
@@ -49,12 +50,12 @@ pub enum EventKind {
     },
     /// A stage began.
     StageStarted {
-        /// Which.
+        /// The stage.
         stage: Stage,
     },
     /// A stage ended.
     StageFinished {
-        /// Which.
+        /// The stage.
         stage: Stage,
         /// Its wall time.
         seconds: f64,
@@ -63,7 +64,7 @@ pub enum EventKind {
     },
     /// Part of a stage is done.
     Progress {
-        /// Which.
+        /// The stage.
         stage: Stage,
         /// How much is done.
         done: u64,

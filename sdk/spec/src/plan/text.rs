@@ -26,7 +26,8 @@ pub struct Database {
     pub tokens: u64,
     /// Tokens of one sequence.
     pub sequence_length: u32,
-    /// What the first tokens of sequences make up at least where a method minimises output errors; 0 in plans that have none.
+    /// What the first tokens of sequences make up at least where a method minimises output errors;
+    /// 0 in plans that have none.
     #[serde(default)]
     pub first_token_share: f64,
 }

@@ -1,7 +1,9 @@
-//! The Hub's Xet store: files are cut into chunks by their content, and only those travel that the store has not got, of
-//! this repository or any other. So an upload that was cut off is simply made again.
+//! The Hub's Xet store: files are cut into chunks by their content, and only those travel that the
+//! store has not got, of this repository or any other. So an upload that was cut off is simply made
+//! again.
 //!
-//! Hugging Face's own crates do that, on threads that live as long as the upload, with a scratch folder that does, too.
+//! Hugging Face's own crates do that, on threads that live as long as the upload, with a scratch
+//! folder that does, too.
 
 mod access;
 
@@ -27,8 +29,8 @@ use crate::{BundleFile, PublishError};
 
 /// Time between two looks at how far it is.
 const LOOK: Duration = Duration::from_millis(200);
-/// Files are read one after the other, and so many pieces of up to 64 MiB are on their way at once: together they bound the
-/// memory, whatever the files' size.
+/// Files are read one after the other, and so many pieces of up to 64 MiB are on their way at once:
+/// together they bound the memory, whatever the files' size.
 const PIECES_AT_ONCE: usize = 2;
 /// Tries of one request; a whole publication is tried again by the daemon.
 const TRIES: usize = 3;
@@ -37,7 +39,8 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// Sends files to the store to which the Hub leads.
 ///
 /// # Errors
-/// The Hub gives no access, the store cannot be reached or takes one of the files not, or a file is not what it was.
+/// The Hub gives no access, the store cannot be reached or takes one of the files not, or a file is
+/// not what it was.
 pub(super) async fn send(
     http: &Http,
     repository: &str,

@@ -1,4 +1,5 @@
-//! One look at the folder after the other: which files there are, and which have come to rest.
+//! Scans of the folder, one after the other: which specs there are, and which of them nobody is
+//! writing any more.
 
 use std::collections::{HashMap, HashSet};
 use std::fs;
@@ -7,22 +8,42 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use super::{Arrival, Found, SETTLE};
 use crate::intake::read_spec;
-use crate::journal::FileStamp;
 
-/// A file that the system says is being written is waited for no longer than this after its last change: the hint that
-/// it was closed may have been lost.
+/// A file that was complete when it was read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Arrival {
+    /// Where it is.
+    pub path: PathBuf,
+    /// What it holds.
+    pub text: Vec<u8>,
+}
+
+/// A file is complete when two scans at least this far apart find it unchanged.
+pub const SETTLE: Duration = Duration::from_millis(150);
+
+/// A file that the system says is being written is waited for no longer than this after its last
+/// change: the event that says it was closed may have been lost.
 const WRITER_PATIENCE: Duration = Duration::from_secs(5);
 
-/// A file that nobody observed from its beginning, since it was there before the hints, may be half written; it must rest
+/// A file that was there before the system sent events may be half written; it must be unchanged
 /// for this long.
 const UNOBSERVED: Duration = Duration::from_secs(1);
 
-/// What earlier looks saw.
-#[derive(Debug, Default)]
-pub(super) struct Looks {
+/// A folder that is scanned again and again.
+#[derive(Debug)]
+pub(super) struct FolderScan {
+    folder: PathBuf,
     files: HashMap<PathBuf, Seen>,
+}
+
+/// What one scan found.
+#[derive(Debug, Default)]
+pub(super) struct Found {
+    /// Files that are complete and that no earlier scan returned as they are now, by path.
+    pub(super) complete: Vec<Arrival>,
+    /// Whether some file is still changing, so that the next scan should follow soon.
+    pub(super) is_unsettled: bool,
 }
 
 #[derive(Debug)]
@@ -30,70 +51,73 @@ struct Seen {
     stamp: Stamp,
     /// When it was first seen so.
     since: Instant,
-    /// Whether it was handed out so.
-    taken: bool,
-    /// Whether hints would have told of a writer.
-    observed: bool,
+    /// Whether it was returned so.
+    is_returned: bool,
+    /// Whether the system would have said that it is being written.
+    is_observed: bool,
 }
 
-/// What changes when a file does: size, times, and the file itself when it is replaced.
+/// What tells one state of a file from another: its size, its time of change, and which file it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Stamp {
-    content: FileStamp,
+    size_bytes: u64,
+    changed: (i64, i64),
     identity: (u64, u64),
 }
 
-impl Looks {
-    /// Looks at `folder` at the time `now`. `observed`: hints told of what happened since the last look.
+impl FolderScan {
+    pub(super) fn new(folder: PathBuf) -> Self {
+        Self {
+            folder,
+            files: HashMap::new(),
+        }
+    }
+
+    /// Scans the folder at the time `now`. `is_observed` says that the system sent events since the
+    /// last scan, and `being_written` which files they say are open for writing.
     ///
     /// # Errors
     /// The folder cannot be read.
-    pub(super) fn look(
+    pub(super) fn poll(
         &mut self,
-        folder: &Path,
         now: Instant,
-        observed: bool,
+        is_observed: bool,
         being_written: &HashSet<PathBuf>,
     ) -> io::Result<Found> {
-        let present = specs_in(folder)?;
+        let present = specs_in(&self.folder)?;
         self.files.retain(|path, _| present.contains_key(path));
         let mut found = Found::default();
         for (path, stamp) in present {
-            let seen = self.files.entry(path.clone()).or_insert(Seen {
+            let new = || Seen {
                 stamp,
                 since: now,
-                taken: false,
-                observed,
-            });
+                is_returned: false,
+                is_observed,
+            };
+            let seen = self.files.entry(path.clone()).or_insert_with(new);
             if seen.stamp != stamp {
-                *seen = Seen {
-                    stamp,
-                    since: now,
-                    taken: false,
-                    observed,
-                };
+                *seen = new();
             }
-            if seen.taken {
+            if seen.is_returned {
                 continue;
             }
-            let at_rest = now.duration_since(seen.since);
-            let patience = match (being_written.contains(&path), seen.observed) {
+            let patience = match (being_written.contains(&path), seen.is_observed) {
                 (true, _) => WRITER_PATIENCE,
                 (false, false) => UNOBSERVED,
                 (false, true) => SETTLE,
             };
-            if at_rest < patience {
-                found.unsettled = true;
+            if now.duration_since(seen.since) < patience {
+                found.is_unsettled = true;
                 continue;
             }
-            match read_at_rest(&path, stamp) {
+            match read_unchanged(&path, stamp) {
                 Ok(Some(text)) => {
-                    seen.taken = true;
+                    seen.is_returned = true;
                     found.complete.push(Arrival { path, text });
                 }
-                Ok(None) => found.unsettled = true,
+                Ok(None) => found.is_unsettled = true,
                 Err(error) => {
-                    // Perhaps it may be read later; until it changes, the next regular look tries again.
+                    // The next regular scan tries again.
                     tracing::warn!(file = %path.display(), %error, "file in the watched folder cannot be read");
                 }
             }
@@ -104,7 +128,7 @@ impl Looks {
 }
 
 /// The content of a file, if it did not change while it was read.
-fn read_at_rest(path: &Path, stamp: Stamp) -> io::Result<Option<Vec<u8>>> {
+fn read_unchanged(path: &Path, stamp: Stamp) -> io::Result<Option<Vec<u8>>> {
     let text = read_spec(path)?;
     Ok((Stamp::of(path)? == Some(stamp)).then_some(text))
 }
@@ -114,7 +138,8 @@ impl Stamp {
     fn of(path: &Path) -> io::Result<Option<Self>> {
         let metadata = fs::metadata(path)?;
         let stamp = Self {
-            content: FileStamp::from(&metadata),
+            size_bytes: metadata.size(),
+            changed: (metadata.mtime(), metadata.mtime_nsec()),
             identity: (metadata.dev(), metadata.ino()),
         };
         Ok(metadata.is_file().then_some(stamp))
@@ -175,44 +200,38 @@ mod tests {
     }
 
     #[test]
-    fn a_file_is_handed_out_once_after_it_came_to_rest() {
+    fn a_file_is_returned_once_after_it_stopped_changing() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.yaml");
         let nobody = HashSet::new();
-        let mut looks = Looks::default();
+        let mut scan = FolderScan::new(folder.path().to_owned());
         let start = Instant::now();
-        let mut look = |millis: u64| {
-            looks
-                .look(
-                    folder.path(),
-                    start + Duration::from_millis(millis),
-                    true,
-                    &nobody,
-                )
-                .unwrap()
+        let mut poll = |millis: u64| {
+            let now = start + Duration::from_millis(millis);
+            scan.poll(now, true, &nobody).unwrap()
         };
 
         fs::write(&path, "na").unwrap();
-        assert!(look(0).unsettled);
+        assert!(poll(0).is_unsettled);
         fs::write(&path, "name: a").unwrap();
-        let found = look(200);
+        let found = poll(200);
         assert!(
-            found.unsettled && found.complete.is_empty(),
-            "it changed between the looks"
+            found.is_unsettled && found.complete.is_empty(),
+            "it changed between the scans"
         );
-        let found = look(400);
+        let found = poll(400);
         assert_eq!(
-            (names(&found), found.unsettled),
+            (names(&found), found.is_unsettled),
             (vec!["a.yaml".to_owned()], false)
         );
         assert_eq!(found.complete[0].text, b"name: a");
-        assert!(look(600).complete.is_empty());
+        assert!(poll(600).complete.is_empty());
         fs::remove_file(&path).unwrap();
-        assert!(look(800).complete.is_empty());
+        assert!(poll(800).complete.is_empty());
         fs::write(&path, "name: b").unwrap();
-        look(1000);
+        poll(1000);
         assert_eq!(
-            names(&look(1200)),
+            names(&poll(1200)),
             ["a.yaml"],
             "a new file under an old name"
         );
@@ -224,51 +243,36 @@ mod tests {
         let path = folder.path().join("a.yaml");
         fs::write(&path, "name: half").unwrap();
         let writer = HashSet::from([path]);
-        let mut looks = Looks::default();
+        let mut scan = FolderScan::new(folder.path().to_owned());
         let start = Instant::now();
-        let mut look = |seconds: u64, writers: &HashSet<PathBuf>| {
-            looks
-                .look(
-                    folder.path(),
-                    start + Duration::from_secs(seconds),
-                    true,
-                    writers,
-                )
-                .unwrap()
+        let mut poll = |seconds: u64, writers: &HashSet<PathBuf>| {
+            let now = start + Duration::from_secs(seconds);
+            scan.poll(now, true, writers).unwrap()
         };
-        assert!(look(0, &writer).unsettled);
-        assert!(look(2, &writer).complete.is_empty());
-        assert_eq!(names(&look(6, &writer)), ["a.yaml"]);
+        assert!(poll(0, &writer).is_unsettled);
+        assert!(poll(2, &writer).complete.is_empty());
+        assert_eq!(names(&poll(6, &writer)), ["a.yaml"]);
     }
 
     #[test]
-    fn a_file_that_was_there_before_the_hints_must_rest_longer() {
+    fn a_file_that_was_there_before_the_events_is_waited_for_longer() {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("a.yaml"), "name: a").unwrap();
-        let mut looks = Looks::default();
+        let mut scan = FolderScan::new(folder.path().to_owned());
         let start = Instant::now();
-        let mut look = |millis: u64, observed: bool| {
-            looks
-                .look(
-                    folder.path(),
-                    start + Duration::from_millis(millis),
-                    observed,
-                    &HashSet::new(),
-                )
-                .unwrap()
+        let mut poll = |millis: u64, observed: bool| {
+            let now = start + Duration::from_millis(millis);
+            scan.poll(now, observed, &HashSet::new()).unwrap()
         };
-        assert!(look(0, false).unsettled);
-        assert!(look(300, true).unsettled);
-        assert_eq!(names(&look(1000, true)), ["a.yaml"]);
+        assert!(poll(0, false).is_unsettled);
+        assert!(poll(300, true).is_unsettled);
+        assert_eq!(names(&poll(1000, true)), ["a.yaml"]);
     }
 
     #[test]
-    fn a_folder_that_is_not_there_is_an_error_and_forgets_nothing_else() {
-        let mut looks = Looks::default();
-        assert!(
-            looks
-                .look(Path::new("/nowhere"), Instant::now(), true, &HashSet::new())
-                .is_err()
-        );
+    fn a_folder_that_is_not_there_is_an_error() {
+        let mut scan = FolderScan::new(PathBuf::from("/nowhere"));
+        let found = scan.poll(Instant::now(), true, &HashSet::new());
+        assert!(found.is_err());
     }
 }

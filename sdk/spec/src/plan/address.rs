@@ -20,31 +20,34 @@ pub enum Address {
         /// The one file that is the model; `None` where the repository is.
         file: Option<String>,
     },
-    /// `s3://BUCKET/PREFIX` or `s3://BUCKET/PATH/FILE.gguf`: objects of S3, or of a service that speaks S3.
+    /// `s3://BUCKET/PREFIX` or `s3://BUCKET/PATH/FILE.gguf`: objects of S3, or of a service that
+    /// speaks S3.
     S3 {
         /// The bucket.
         bucket: String,
-        /// What the names of the model's objects begin with, or the name of the one that is the model; without a `/` at
-        /// either end, empty for the whole bucket.
+        /// What the names of the model's objects begin with, or the name of the one that is the
+        /// model; without a `/` at either end, empty for the whole bucket.
         key: String,
     },
-    /// `oci://HOST[:PORT]/PATH[:TAG]` or `oci://HOST[:PORT]/PATH@sha256:…`: an artifact of an OCI registry.
+    /// `oci://HOST[:PORT]/PATH[:TAG]` or `oci://HOST[:PORT]/PATH@sha256:…`: an artifact of an OCI
+    /// registry.
     Oci {
         /// `HOST[:PORT]/PATH`.
         repository: String,
         /// A tag, or a digest: `sha256:…`.
         reference: String,
     },
-    /// `mlflow:models:/NAME/VERSION` or `mlflow:models:/NAME@ALIAS`: a version of a registered model of MLflow.
+    /// `mlflow:models:/NAME/VERSION` or `mlflow:models:/NAME@ALIAS`: a version of a registered
+    /// model of MLflow.
     Mlflow {
         /// The registered model.
         name: String,
-        /// Which version of it.
+        /// The version.
         version: ModelVersion,
     },
 }
 
-/// Which version of a registered model.
+/// A version of a registered model.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ModelVersion {
     /// The newest.
@@ -223,7 +226,8 @@ fn split_before(text: &str, ends: [char; 2]) -> (&str, &str) {
     text.split_at(text.find(ends).unwrap_or(text.len()))
 }
 
-/// Letters, digits, `.`, `_` and `-`, with a letter or digit first, so that nothing leads elsewhere.
+/// Letters, digits, `.`, `_` and `-`, with a letter or digit first, so that nothing leads
+/// elsewhere.
 fn is_part(text: &str) -> bool {
     text.starts_with(|c: char| c.is_ascii_alphanumeric())
         && text

@@ -1,77 +1,20 @@
-//! From what was typed to what is run: defaults filled in, paths found.
+//! From a spec to its plan.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use serde_json::Value;
 
-use crate::check::Roots;
-use crate::lookup::{self, Wanted};
-use crate::mistake::Fault;
-use crate::origin;
-use crate::registries;
-use crate::structure::Tainted;
-use crate::tree::Tree;
+use super::defaults::{Defaults, EVALUATION_TOKENS, FIRST_TOKEN_SHARE, INITIAL_TOKENS};
+use super::lookup::Wanted;
+use super::resolver::Resolver;
+use super::{origin, publish};
 use crate::typed;
 use crate::{
     Address, Calibration, Database, Evaluation, Gate, Generations, Initial, Limit, Mode,
     ModelLocation, Plan, PluginUse, Search, SelectionStage,
 };
 
-/// Where paths begin and where mistakes go.
-pub(crate) struct Resolver<'a> {
-    roots: &'a Roots,
-    tree: &'a Tree,
-    tainted: &'a Tainted,
-    faults: &'a mut Vec<Fault>,
-}
-
-impl<'a> Resolver<'a> {
-    pub(crate) fn new(
-        roots: &'a Roots,
-        tree: &'a Tree,
-        tainted: &'a Tainted,
-        faults: &'a mut Vec<Fault>,
-    ) -> Self {
-        Resolver {
-            roots,
-            tree,
-            tainted,
-            faults,
-        }
-    }
-
-    /// Reports a mistake at the first of the places that it follows from, unless one of them is a mistake already.
-    pub(crate) fn fault(&mut self, pointers: &[&str], message: &str) {
-        let known = |pointer: &&str| self.tainted.touches(pointer);
-        if let Some(at) = pointers.first().filter(|_| !pointers.iter().any(known)) {
-            self.faults
-                .push(Fault::new(self.tree.value_at(at), at, message));
-        }
-    }
-
-    /// Reports a mistake at the key of a field, unless it, or what it is `about`, is a mistake already.
-    pub(crate) fn fault_at_key(&mut self, about: &str, at: &str, message: &str) {
-        if !self.tainted.holds(about) && !self.tainted.holds(at) {
-            self.faults
-                .push(Fault::new(self.tree.key_at(at), at, message));
-        }
-    }
-
-    /// A path relative to the spec's folder; nothing needs to be there yet.
-    pub(crate) fn beside_spec(&self, typed: &str) -> PathBuf {
-        let path = self.roots.spec_dir.join(typed);
-        std::path::absolute(&path).unwrap_or(path)
-    }
-
-    pub(crate) fn find(&mut self, pointer: &str, typed: &str, wanted: Wanted) -> PathBuf {
-        lookup::find(typed, wanted, self.roots).unwrap_or_else(|message| {
-            self.fault(&[pointer], &message);
-            PathBuf::from(typed)
-        })
-    }
-}
-
-/// The plan that a spec comes to.
+/// Resolves a spec to its plan.
 pub(crate) fn resolve(spec: &typed::Spec, resolver: &mut Resolver<'_>) -> Plan {
     let target = target(&spec.target);
     let mode = mode(&spec.search);
@@ -108,56 +51,8 @@ pub(crate) fn resolve(spec: &typed::Spec, resolver: &mut Resolver<'_>) -> Plan {
             .publish
             .iter()
             .enumerate()
-            .map(|(idx, to)| registries::resolve(idx, to, &spec.metadata.name, resolver))
+            .map(|(idx, to)| publish::resolve(idx, to, &spec.metadata.name, resolver))
             .collect(),
-    }
-}
-
-/// What counts where a spec says nothing: the paper's settings for a target.
-struct Defaults {
-    calibration_tokens: u64,
-    offspring: u32,
-    initial_genotypes: u32,
-    stages: &'static [(u64, u32)],
-}
-
-/// More than a fast search comes to use.
-const FAST_CALIBRATION_TOKENS: u64 = 131_072;
-const INITIAL_TOKENS: u64 = 2048;
-const EVALUATION_TOKENS: u64 = 32_768;
-/// The best of 0, 0.125 and 0.3 for SmolLM2 at 3 bits.
-const FIRST_TOKEN_SHARE: f64 = 0.125;
-
-impl Defaults {
-    fn of(target: crate::Target, mode: Mode) -> Defaults {
-        let mut defaults = Defaults::of_paper(target);
-        if mode == Mode::Fast {
-            defaults.calibration_tokens = FAST_CALIBRATION_TOKENS;
-        }
-        defaults
-    }
-
-    fn of_paper(target: crate::Target) -> Defaults {
-        match target {
-            crate::Target::Drop(_) => Defaults {
-                calibration_tokens: 131_072,
-                offspring: 32,
-                initial_genotypes: 64,
-                stages: &[(2048, 2), (32_768, 1)],
-            },
-            crate::Target::Sparsity(_) => Defaults {
-                calibration_tokens: 524_288,
-                offspring: 64,
-                initial_genotypes: 1,
-                stages: &[(2048, 8), (16_384, 2), (65_536, 1)],
-            },
-            _ => Defaults {
-                calibration_tokens: 524_288,
-                offspring: 128,
-                initial_genotypes: 64,
-                stages: &[(2048, 16), (16_384, 4), (131_072, 1)],
-            },
-        }
     }
 }
 
@@ -182,10 +77,10 @@ fn model(typed: &typed::Model, resolver: &mut Resolver<'_>) -> crate::Model {
     const AT: &str = "/model/source";
     let location = match Address::read(&typed.source) {
         None => {
-            origin::none(typed, resolver);
+            origin::check_local(typed, resolver);
             ModelLocation::Local(resolver.find(AT, &typed.source, Wanted::Model))
         }
-        Some(Ok(address)) => ModelLocation::Remote(origin::of(address, typed, resolver)),
+        Some(Ok(address)) => ModelLocation::Remote(origin::remote(address, typed, resolver)),
         Some(Err(message)) => {
             resolver.fault(&[AT], &message);
             ModelLocation::Local(PathBuf::from(&typed.source))
@@ -233,7 +128,7 @@ fn database(
     }
 }
 
-/// Fields of the paper's search ask for it.
+/// The kind of search: the paper's where one of its fields is given, else the fast one.
 fn mode(typed: &typed::Search) -> Mode {
     let is_paper = typed.of_paper().iter().any(|(_, is_given)| *is_given);
     let default = if is_paper { Mode::Paper } else { Mode::Fast };
@@ -334,10 +229,4 @@ fn plugin(name: &str, options: &serde_json::Map<String, Value>) -> PluginUse {
 /// The least multiple of the sequence length that is not below `tokens`.
 fn whole_sequences(tokens: u64, sequence_length: u32) -> u64 {
     tokens.next_multiple_of(u64::from(sequence_length))
-}
-
-/// Whether two paths lead to the same file.
-pub(crate) fn same_file(one: &Path, other: &Path) -> bool {
-    let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
-    real(one) == real(other)
 }

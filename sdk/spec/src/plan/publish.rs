@@ -96,8 +96,8 @@ pub struct ToObjects {
     pub region: Option<String>,
     /// Whose keys they are: an S3 access key ID, an Azure account.
     pub account: Option<Secret>,
-    /// S3 secret access key, Azure access key, or a Google service account's JSON key. Without it the environment's own
-    /// credentials are used.
+    /// S3 secret access key, Azure access key, or a Google service account's JSON key. Without it
+    /// the environment's own credentials are used.
     pub key: Option<Secret>,
 }
 

@@ -3,12 +3,12 @@
 use std::io;
 use std::path::{Path, PathBuf, absolute};
 
-use crate::check::Roots;
+use crate::roots::Roots;
 use crate::words::{clip, nearest};
 
 /// What a path must lead to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Wanted {
+pub(super) enum Wanted {
     /// A Hugging Face folder or a `.gguf` file.
     Model,
     /// A text file.
@@ -18,7 +18,7 @@ pub(crate) enum Wanted {
 }
 
 /// The absolute path, or a sentence that says what is wrong with it.
-pub(crate) fn find(typed: &str, wanted: Wanted, roots: &Roots) -> Result<PathBuf, String> {
+pub(super) fn find(typed: &str, wanted: Wanted, roots: &Roots) -> Result<PathBuf, String> {
     if typed.contains("://") {
         return Err(format!(
             "found the address `{}`, expected the path of a file or folder on this machine",

@@ -1,4 +1,6 @@
-//! Hints of the system that something in the folder changed, through `notify`.
+//! Events of the system that say that something in the folder has changed, through the crate
+//! `notify`. They are a reason to scan the folder and no more: some file systems send none, and a
+//! queue of events may overflow.
 
 use std::collections::HashSet;
 use std::fs;
@@ -12,29 +14,30 @@ use tokio::sync::mpsc;
 
 type Paths = Arc<Mutex<HashSet<PathBuf>>>;
 
-/// The subscription to hints, renewed when the folder is another one than it was.
-pub(super) struct Hints {
+/// A subscription to the events of a folder.
+pub(super) struct ChangeEvents {
     folder: PathBuf,
-    armed: Option<Armed>,
+    subscription: Option<Subscription>,
     sender: mpsc::Sender<()>,
     written: Paths,
 }
 
-struct Armed {
+struct Subscription {
     /// Dropping it ends the subscription.
     _watcher: RecommendedWatcher,
-    /// Device and inode of the folder that it is on.
+    /// Device and inode of the folder that it is for.
     identity: (u64, u64),
 }
 
-impl Hints {
-    /// Hints come out of the channel, several of them as one.
+impl ChangeEvents {
+    /// Without a subscription yet. The channel yields once for any number of events since it
+    /// yielded last.
     pub(super) fn new(folder: PathBuf) -> (Self, mpsc::Receiver<()>) {
         let (sender, receiver) = mpsc::channel(1);
         (
             Self {
                 folder,
-                armed: None,
+                subscription: None,
                 sender,
                 written: Paths::default(),
             },
@@ -42,46 +45,48 @@ impl Hints {
         )
     }
 
-    /// Subscribes where that is not so already; true when it was renewed.
+    /// Subscribes, unless there is a subscription for the folder that is there now. Returns whether
+    /// it is a new one.
     ///
     /// # Errors
-    /// The system gives no hints, or the folder is not there.
-    pub(super) fn arm(&mut self) -> Result<bool, notify::Error> {
+    /// The system sends no events, or the folder is not there.
+    pub(super) fn subscribe(&mut self) -> Result<bool, notify::Error> {
         let metadata = fs::metadata(&self.folder).map_err(notify::Error::io);
         if metadata.is_err() {
-            self.armed = None;
+            self.subscription = None;
         }
         let identity = metadata.map(|metadata| (metadata.dev(), metadata.ino()))?;
         if self
-            .armed
+            .subscription
             .as_ref()
-            .is_some_and(|armed| armed.identity == identity)
+            .is_some_and(|subscription| subscription.identity == identity)
         {
             return Ok(false);
         }
-        self.armed = None;
+        self.subscription = None;
         lock(&self.written).clear();
         let (sender, written) = (self.sender.clone(), self.written.clone());
         let mut watcher = notify::recommended_watcher(move |event: notify::Result<Event>| {
             if let Ok(event) = &event {
                 if matches!(event.kind, EventKind::Access(kind) if kind != AccessKind::Close(AccessMode::Write))
                 {
-                    return; // our own looks
+                    return; // our own scans cause these
                 }
                 note_writers(&written, event);
             }
-            // A full channel holds a hint already. An error (such as an overflow of the queue) is a reason to look, too.
+            // A full channel is a reason to scan already. So is an error, such as an overflow of
+            // the queue.
             let _ = sender.try_send(());
         })?;
         watcher.watch(&self.folder, RecursiveMode::NonRecursive)?;
-        self.armed = Some(Armed {
+        self.subscription = Some(Subscription {
             _watcher: watcher,
             identity,
         });
         Ok(true)
     }
 
-    /// Files that somebody has written to and not closed since, as far as the hints tell.
+    /// Files that somebody has written to and not closed since, as far as the events tell.
     pub(super) fn being_written(&self) -> HashSet<PathBuf> {
         lock(&self.written).clone()
     }
