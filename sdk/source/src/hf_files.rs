@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
 
-use super::SourceError;
+use crate::error::SourceError;
 
 /// Files of a Hugging Face folder, ready to write. The one who writes the weights sets `torch_dtype` in `config`.
 #[derive(Debug, Clone, Default)]

@@ -136,6 +136,14 @@ pub(crate) fn fake_worker() -> PathBuf {
     PathBuf::from(env!("CARGO_BIN_EXE_evopress-fake-worker"))
 }
 
+/// A program of Debian's: the one that `make test` has unpacked, else the system's.
+pub(crate) fn debian(program: &str) -> Command {
+    let unpacked = std::env::var_os("EVOPRESS_TEST_TOOLS")
+        .map(|folder| Path::new(&folder).join(program))
+        .filter(|path| path.is_file());
+    Command::new(unpacked.unwrap_or_else(|| PathBuf::from(program)))
+}
+
 /// Waits until `found` finds something.
 pub(crate) fn eventually<T>(what: &str, mut found: impl FnMut() -> Option<T>) -> T {
     let start = Instant::now();

@@ -10,7 +10,7 @@ use tokenizers::{SplitDelimiterBehavior, Tokenizer};
 
 use super::Vocabulary;
 use super::pre_tokenizer::PreTokenizer;
-use crate::SourceError;
+use crate::error::SourceError;
 use crate::gguf::value::Value;
 
 /// The tokenizer, and whether it begins a text with a token by default.

@@ -17,7 +17,7 @@ use tokenizers::{AddedToken, Tokenizer};
 
 use super::metadata::Metadata;
 use super::value::Value;
-use crate::SourceError;
+use crate::error::SourceError;
 
 pub(super) use hf::{special_tokens_map, tokenizer_config};
 pub(super) use to_gguf::to_entries;

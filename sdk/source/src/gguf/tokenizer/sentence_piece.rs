@@ -11,7 +11,7 @@ use tokenizers::normalizers::{NormalizerWrapper, Prepend, Replace, Sequence as N
 use tokenizers::{DecoderWrapper, Tokenizer};
 
 use super::Vocabulary;
-use crate::SourceError;
+use crate::error::SourceError;
 use crate::gguf::value::Value;
 
 /// Stands for a space.

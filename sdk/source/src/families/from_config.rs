@@ -1,16 +1,14 @@
-//! `config.json` in both of the forms that transformers has written: up to version 4 (`rope_theta`, `rope_scaling`,
-//! `torch_dtype`) and from 5 on (`rope_parameters`, `dtype`). We write the older form, which both versions read.
+//! `config.json` in both of the forms that transformers has written: up to version 4 (`rope_theta`,
+//! `rope_scaling`) and from 5 on (`rope_parameters`).
 
 use std::path::Path;
 
 use serde::Deserialize;
-use serde_json::{Map, Value, json};
+use serde_json::Value;
 
-use super::SourceError;
-use super::config::ModelConfig;
+use super::dense::DenseModel;
+use crate::error::SourceError;
 use crate::spec::{Rope, RopeScaling};
-
-const SUPPORTED: &str = "llama";
 
 #[derive(Deserialize)]
 struct HfConfig {
@@ -74,27 +72,10 @@ fn default_context() -> i64 {
     2048
 }
 
-/// Refuses other families.
-pub(super) fn check_family(config: &Map<String, Value>, file: &Path) -> Result<(), SourceError> {
-    let found = config
-        .get("model_type")
-        .and_then(Value::as_str)
-        .unwrap_or("");
-    if found == SUPPORTED {
-        return Ok(());
-    }
-    Err(SourceError::Architecture {
-        file: file.to_path_buf(),
-        found: found.into(),
-        supported: SUPPORTED.into(),
-    })
-}
-
-pub(super) fn parse(text: &str, file: &Path) -> Result<ModelConfig, SourceError> {
-    let raw: HfConfig = serde_json::from_str(text).map_err(|cause| SourceError::Malformed {
-        file: file.to_path_buf(),
-        what: cause.to_string(),
-    })?;
+/// A model of alike blocks from the text of its configuration.
+pub(super) fn read(text: &str, file: &Path) -> Result<DenseModel, SourceError> {
+    let raw: HfConfig = serde_json::from_str(text)
+        .map_err(|cause| SourceError::malformed(file, cause.to_string()))?;
     let unsupported = |what: &str, found: String, supported: &str| SourceError::Unsupported {
         file: file.to_path_buf(),
         what: what.into(),
@@ -129,8 +110,7 @@ pub(super) fn parse(text: &str, file: &Path) -> Result<ModelConfig, SourceError>
     let theta = rope_settings
         .and_then(|rope| rope.rope_theta)
         .or(raw.rope_theta);
-    let config = ModelConfig {
-        architecture: SUPPORTED.into(),
+    let model = DenseModel {
         num_blocks: raw.num_hidden_layers,
         hidden_size: raw.hidden_size,
         intermediate_size: raw.intermediate_size,
@@ -157,8 +137,7 @@ pub(super) fn parse(text: &str, file: &Path) -> Result<ModelConfig, SourceError>
         },
         pad_token_id: raw.pad_token_id,
     };
-    config.validate(file)?;
-    Ok(config)
+    model.checked(file)
 }
 
 impl HfRope {
@@ -168,10 +147,8 @@ impl HfRope {
             .as_deref()
             .or(self.legacy_type.as_deref())
             .unwrap_or("default");
-        let missing = |name: &str| SourceError::Malformed {
-            file: file.to_path_buf(),
-            what: format!("rope type {kind} without {name}"),
-        };
+        let missing =
+            |name: &str| SourceError::malformed(file, format!("rope type {kind} without {name}"));
         let need = |value: Option<f64>, name: &str| value.ok_or_else(|| missing(name));
         match kind {
             "default" => Ok(RopeScaling::None),
@@ -187,7 +164,8 @@ impl HfRope {
                     "original_max_position_embeddings",
                 )?,
             }),
-            // One set of factors for all lengths and no change of the attention's scale: what `write` makes.
+            // One set of factors for all lengths and no change of the attention's scale:
+            // what `to_config` makes.
             "longrope"
                 if self.short_factor == self.long_factor && self.attention_factor == Some(1.0) =>
             {
@@ -205,97 +183,5 @@ impl HfRope {
                 supported: "default, linear, llama3".into(),
             }),
         }
-    }
-}
-
-/// `config` over what the original file says beside it.
-pub(super) fn write(config: &ModelConfig, original: Map<String, Value>) -> Map<String, Value> {
-    let mut map = original;
-    for key in [
-        "rope_parameters",
-        "dtype",
-        "transformers_version",
-        "_name_or_path",
-    ] {
-        map.shift_remove(key);
-    }
-    let mut set = |key: &str, value: Value| map.insert(key.into(), value);
-    set("architectures", json!(["LlamaForCausalLM"]));
-    set("model_type", json!(config.architecture));
-    set("vocab_size", json!(config.vocab_size));
-    set("hidden_size", json!(config.hidden_size));
-    set("intermediate_size", json!(config.intermediate_size));
-    set("num_hidden_layers", json!(config.num_blocks));
-    set("num_attention_heads", json!(config.num_heads));
-    set("num_key_value_heads", json!(config.num_kv_heads));
-    set("head_dim", json!(config.head_dim));
-    set("hidden_act", json!("silu"));
-    set(
-        "max_position_embeddings",
-        json!(config.max_position_embeddings),
-    );
-    set("rms_norm_eps", json!(config.rms_norm_eps));
-    set("rope_theta", json!(config.rope.theta));
-    set("rope_scaling", rope_scaling(config));
-    set("attention_bias", json!(config.attention_bias));
-    set("mlp_bias", json!(config.mlp_bias));
-    set("tie_word_embeddings", json!(config.tie_word_embeddings));
-    set("bos_token_id", json!(config.bos_token_id));
-    set("eos_token_id", eos(config));
-    set("pad_token_id", json!(config.pad_token_id));
-    map
-}
-
-/// `generation_config.json` of a model that came without one.
-pub(super) fn generation(config: &ModelConfig) -> Map<String, Value> {
-    let mut map = Map::new();
-    map.insert("bos_token_id".into(), json!(config.bos_token_id));
-    map.insert("eos_token_id".into(), eos(config));
-    map.insert("pad_token_id".into(), json!(config.pad_token_id));
-    map.retain(|_, value| !value.is_null());
-    map
-}
-
-fn eos(config: &ModelConfig) -> Value {
-    match config.eos_token_ids.as_slice() {
-        [] => Value::Null,
-        [id] => json!(id),
-        ids => json!(ids),
-    }
-}
-
-fn rope_scaling(config: &ModelConfig) -> Value {
-    match &config.rope.scaling {
-        RopeScaling::None => Value::Null,
-        RopeScaling::Linear { factor } => json!({"rope_type": "linear", "factor": factor}),
-        RopeScaling::Llama3 {
-            factor,
-            low_freq_factor,
-            high_freq_factor,
-            original_max_position_embeddings,
-        } => json!({
-            "rope_type": "llama3",
-            "factor": factor,
-            "low_freq_factor": low_freq_factor,
-            "high_freq_factor": high_freq_factor,
-            "original_max_position_embeddings": whole(*original_max_position_embeddings),
-        }),
-        RopeScaling::Factors { factors } => json!({
-            "rope_type": "longrope",
-            "factor": 1.0,
-            "attention_factor": 1.0,
-            "short_factor": factors,
-            "long_factor": factors,
-            "original_max_position_embeddings": config.max_position_embeddings,
-        }),
-    }
-}
-
-/// An integer where the number is one, as transformers wants it.
-fn whole(number: f64) -> Value {
-    if number.fract() == 0.0 && number.abs() < 9e15 {
-        json!(number as i64)
-    } else {
-        json!(number)
     }
 }

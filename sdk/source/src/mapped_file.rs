@@ -5,17 +5,17 @@ use std::path::{Path, PathBuf};
 
 use memmap2::Mmap;
 
-use super::SourceError;
+use crate::error::SourceError;
 
 /// A memory-mapped file that knows its name.
 #[derive(Debug)]
-pub(super) struct MappedFile {
-    pub(super) path: PathBuf,
+pub(crate) struct MappedFile {
+    pub(crate) path: PathBuf,
     map: Mmap,
 }
 
 impl MappedFile {
-    pub(super) fn open(path: &Path) -> Result<Self, SourceError> {
+    pub(crate) fn open(path: &Path) -> Result<Self, SourceError> {
         let read = |cause| SourceError::Read {
             file: path.to_path_buf(),
             cause,
@@ -30,14 +30,11 @@ impl MappedFile {
         })
     }
 
-    pub(super) fn bytes(&self) -> &[u8] {
+    pub(crate) fn bytes(&self) -> &[u8] {
         &self.map
     }
 
-    pub(super) fn malformed(&self, what: impl Into<String>) -> SourceError {
-        SourceError::Malformed {
-            file: self.path.clone(),
-            what: what.into(),
-        }
+    pub(crate) fn malformed(&self, what: impl Into<String>) -> SourceError {
+        SourceError::malformed(&self.path, what)
     }
 }

@@ -4,12 +4,12 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use evopress_plugin::DType;
 use serde::Deserialize;
-use tch::{Kind, Tensor};
 
-use super::SourceError;
-use super::config::Expected;
-use super::map::MappedFile;
+use crate::error::SourceError;
+use crate::mapped_file::MappedFile;
+use crate::tensor::StoredTensor;
 
 const SUPPORTED: &str = "F32, F16, BF16";
 const MAX_HEADER_BYTES: u64 = 100_000_000;
@@ -67,27 +67,22 @@ impl SafetensorsFile {
         &self.map.path
     }
 
-    /// The tensor's element type and bytes, after all checks; `None` when it is not in this file.
-    fn view(&self, expected: &Expected) -> Result<Option<(Kind, &[u8])>, SourceError> {
-        let Some(info) = self.tensors.get(&expected.name) else {
-            return Ok(None);
+    /// A tensor of floats that is in this file, after all checks.
+    pub(super) fn tensor(
+        &self,
+        name: &str,
+        shape: &[i64],
+    ) -> Result<StoredTensor<'_>, SourceError> {
+        let info = self.info(name, shape)?;
+        let dtype = match info.dtype.as_str() {
+            "F32" => DType::F32,
+            "F16" => DType::F16,
+            "BF16" => DType::Bf16,
+            _ => return Err(self.wrong_type(name, info, SUPPORTED)),
         };
-        let kind = match info.dtype.as_str() {
-            "F32" => Kind::Float,
-            "F16" => Kind::Half,
-            "BF16" => Kind::BFloat16,
-            found => {
-                return Err(SourceError::TensorType {
-                    file: self.map.path.clone(),
-                    tensor: expected.name.clone(),
-                    found: found.into(),
-                    supported: SUPPORTED,
-                });
-            }
-        };
-        self.check_shape(expected, info)?;
-        let bytes = self.span(&expected.name, info, kind.elt_size_in_bytes())?;
-        Ok(Some((kind, bytes)))
+        self.check_shape(name, shape, info)?;
+        let bytes = self.span(name, info, dtype.size_bytes())?;
+        Ok(StoredTensor::plain(dtype, shape, bytes))
     }
 
     /// Shape of a tensor that is here.
@@ -95,40 +90,52 @@ impl SafetensorsFile {
         self.tensors.get(name).map(|info| info.shape.as_slice())
     }
 
-    /// The bytes of a tensor of one type, I32, I64 or F16, after all checks; `None` when it is not in this file.
+    /// The bytes of a tensor of one type, I32, I64 or F16, that is in this file, after all checks.
     pub(super) fn bytes(
         &self,
-        expected: &Expected,
+        name: &str,
+        shape: &[i64],
         dtype: &'static str,
-    ) -> Result<Option<&[u8]>, SourceError> {
-        let Some(info) = self.tensors.get(&expected.name) else {
-            return Ok(None);
-        };
+    ) -> Result<&[u8], SourceError> {
+        let info = self.info(name, shape)?;
         if info.dtype != dtype {
-            return Err(SourceError::TensorType {
-                file: self.map.path.clone(),
-                tensor: expected.name.clone(),
-                found: info.dtype.clone(),
-                supported: dtype,
-            });
+            return Err(self.wrong_type(name, info, dtype));
         }
-        self.check_shape(expected, info)?;
+        self.check_shape(name, shape, info)?;
         let element_bytes = match dtype {
             "I64" => 8,
             "F16" => 2,
             _ => 4,
         };
-        self.span(&expected.name, info, element_bytes).map(Some)
+        self.span(name, info, element_bytes)
     }
 
-    fn check_shape(&self, expected: &Expected, info: &TensorInfo) -> Result<(), SourceError> {
-        if info.shape == expected.shape {
+    fn info(&self, name: &str, shape: &[i64]) -> Result<&TensorInfo, SourceError> {
+        let missing = || SourceError::MissingTensor {
+            file: self.map.path.clone(),
+            tensor: name.to_owned(),
+            expected: shape.to_vec(),
+        };
+        self.tensors.get(name).ok_or_else(missing)
+    }
+
+    fn wrong_type(&self, name: &str, info: &TensorInfo, supported: &'static str) -> SourceError {
+        SourceError::TensorType {
+            file: self.map.path.clone(),
+            tensor: name.to_owned(),
+            found: info.dtype.clone(),
+            supported,
+        }
+    }
+
+    fn check_shape(&self, name: &str, shape: &[i64], info: &TensorInfo) -> Result<(), SourceError> {
+        if info.shape == shape {
             return Ok(());
         }
         Err(SourceError::Shape {
             file: self.map.path.clone(),
-            tensor: expected.name.clone(),
-            expected: expected.shape.clone(),
+            tensor: name.to_owned(),
+            expected: shape.to_vec(),
             found: info.shape.clone(),
         })
     }
@@ -159,23 +166,6 @@ impl SafetensorsFile {
             end: end.saturating_add(self.data_start as u64),
             size: self.map.bytes().len() as u64,
         })
-    }
-
-    /// Whether the tensor is here, in the expected shape, a known type and within the file.
-    pub(super) fn check(&self, expected: &Expected) -> Result<bool, SourceError> {
-        Ok(self.view(expected)?.is_some())
-    }
-
-    /// The tensor, copied out of the file.
-    pub(super) fn tensor(&self, expected: &Expected) -> Result<Option<Tensor>, SourceError> {
-        match self.view(expected)? {
-            None => Ok(None),
-            Some((kind, bytes)) => Ok(Some(Tensor::f_from_data_size(
-                bytes,
-                &expected.shape,
-                kind,
-            )?)),
-        }
     }
 }
 

@@ -6,8 +6,8 @@ use std::path::Path;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::SourceError;
-use super::reduced::{Reduced, StoredBlock};
+use crate::error::SourceError;
+use crate::reduced::{Reduced, StoredBlock};
 
 /// The layout's `model_type`.
 pub const MODEL_TYPE: &str = "nemotron-nas";
@@ -56,10 +56,7 @@ pub(super) fn as_llama(
     config: &mut Map<String, Value>,
     file: &Path,
 ) -> Result<Reduced, SourceError> {
-    let malformed = |what: String| SourceError::Malformed {
-        file: file.to_path_buf(),
-        what,
-    };
+    let malformed = |what: String| SourceError::malformed(file, what);
     let extents: Extents = serde_json::from_value(Value::Object(config.clone()))
         .map_err(|error| malformed(error.to_string()))?;
     let blocks = config.shift_remove("block_configs").unwrap_or_default();

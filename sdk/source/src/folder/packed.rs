@@ -7,14 +7,15 @@
 use std::collections::HashMap;
 use std::path::Path;
 
+use evopress_plugin::DType;
 use half::f16;
 use serde::Deserialize;
 use serde_json::Value;
-use tch::Tensor;
 
-use super::SourceError;
-use super::config::Expected;
-use super::folder::Folder;
+use super::weight_files::WeightFiles;
+use crate::error::SourceError;
+use crate::spec::TensorSpec;
+use crate::tensor::StoredTensor;
 
 /// A folder's `quantization_config`.
 #[derive(Deserialize)]
@@ -53,39 +54,33 @@ pub(super) enum GptqVersion {
 
 impl Packed {
     pub(super) fn parse(config: Value, file: &Path) -> Result<Self, SourceError> {
-        serde_json::from_value(config).map_err(|cause| SourceError::Malformed {
-            file: file.to_path_buf(),
-            what: format!("quantization_config: {cause}"),
-        })
+        serde_json::from_value(config)
+            .map_err(|cause| SourceError::malformed(file, format!("quantization_config: {cause}")))
     }
 
     /// Whether a weight is packed, with all its parts in the shapes that they must have.
     pub(super) fn check(
         &self,
-        folder: &Folder,
-        weight: &Expected,
+        files: &WeightFiles,
+        weight: &TensorSpec,
     ) -> Result<Option<()>, SourceError> {
-        Ok(self.codes(folder, weight)?.map(drop))
+        Ok(self.codes(files, weight)?.map(drop))
     }
 
     /// A packed weight in f32; `None` where it is not packed.
     pub(super) fn tensor(
         &self,
-        folder: &Folder,
-        weight: &Expected,
-    ) -> Result<Option<Tensor>, SourceError> {
-        let Some(codes) = self.codes(folder, weight)? else {
-            return Ok(None);
-        };
-        let numbers = codes.decode();
-        let tensor = Tensor::f_from_slice(&numbers)?;
-        Ok(Some(tensor.f_view(weight.shape.as_slice())?))
+        files: &WeightFiles,
+        weight: &TensorSpec,
+    ) -> Result<Option<StoredTensor<'static>>, SourceError> {
+        let codes = self.codes(files, weight)?;
+        Ok(codes.map(|codes| StoredTensor::owned(DType::F32, &weight.shape, codes.decode())))
     }
 
     fn codes<'a>(
         &self,
-        folder: &'a Folder,
-        weight: &Expected,
+        files: &'a WeightFiles,
+        weight: &TensorSpec,
     ) -> Result<Option<Codes<'a>>, SourceError> {
         let (Some(module), &[rows, columns]) =
             (weight.name.strip_suffix(".weight"), &weight.shape[..])
@@ -98,11 +93,11 @@ impl Packed {
                     .values()
                     .find(|group| group.targets.iter().any(|target| target == module));
                 group
-                    .map(|group| pack_quantized(folder, module, rows, columns, &group.weights))
+                    .map(|group| pack_quantized(files, module, rows, columns, &group.weights))
                     .transpose()
             }
             Packed::Gptq { checkpoint_format } => {
-                gptq(folder, module, rows, columns, checkpoint_format)
+                gptq(files, module, rows, columns, checkpoint_format)
             }
         }
     }
@@ -145,9 +140,10 @@ impl Stream<'_> {
 }
 
 impl Codes<'_> {
-    fn decode(&self) -> Vec<f32> {
+    /// The weight, little-endian f32.
+    fn decode(&self) -> Vec<u8> {
         let middle = 1_u32 << (self.code.bits - 1);
-        let mut weight = Vec::with_capacity(self.rows * self.columns);
+        let mut weight = Vec::with_capacity(self.rows * self.columns * size_of::<f32>());
         for row in 0..self.rows {
             for (column, &group) in self.groups.iter().enumerate() {
                 let zero = match &self.zero {
@@ -155,7 +151,8 @@ impl Codes<'_> {
                     None => middle,
                 };
                 let code = self.code.number(row, column);
-                weight.push((code as f32 - zero as f32) * (self.scale)(row, group));
+                let number = (code as f32 - zero as f32) * (self.scale)(row, group);
+                weight.extend(number.to_le_bytes());
             }
         }
         weight
@@ -163,7 +160,7 @@ impl Codes<'_> {
 }
 
 fn pack_quantized<'a>(
-    folder: &'a Folder,
+    files: &'a WeightFiles,
     module: &str,
     rows: i64,
     columns: i64,
@@ -173,7 +170,7 @@ fn pack_quantized<'a>(
     let group_size = grid.group_size.filter(|&size| size > 0).unwrap_or(columns);
     if !(1..=8).contains(&bits) || columns % group_size != 0 {
         return Err(malformed(
-            folder,
+            files,
             format!(
                 "{module} has {bits} bits in groups of {group_size} of {columns} columns, expected 1 to 8 in whole groups"
             ),
@@ -181,11 +178,11 @@ fn pack_quantized<'a>(
     }
     let groups = (columns / group_size) as usize;
     let num_words = |count: i64| (count * bits).div_euclid(32) + i64::from(count * bits % 32 != 0);
-    let part = |name: &str, dtype, shape: &[i64]| part(folder, module, name, dtype, shape);
+    let part = |name: &str, dtype, shape: &[i64]| part(files, module, name, dtype, shape);
     let shape = part("weight_shape", "I64", &[2])?;
     if shape != [rows, columns].map(i64::to_le_bytes).concat() {
         return Err(malformed(
-            folder,
+            files,
             format!("weight_shape of {module} is not [{rows}, {columns}]"),
         ));
     }
@@ -220,13 +217,13 @@ fn pack_quantized<'a>(
 }
 
 fn gptq<'a>(
-    folder: &'a Folder,
+    files: &'a WeightFiles,
     module: &str,
     rows: i64,
     columns: i64,
     version: &GptqVersion,
 ) -> Result<Option<Codes<'a>>, SourceError> {
-    let shape_of = |name: &str| folder.shape(&format!("{module}.{name}"));
+    let shape_of = |name: &str| files.shape(&format!("{module}.{name}"));
     let (Some(&[num_words, _]), Some(&[groups, _])) = (shape_of("qweight"), shape_of("scales"))
     else {
         return Ok(None);
@@ -234,13 +231,13 @@ fn gptq<'a>(
     let bits = num_words.saturating_mul(32) / columns;
     if !(1..=8).contains(&bits) || bits * columns != num_words * 32 || bits * rows % 32 != 0 {
         return Err(malformed(
-            folder,
+            files,
             format!(
                 "{module}.qweight has {num_words} rows, expected whole bits for {columns} inputs"
             ),
         ));
     }
-    let part = |name: &str, dtype, shape: &[i64]| part(folder, module, name, dtype, shape);
+    let part = |name: &str, dtype, shape: &[i64]| part(files, module, name, dtype, shape);
     let qweight = part("qweight", "I32", &[num_words, rows])?;
     let qzeros = part("qzeros", "I32", &[groups, rows * bits / 32])?;
     let scales = part("scales", "F16", &[groups, rows])?;
@@ -253,7 +250,7 @@ fn gptq<'a>(
         .collect();
     if of_columns.iter().any(|&group| group >= groups as usize) {
         return Err(malformed(
-            folder,
+            files,
             format!("{module}.g_idx names a group beyond the {groups} that there are"),
         ));
     }
@@ -278,26 +275,19 @@ fn gptq<'a>(
 }
 
 fn part<'a>(
-    folder: &'a Folder,
+    files: &'a WeightFiles,
     module: &str,
     name: &str,
     dtype: &'static str,
     shape: &[i64],
 ) -> Result<&'a [u8], SourceError> {
-    let expected = Expected {
-        name: format!("{module}.{name}"),
-        shape: shape.to_vec(),
-    };
-    folder.bytes(&expected, dtype)
+    files.bytes(&format!("{module}.{name}"), shape, dtype)
 }
 
 fn float(bytes: &[u8], idx: usize) -> f32 {
     f16::from_le_bytes([bytes[2 * idx], bytes[2 * idx + 1]]).to_f32()
 }
 
-fn malformed(folder: &Folder, what: String) -> SourceError {
-    SourceError::Malformed {
-        file: folder.path().to_path_buf(),
-        what,
-    }
+fn malformed(files: &WeightFiles, what: String) -> SourceError {
+    SourceError::malformed(files.folder(), what)
 }

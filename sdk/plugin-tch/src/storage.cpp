@@ -23,4 +23,10 @@ int evopress_settle_storage(void* reference) noexcept {
     return is_aliased;
 }
 
+// Whether `tensor`, an at::Tensor, is the only way to its elements: no other handle of it, no other tensor over its storage.
+int evopress_is_sole(const void* tensor) noexcept {
+    const auto* base = static_cast<const at::TensorBase*>(tensor);
+    return base->has_storage() && base->use_count() == 1 && base->storage().use_count() == 1;
+}
+
 }
