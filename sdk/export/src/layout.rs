@@ -4,9 +4,9 @@ use std::collections::HashMap;
 
 use evopress_plugin::{Encoding, SubBlock};
 
-use crate::genotype::{Candidate, Dropped, SearchSpace, WeightId};
-use crate::source::Source;
-use crate::source::spec::{LayerSpec, ModelSpec, TensorPart, TensorSpec};
+use evopress_search::genotype::{Candidate, Dropped, SearchSpace, WeightId};
+use evopress_source::Source;
+use evopress_source::spec::{LayerSpec, ModelSpec, TensorPart, TensorSpec};
 
 /// The tensors of the artifact, in the order of the forward pass.
 pub(super) struct Layout<'a> {

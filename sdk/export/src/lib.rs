@@ -8,6 +8,9 @@
 //! weights are written decoded, in the run's dtype. Weights are streamed; no more than one tensor
 //! is in memory.
 
+#![forbid(unsafe_code)]
+
+mod error;
 pub mod gguf;
 mod layout;
 pub mod nemotron_nas;
@@ -18,16 +21,17 @@ mod verify;
 use std::path::Path;
 use std::sync::Arc;
 
+use evopress_model::read_tensor;
 use evopress_plugin::Edit;
 use safetensors::tensor::Dtype;
 use serde_json::{Map, Value, json};
 use tch::{Device, Kind};
 
-use crate::error::Result;
-use crate::genotype::{Candidate, Genotype, SearchSpace};
-use crate::levels::Database;
-use crate::source::{HfFiles, Source};
+use evopress_search::genotype::{Candidate, Genotype, SearchSpace};
+use evopress_levels::Database;
+use evopress_source::{HfFiles, Source};
 
+pub use error::{ExportError, Result};
 use layout::{Layout, OutTensor};
 use shards::FileTensor;
 pub use verify::verify;
@@ -118,7 +122,7 @@ fn dense<'a>(
                     let database = &databases[usize::from(id.method_idx)];
                     database.decode(id, kind, Device::Cpu)?
                 }
-                None => source.tensor(&tensor.source.name)?,
+                None => read_tensor(source, &tensor.source.name)?,
             };
             let weight = weight.f_to_kind(kind)?.f_contiguous()?;
             weight.f_copy_data_u8(&mut bytes, weight.numel())?;

@@ -8,7 +8,7 @@ use std::path::Path;
 use safetensors::tensor::{Dtype, View};
 use serde_json::json;
 
-use crate::error::{EngineError, Result};
+use crate::error::{ExportError, Result};
 
 /// Largest weights file; more become shards with an index.
 const SHARD_BYTES: usize = 4 << 30;
@@ -64,13 +64,13 @@ pub(super) fn write(
         if let Some(error) = failure.into_inner() {
             return Err(error);
         }
-        result.map_err(|error| EngineError::Damaged {
+        result.map_err(|error| ExportError::Damaged {
             path: path.clone(),
             reason: error.to_string(),
         })?;
         std::fs::File::open(&path)
             .and_then(|file| file.sync_all())
-            .map_err(EngineError::io(&path))?;
+            .map_err(ExportError::io(&path))?;
         weight_map.extend(
             shard
                 .iter()
@@ -80,7 +80,7 @@ pub(super) fn write(
     if shards.len() > 1 {
         let index = json!({"metadata": {"total_size": total}, "weight_map": weight_map});
         let path = folder.join("model.safetensors.index.json");
-        std::fs::write(&path, format!("{index:#}\n")).map_err(EngineError::io(&path))?;
+        std::fs::write(&path, format!("{index:#}\n")).map_err(ExportError::io(&path))?;
     }
     Ok(total)
 }
@@ -106,7 +106,7 @@ fn shards<'t, 'a>(tensors: &'t [FileTensor<'a>]) -> Vec<Vec<&'t FileTensor<'a>>>
 struct Stream<'a> {
     tensor: &'a FileTensor<'a>,
     /// `data` cannot fail; what went wrong is left here and the file thrown away.
-    failure: &'a RefCell<Option<EngineError>>,
+    failure: &'a RefCell<Option<ExportError>>,
     on_tensor: &'a dyn Fn(usize),
 }
 

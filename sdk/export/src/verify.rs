@@ -2,14 +2,15 @@
 
 use std::sync::Arc;
 
+use evopress_model::read_tensor;
 use evopress_plugin::Encoding;
 use tch::{Device, Kind, Tensor};
 
 use super::layout::Layout;
-use crate::error::{EngineError, Result};
-use crate::genotype::{Candidate, SearchSpace};
-use crate::levels::Database;
-use crate::source::Source;
+use crate::error::{ExportError, Result};
+use evopress_search::genotype::{Candidate, SearchSpace};
+use evopress_levels::Database;
+use evopress_source::Source;
 
 /// Reads every tensor of the artifact again: it is what the genotype stands for, bit for bit in the
 /// run's dtype `kind`; the output projections of dropped sub-blocks are zeros, and no other tensor
@@ -31,7 +32,7 @@ pub fn verify(
         let name = &tensor.name;
         if artifact.goes_without(name) {
             if tensor.omissible.is_none() {
-                return Err(EngineError::Damaged {
+                return Err(ExportError::Damaged {
                     path: artifact.path().to_path_buf(),
                     reason: format!("tensor {name} is left out, but does something"),
                 });
@@ -45,7 +46,7 @@ pub fn verify(
                 false => found.f_isfinite()?.f_all()?.int64_value(&[]) != 0,
             };
             if !is_sound {
-                return Err(EngineError::Damaged {
+                return Err(ExportError::Damaged {
                     path: artifact.path().to_path_buf(),
                     reason: format!("tensor {name} is of a dropped sub-block, but does something"),
                 });
@@ -57,10 +58,10 @@ pub fn verify(
                 let database = &databases[usize::from(id.method_idx)];
                 database.decode(id, kind, Device::Cpu)?
             }
-            None => source.tensor(&tensor.source.name)?.f_to_kind(kind)?,
+            None => read_tensor(source, &tensor.source.name)?.f_to_kind(kind)?,
         };
         if !found.f_equal(&expected)? {
-            return Err(EngineError::Damaged {
+            return Err(ExportError::Damaged {
                 path: artifact.path().to_path_buf(),
                 reason: format!(
                     "tensor {name} is not the {} that the genotype stands for",
@@ -71,7 +72,7 @@ pub fn verify(
         let Some(id) = tensor.level else { continue };
         let variant = space.variant(id);
         if let Some(reason) = excess(&found, &variant.encoding)? {
-            return Err(EngineError::Budget(format!(
+            return Err(ExportError::Format(format!(
                 "the written artifact breaks its budget: {name} at level `{}` has {reason}",
                 variant.name
             )));

@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 
 use evopress_plugin::GgmlType;
 
-use super::super::describe;
-use super::super::layout::{KeptBlock, Layout};
+use crate::describe;
+use crate::layout::{KeptBlock, Layout};
 use super::tensors::{Tensors, idle_width, mlp_width};
 use crate::error::Result;
-use crate::genotype::{Genotype, SearchSpace};
-use crate::source::Source;
-use crate::source::gguf::{DECI, Entries};
-use crate::source::spec::AttentionSpec;
+use evopress_search::genotype::{Genotype, SearchSpace};
+use evopress_source::Source;
+use evopress_source::gguf::{DECI, Entries};
+use evopress_source::spec::AttentionSpec;
 
 /// Of the layouts of blocks: all of today's.
 const QUANTIZATION_VERSION: u32 = 2;

@@ -31,9 +31,9 @@ use tch::Kind;
 use super::Written;
 use super::layout::Layout;
 use crate::error::Result;
-use crate::genotype::{Genotype, SearchSpace};
-use crate::levels::Database;
-use crate::source::Source;
+use evopress_search::genotype::{Genotype, SearchSpace};
+use evopress_levels::Database;
+use evopress_source::Source;
 
 use tensors::Tensors;
 

@@ -3,18 +3,19 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
+use evopress_model::read_tensor;
 use evopress_plugin::{Encoding, GgmlType, SubBlock};
 use half::f16;
 use tch::{Device, Kind, Tensor};
 
-use super::super::layout::{Layout, OutTensor};
+use crate::layout::{Layout, OutTensor};
 use super::repack;
 use crate::error::Result;
-use crate::genotype::{SearchSpace, WeightId};
-use crate::levels::Database;
-use crate::source::Source;
-use crate::source::gguf::{ROPE_FACTORS, names};
-use crate::source::spec::{LayerRole, ModelSpec, Rope, RopeScaling, TensorPart};
+use evopress_search::genotype::{SearchSpace, WeightId};
+use evopress_levels::Database;
+use evopress_source::Source;
+use evopress_source::gguf::{ROPE_FACTORS, names};
+use evopress_source::spec::{LayerRole, ModelSpec, Rope, RopeScaling, TensorPart};
 
 /// Width of an MLP that adds nothing, in a file whose blocks may have different ones: a block of
 /// ggml's smaller types.
@@ -138,7 +139,7 @@ impl<'a> Tensors<'a> {
                 Cow::Borrowed(stored.map_or(&[][..], |(_, bytes)| bytes))
             }
             Content::Dense(name) => {
-                let weight = self.source.tensor(name)?;
+                let weight = read_tensor(self.source, name)?;
                 let kind = match tensor.ggml_type {
                     GgmlType::F32 => Kind::Float,
                     _ => weight.kind(),
@@ -226,7 +227,7 @@ fn content(
     // llama.cpp wants norms and biases in f32.
     let ggml_type = match tensor.shape.len() {
         1 => GgmlType::F32,
-        _ => type_of(source.tensor(name)?.kind()),
+        _ => type_of(read_tensor(source, name)?.kind()),
     };
     Ok((ggml_type, Content::Dense(name.clone())))
 }

@@ -6,8 +6,8 @@ use std::io::{BufWriter, Write};
 use std::path::Path;
 
 use super::tensors::Tensors;
-use crate::error::{EngineError, Result};
-use crate::source::gguf::{Entries, push_string};
+use crate::error::{ExportError, Result};
+use evopress_source::gguf::{Entries, push_string};
 
 const VERSION: u32 = 3;
 const ALIGNMENT: u64 = 32;
@@ -21,7 +21,7 @@ pub(super) fn write(
     let folder = file.parent().unwrap_or(Path::new("."));
     let name = file.file_name().unwrap_or_default().to_string_lossy();
     let temporary = folder.join(format!(".{name}.tmp"));
-    let failed = || EngineError::io(&temporary);
+    let failed = || ExportError::io(&temporary);
     let mut out = BufWriter::with_capacity(1 << 20, File::create(&temporary).map_err(failed())?);
     let head = head(entries, tensors);
     out.write_all(&head).map_err(failed())?;
@@ -30,7 +30,7 @@ pub(super) fn write(
     for tensor in tensors.iter() {
         let bytes = tensors.bytes(tensor)?;
         if bytes.len() as u64 != tensor.size_bytes() {
-            return Err(EngineError::Damaged {
+            return Err(ExportError::Damaged {
                 path: file.to_path_buf(),
                 reason: format!(
                     "tensor {} of type {} has {} bytes, expected {}",
@@ -51,9 +51,9 @@ pub(super) fn write(
         .into_inner()
         .map_err(|error| failed()(error.into_error()))?;
     written.sync_all().map_err(failed())?;
-    std::fs::rename(&temporary, file).map_err(EngineError::io(file))?;
-    let folder_file = File::open(folder).map_err(EngineError::io(folder))?;
-    folder_file.sync_all().map_err(EngineError::io(folder))
+    std::fs::rename(&temporary, file).map_err(ExportError::io(file))?;
+    let folder_file = File::open(folder).map_err(ExportError::io(folder))?;
+    folder_file.sync_all().map_err(ExportError::io(folder))
 }
 
 /// All that precedes the data.

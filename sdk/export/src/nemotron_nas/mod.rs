@@ -21,12 +21,12 @@ use tch::Kind;
 
 use super::layout::{KeptBlock, Layout};
 use super::{Written, adapted_files, dense, shards};
-use crate::error::{EngineError, Result};
-use crate::genotype::{Genotype, SearchSpace};
-use crate::levels::Database;
-use crate::source::Source;
-use crate::source::nemotron_nas::{MODEL_TYPE, ffn_mult};
-use crate::source::spec::ModelSpec;
+use crate::error::{ExportError, Result};
+use evopress_search::genotype::{Genotype, SearchSpace};
+use evopress_levels::Database;
+use evopress_source::Source;
+use evopress_source::nemotron_nas::{MODEL_TYPE, ffn_mult};
+use evopress_source::spec::ModelSpec;
 
 /// Python for runtimes that ask the folder for it, by file name.
 const CODE: [(&str, &str); 2] = [
@@ -49,7 +49,7 @@ pub fn check(source: &Source) -> Result<()> {
         .filter_map(|block| block.mlp.as_ref().map(|mlp| mlp.intermediate_size));
     match widths.find(|&width| ffn_mult(width, spec.hidden_size).is_none()) {
         None => Ok(()),
-        Some(width) => Err(EngineError::Artifact(format!(
+        Some(width) => Err(ExportError::Format(format!(
             "format `{MODEL_TYPE}` has MLPs whose width is a multiple of 256, found a width of {width} in this model; `huggingface` has every result"
         ))),
     }
@@ -67,7 +67,7 @@ pub fn check_space(space: &SearchSpace) -> Result<()> {
     if edits.any(|edit| !matches!(edit, Edit::Replace { .. })) {
         return Ok(());
     }
-    Err(EngineError::Artifact(format!(
+    Err(ExportError::Format(format!(
         "format `{MODEL_TYPE}` goes without attentions and MLPs that are dropped, as the method `drop` does it, found no such level; `huggingface` has every result"
     )))
 }
@@ -120,7 +120,7 @@ pub fn write(
     files.write(folder)?;
     for (name, text) in CODE {
         let file = folder.join(name);
-        std::fs::write(&file, text).map_err(EngineError::io(&file))?;
+        std::fs::write(&file, text).map_err(ExportError::io(&file))?;
     }
     Ok(Written {
         parameters: layout.num_parameters(),

@@ -17,7 +17,7 @@ use evopress_plugin::{pack_codes, unpack_codes};
 use safetensors::tensor::Dtype;
 use serde_json::{Map, Value, json};
 
-use super::super::shards::FileTensor;
+use crate::shards::FileTensor;
 use super::grid::Grid;
 use super::words::{transposed, words};
 use super::{Layer, Layers};

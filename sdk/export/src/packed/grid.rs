@@ -3,7 +3,7 @@
 use evopress_plugin::Encoding;
 
 use super::PackedFormat;
-use crate::source::spec::{BlockSpec, InputGroup, LayerInput};
+use evopress_source::spec::{BlockSpec, InputGroup, LayerInput};
 
 /// GPTQ's words are filled along both sides of a weight.
 const GPTQ_MULTIPLE: usize = 32;

@@ -26,10 +26,10 @@ use tch::Kind;
 
 use super::layout::{Layout, OutTensor};
 use super::{Written, adapted_files, dense, shards};
-use crate::error::{EngineError, Result};
-use crate::genotype::{Candidate, Genotype, SearchSpace, WeightId};
-use crate::levels::Database;
-use crate::source::Source;
+use crate::error::{ExportError, Result};
+use evopress_search::genotype::{Candidate, Genotype, SearchSpace, WeightId};
+use evopress_levels::Database;
+use evopress_source::Source;
 
 use grid::{Grid, Product};
 
@@ -88,7 +88,7 @@ pub fn check(space: &SearchSpace, format: PackedFormat) -> Result<()> {
         }
     }
     if !foreign_bits.is_empty() {
-        return Err(EngineError::Artifact(format!(
+        return Err(ExportError::Format(format!(
             "format `{format}` has grids of {} bits, found levels of {} bits: leave them out of the method's `bits`",
             words::and(grid::bits_of(format), "or"),
             words::and(foreign_bits, "and"),
@@ -101,7 +101,7 @@ pub fn check(space: &SearchSpace, format: PackedFormat) -> Result<()> {
             }
             false => "; `huggingface` has every result",
         };
-        return Err(EngineError::Artifact(format!(
+        return Err(ExportError::Format(format!(
             "format `{format}` packs uniform grids, as the methods `gptq` and `rtn` make them, found no such level{why}"
         )));
     }
