@@ -6,14 +6,7 @@ use evopress_plugin::{CompressTask, PackedWeight, PluginError, half::f16};
 use evopress_plugin_tch::to_plugin_error;
 use tch::{Device, Kind, TchError, Tensor};
 
-use crate::rounding::Rounding;
-
-/// What the pairs of a batch share.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Key {
-    pub(crate) group_size: usize,
-    pub(crate) symmetric: bool,
-}
+use crate::rounding::{Key, Rounding};
 
 pub(crate) fn compress(
     task: &CompressTask<'_>,

@@ -8,10 +8,17 @@ use evopress_layerwise::{MAX_SCALE, MIN_SCALE, highest_code};
 use evopress_obs::{Batch, Factor, Path, Rule, Span};
 use tch::{Device, Kind, TchError, Tensor};
 
-use crate::compress::Key;
-
 /// Added to a number of at most this size and taken away again, it rounds to whole numbers, ties to even.
 const ROUNDER: f32 = 12_582_912.0;
+
+/// What the pairs of a batch share.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Key {
+    /// Columns that share a scale and a zero.
+    pub(crate) group_size: usize,
+    /// Whether zeros are the middle of the codes.
+    pub(crate) symmetric: bool,
+}
 
 /// Grids of all groups and rows, as far as they have been fitted.
 pub(crate) struct Rounding {

@@ -8,10 +8,7 @@ use evopress_plugin::{
 };
 use safetensors::SafeTensors;
 
-use crate::{
-    compress::{Key, quantize},
-    create,
-};
+use crate::{compress::quantize, create, rounding::Key};
 
 const FIXTURE: &[u8] = include_bytes!("../../../tests/fixtures/obs/obs.safetensors");
 const ROWS: usize = 24;

@@ -1,7 +1,8 @@
 //! Blocks of 32 or 64 weights: a scale in f16, and in the `_1` types a minimum in f16.
 
 use crate::fit;
-use crate::grid::{Format, Grid};
+use crate::format::Format;
+use crate::grid::Grid;
 
 /// `Q2_0`, `Q4_0`, `Q5_0`, `Q8_0`, `IQ4_NL`: `d · q`.
 pub(crate) fn symmetric(format: &Format, weights: &[f32], importance: &[f32]) -> Grid {

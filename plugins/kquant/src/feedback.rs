@@ -8,11 +8,15 @@ use std::ops::Range;
 use evopress_layerwise::layer_names;
 use evopress_obs::{Batch, Factor, Order, Pair, Path, Rule, Span, pack_batches, sweep};
 use evopress_plugin::{CompressTask, GgmlType, OwnedTensor, PackedWeight, PluginError, TensorView};
-use evopress_plugin_tch::{borrow, to_plugin_error};
+use evopress_plugin_tch::{to_plugin_error, with_tensor};
 use tch::{Device, Kind, TchError, Tensor};
 
-use crate::grid::{Format, Grid, Values};
-use crate::{Importance, ggml_type_in, importance, layout};
+use crate::format::{Format, ggml_type_in};
+use crate::grid::{Grid, Values};
+use crate::importance::importance;
+use crate::layout;
+use crate::options::Importance;
+use crate::rows::{fit_block, fit_row, nearest_row};
 
 /// Rows whose errors are measured together.
 const CHUNK: usize = 256;
@@ -93,8 +97,10 @@ struct Moments {
 
 impl Moments {
     fn of(hessian: &TensorView<'_>) -> Result<Self, TchError> {
-        let hessian = borrow(hessian).map_err(|error| TchError::Torch(error.message))?;
-        let whole = hessian.f_to_device(Device::Cpu)?.f_to_kind(Kind::Float)?;
+        let whole = with_tensor(hessian, |hessian| {
+            hessian.f_to_device(Device::Cpu)?.f_to_kind(Kind::Float)
+        });
+        let whole = whole.map_err(|error| TchError::Torch(error.message))??;
         let diagonal = Vec::try_from(&whole.f_diagonal(0, 0, 1)?.f_to_kind(Kind::Double)?)?;
         Ok(Self { whole, diagonal })
     }
@@ -161,11 +167,11 @@ impl Both<'_> {
         let num_rows = self.before.len() / num_columns;
         let rows = || before.chunks(num_columns);
         let alone: Vec<Vec<Grid>> = rows()
-            .map(|row| self.format.fit_row(row, self.importance))
+            .map(|row| fit_row(&self.format, row, self.importance))
             .collect();
         let rounded: Vec<f32> = rows()
             .zip(&alone)
-            .flat_map(|(row, grids)| self.format.nearest_row(grids, row))
+            .flat_map(|(row, grids)| nearest_row(&self.format, grids, row))
             .collect();
         let errors = self.moments.errors(before, after)?;
         let errors_alone = self.moments.errors(before, &rounded)?;
@@ -231,7 +237,7 @@ impl Rule for Rounding<'_> {
         let importance = &self.importance[columns.clone()];
         let block = columns.start / self.format.len;
         for (row, weights) in of_rows.zip(weights.chunks(columns.len())) {
-            let grid = self.format.fit(weights, importance);
+            let grid = fit_block(&self.format, weights, importance);
             self.grids_br[block * self.num_rows + row] = grid;
             for group in 0..self.format.num_groups() {
                 self.values_gr[group * self.num_rows + row] = self.format.values(&grid, group);

@@ -2,7 +2,8 @@
 
 use evopress_plugin::GgmlType;
 
-use crate::grid::{Format, Grid, to_f16};
+use crate::format::Format;
+use crate::grid::{Grid, to_f16};
 
 /// The bytes of a row's blocks, appended to `packed`: the nearest codes on the blocks' grids.
 pub(crate) fn push_row(format: &Format, grids: &[Grid], weights: &[f32], packed: &mut Vec<u8>) {

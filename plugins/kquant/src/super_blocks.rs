@@ -6,7 +6,8 @@
 use evopress_plugin::GgmlType;
 
 use crate::fit::{self, nearest, ratio};
-use crate::grid::{Format, Grid, to_f16};
+use crate::format::Format;
+use crate::grid::{Grid, to_f16};
 
 const LEN: usize = 256;
 /// How often units are fitted to codes and codes to units.

@@ -1,10 +1,11 @@
 use evopress_obs::{Factor, Order, batches};
 use evopress_plugin::{
-    CompressTask, GgmlType, LayerTask, TensorView, Variant, check_units,
+    Encoding, GgmlType, LayerTask, OwnedTensor, TensorView, Variant, check_units,
     conformance::{Inputs, decode, llama_outline, random_values},
 };
 
 use super::*;
+use crate::format::Format;
 
 /// Rounding each weight for itself.
 const ALONE: &str = r#"{"error_feedback": false}"#;

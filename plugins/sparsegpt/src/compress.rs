@@ -8,18 +8,7 @@ use evopress_plugin::{
 use evopress_plugin_tch::to_plugin_error;
 use tch::{Device, TchError, Tensor};
 
-use crate::removing::Removing;
-
-/// What the pairs of a batch share.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Key {
-    /// Columns whose weights are chosen together.
-    pub(crate) width: usize,
-    /// Whether they are chosen from each row for itself.
-    pub(crate) by_row: bool,
-    /// What the kept weights are stored as.
-    pub(crate) dtype: DType,
-}
+use crate::removing::{Key, Removing};
 
 pub(crate) fn compress(
     task: &CompressTask<'_>,

@@ -11,7 +11,16 @@ use evopress_plugin::{DType, half::f16};
 use evopress_plugin_tch::view;
 use tch::{Kind, TchError, Tensor};
 
-use crate::compress::Key;
+/// What the pairs of a batch share.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Key {
+    /// Columns whose weights are chosen together.
+    pub(crate) width: usize,
+    /// Whether they are chosen from each row for itself.
+    pub(crate) by_row: bool,
+    /// What the kept weights are stored as.
+    pub(crate) dtype: DType,
+}
 
 /// Which weights go, as far as they have been chosen.
 pub(crate) struct Removing<'a> {

@@ -10,10 +10,7 @@ use evopress_plugin::{
 };
 use safetensors::SafeTensors;
 
-use crate::{
-    compress::{Key, remove},
-    create,
-};
+use crate::{compress::remove, create, removing::Key};
 
 const FIXTURE: &[u8] = include_bytes!("../../../tests/fixtures/obs/obs.safetensors");
 

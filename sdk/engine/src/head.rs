@@ -4,6 +4,7 @@
 //! throughout. The expectations that fitness targets are made of are in f32 either way.
 
 use evopress_plugin::{Expectation, HeadOps, OwnedTensor, PluginError, TensorView};
+use evopress_plugin_tch::with_tensor;
 use tch::{Kind, Tensor};
 
 use crate::error::{EngineError, Result};
@@ -181,14 +182,15 @@ impl Head {
 
 impl HeadOps for Head {
     fn log_sum_exp(&self, hidden: &TensorView<'_>) -> Result<Vec<f32>, PluginError> {
-        let hidden = self.hidden(hidden)?;
-        self.log_sum_exp(&hidden).map_err(to_plugin_error)
+        self.with_hidden(hidden, |hidden| {
+            self.log_sum_exp(hidden).map_err(to_plugin_error)
+        })
     }
 
     fn expectation(&self, hidden: &TensorView<'_>) -> Result<Expectation, PluginError> {
-        let hidden = self.hidden(hidden)?;
-        let (negative_entropy, weighted_head) =
-            self.expectation(&hidden).map_err(to_plugin_error)?;
+        let (negative_entropy, weighted_head) = self.with_hidden(hidden, |hidden| {
+            self.expectation(hidden).map_err(to_plugin_error)
+        })?;
         Ok(Expectation {
             negative_entropy,
             weighted_head: evopress_plugin_tch::into_owned(weighted_head)?,
@@ -196,24 +198,20 @@ impl HeadOps for Head {
     }
 
     fn row_dot(&self, a: &TensorView<'_>, b: &TensorView<'_>) -> Result<Vec<f32>, PluginError> {
-        let (a, b) = (
-            evopress_plugin_tch::borrow(a)?,
-            evopress_plugin_tch::borrow(b)?,
-        );
-        if a.size() != b.size() || a.dim() != 2 {
+        if a.shape() != b.shape() || a.shape().len() != 2 {
             return Err(PluginError::new(format!(
                 "row_dot of {:?} and {:?}: expected two equal [T, D]",
-                a.size(),
-                b.size()
+                a.shape(),
+                b.shape()
             )));
         }
-        let dot = || -> Result<Vec<f32>> {
+        let dot = |a: &Tensor, b: &Tensor| -> Result<Vec<f32>> {
             kernels::row_dot(
                 &a.f_contiguous()?,
                 &b.f_to_kind(Kind::Float)?.f_contiguous()?,
             )
         };
-        dot().map_err(to_plugin_error)
+        with_tensor(a, |a| with_tensor(b, |b| dot(a, b)))??.map_err(to_plugin_error)
     }
 
     fn token_logits(
@@ -221,21 +219,24 @@ impl HeadOps for Head {
         hidden: &TensorView<'_>,
         tokens: &[i64],
     ) -> Result<Vec<f32>, PluginError> {
-        let hidden = self.hidden(hidden)?;
-        if hidden.size()[0] != tokens.len() as i64 {
-            return Err(PluginError::new(format!(
-                "{} tokens for hidden states {:?}",
-                tokens.len(),
-                hidden.size()
-            )));
-        }
-        self.check_tokens(tokens, -1)?;
-        self.token_logits(&hidden, tokens).map_err(to_plugin_error)
+        self.with_hidden(hidden, |hidden| {
+            if hidden.size()[0] != tokens.len() as i64 {
+                return Err(PluginError::new(format!(
+                    "{} tokens for hidden states {:?}",
+                    tokens.len(),
+                    hidden.size()
+                )));
+            }
+            self.check_tokens(tokens, -1)?;
+            self.token_logits(hidden, tokens).map_err(to_plugin_error)
+        })
     }
 
     fn logits(&self, hidden: &TensorView<'_>) -> Result<OwnedTensor, PluginError> {
-        let hidden = self.hidden(hidden)?;
-        evopress_plugin_tch::into_owned(self.logits(&hidden).map_err(to_plugin_error)?)
+        let logits = self.with_hidden(hidden, |hidden| {
+            self.logits(hidden).map_err(to_plugin_error)
+        })?;
+        evopress_plugin_tch::into_owned(logits)
     }
 
     fn difference(
@@ -243,22 +244,19 @@ impl HeadOps for Head {
         a: &TensorView<'_>,
         b: &TensorView<'_>,
     ) -> Result<OwnedTensor, PluginError> {
-        let (a, b) = (
-            evopress_plugin_tch::borrow(a)?,
-            evopress_plugin_tch::borrow(b)?,
-        );
-        if a.size() != b.size() {
+        if a.shape() != b.shape() {
             return Err(PluginError::new(format!(
                 "difference of {:?} and {:?}: expected two equal shapes",
-                a.size(),
-                b.size()
+                a.shape(),
+                b.shape()
             )));
         }
-        let difference = || -> Result<Tensor> {
+        let difference = |a: &Tensor, b: &Tensor| -> Result<Tensor> {
             Ok(a.f_to_kind(Kind::Float)?
                 .f_sub(&b.f_to_kind(Kind::Float)?)?)
         };
-        evopress_plugin_tch::into_owned(difference().map_err(to_plugin_error)?)
+        let difference = with_tensor(a, |a| with_tensor(b, |b| difference(a, b)))??;
+        evopress_plugin_tch::into_owned(difference.map_err(to_plugin_error)?)
     }
 
     fn token_rows(&self, tokens: &[i64]) -> Result<OwnedTensor, PluginError> {
@@ -279,19 +277,19 @@ impl Head {
         }
     }
 
-    fn hidden<'a>(
+    /// Hidden states `[T, D]` as a tensor, for `work`.
+    fn with_hidden<R>(
         &self,
-        view: &TensorView<'a>,
-    ) -> Result<evopress_plugin_tch::Borrowed<'a>, PluginError> {
-        let hidden = evopress_plugin_tch::borrow(view)?;
+        view: &TensorView<'_>,
+        work: impl FnOnce(&Tensor) -> Result<R, PluginError>,
+    ) -> Result<R, PluginError> {
         let width = self.weight.size()[1];
-        if hidden.dim() != 2 || hidden.size()[1] != width {
-            return Err(PluginError::new(format!(
-                "hidden states are {:?}, expected [T, {width}]",
-                hidden.size()
-            )));
+        match view.shape() {
+            [_, found] if *found == width => with_tensor(view, work)?,
+            found => Err(PluginError::new(format!(
+                "hidden states are {found:?}, expected [T, {width}]"
+            ))),
         }
-        Ok(hidden)
     }
 }
 

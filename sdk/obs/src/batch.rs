@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use evopress_plugin::{CompressTask, LayerTask, PackedWeight, PluginError};
-use evopress_plugin_tch::{borrow, to_plugin_error};
+use evopress_plugin_tch::{to_plugin_error, with_tensor};
 use tch::{Kind, TchError, Tensor};
 
 use crate::Factor;
@@ -107,11 +107,12 @@ fn check(layer: &LayerTask<'_>, num_columns: usize) -> Result<(), PluginError> {
             "a weight of {rows} × {columns}, but the second moment is of {num_columns} inputs"
         )));
     }
-    let weight = borrow(&layer.weight)?;
-    let sum = weight
-        .f_sum(Kind::Double)
-        .and_then(|sum| sum.f_double_value(&[]));
-    if !sum
+    let sum = with_tensor(&layer.weight, |weight| {
+        weight
+            .f_sum(Kind::Double)
+            .and_then(|sum| sum.f_double_value(&[]))
+    });
+    if !sum?
         .map_err(|error| fail(to_plugin_error(&error).message))?
         .is_finite()
     {
@@ -129,9 +130,10 @@ fn gather(task: &CompressTask<'_>, factor: &Factor, pairs: &[Pair]) -> Result<Te
     for pair in pairs {
         let is_there = matches!(&transposed, Some((layer_idx, _)) if *layer_idx == pair.layer_idx);
         if !is_there {
-            let weight = borrow(&task.layers[pair.layer_idx].weight)
-                .map_err(|error| TchError::Torch(error.message))?;
-            let by_column = weight.f_to_kind(Kind::Float)?.f_t_copy()?;
+            let by_column = with_tensor(&task.layers[pair.layer_idx].weight, |weight| {
+                weight.f_to_kind(Kind::Float)?.f_t_copy()
+            });
+            let by_column = by_column.map_err(|error| TchError::Torch(error.message))??;
             transposed = Some((pair.layer_idx, factor.in_order(&by_column)?));
         }
         if let Some((_, by_place)) = &transposed {

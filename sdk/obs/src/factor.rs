@@ -1,7 +1,7 @@
 //! The factor of the inverse second moment.
 
 use evopress_plugin::{PluginError, TensorView};
-use evopress_plugin_tch::{borrow, to_plugin_error};
+use evopress_plugin_tch::{to_plugin_error, with_tensor};
 use tch::{Kind, TchError, Tensor};
 
 /// How often the damping is raised tenfold before a second moment is given up.
@@ -55,29 +55,30 @@ impl Factor {
                 "the second moment is {rows} × {columns}; expected a square matrix"
             )));
         }
-        let hessian = borrow(hessian)?;
-        let moments = Moments::of(&hessian).map_err(torch)?;
-        if !moments.is_finite {
-            return Err(fail("the second moment is not finite".to_owned()));
-        }
-        let order = match order {
-            Order::Natural => None,
-            Order::FallingDiagonal => Some(moments.falling_order(&hessian)),
-        };
-        for raise in 0..=NUM_RAISES {
-            let damping = match raise {
-                0 => damping,
-                _ => damping.max(LEAST_DAMPING) * 10_f64.powi(raise),
-            };
-            let upper = factorize(&hessian, &moments, damping, order.as_ref()).map_err(torch)?;
-            if let Some(upper) = upper {
-                return Self::of(&upper, &moments, order).map_err(torch);
+        with_tensor(hessian, |hessian| {
+            let moments = Moments::of(hessian).map_err(torch)?;
+            if !moments.is_finite {
+                return Err(fail("the second moment is not finite".to_owned()));
             }
-        }
-        Err(fail(format!(
-            "the second moment is not positive definite, not even with a damping of {} of its mean diagonal",
-            damping.max(LEAST_DAMPING) * 10_f64.powi(NUM_RAISES)
-        )))
+            let order = match order {
+                Order::Natural => None,
+                Order::FallingDiagonal => Some(moments.falling_order(hessian)),
+            };
+            for raise in 0..=NUM_RAISES {
+                let damping = match raise {
+                    0 => damping,
+                    _ => damping.max(LEAST_DAMPING) * 10_f64.powi(raise),
+                };
+                let upper = factorize(hessian, &moments, damping, order.as_ref()).map_err(torch)?;
+                if let Some(upper) = upper {
+                    return Self::of(&upper, &moments, order).map_err(torch);
+                }
+            }
+            Err(fail(format!(
+                "the second moment is not positive definite, not even with a damping of {} of its mean diagonal",
+                damping.max(LEAST_DAMPING) * 10_f64.powi(NUM_RAISES)
+            )))
+        })?
     }
 
     /// Number of columns.

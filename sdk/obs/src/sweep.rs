@@ -7,7 +7,7 @@
 use std::ops::Range;
 
 use evopress_plugin::PluginError;
-use evopress_plugin_tch::{to_plugin_error, view};
+use evopress_plugin_tch::{Buffer, to_plugin_error, view};
 use tch::{Device, Kind, TchError, Tensor};
 
 use crate::Factor;
@@ -186,16 +186,18 @@ impl Block<'_> {
         let num_rows = weights.size2()?.1 as usize;
         let weights = narrow(weights, 0, &self.columns)?;
         let num_columns = self.columns.len();
-        let scratch =
-            || Tensor::f_empty([(num_columns * CHUNK) as i64], (Kind::Float, Device::Cpu));
-        let (scratch, scratch_errors) = (scratch()?, scratch()?);
+        let buffers = |rows: usize| -> Result<(Buffer, Buffer), TchError> {
+            let shape = [num_columns as i64, rows as i64];
+            let buffer = || Buffer::zeros(&shape).map_err(to_torch_error);
+            Ok((buffer()?, buffer()?))
+        };
+        let (mut chunk_weights, mut chunk_errors) = buffers(num_rows.min(CHUNK))?;
         for start in (0..num_rows).step_by(CHUNK) {
             let rows = start..(start + CHUNK).min(num_rows);
-            let chunk = |scratch: &Tensor| {
-                let shape = [num_columns as i64, rows.len() as i64];
-                narrow(scratch, 0, &(0..num_columns * rows.len()))?.f_view(shape)
-            };
-            let (mut chunk_weights, mut chunk_errors) = (chunk(&scratch)?, chunk(&scratch_errors)?);
+            // The last chunk may be shorter.
+            if chunk_weights.size2()?.1 != rows.len() as i64 {
+                (chunk_weights, chunk_errors) = buffers(rows.len())?;
+            }
             chunk_weights.f_copy_(&narrow(&weights, 1, &rows)?)?;
             for inner in self.inner_blocks() {
                 self.enter(&inner, rows.clone(), &chunk_weights, rule)?;
@@ -212,17 +214,18 @@ impl Block<'_> {
         &self,
         inner: &Range<usize>,
         rows: &Range<usize>,
-        weights_cn: &mut Tensor,
-        errors_cn: &mut Tensor,
+        weights_cn: &mut Buffer,
+        errors_cn: &mut Buffer,
         rule: &impl Rule,
     ) -> Result<(), TchError> {
         let num_columns = self.factor.num_columns();
-        let spread = view(&self.factor.spread).map_err(|error| TchError::Torch(error.message))?;
+        let spread = view(&self.factor.spread).map_err(to_torch_error)?;
         let spread: &[f32] = spread
             .as_slice()
             .map_err(|error| TchError::Torch(error.to_string()))?;
         let num_rows = rows.len();
-        let (weights, errors) = (slice_mut(weights_cn)?, slice_mut(errors_cn)?);
+        let weights = weights_cn.as_mut_slice().map_err(to_torch_error)?;
+        let errors = errors_cn.as_mut_slice().map_err(to_torch_error)?;
         let place = |column: usize| (column - self.columns.start) * num_rows;
         let mut fixed = [0_f32; CHUNK];
         let fixed = &mut fixed[..num_rows];
@@ -311,15 +314,6 @@ fn narrow(tensor: &Tensor, dim: i64, range: &Range<usize>) -> Result<Tensor, Tch
     tensor.f_narrow(dim, range.start as i64, range.len() as i64)
 }
 
-/// The elements of a contiguous f32 tensor in main memory.
-fn slice_mut(tensor: &mut Tensor) -> Result<&mut [f32], TchError> {
-    let is_plain =
-        tensor.device() == Device::Cpu && tensor.f_kind()? == Kind::Float && tensor.is_contiguous();
-    if !is_plain {
-        return Err(TchError::Shape(
-            "expected a contiguous f32 tensor on the CPU".to_owned(),
-        ));
-    }
-    // SAFETY: as many f32 in a row, just checked; the chunks that this is called for were allocated here, and no other view of them is used meanwhile.
-    Ok(unsafe { std::slice::from_raw_parts_mut(tensor.data_ptr().cast(), tensor.numel()) })
+fn to_torch_error(error: PluginError) -> TchError {
+    TchError::Torch(error.message)
 }

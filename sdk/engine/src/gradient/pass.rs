@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
 use evopress_plugin::{Chunk, SubBlock, Target, TargetView};
+use evopress_plugin_tch::with_tensor;
 use tch::{Kind, Tensor};
 
 use super::edits::{ATTENTION_LAYERS, Edit, EditKind, Edits, slots};
@@ -109,8 +110,6 @@ fn head_gradients(
     let Some(of_loss) = fitness.gradient(&context.head, &chunk, &target, &view)? else {
         return Ok(None);
     };
-    let of_loss_view = of_loss.view();
-    let of_loss = evopress_plugin_tch::borrow(&of_loss_view)?;
     let num_samples = sampled.len() / counted as usize;
     let through_norm = |gradient: &Tensor, keep: bool| -> Result<Tensor> {
         let inner = tch::with_grad(|| normed.f_mul(gradient)?.f_sum(Kind::Float))?;
@@ -118,7 +117,8 @@ fn head_gradients(
         // A row of zeros for the token that predicts nothing.
         Ok(gradient.f_constant_pad_nd([0, 0, 0, 1])?)
     };
-    let mut gradients = vec![through_norm(&of_loss, true)?];
+    let of_loss = with_tensor(&of_loss.view(), |of_loss| through_norm(of_loss, true))??;
+    let mut gradients = vec![of_loss];
     for sample in 0..num_samples {
         let tokens = sampled.iter().skip(sample).step_by(num_samples);
         let tokens: Vec<i64> = tokens.copied().collect();

@@ -13,9 +13,8 @@ impl ModelSpec {
         for (block_idx, block) in self.blocks.iter().enumerate() {
             let groups = block.layers_by_input();
             for layer in &block.layers {
-                let reads_it = |group: &InputGroup| {
-                    group.input == layer.input && group.expert == layer.expert
-                };
+                let reads_it =
+                    |group: &InputGroup| group.input == layer.input && group.expert == layer.expert;
                 let group_idx = groups.iter().position(reads_it);
                 let group_idx = group_idx.expect("every layer reads one of its block's inputs");
                 layers.push(LayerOutline {
