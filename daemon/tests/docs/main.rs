@@ -57,12 +57,16 @@ fn the_architecture_names_every_crate() {
     let named: Vec<&str> = page.rows.iter().flatten().map(String::as_str).collect();
     let packages = commands::packages();
     let ours = packages.iter().filter(|it| it.starts_with("evopress"));
-    let is_plugin = |it: &&&String| it.starts_with("evopress-plugin-") && **it != "evopress-plugin-tch";
+    let is_plugin =
+        |it: &&&String| it.starts_with("evopress-plugin-") && **it != "evopress-plugin-tch";
     let missing: Vec<&String> = ours
         .filter(|it| !is_plugin(it) && !named.contains(&it.as_str()))
         .filter(|it| !["evopress-tests", "evopress-examples"].contains(&it.as_str()))
         .collect();
-    assert!(missing.is_empty(), "docs/architecture.md has no row for {missing:?}");
+    assert!(
+        missing.is_empty(),
+        "docs/architecture.md has no row for {missing:?}"
+    );
 }
 
 #[test]
@@ -73,7 +77,10 @@ fn prose_fits_in_its_columns_and_the_readme_on_its_lines() {
 #[test]
 fn the_docs_use_the_words_of_the_glossary() {
     let replaced = words::replaced(&page("docs/glossary.md"));
-    assert!(replaced.len() > 10, "the glossary lists replaced words: {replaced:?}");
+    assert!(
+        replaced.len() > 10,
+        "the glossary lists replaced words: {replaced:?}"
+    );
     assert_no_mistakes(|page| words::mistakes(page, &replaced));
 }
 

@@ -8,10 +8,10 @@ use std::sync::{Arc, OnceLock};
 
 use evopress_model::{Context, Engine};
 use evopress_plugin::{Chunk, PluginError, Target, TargetView};
+use evopress_search::Fitness;
 use evopress_search::fitness::BlockCosines;
 use evopress_search::genotype::{Genotype, SearchSpace};
 use evopress_search::prediction::{PredictionRequest, Predictions};
-use evopress_search::Fitness;
 use evopress_source::Corpus;
 
 use crate::cosines;
@@ -100,7 +100,8 @@ impl<'a> CalibratedFitness<'a> {
     /// The mean loss of each genotype on each sequence of `minibatch`.
     fn losses_of(&self, genotypes: &[Genotype], minibatch: &[usize]) -> Result<Vec<Vec<f64>>> {
         self.make_targets(minibatch, |_| ())?;
-        let mut pairs: Vec<CandidateSequence> = Vec::with_capacity(genotypes.len() * minibatch.len());
+        let mut pairs: Vec<CandidateSequence> =
+            Vec::with_capacity(genotypes.len() * minibatch.len());
         for genotype in genotypes {
             assert!(
                 self.space.meets_budget(genotype),
@@ -121,23 +122,24 @@ impl<'a> CalibratedFitness<'a> {
             Arc::clone(&self.targets),
         );
         let cache = Arc::clone(&self.residual_cache);
-        let work = move |context: &mut Context, pairs: Vec<CandidateSequence>| -> Result<Vec<f64>> {
-            let hidden = hidden_states(context, &cache, &corpus, &pairs)?;
-            let mut means = Vec::with_capacity(pairs.len());
-            for (hidden, (_, sequence_idx)) in hidden.iter().zip(pairs) {
-                let tokens = corpus.sequence(sequence_idx);
-                let chunk = Chunk {
-                    hidden: evopress_plugin_tch::view(hidden)?,
-                    next_tokens: &tokens[1..],
-                };
-                let target = targets[sequence_idx]
-                    .get()
-                    .map_or_else(TargetView::default, Target::view);
-                let losses = fitness.loss(&context.head, &chunk, &target)?;
-                means.push(mean_loss(&losses, tokens.len() - 1, sequence_idx)?);
-            }
-            Ok(means)
-        };
+        let work =
+            move |context: &mut Context, pairs: Vec<CandidateSequence>| -> Result<Vec<f64>> {
+                let hidden = hidden_states(context, &cache, &corpus, &pairs)?;
+                let mut means = Vec::with_capacity(pairs.len());
+                for (hidden, (_, sequence_idx)) in hidden.iter().zip(pairs) {
+                    let tokens = corpus.sequence(sequence_idx);
+                    let chunk = Chunk {
+                        hidden: evopress_plugin_tch::view(hidden)?,
+                        next_tokens: &tokens[1..],
+                    };
+                    let target = targets[sequence_idx]
+                        .get()
+                        .map_or_else(TargetView::default, Target::view);
+                    let losses = fitness.loss(&context.head, &chunk, &target)?;
+                    means.push(mean_loss(&losses, tokens.len() - 1, sequence_idx)?);
+                }
+                Ok(means)
+            };
         let passes = genotypes.len() * minibatch.len();
         let tokens = (passes * self.corpus.sequence_length()) as u64;
         self.forward_tokens.set(self.forward_tokens.get() + tokens);
@@ -256,9 +258,7 @@ fn mean_loss(losses: &[f32], expected: usize, sequence_idx: usize) -> Result<f64
             "the fitness returned {} losses for {expected} tokens",
             losses.len()
         );
-        return Err(EvaluateError::Plugin(PluginError::new(
-            message,
-        )));
+        return Err(EvaluateError::Plugin(PluginError::new(message)));
     }
     if let Some(&value) = losses.iter().find(|loss| !loss.is_finite()) {
         return Err(EvaluateError::NotFinite {

@@ -3,16 +3,15 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use evopress_levels::rounded;
+use evopress_model::{LevelSource, Model};
 use evopress_plugin::{
     Chunk, Fitness, HeadOps, OwnedTensor, PluginError, Target, TargetView, TensorView,
 };
 use evopress_search::fixtures::{Bits, Drops, measure, space, space_over};
-use evopress_levels::rounded;
-use evopress_model::{LevelSource, Model};
 use evopress_search::genotype::SearchSpace;
 use evopress_source::{Corpus, Source, fixtures};
 use tch::Kind;
-
 
 /// Tokens of a sequence.
 pub(crate) const LENGTH: usize = 24;

@@ -11,11 +11,11 @@ use std::sync::{Arc, Barrier, atomic::AtomicBool};
 use std::time::Instant;
 
 use anyhow::{Context, Result};
-use evopress::corpus::Corpus;
-use evopress::evaluation::Reference;
-use evopress::evaluator::Engine;
+use evopress::evaluate::Reference;
 use evopress::genotype::Candidate;
+use evopress::model::Engine;
 use evopress::model::Model;
+use evopress::source::Corpus;
 use evopress::source::Source;
 use tch::{Device, Kind, Tensor};
 
@@ -31,7 +31,7 @@ const MALLOC_TUNING: &[(&str, &str)] = &[
 fn main() -> Result<()> {
     evopress::device::tune_allocator();
     let source = Arc::new(Source::open(&model_path()?)?);
-    let config = source.config().clone();
+    let spec = source.spec().clone();
     let model = Model::open(&source, Kind::BFloat16, Device::Cpu, Vec::new(), u64::MAX)?;
     let mut candidate = model.dense();
     candidate.dropped.attention[12..19].fill(true);
@@ -40,7 +40,7 @@ fn main() -> Result<()> {
     let engine = Engine::new(model, THREADS, LENGTH, Arc::new(AtomicBool::new(false)))?;
     let num_sequences = 2 * THREADS;
     let tokens = (0..LENGTH * num_sequences)
-        .map(|i| (i as i64 * 7919) % config.vocab_size)
+        .map(|i| (i as i64 * 7919) % spec.vocab_size)
         .collect();
     let reference = Reference::new(&engine, Corpus::from_tokens(tokens, LENGTH), |_| ())?;
     let ours = || -> Result<f64> {
@@ -64,9 +64,10 @@ fn main() -> Result<()> {
         median(tuned_malloc),
     );
 
-    let width = config.hidden_size as f64;
-    let body = 23.0 * width * (2.0 * width + 2.0 * 192.0 + 3.0 * config.intermediate_size as f64);
-    let head = config.vocab_size as f64 * width;
+    let width = spec.hidden_size as f64;
+    let intermediate = spec.first_mlp().map_or(0, |mlp| mlp.intermediate_size);
+    let body = 23.0 * width * (2.0 * width + 2.0 * 192.0 + 3.0 * intermediate as f64);
+    let head = spec.vocab_size as f64 * width;
     let flops = |weights: f64| 2.0 * LENGTH as f64 * weights;
     let rate = matrix_rate(Kind::BFloat16).max(matrix_rate(Kind::Float));
     println!("one candidate of {LENGTH} tokens, {THREADS} threads, bf16");
@@ -134,7 +135,7 @@ fn pytorch(environment: &[(&str, &str)]) -> Result<f64> {
 fn forward_seconds(model: &Model, candidate: &Candidate) -> Result<f64> {
     let mut model = model.share();
     model.prepare_length(LENGTH)?;
-    let vocab_size = model.config().vocab_size;
+    let vocab_size = model.spec().vocab_size;
     Ok(all_at_once(REPEATS, || {
         let (model, candidate) = (model.share(), candidate.clone());
         let tokens: Vec<i64> = (0..LENGTH)

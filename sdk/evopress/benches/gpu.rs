@@ -6,10 +6,10 @@ use std::sync::{Arc, atomic::AtomicBool};
 use std::time::Instant;
 
 use anyhow::{Context, Result};
-use evopress::corpus::Corpus;
-use evopress::evaluation::Reference;
-use evopress::evaluator::Engine;
+use evopress::evaluate::Reference;
+use evopress::model::Engine;
 use evopress::model::Model;
+use evopress::source::Corpus;
 use evopress::source::Source;
 use tch::{Cuda, Device, Kind, Tensor};
 
@@ -28,12 +28,9 @@ fn main() -> Result<()> {
     let data = std::env::var_os("EVOPRESS_DATA").context("EVOPRESS_DATA is not set")?;
     let path = PathBuf::from(data).join("models/SmolLM2-135M-Instruct.gguf");
     let source = Arc::new(Source::open(&path)?);
-    let config = source.config().clone();
-    let width = config.hidden_size as f64;
-    let attention =
-        2.0 * width * (config.num_heads + config.num_kv_heads) as f64 * config.head_dim as f64;
-    let block = attention + 3.0 * width * config.intermediate_size as f64;
-    let weights = config.num_blocks as f64 * block + config.vocab_size as f64 * width;
+    let spec = source.spec().clone();
+    let head = (spec.vocab_size * spec.hidden_size) as u64;
+    let weights = (spec.num_weights() + head) as f64;
     let rate = matrix_rate(device);
     println!(
         "{MATRIX}x{MATRIX} bf16 products: {:.0} TFLOP/s",
@@ -43,7 +40,7 @@ fn main() -> Result<()> {
         let model = Model::open(&source, Kind::BFloat16, device, Vec::new(), u64::MAX)?;
         let dense = model.dense();
         let engine = Engine::new(model, 1, length, Arc::new(AtomicBool::new(false)))?;
-        let tokens = (0..length * NUM_SEQUENCES).map(|i| (i as i64 * 7919) % config.vocab_size);
+        let tokens = (0..length * NUM_SEQUENCES).map(|i| (i as i64 * 7919) % spec.vocab_size);
         let corpus = Corpus::from_tokens(tokens.collect(), length);
         let reference = Reference::new(&engine, corpus, |_| ())?;
         reference.measure(&engine, &dense, |_| ())?;

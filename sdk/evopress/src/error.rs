@@ -16,7 +16,10 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 #[derive(Debug, thiserror::Error)]
 #[error(transparent)]
 #[non_exhaustive]
-#[allow(missing_docs, reason = "a variant is the error of the crate of its name")]
+#[allow(
+    missing_docs,
+    reason = "a variant is the error of the crate of its name"
+)]
 pub enum Error {
     Source(#[from] SourceError),
     Tensor(#[from] TensorError),

@@ -27,8 +27,8 @@ use safetensors::tensor::Dtype;
 use serde_json::{Map, Value, json};
 use tch::{Device, Kind};
 
-use evopress_search::genotype::{Candidate, Genotype, SearchSpace};
 use evopress_levels::Database;
+use evopress_search::genotype::{Candidate, Genotype, SearchSpace};
 use evopress_source::{HfFiles, Source};
 
 pub use error::{ExportError, Result};

@@ -8,8 +8,8 @@ use tch::{Device, Kind, Tensor};
 
 use super::layout::Layout;
 use crate::error::{ExportError, Result};
-use evopress_search::genotype::{Candidate, SearchSpace};
 use evopress_levels::Database;
+use evopress_search::genotype::{Candidate, SearchSpace};
 use evopress_source::Source;
 
 /// Reads every tensor of the artifact again: it is what the genotype stands for, bit for bit in the

@@ -236,24 +236,25 @@ impl<'a> Build<'a> {
         for batch in self.batches(size[0] as usize, size[1] as usize) {
             let streams = self.streams(activations, &batch)?;
             let (dense, inputs) = (dense.share(), inputs.clone());
-            let work = move |context: &mut Context, mut stream: Stream| -> Result<Vec<Option<Tensor>>> {
-                let mut seen: Vec<Option<Tensor>> = inputs.iter().map(|_| None).collect();
-                let mut observe = |input: LayerInput, values: &Tensor| {
-                    if let Some(place) = inputs.iter().position(|it| *it == input) {
-                        seen[place] = Some(values.shallow_clone());
+            let work =
+                move |context: &mut Context, mut stream: Stream| -> Result<Vec<Option<Tensor>>> {
+                    let mut seen: Vec<Option<Tensor>> = inputs.iter().map(|_| None).collect();
+                    let mut observe = |input: LayerInput, values: &Tensor| {
+                        if let Some(place) = inputs.iter().position(|it| *it == input) {
+                            seen[place] = Some(values.shallow_clone());
+                        }
+                    };
+                    let (model, weights) = (&context.model, dense.get());
+                    let spec = &model.spec().blocks[block_idx];
+                    if let Some(weights) = AttentionWeights::of_all_rows(spec, weights) {
+                        model.attention(block_idx, &mut stream, &weights, &mut observe)?;
                     }
+                    if let Some(weights) = MlpWeights::of_all_rows(spec, weights) {
+                        // Nobody reads what the down projection would add.
+                        let _ = model.mlp_activation(block_idx, &stream, &weights, &mut observe)?;
+                    }
+                    Ok(seen)
                 };
-                let (model, weights) = (&context.model, dense.get());
-                let spec = &model.spec().blocks[block_idx];
-                if let Some(weights) = AttentionWeights::of_all_rows(spec, weights) {
-                    model.attention(block_idx, &mut stream, &weights, &mut observe)?;
-                }
-                if let Some(weights) = MlpWeights::of_all_rows(spec, weights) {
-                    // Nobody reads what the down projection would add.
-                    let _ = model.mlp_activation(block_idx, &stream, &weights, &mut observe)?;
-                }
-                Ok(seen)
-            };
             let seen = self.engine.pool().map(streams, work, |_| ())?;
             for (place, sums) in sums.iter_mut().enumerate() {
                 let of_input = seen.iter().filter_map(|seen| seen[place].as_ref());

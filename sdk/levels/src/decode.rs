@@ -34,7 +34,9 @@ pub(crate) fn packed(
 ) -> Result<Tensor> {
     let parts = weight.parts.iter().map(|part| part.bytes()).collect();
     let decoder = Decoder::new(encoding, rows, columns, parts)?;
-    let decoded = from_rows((rows, columns), Kind::Float, |row, out| decoder.row(row, out));
+    let decoded = from_rows((rows, columns), Kind::Float, |row, out| {
+        decoder.row(row, out)
+    });
     Ok(decoded?)
 }
 

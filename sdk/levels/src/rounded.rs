@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use evopress_plugin::{Encoding, ModelOutline, OwnedTensor, PackedWeight, pack_codes};
 use evopress_model::read_tensor;
+use evopress_plugin::{Encoding, ModelOutline, OwnedTensor, PackedWeight, pack_codes};
 use evopress_search::genotype::LayerVariants;
 use evopress_source::Source;
 use evopress_tensor::to_vec;

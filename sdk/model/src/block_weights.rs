@@ -31,7 +31,8 @@ impl AttentionWeights {
         spec: &BlockSpec,
         runs: impl Fn(&[usize]) -> Result<Runs>,
     ) -> Result<Option<Self>> {
-        let (Some(projections), Some(output)) = (slots(spec, &PROJECTIONS), slots(spec, &[LayerRole::Output]))
+        let (Some(projections), Some(output)) =
+            (slots(spec, &PROJECTIONS), slots(spec, &[LayerRole::Output]))
         else {
             return Ok(None);
         };

@@ -35,7 +35,9 @@ impl Context {
         candidates: &[&Candidate],
     ) -> Result<Vec<Tensor>> {
         let stream = self.embed(sequences)?;
-        let hidden = self.model.forward_from(0, stream, candidates, &mut |_| Ok(()))?;
+        let hidden = self
+            .model
+            .forward_from(0, stream, candidates, &mut |_| Ok(()))?;
         let num_sequences = sequences.len() as i64;
         let length = hidden.size()[0] / num_sequences;
         (0..num_sequences)
@@ -47,11 +49,7 @@ impl Context {
     ///
     /// # Errors
     /// When the forward pass fails.
-    pub fn boundaries(
-        &self,
-        sequences: &[&[i64]],
-        candidate: &Candidate,
-    ) -> Result<Vec<Tensor>> {
+    pub fn boundaries(&self, sequences: &[&[i64]], candidate: &Candidate) -> Result<Vec<Tensor>> {
         let mut stream = self.embed(sequences)?;
         let mut boundaries = vec![stream.snapshot()?];
         for block_idx in 0..self.model.spec().num_blocks() {

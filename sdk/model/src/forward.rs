@@ -119,8 +119,7 @@ impl Model {
         };
         let runs = candidates.chunk_by(agree).map(|run| {
             let weights = slots.iter();
-            let weights =
-                weights.map(|&slot| self.weights.get(first + slot, levels(run[0], slot)));
+            let weights = weights.map(|&slot| self.weights.get(first + slot, levels(run[0], slot)));
             Ok((run.len() as i64 * rows, weights.collect::<Result<_>>()?))
         });
         Ok(Runs(runs.collect::<Result<_>>()?))
@@ -144,9 +143,9 @@ impl Model {
         observe(LayerInput::AttentionInput, &normed);
         let (cos, sin) = self.rope_of(block_idx).rows(stream.length)?;
         let bias = attention.projection_bias.as_ref();
-        let qkv = weights.projections.map(&normed, |weights, input| {
-            Ok(project(weights, bias, input)?)
-        })?;
+        let qkv = weights
+            .projections
+            .map(&normed, |weights, input| Ok(project(weights, bias, input)?))?;
         let attended = rotary_attention(&qkv, self.kind(), attention.shape, &cos, &sin)?;
         observe(LayerInput::AttentionHeads, &attended);
         let bias = attention.output_bias.as_ref();

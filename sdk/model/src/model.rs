@@ -67,7 +67,9 @@ impl Model {
         let (ropes, rope_idxs) = rope_tables(&spec, device)?;
         let weights = Weights::new(Arc::clone(source), kind, device, levels, limit_bytes);
         Ok(Self {
-            first_layers: (0..spec.num_blocks()).map(|b| spec.first_layer(b)).collect(),
+            first_layers: (0..spec.num_blocks())
+                .map(|b| spec.first_layer(b))
+                .collect(),
             spec,
             kind,
             device,

@@ -20,7 +20,11 @@ pub(super) struct SequenceResponses {
 
 impl SequenceResponses {
     /// Of a sequence's tokens `[M, L − 1]`, to the loss's gradient and to those of the sampled tokens.
-    pub(super) fn new(changes: &Changes, responses: &[Tensor], sequence_idx: usize) -> Result<Self> {
+    pub(super) fn new(
+        changes: &Changes,
+        responses: &[Tensor],
+        sequence_idx: usize,
+    ) -> Result<Self> {
         let first = &responses[0];
         let second = Tensor::f_stack(&responses[1..], 1)?;
         let counted = first.size()[1] as f64;

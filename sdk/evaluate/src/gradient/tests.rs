@@ -117,7 +117,12 @@ fn moved(space: &SearchSpace, parent: &Genotype, step: &LevelChange) -> Candidat
 }
 
 /// First-order terms against what the slopes of the whole say.
-fn check_first_order(found: &Predictions, changes: &[LevelChange], expected: &[f64], tolerance: f64) {
+fn check_first_order(
+    found: &Predictions,
+    changes: &[LevelChange],
+    expected: &[f64],
+    tolerance: f64,
+) {
     let found = found.first.iter().zip(&found.sink);
     let found = found.map(|((first, _), (at_sink, _))| first + at_sink);
     for ((step, first), expected) in changes.iter().zip(found).zip(expected) {

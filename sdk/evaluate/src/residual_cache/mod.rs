@@ -108,13 +108,17 @@ impl ResidualCache {
     /// The first block that two candidates do not have in common; none where they are the same.
     fn first_difference(&self, a: &Candidate, b: &Candidate) -> Option<usize> {
         let mut first_layer = 0;
-        self.spec.blocks.iter().enumerate().position(|(block_idx, block)| {
-            let layers = first_layer..first_layer + block.layers.len();
-            first_layer = layers.end;
-            a.dropped.attention[block_idx] != b.dropped.attention[block_idx]
-                || a.dropped.mlp[block_idx] != b.dropped.mlp[block_idx]
-                || a.weights[layers.clone()] != b.weights[layers]
-        })
+        self.spec
+            .blocks
+            .iter()
+            .enumerate()
+            .position(|(block_idx, block)| {
+                let layers = first_layer..first_layer + block.layers.len();
+                first_layer = layers.end;
+                a.dropped.attention[block_idx] != b.dropped.attention[block_idx]
+                    || a.dropped.mlp[block_idx] != b.dropped.mlp[block_idx]
+                    || a.weights[layers.clone()] != b.weights[layers]
+            })
     }
 }
 

@@ -2,8 +2,8 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use evopress_model::Engine;
-use evopress_search::genotype::Genotype;
 use evopress_search::Fitness;
+use evopress_search::genotype::Genotype;
 
 use crate::fitness::CalibratedFitness;
 use crate::small_models::{CrossEntropy, LENGTH, corpus, drops, open};

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use evopress_plugin::GgmlType;
 
-use crate::describe;
-use crate::layout::{KeptBlock, Layout};
 use super::tensors::{Tensors, idle_width, mlp_width};
+use crate::describe;
 use crate::error::Result;
+use crate::layout::{KeptBlock, Layout};
 use evopress_search::genotype::{Genotype, SearchSpace};
 use evopress_source::Source;
 use evopress_source::gguf::{DECI, Entries};

@@ -31,8 +31,8 @@ use tch::Kind;
 use super::Written;
 use super::layout::Layout;
 use crate::error::Result;
-use evopress_search::genotype::{Genotype, SearchSpace};
 use evopress_levels::Database;
+use evopress_search::genotype::{Genotype, SearchSpace};
 use evopress_source::Source;
 
 use tensors::Tensors;

@@ -8,11 +8,11 @@ use evopress_plugin::{Encoding, GgmlType, SubBlock};
 use half::f16;
 use tch::{Device, Kind, Tensor};
 
-use crate::layout::{Layout, OutTensor};
 use super::repack;
 use crate::error::Result;
-use evopress_search::genotype::{SearchSpace, WeightId};
+use crate::layout::{Layout, OutTensor};
 use evopress_levels::Database;
+use evopress_search::genotype::{SearchSpace, WeightId};
 use evopress_source::Source;
 use evopress_source::gguf::{ROPE_FACTORS, names};
 use evopress_source::spec::{LayerRole, ModelSpec, Rope, RopeScaling, TensorPart};

@@ -17,10 +17,10 @@ use evopress_plugin::{pack_codes, unpack_codes};
 use safetensors::tensor::Dtype;
 use serde_json::{Map, Value, json};
 
-use crate::shards::FileTensor;
 use super::grid::Grid;
 use super::words::{transposed, words};
 use super::{Layer, Layers};
+use crate::shards::FileTensor;
 
 /// The tensors of a layer whose packed parts are `parts`.
 pub(super) fn tensors<'a>(layer: &Layer<'_>, parts: &[&'a [u8]]) -> Vec<FileTensor<'a>> {

@@ -16,10 +16,10 @@ use evopress_plugin::{pack_codes, unpack_codes};
 use safetensors::tensor::Dtype;
 use serde_json::{Map, Value, json};
 
-use crate::shards::FileTensor;
 use super::grid::Grid;
 use super::words::{transposed, words};
 use super::{Layer, Layers};
+use crate::shards::FileTensor;
 
 /// Which version of the format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -27,8 +27,8 @@ use tch::Kind;
 use super::layout::{Layout, OutTensor};
 use super::{Written, adapted_files, dense, shards};
 use crate::error::{ExportError, Result};
-use evopress_search::genotype::{Candidate, Genotype, SearchSpace, WeightId};
 use evopress_levels::Database;
+use evopress_search::genotype::{Candidate, Genotype, SearchSpace, WeightId};
 use evopress_source::Source;
 
 use grid::{Grid, Product};
