@@ -57,8 +57,7 @@ fn the_architecture_names_every_crate() {
     let named: Vec<&str> = page.rows.iter().flatten().map(String::as_str).collect();
     let packages = commands::packages();
     let ours = packages.iter().filter(|it| it.starts_with("evopress"));
-    let is_plugin =
-        |it: &&&String| it.starts_with("evopress-plugin-") && **it != "evopress-plugin-tch";
+    let is_plugin = |it: &&String| it.starts_with("evopress-plugin-") && **it != "evopress-plugin-tch";
     let missing: Vec<&String> = ours
         .filter(|it| !is_plugin(it) && !named.contains(&it.as_str()))
         .filter(|it| !["evopress-tests", "evopress-examples"].contains(&it.as_str()))
