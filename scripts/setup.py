@@ -35,7 +35,7 @@ STEPS = {
     "node": ([set_up_node], "llama.cpp under Node.js, for tests"),
     "servers": ([set_up_servers], "MLflow and moto, which tests publish to"),
     "debian": ([set_up_debian_tools], "docker-registry, skopeo and promtool, for tests, where the system lacks one"),
-    "cargo-deny": ([set_up_cargo_deny], "cargo deny, which checks licences and sources of third-party crates"),
+    "cargo-deny": ([set_up_cargo_deny], "cargo-deny, which checks licences and sources of third-party crates; prints its path"),
     "all-for-demo": ([*LIBTORCH, set_up_data], "libtorch and data"),
     "all-for-test": (
         [*LIBTORCH, set_up_data, set_up_python, set_up_node, set_up_servers, set_up_debian_tools],

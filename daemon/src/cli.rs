@@ -7,8 +7,9 @@ use evopressd::config::{ByteSize, ServeFlags, ToolFlags};
 
 /// Watches a folder of pipeline specs; each becomes a smaller, working language model.
 ///
-/// A pipeline spec is a YAML file that names a model, calibration text, a compression method, a budget, and where the
-/// result goes. `evopressd schema` prints its JSON Schema, `evopressd plugins` the methods that there are.
+/// A pipeline spec is a YAML file that names a model, calibration text, a compression method, a
+/// budget, and where the result goes. `evopressd schema` prints its JSON Schema,
+/// `evopressd plugins` the methods that there are.
 #[derive(Debug, Parser)]
 #[command(name = "evopressd", version, after_help = EXAMPLES, max_term_width = 110)]
 pub(crate) struct Cli {
@@ -83,7 +84,8 @@ and as the first line of a spec:
         after_help = "Exit codes: 0 done, 1 run failed, 2 usage, 3 quality gate failed, 4 a registry has it not yet, 78 spec rejected."
     )]
     Follow(FollowFlags),
-    /// Publish a finished run again, or where it could not be published before; also beside a running daemon
+    /// Publish a finished run again, or where it could not be published before; also beside a
+    /// running daemon
     #[command(
         after_help = "Exit codes: 0 all registries have it, 1 it cannot be published, 2 usage, 4 a registry has it not yet.
 Publishing twice changes nothing: a registry recognises the run."
@@ -105,7 +107,8 @@ pub(crate) enum CacheCommand {
 A run that uses what is damaged makes just these layers, or fetches just these files, anew."
     )]
     Verify(CacheFlags),
-    /// Remove what is over the limit, the least recently used first; what a run uses or builds stays
+    /// Remove what is over the limit, the least recently used first; what a run uses or builds
+    /// stays
     Prune(PruneFlags),
 }
 
@@ -151,7 +154,8 @@ pub(crate) struct RunFlags {
     /// Threads of the worker [default: the worker's own choice]
     #[arg(long, value_name = "N", env = "EVOPRESS_THREADS")]
     pub(crate) threads: Option<usize>,
-    /// Limit of the cache of level databases and models; the least recently used go first [default: 50GiB]
+    /// Limit of the cache of level databases and models; the least recently used go first [default:
+    /// 50GiB]
     #[arg(long, value_name = "SIZE", env = "EVOPRESS_CACHE_SIZE")]
     pub(crate) cache_size: Option<ByteSize>,
     /// Where things are.
@@ -206,7 +210,8 @@ pub(crate) struct FollowFlags {
 pub(crate) struct PublishFlags {
     /// The run's ID
     pub(crate) run: String,
-    /// Only to this registry of its spec: a kind (mlflow, s3, …) or a place as `evopressd validate` prints it [default: all]
+    /// Only to this registry of its spec: a kind (mlflow, s3, …) or a place as `evopressd validate`
+    /// prints it [default: all]
     #[arg(long, value_name = "NAME")]
     pub(crate) to: Option<String>,
     /// The state folder [default: ~/.local/state/evopressd]

@@ -1,4 +1,5 @@
-//! evopressd: watches a folder of pipeline specs, runs each in a worker process, publishes what comes out.
+//! evopressd: watches a folder of pipeline specs, runs each in a worker process, publishes what
+//! comes out.
 //!
 //! ```text
 //! watch ── file ──▶ intake ── run ──▶ journal ◀── supervise ── child ──▶ evopress-worker
@@ -6,7 +7,8 @@
 //!                   identity)             ▲        drain)  ── model ──▶ publish
 //!                                    http, metrics, progress
 //! ```
-//! This process never loads a plugin and never touches libtorch: whatever a run does can cost one attempt of that run.
+//! This process never loads a plugin and never touches libtorch: whatever a run does can cost one
+//! attempt of that run.
 
 pub mod config;
 pub mod http;

@@ -1,4 +1,5 @@
-//! What Prometheus sees. Labels come from small closed sets: states, stages, outcomes, and the slots that runs occupy.
+//! What Prometheus sees. Labels come from small closed sets: states, stages, outcomes, and the
+//! slots that runs occupy.
 
 use std::sync::Arc;
 
@@ -32,11 +33,11 @@ pub struct Metrics {
 /// Of the watched folder.
 #[derive(Clone, Debug)]
 pub struct WatcherMetrics {
-    /// 1 when the last look succeeded.
+    /// 1 when the last scan succeeded.
     pub healthy: IntGauge,
-    /// When that was, seconds since 1970.
+    /// The time of the last successful scan, seconds since 1970.
     pub last_scan: Gauge,
-    /// How often the subscription to hints was made.
+    /// Number of subscriptions to the system's events.
     pub armed: IntCounter,
 }
 
@@ -65,7 +66,7 @@ pub struct WorkMetrics {
     pub published: IntCounterVec,
     /// Tries of publications that failed, by kind of registry.
     pub publication_failures: IntCounterVec,
-    /// Bytes in the cache folder when it was last looked through.
+    /// Bytes in the cache folder when it was last listed.
     pub cache_size: IntGauge,
     /// Entries in it.
     pub cache_entries: IntGauge,
@@ -161,15 +162,15 @@ impl WatcherMetrics {
         Ok(Self {
             healthy: all.add(IntGauge::new(
                 "evopress_watcher_healthy",
-                "1 when the last look at the watched folder succeeded.",
+                "1 when the last scan of the watched folder succeeded.",
             )?)?,
             last_scan: all.add(Gauge::new(
                 "evopress_watcher_last_scan_timestamp_seconds",
-                "When the watched folder was last looked at with success, seconds since 1970.",
+                "When the watched folder was last scanned successfully, seconds since 1970.",
             )?)?,
             armed: all.add(IntCounter::new(
                 "evopress_watcher_subscriptions_total",
-                "How often the daemon subscribed to the system's hints on the watched folder.",
+                "How often the daemon subscribed to the system's events of the watched folder.",
             )?)?,
         })
     }
@@ -236,11 +237,11 @@ impl WorkMetrics {
             )?,
             cache_size: all.add(IntGauge::new(
                 "evopress_cache_size_bytes",
-                "Size of the cache of level databases when it was last held against its limit.",
+                "Size of the cache when it was last pruned to its limit.",
             )?)?,
             cache_entries: all.add(IntGauge::new(
                 "evopress_cache_entries",
-                "Level databases in the cache when it was last held against its limit.",
+                "Entries in the cache when it was last pruned to its limit.",
             )?)?,
         };
         for stage in Stage::ALL {
@@ -256,7 +257,7 @@ impl WorkMetrics {
         Ok(metrics)
     }
 
-    /// Takes away what a run has left in its slot.
+    /// Removes the values of a run from its slot.
     pub fn clear_slot(&self, slot: usize) {
         let slot = slot.to_string();
         let labels = &[slot.as_str()];

@@ -1,7 +1,8 @@
 //! Publishing: a finished model goes from its run's folder to the registries that the spec names.
 //!
-//! Each registry is a publication of its own, recorded in the journal: one that fails stops no other, and is tried again
-//! until it succeeds, without anything being computed again. Publishing again is harmless: a registry recognises the run.
+//! Each registry is a publication of its own, recorded in the journal: one that fails stops no
+//! other, and is tried again until it succeeds, without anything being computed again. Publishing
+//! again is harmless: a registry recognises the run.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -16,7 +17,7 @@ use crate::journal::{Journal, JournalError, PENDING, Publication};
 /// How publications are done.
 #[derive(Clone, Debug)]
 pub struct Publisher<'a> {
-    /// Which registry has what.
+    /// Records which registry has which run.
     pub journal: &'a Journal,
     /// Servers that specs do not name.
     pub endpoints: &'a Endpoints,
@@ -24,7 +25,7 @@ pub struct Publisher<'a> {
     pub pause: Duration,
 }
 
-/// Which publications of a run.
+/// A selection of a run's publications.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Which {
     /// Those that are not there yet.
@@ -33,18 +34,18 @@ pub enum Which {
     Again(Vec<usize>),
 }
 
-/// What came of it.
+/// The results of one round of publications.
 #[derive(Clone, Debug, Default)]
 pub struct Outcome {
-    /// What a registry has taken, or has shown to have, just now.
+    /// Publications that succeeded in this round, or that the registry had already.
     pub published: Vec<Published>,
-    /// What has failed just now: kind and sentence.
+    /// Publications that failed in this round: the kind of registry and a sentence.
     pub failed: Vec<(&'static str, String)>,
     /// A sentence about all that is still missing; `None` where nothing is.
     pub pending: Option<String>,
 }
 
-/// Why publications could not even be tried.
+/// An error that keeps publications from being tried at all.
 #[derive(Debug, thiserror::Error)]
 pub enum StageError {
     /// The run's files.
@@ -67,7 +68,8 @@ impl Publisher<'_> {
     /// Publishes a finished run, writes where it is into its report, and tells of it in its events.
     ///
     /// # Errors
-    /// The run's own files or the journal cannot be used. A registry that fails is part of the outcome.
+    /// The run's own files or the journal cannot be used. A registry that fails is part of the
+    /// outcome.
     pub fn publish(&self, run_dir: &RunDir, which: &Which) -> Result<Outcome, StageError> {
         let plan = plan_of(run_dir)?;
         let run = run_dir.id();

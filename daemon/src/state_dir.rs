@@ -1,7 +1,8 @@
-//! The state folder: where everything lies, and whose it is while a process works in it.
+//! The state folder: where everything is, and which process uses it.
 //!
-//! A daemon has the folder to itself. One-shot runs (`evopressd run`) may share it with each other, not with a daemon;
-//! each run in it then has a lock of its own, so that no two processes drive one run.
+//! A daemon has the folder to itself. One-shot runs (`evopressd run`) may share it with each other,
+//! not with a daemon; each run in it then has a lock of its own, so that no two processes drive one
+//! run.
 
 use std::fs::{self, File, TryLockError};
 use std::io::{self, Read, Seek, Write};
@@ -28,7 +29,7 @@ pub struct Held {
     _lock: File,
 }
 
-/// Why the state folder cannot be used.
+/// The reason why the state folder cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum StateDirError {
     /// Another process holds it.
@@ -119,7 +120,7 @@ impl StateDir {
         self.root.join("journal.db")
     }
 
-    /// Whether a process that is alive has taken the folder, as far as the number that it left tells.
+    /// Whether the process that locked the folder last, whose number it holds, is alive.
     #[must_use]
     pub fn is_held(&self) -> bool {
         let pid = fs::read_to_string(self.root.join("lock")).unwrap_or_default();
@@ -127,7 +128,7 @@ impl StateDir {
         !pid.is_empty() && Path::new("/proc").join(pid).exists()
     }
 
-    /// Takes the folder for this process.
+    /// Locks the folder for this process.
     ///
     /// # Errors
     /// Another process has it.
@@ -172,7 +173,7 @@ impl StateDir {
     }
 }
 
-/// Takes a lock file without waiting; `None` when another process has it.
+/// Locks a file without waiting. Returns `None` when another process has the lock.
 ///
 /// # Errors
 /// The file cannot be created or locked at all.

@@ -1,16 +1,16 @@
-//! The wish that everything stops, known everywhere at once.
+//! The request that everything stops, and those who wait for it.
 
 use tokio::sync::watch;
 
-/// Waits for the wish. Clones wait for the same.
+/// The side that waits. All clones wait for one request.
 #[derive(Clone, Debug)]
 pub struct Stop(watch::Receiver<bool>);
 
-/// Utters the wish. When it is dropped without, the wish never comes.
+/// The side that requests. If it is dropped before, the request never comes.
 #[derive(Debug)]
 pub struct Stopper(watch::Sender<bool>);
 
-/// A wish and those who wait for it.
+/// The two sides of a request that has not been made yet.
 #[must_use]
 pub fn channel() -> (Stopper, Stop) {
     let (sender, receiver) = watch::channel(false);
@@ -18,20 +18,20 @@ pub fn channel() -> (Stopper, Stop) {
 }
 
 impl Stopper {
-    /// Stop.
+    /// Requests that everything stops.
     pub fn stop(&self) {
         self.0.send_replace(true);
     }
 }
 
 impl Stop {
-    /// Whether the wish was uttered.
+    /// Whether the request was made.
     #[must_use]
     pub fn is_requested(&self) -> bool {
         *self.0.borrow()
     }
 
-    /// Waits for it.
+    /// Waits until the request is made.
     pub async fn requested(&self) {
         let mut receiver = self.0.clone();
         let nobody_left = receiver.wait_for(|stop| *stop).await.is_err();

@@ -6,8 +6,9 @@ use tracing_subscriber::EnvFilter;
 
 use crate::cli::{Cli, Command, LogFormat};
 
-/// Starts the log. The daemon says what happens; a one-shot command only what is wrong, since it shows progress otherwise.
-/// Hugging Face's Xet crates tell each request and each try; what comes of them is told by who calls them.
+/// Starts the log. The daemon says what happens; a one-shot command only what is wrong, since it
+/// shows progress otherwise. Hugging Face's Xet crates tell each request and each try; what comes
+/// of them is told by who calls them.
 pub(crate) fn start(cli: &Cli) {
     let usual = if matches!(cli.command, Command::Serve(_)) {
         "info,xet=off,client_telemetry=off"

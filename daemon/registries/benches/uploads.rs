@@ -1,7 +1,9 @@
-//! One large file to servers on this machine, beside curl and the official clients, each begun on a quiet disk: `make bench-uploads`, or with another size in GB as its argument.
+//! One large file to servers on this machine, beside curl and the official clients, each begun on a
+//! quiet disk: `make bench-uploads`, or with another size in GB as its argument.
 //!
-//! What a registry does not check itself is read back, by both. Peak memory is this program's, with all of evopressd's registries in it. The
-//! Hugging Face Hub is the tests' stand-in, once with LFS and once with Hugging Face's own Xet store behind it.
+//! What a registry does not check itself is read back, by both. Peak memory is this program's, with
+//! all of evopressd's registries in it. The Hugging Face Hub is the tests' stand-in, once with LFS
+//! and once with Hugging Face's own Xet store behind it.
 
 #![allow(clippy::unwrap_used, reason = "a benchmark fails by panicking")]
 
@@ -27,7 +29,8 @@ use support::{
 
 /// The largest file for moto, which takes many minutes for 4 GB whoever sends them.
 const MOST_FOR_MOTO: u64 = 1_000_000_000;
-/// What this program is called with to be a Xet store, in a process of its own, until that is killed.
+/// What this program is called with to be a Xet store, in a process of its own, until that is
+/// killed.
 const XET_STORE: &str = "xet-store";
 
 fn main() {
@@ -96,7 +99,8 @@ struct Bench {
 }
 
 impl Bench {
-    /// Each client has a registry of its own: a blob that is there already is thrown away after it was sent.
+    /// Each client has a registry of its own: a blob that is there already is thrown away after it
+    /// was sent.
     fn docker_registry(&self) {
         let folder = self.folder("oci-curl");
         let (server, port) = places::docker_registry(&folder);
@@ -233,7 +237,8 @@ impl Bench {
     }
 }
 
-/// The tests' stand-in for the Hub, with Hugging Face's own Xet store in a process beside it or with LFS alone, and its port.
+/// The tests' stand-in for the Hub, with Hugging Face's own Xet store in a process beside it or
+/// with LFS alone, and its port.
 fn hub(folder: &Path, has_xet: bool) -> (Vec<Server>, u16) {
     let store_port = free_port();
     let mut servers = Vec::new();
@@ -256,7 +261,8 @@ fn curl() -> Command {
     curl
 }
 
-/// Begins when the disk has nothing left to write: what went before would slow down whoever comes next.
+/// Begins when the disk has nothing left to write: what went before would slow down whoever comes
+/// next.
 fn timed<T>(run: impl FnOnce() -> T) -> Duration {
     rustix::fs::sync();
     let start = Instant::now();

@@ -1,17 +1,20 @@
-//! Base URLs of services for entries that name none: from the config file, else from the environment variables that
-//! these services' own tools read.
+//! Base URLs of services for entries that name none: from the config file, else from the
+//! environment variables that these services' own tools read.
 
+use schemars::JsonSchema;
 use serde::Deserialize;
 
-/// Base URLs; `None` is the service's own.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+/// Base URLs of registries that specs do not name.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Endpoints {
-    /// Of the MLflow server. Environment: `MLFLOW_TRACKING_URI`.
+    /// The MLflow server. Default: MLFLOW_TRACKING_URI; without it a spec has to name one.
+    #[schemars(example = &"https://mlflow.example.org")]
     pub mlflow: Option<String>,
-    /// Of the Hugging Face Hub. Environment: `HF_ENDPOINT`; else <https://huggingface.co>.
+    /// The Hugging Face Hub. Default: HF_ENDPOINT, else <https://huggingface.co>.
     pub huggingface: Option<String>,
-    /// Of the S3 service. Environment: `AWS_ENDPOINT_URL`; else AWS.
+    /// The S3 service. Default: AWS_ENDPOINT_URL, else AWS.
+    #[schemars(example = &"https://s3.example.org")]
     pub s3: Option<String>,
 }
 

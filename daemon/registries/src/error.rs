@@ -1,9 +1,9 @@
-//! Why a model is not published.
+//! Errors of publishing.
 
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// Why a model is not published; one sentence without secrets.
+/// The reason why a model is not published; one sentence without secrets.
 #[derive(Debug, thiserror::Error)]
 pub enum PublishError {
     /// A file or folder.
@@ -21,9 +21,9 @@ pub enum PublishError {
     Corrupt {
         /// The copy.
         path: PathBuf,
-        /// Of the copy.
+        /// SHA-256 of the copy.
         found: String,
-        /// Of what was read.
+        /// SHA-256 of the original.
         expected: String,
     },
     /// There is nothing to publish.
@@ -32,7 +32,7 @@ pub enum PublishError {
     /// The run's own files.
     #[error("the run's {file} is not what it should be: {error}")]
     RunFile {
-        /// Which.
+        /// Its name.
         file: &'static str,
         /// What is wrong.
         error: serde_json::Error,
@@ -45,7 +45,7 @@ pub enum PublishError {
         /// What is wrong.
         why: String,
     },
-    /// The entry cannot be followed.
+    /// A setting makes no sense.
     #[error("{0}")]
     Settings(String),
     /// There is no answer.
@@ -58,14 +58,14 @@ pub enum PublishError {
         /// What went wrong.
         why: String,
     },
-    /// The answer is no.
+    /// The server refuses the request.
     #[error("{registry} refused {what} with status {status}: {said}")]
     Refused {
         /// The kind of registry.
         registry: &'static str,
         /// Method and path.
         what: String,
-        /// Of HTTP.
+        /// The status code.
         status: u16,
         /// What the server says.
         said: String,
@@ -99,21 +99,21 @@ pub enum PublishError {
         registry: &'static str,
         /// The file.
         place: String,
-        /// There.
+        /// SHA-256 in the registry.
         found: String,
-        /// Here.
+        /// SHA-256 on this machine.
         expected: String,
     },
-    /// Nothing moves.
+    /// No byte was transferred for too long.
     #[error("nothing moved for {seconds} s")]
     Stalled {
-        /// How long.
+        /// The time without a transfer.
         seconds: u64,
     },
 }
 
 impl PublishError {
-    /// For `map_err`.
+    /// An error of the file system, for `map_err`.
     pub fn io(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_owned();
         move |error| Self::Io { doing, path, error }

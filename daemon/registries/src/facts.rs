@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use evopress_core::time::parse_moment;
 use evopress_spec::events::Reader;
 use evopress_spec::{EventKind, Metric, Report, RunDir};
 
@@ -152,34 +153,8 @@ fn word(metric: Metric) -> String {
         .to_owned()
 }
 
-/// Milliseconds since 1970 of an RFC 3339 time in UTC; 0 where it is none.
-fn milliseconds(time: &str) -> i64 {
-    let number = |from: usize, to: usize| time.get(from..to)?.parse::<i64>().ok();
-    let parse = || {
-        let (year, month, day) = (number(0, 4)?, number(5, 7)?, number(8, 10)?);
-        let seconds = number(11, 13)? * 3600 + number(14, 16)? * 60 + number(17, 19)?;
-        let millis = number(20, 23).unwrap_or(0);
-        // Days since 1970 in the proleptic Gregorian calendar, with years that begin in March.
-        let (y, m) = if month > 2 {
-            (year, month - 3)
-        } else {
-            (year - 1, month + 9)
-        };
-        let days = 365 * y + y / 4 - y / 100 + y / 400 + (153 * m + 2) / 5 + day - 1 - 719_468;
-        Some((days * 86_400 + seconds) * 1000 + millis)
-    };
-    parse().unwrap_or(0)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn times_become_milliseconds() {
-        assert_eq!(milliseconds("1970-01-01T00:00:00.000Z"), 0);
-        assert_eq!(milliseconds("2000-02-29T12:00:00.250Z"), 951_825_600_250);
-        assert_eq!(milliseconds("2026-11-24T17:00:25Z"), 1_795_539_625_000);
-        assert_eq!(milliseconds("yesterday"), 0);
-    }
+/// Milliseconds since 1970 of a moment as events write it; 0 for any other text.
+fn milliseconds(moment: &str) -> i64 {
+    let since_1970 = parse_moment(moment).unwrap_or_default();
+    i64::try_from(since_1970.as_millis()).unwrap_or(i64::MAX)
 }

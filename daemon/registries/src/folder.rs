@@ -1,7 +1,9 @@
-//! A registry that is a folder: `ROOT/NAME/v1/…`, `ROOT/NAME/v2/…`, and `ROOT/NAME/latest`, which points to one of them.
+//! A registry that is a folder: `ROOT/NAME/v1/…`, `ROOT/NAME/v2/…`, and `ROOT/NAME/latest`, which
+//! points to one of them.
 //!
-//! A version appears whole or not at all: it is copied under a hidden name, synced, read back and compared, and then renamed.
-//! A lock file lets one publisher at a time into `ROOT/NAME`, so whatever is hidden there is left over from one that died.
+//! A version appears whole or not at all: it is copied under a hidden name, synced, read back and
+//! compared, and then renamed. A lock file lets one publisher at a time into `ROOT/NAME`, so
+//! whatever is hidden there is left over from one that died.
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
@@ -17,7 +19,7 @@ use super::{Bundle, BundleFile, PublishError, Registry};
 /// Models of one name under one folder.
 #[derive(Clone, Debug)]
 pub struct FolderRegistry {
-    /// The registry.
+    /// The registry's folder.
     pub root: PathBuf,
     /// The model's name in it.
     pub name: String,
@@ -228,7 +230,8 @@ fn copy_verified(
 fn rename_to_new(from: &Path, to: &Path) -> io::Result<()> {
     use rustix::fs::{CWD, RenameFlags, renameat_with};
     match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
-        // This file system cannot tell; our turn excludes other publishers, so a look is good enough.
+        // This file system cannot do both in one step. The lock excludes other publishers, so a
+        // check before is enough.
         Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS) if !to.exists() => {
             fs::rename(from, to)
         }

@@ -15,10 +15,11 @@ use crate::transfer::{self, Counter};
 use crate::{BundleFile, PublishError};
 
 const CONNECT: Duration = Duration::from_secs(10);
-/// For answers without files. Transfers have no limit but that something moves.
+/// The time limit for answers without files. A transfer may take any time as long as it makes
+/// progress.
 const ANSWER: Duration = Duration::from_secs(120);
 const MAX_REDIRECTS: usize = 10;
-/// So much of what a server says is told.
+/// At most this much of a server's answer is shown.
 const SAID_CHARS: usize = 300;
 
 /// A server.
@@ -82,7 +83,8 @@ impl Http {
         }
     }
 
-    /// A request to wherever the server has sent us; credentials go only where it is the same server.
+    /// A request to wherever the server has sent us; credentials go only where it is the same
+    /// server.
     pub(crate) fn elsewhere(&self, method: Method, url: &str) -> RequestBuilder {
         match url.strip_prefix(&self.base) {
             Some(path) if path.starts_with('/') => self.request(method, path),
@@ -90,7 +92,7 @@ impl Http {
         }
     }
 
-    /// Sends, and takes any status.
+    /// Sends a request. Any status is an answer.
     ///
     /// # Errors
     /// There is no answer.
@@ -101,7 +103,8 @@ impl Http {
             .map_err(|error| self.unreachable(error))
     }
 
-    /// Sends, and reads an answer in JSON with its status; an empty one is null.
+    /// Sends a request. Returns the status and the answer, which is JSON, or null where it is
+    /// empty.
     ///
     /// # Errors
     /// There is no answer.
@@ -119,10 +122,10 @@ impl Http {
         Ok((status, value))
     }
 
-    /// Sends; only success will do.
+    /// Sends a request that must succeed.
     ///
     /// # Errors
-    /// There is no answer, or another.
+    /// There is no answer, or no success.
     pub(crate) async fn json(
         &self,
         what: &str,
@@ -163,10 +166,11 @@ impl Http {
         Err(self.refused(what, status, &value))
     }
 
-    /// Asks for a file from `offset` on; where its bytes begin, which is 0 where the server knows no other way, and they.
+    /// Requests a file from `offset` on. Returns the position at which the bytes begin, which is 0
+    /// where the server cannot begin elsewhere, and the bytes.
     ///
     /// # Errors
-    /// There is no answer, or another.
+    /// There is no answer, or no success.
     pub(crate) async fn get_file(
         &self,
         what: &str,
@@ -226,7 +230,7 @@ impl Http {
         transfer::digest(pieces, counter).await.map(Some)
     }
 
-    /// An answer that says no.
+    /// The error for an answer without success.
     pub(crate) fn refused(&self, what: &str, status: StatusCode, said: &Value) -> PublishError {
         let text = match said {
             Value::Null => String::new(),
@@ -254,7 +258,7 @@ impl Http {
         }
     }
 
-    /// An answer that lacks something.
+    /// The error for an answer that lacks something.
     pub(crate) fn lacks(&self, what: &str, missing: &str) -> PublishError {
         PublishError::Answer {
             registry: self.registry,
@@ -286,7 +290,7 @@ pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     text
 }
 
-/// A server may send us elsewhere, but not from https to plain http that others can read.
+/// A server may redirect us, but not from https to plain http, which others can read.
 fn redirects(plain_http: bool) -> Policy {
     Policy::custom(move |attempt| {
         let url = attempt.url();
@@ -300,10 +304,10 @@ fn redirects(plain_http: bool) -> Policy {
     })
 }
 
-/// Plain HTTP goes to this machine, or where the spec allows it.
+/// Checks that plain HTTP is used only with this machine, or where the spec allows it.
 ///
 /// # Errors
-/// It would not.
+/// It would be used with another machine.
 pub(crate) fn check_url(
     registry: &'static str,
     url: &str,

@@ -1,10 +1,10 @@
-//! Model registries: a folder, MLflow, the Hugging Face Hub, OCI registries, and the object stores of S3, GCS and Azure.
+//! Model registries: a folder, MLflow, the Hugging Face Hub, OCI registries, and the object stores
+//! of S3, GCS and Azure.
 //!
-//! In: the [`Bundle`] of a finished run. Out: where it is now, [`Published`]. Each registry recognises a run that it has
-//! already, so publishing twice changes nothing; files are streamed, and what arrived is held against their SHA-256. No
-//! error tells a secret.
-//!
-//! The way back is [`fetch`]: a model comes from a registry into the cache.
+//! In: the [`Bundle`] of a finished run. Out: where it is now, [`Published`]. Each registry
+//! recognises a run that it has already, so publishing twice changes nothing; files are streamed,
+//! and compared with their SHA-256 where they arrive. No error shows a secret.
+//! [`fetch`] goes the other way: it brings a model from a registry into the cache.
 
 mod bundle;
 mod endpoints;
@@ -29,12 +29,12 @@ pub use facts::{Facts, MetricPoint};
 pub use folder::FolderRegistry;
 pub use sources::{FetchError, FetchProgress, Fetched, fetch, find_cached, remove_damaged};
 
-/// A place for models.
+/// A registry that models are published to.
 pub trait Registry {
     /// The word in a spec: `folder`.
     fn kind(&self) -> &'static str;
 
-    /// Puts the bundle there, or finds it there. `progress` is told the bytes done so far.
+    /// Uploads the bundle, unless the registry has it. Calls `progress` with the bytes done so far.
     ///
     /// # Errors
     /// It is not there now; nobody sees a part of it as a version.

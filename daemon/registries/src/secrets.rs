@@ -50,7 +50,7 @@ impl Secrets {
         Ok(value)
     }
 
-    /// Reads what an entry says of how to prove who asks.
+    /// Reads the secrets of credentials.
     ///
     /// # Errors
     /// See [`read`](Self::read).
@@ -67,14 +67,14 @@ impl Secrets {
         })
     }
 
-    /// Takes every secret out of a text.
+    /// Removes every secret from a text.
     pub(crate) fn scrub(&self, text: &str) -> String {
         self.0
             .iter()
             .fold(text.to_owned(), |text, secret| text.replace(secret, HIDDEN))
     }
 
-    /// Takes in a secret that was not read but given to us.
+    /// Adds a secret that was not read but received.
     pub(crate) fn remember(&mut self, value: &str) {
         self.0.push(value.to_owned());
         // The longest first, so that one which holds another goes as a whole.

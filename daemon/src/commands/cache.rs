@@ -1,4 +1,4 @@
-//! `evopressd cache`: what lies in the cache of level databases and models, whether it is whole, and less of it.
+//! `evopressd cache`: lists, verifies and prunes the cache of level databases and models.
 //!
 //! The locks of the entries keep these commands and running workers out of each other's way.
 
@@ -79,7 +79,7 @@ fn verify(flags: &CacheFlags) -> anyhow::Result<Exit> {
     let mut answers = Vec::new();
     let mut num_damaged = 0;
     for it in cache.list()? {
-        // What is being built has promised nothing yet; what is read stays while it is read.
+        // An entry that is being built has no complete manifest yet. One that is verified is held.
         let held = it.entry.try_lock_shared()?;
         let damages = held.as_ref().map(|_| it.entry.verify());
         num_damaged += damages.as_ref().map_or(0, Vec::len);
@@ -161,7 +161,7 @@ fn gone(entry: &Removed) -> String {
 fn verified(it: &Listed, damages: Option<&[Damage]>) -> String {
     let name = format!("{}  {}", title(it), short(it.entry.key()));
     match damages {
-        None => format!("{name}: being built, not looked at\n"),
+        None => format!("{name}: being built, so not verified\n"),
         Some([]) => format!("{name}: whole, {}\n", megabytes(it.size_bytes)),
         Some(damages) => damages
             .iter()
@@ -208,7 +208,7 @@ fn words(state: State) -> &'static str {
     match state {
         State::Complete => "complete",
         State::Building => "being built",
-        State::Unfinished => "unfinished: the next run goes on with it",
+        State::Unfinished => "unfinished: the next run that needs it completes it",
     }
 }
 

@@ -25,7 +25,7 @@ pub(crate) async fn follow(flags: FollowFlags) -> anyhow::Result<Exit> {
     }
     if !run.state.is_final() && !state.is_held() {
         eprintln!(
-            "No evopressd works in {} now; the run goes on when one does.",
+            "No evopressd is using {} now. The run continues when one starts there.",
             state.root().display()
         );
     }

@@ -27,11 +27,11 @@ pub(crate) enum Exit {
     Done,
     /// The run failed, or something on this machine did.
     Failed,
-    /// The command makes no sense.
+    /// The command line has a mistake.
     Usage,
-    /// A model came out, and it is not good enough.
+    /// The model misses a quality gate.
     GateFailed,
-    /// A model came out, and a registry has not taken it yet.
+    /// The model is finished, and some registry does not have it yet.
     Unpublished,
     /// Interrupted; can be continued.
     Interrupted,

@@ -1,4 +1,4 @@
-//! `evopressd plugins`: what specs can name.
+//! `evopressd plugins`: lists the plugins that specs can name.
 
 use evopressd::config::Tools;
 use evopressd::worker_process::{Listed, Worker};

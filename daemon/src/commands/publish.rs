@@ -1,4 +1,4 @@
-//! `evopressd publish`: a finished run again, by hand.
+//! `evopressd publish`: publishes a finished run on request.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! `evopressd run`: one spec, here and now.
+//! `evopressd run`: runs one spec in this process and waits for its end.
 
 use std::sync::Arc;
 
@@ -99,7 +99,7 @@ async fn drive(supervisor: &Supervisor, journal: &Journal, run: Run) -> anyhow::
     match supervisor.drive(ready, 0).await {
         Ok(run) => publish(supervisor, journal, run).await,
         Err(DriveError::InProgress(_)) => std::future::pending().await,
-        Err(error) => Err(anyhow!(error)).with_context(|| format!("run {id} cannot go on")),
+        Err(error) => Err(anyhow!(error)).with_context(|| format!("run {id} cannot be continued")),
     }
 }
 

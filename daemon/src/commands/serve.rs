@@ -27,8 +27,8 @@ const CHECKS: usize = 4;
 /// Specs whose models are fetched at the same time.
 const DOWNLOADS: usize = 2;
 
-/// When the disk is full, the journal fails, or a model cannot be fetched, a spec is tried again after this, and then after
-/// pauses that double up to the longest.
+/// When the disk is full, the journal fails, or a model cannot be fetched, a spec is tried again
+/// after this, and then after pauses that double up to the longest.
 const TRY_AGAIN: Duration = Duration::from_secs(10);
 const LONGEST_PAUSE: Duration = Duration::from_secs(600);
 
@@ -110,7 +110,8 @@ pub(crate) async fn serve(flags: ServeFlags) -> anyhow::Result<Exit> {
     Ok(Exit::Done)
 }
 
-/// Admits whatever arrives, several at a time, so that a large model that must be hashed or fetched holds up nobody else.
+/// Admits whatever arrives, several at a time, so that a large model that must be hashed or fetched
+/// holds up nobody else.
 async fn admit_all(
     intake: Intake,
     mut arrivals: mpsc::Receiver<Arrival>,
@@ -136,7 +137,7 @@ async fn admit_all(
                     Ok(outcome) => return metrics.specs.with_label_values(&[outcome]).inc(),
                     Err(error) => {
                         let spec = arrival.path.display();
-                        tracing::error!(%spec, %error, "spec cannot be taken in and is tried again");
+                        tracing::error!(%spec, %error, "the spec can be neither queued nor refused now, and is tried again");
                     }
                 }
                 drop(turn);
@@ -150,7 +151,7 @@ async fn admit_all(
     }
 }
 
-/// Whether the folder has another file there by now, which arrives by itself, or none.
+/// Whether the file has changed or is gone since. A changed file arrives again by itself.
 fn is_replaced(arrival: &Arrival) -> bool {
     match read_spec(&arrival.path) {
         Ok(text) => text != arrival.text,
@@ -158,7 +159,7 @@ fn is_replaced(arrival: &Arrival) -> bool {
     }
 }
 
-/// The word says what became of the spec.
+/// Logs the outcome for a spec, and returns its label in the metrics.
 async fn admit(
     intake: &Intake,
     arrival: &Arrival,
@@ -191,6 +192,6 @@ async fn admit(
 fn notify_systemd(state: NotifyState<'_>) {
     // Without systemd there is nobody to tell.
     if let Err(error) = sd_notify::notify(&[state]) {
-        tracing::debug!(%error, "systemd cannot be told");
+        tracing::debug!(%error, "systemd cannot be notified");
     }
 }

@@ -16,7 +16,7 @@ pub(super) fn stop_on_signal(notice: &'static str) -> std::io::Result<Stop> {
         }
         stopper.stop();
         tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
-        tracing::warn!("second signal, ending at once");
+        tracing::warn!("second signal: the process ends at once");
         std::process::exit(130);
     });
     Ok(stop)

@@ -82,7 +82,7 @@ fn origin(checked: &Checked) -> String {
         .collect();
     let address = &origin.address;
     format!(
-        "  fetches the model from {address} ({}), not looked at yet{missing}\n",
+        "  fetches the model from {address} ({}), which this check does not contact{missing}\n",
         address.kind()
     )
 }

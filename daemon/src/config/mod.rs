@@ -8,6 +8,12 @@ pub use resolved::{DEFAULT_CACHE_BYTES, ServeSettings, SupervisorSettings, Tools
 pub use size::ByteSize;
 pub use typed::{CacheFile, ServeFile, ServeFlags, ToolFlags};
 
+/// The JSON Schema of the config file: every setting with its docs and default.
+#[must_use]
+pub fn schema() -> serde_json::Value {
+    evopress_spec::schema_of::<ServeFile>()
+}
+
 /// A setting that makes no sense; one sentence.
 #[derive(Debug, thiserror::Error)]
 #[error("{message}")]

@@ -64,7 +64,7 @@ pub struct ServeSettings {
     pub listen: SocketAddr,
     /// Names that a `Host` header may have besides localhost and IP addresses.
     pub allowed_hosts: Vec<String>,
-    /// Time between unprompted looks at the watched folder.
+    /// Time between scans of the watched folder that no event causes.
     pub rescan: Duration,
     /// Worker, plugins, data.
     pub tools: Tools,

@@ -2,6 +2,7 @@
 
 use std::str::FromStr;
 
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer};
 
 /// A number of bytes: `50GiB`, `1.5 TB`, `123456`.
@@ -55,6 +56,24 @@ impl FromStr for ByteSize {
             reason = "checked above"
         )]
         Ok(Self(bytes as u64))
+    }
+}
+
+impl JsonSchema for ByteSize {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "ByteSize".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "type": ["integer", "string"],
+            "patternErrorMessage": "a number of bytes, or a text with a unit",
+            "examples": ["50GiB"]
+        })
     }
 }
 

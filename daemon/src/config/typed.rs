@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use evopress_registries::Endpoints;
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::{ByteSize, ConfigError};
@@ -12,10 +13,12 @@ use super::{ByteSize, ConfigError};
 /// The flags that say where things are; every command has them.
 #[derive(Args, Clone, Debug, Default)]
 pub struct ToolFlags {
-    /// Folder of the plugins, files libevopress_*.so [default: `plugins` beside evopressd, else its own folder]
+    /// Folder of the plugins, files libevopress_*.so [default: `plugins` beside evopressd, else its
+    /// own folder]
     #[arg(long, value_name = "DIR", env = "EVOPRESS_PLUGINS")]
     pub plugins: Option<PathBuf>,
-    /// Folder that a relative path in a spec is looked for in, after the spec's own folder; may be repeated
+    /// Folder that a relative path in a spec is looked for in, after the spec's own folder; may be
+    /// repeated
     #[arg(
         long = "data-root",
         value_name = "DIR",
@@ -43,7 +46,8 @@ pub struct ServeFlags {
     /// Address for metrics, API and page [default: 127.0.0.1:9464]
     #[arg(long, value_name = "ADDRESS", env = "EVOPRESS_LISTEN")]
     pub listen: Option<SocketAddr>,
-    /// Name under which a browser or Prometheus may ask, besides localhost and IP addresses; may be repeated
+    /// Name under which a browser or Prometheus may ask, besides localhost and IP addresses; may be
+    /// repeated
     #[arg(
         long = "allowed-host",
         value_name = "NAME",
@@ -57,10 +61,12 @@ pub struct ServeFlags {
     /// Threads of each worker [default: the worker's own choice]
     #[arg(long, value_name = "N", env = "EVOPRESS_THREADS")]
     pub threads: Option<usize>,
-    /// Limit of the cache of level databases and models; the least recently used go first [default: 50GiB]
+    /// Limit of the cache of level databases and models; the least recently used go first [default:
+    /// 50GiB]
     #[arg(long, value_name = "SIZE", env = "EVOPRESS_CACHE_SIZE")]
     pub cache_size: Option<ByteSize>,
-    /// Seconds between looks at the watched folder besides those that the system's hints cause [default: 10]
+    /// Seconds between scans of the watched folder, besides those that follow events of the system
+    /// [default: 10]
     #[arg(long, value_name = "SECONDS", env = "EVOPRESS_RESCAN_SECONDS")]
     pub rescan_seconds: Option<f64>,
     /// Where plugins, data and the worker are.
@@ -69,57 +75,71 @@ pub struct ServeFlags {
 }
 
 /// The config file of `evopressd serve`.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ServeFile {
-    /// See [`ServeFlags::watch`].
+    /// Folder to watch for pipeline specs, files `*.yaml` and `*.yml`. Default: none; it is
+    /// required here or as a flag.
+    #[schemars(example = &"pipelines")]
     pub watch: Option<PathBuf>,
-    /// See [`ServeFlags::state`].
+    /// Folder of runs, journal and cache. Default: $STATE_DIRECTORY, else ~/.local/state/evopressd.
+    #[schemars(example = &"/var/lib/evopressd")]
     pub state: Option<PathBuf>,
-    /// See [`ToolFlags::plugins`].
+    /// Folder of the plugins, files `libevopress_*.so`. Default: `plugins` beside evopressd, else
+    /// its own folder.
     pub plugins: Option<PathBuf>,
-    /// See [`ToolFlags::data_roots`].
+    /// Folders that a relative path in a spec is looked for in, after the spec's own folder.
     #[serde(default)]
     pub data_roots: Vec<PathBuf>,
-    /// See [`ToolFlags::worker`].
+    /// The worker program. Default: evopress-worker beside evopressd.
     pub worker: Option<PathBuf>,
-    /// See [`ServeFlags::listen`].
+    /// Address for metrics, API and page. Default: 127.0.0.1:9464.
+    #[schemars(with = "Option<String>", example = &"127.0.0.1:9464")]
     pub listen: Option<SocketAddr>,
-    /// See [`ServeFlags::allowed_hosts`].
+    /// Names under which a browser or Prometheus may ask, besides localhost and IP addresses.
     #[serde(default)]
     pub allowed_hosts: Vec<String>,
-    /// See [`ServeFlags::max_concurrent_runs`].
+    /// Runs at the same time, at least 1. Default: 1.
+    #[schemars(range(min = 1))]
     pub max_concurrent_runs: Option<usize>,
-    /// See [`ServeFlags::threads`].
+    /// Threads of each worker. Default: the worker's own choice.
     pub threads: Option<usize>,
-    /// The cache folder.
+    /// The cache of level databases and models.
     #[serde(default)]
     pub cache: CacheFile,
-    /// Servers of registries that specs do not name: `mlflow`, `huggingface`, `s3`.
+    /// Servers of registries that specs do not name.
     #[serde(default)]
     pub endpoints: Endpoints,
-    /// See [`ServeFlags::rescan_seconds`].
+    /// Seconds between scans of the watched folder besides those that the system's notifications
+    /// cause. Default: 10.
+    #[schemars(range(min = 0.001, max = 86_400.0))]
     pub rescan_seconds: Option<f64>,
-    /// How often a run is tried when its worker crashes.
+    /// Attempts of a run whose worker crashes, in all. Default: 3.
+    #[schemars(range(min = 1))]
     pub attempts: Option<u32>,
-    /// Pause before the second attempt; it doubles for each further one.
+    /// Seconds before the second attempt; the pause doubles before each further one. Default: 2.
+    #[schemars(range(min = 0.001, max = 86_400.0))]
     pub backoff_seconds: Option<f64>,
-    /// How long workers may take to write their checkpoints when the daemon stops.
+    /// Seconds that workers may take to write their checkpoints when the daemon stops. Default: 30.
+    #[schemars(range(min = 0.001, max = 86_400.0))]
     pub drain_seconds: Option<f64>,
-    /// How long the check of one spec by the worker may take.
+    /// Seconds that the worker's check of one spec may take. Default: 60.
+    #[schemars(range(min = 0.001, max = 86_400.0))]
     pub check_seconds: Option<f64>,
 }
 
-/// The cache in the config file.
-#[derive(Clone, Debug, Default, Deserialize)]
+/// The cache of level databases and models.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CacheFile {
-    /// See [`ServeFlags::cache_size`].
+    /// Limit of the cache; the least recently used entries go first, never one in use. Default:
+    /// 50GiB.
     pub max_size_bytes: Option<ByteSize>,
 }
 
 impl ServeFile {
-    /// Reads the file; paths in it are relative to its folder. The one place that parses YAML in this crate.
+    /// Reads the file; paths in it are relative to its folder. The one place that parses YAML in
+    /// this crate.
     ///
     /// # Errors
     /// It cannot be read, or is not what it should be; the message has line and column.

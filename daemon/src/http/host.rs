@@ -1,5 +1,6 @@
-//! Refuses requests for a name that is not ours. A page on some other site could otherwise point its own name at this
-//! machine and read the API through the visitor's browser (DNS rebinding). An IP address cannot be pointed elsewhere.
+//! Refuses requests for a name that is not ours. A page on some other site could otherwise point
+//! its own name at this machine and read the API through the visitor's browser (DNS rebinding). An
+//! IP address cannot be pointed elsewhere.
 
 use std::net::IpAddr;
 use std::sync::Arc;

@@ -25,7 +25,7 @@ use crate::stop::Stop;
 pub struct Site {
     /// Where the runs are.
     pub state: StateDir,
-    /// Which runs there are.
+    /// The runs and their states.
     pub journal: Arc<Journal>,
     /// How far they are.
     pub board: Arc<Board>,
@@ -80,7 +80,7 @@ async fn metrics(State(site): State<Arc<Site>>) -> Response {
     }
 }
 
-/// Ready means: specs that arrive now are taken.
+/// Whether specs that arrive now are accepted.
 async fn ready(State(site): State<Arc<Site>>) -> (StatusCode, String) {
     let not = |why: &str| (StatusCode::SERVICE_UNAVAILABLE, format!("{why}\n"));
     if site.metrics.draining.get() != 0 {
@@ -95,7 +95,7 @@ async fn ready(State(site): State<Arc<Site>>) -> (StatusCode, String) {
     }
 }
 
-/// No guessing of types, no frames, no caches, nothing from elsewhere.
+/// Sets headers: browsers guess no types, show no frames, cache nothing, and send no referrer.
 async fn harden(mut response: Response) -> Response {
     let headers = response.headers_mut();
     let fixed = [

@@ -1,4 +1,5 @@
-//! Digests of everything that a run reads. Files that have not changed since they were hashed are not read again.
+//! Digests of everything that a run reads. Files that have not changed since they were hashed are
+//! not read again.
 
 use std::fs;
 use std::io;
@@ -75,8 +76,9 @@ pub(super) fn digests(
     Ok(digests)
 }
 
-/// The file of a plugin: `libevopress_NAME.so`. Where a plugin's file is named otherwise, any of the folder may be it, and a
-/// change of any makes a new run. A plugin that is not there at all is the worker's to report.
+/// The file of a plugin: `libevopress_NAME.so`. Where a plugin's file is named otherwise, any of
+/// the folder may be it, and a change of any makes a new run. A plugin that is not there at all is
+/// the worker's to report.
 fn plugin_files(folder: &Path, name: &str) -> Vec<PathBuf> {
     let file = folder.join(format!("libevopress_{}.so", name.replace('-', "_")));
     if file.is_file() {

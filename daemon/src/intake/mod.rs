@@ -1,7 +1,8 @@
-//! From a file to a run: check the spec, fetch its model if it comes from a registry, compute the run's identity, prepare its
-//! folder, put it in the queue.
+//! From a file to a run: check the spec, fetch its model if it comes from a registry, compute the
+//! run's identity, prepare its folder, put it in the queue.
 //!
-//! Admitting is idempotent: a file that was seen before, here or elsewhere, touched or saved again, is the run that it was.
+//! Admitting is idempotent: a file that was seen before, here or elsewhere, touched or saved again,
+//! is the run that it was.
 
 mod identity;
 mod model;
@@ -31,15 +32,15 @@ pub struct Intake {
     pub state: StateDir,
     /// The queue.
     pub journal: Arc<Journal>,
-    /// Who checks what plugins know.
+    /// Checks what only plugins know.
     pub worker: Arc<Worker>,
     /// Servers of registries that specs do not name.
     pub endpoints: Endpoints,
-    /// Who is told how far the download of a model is.
+    /// Where the progress of a download is shown.
     pub fetching: Fetching,
 }
 
-/// What became of a spec.
+/// The outcome for a spec.
 #[derive(Debug)]
 pub enum Admission {
     /// It is in the queue now.
@@ -55,7 +56,7 @@ pub enum Admission {
     },
 }
 
-/// Why a spec could be neither admitted nor refused: something on this side is wrong.
+/// A failure on this side, because of which a spec is neither admitted nor refused.
 #[derive(Debug, thiserror::Error)]
 pub enum IntakeError {
     /// The journal fails.
@@ -64,7 +65,7 @@ pub enum IntakeError {
     /// The state folder cannot be written.
     #[error("cannot prepare the run: {0}")]
     Io(#[from] std::io::Error),
-    /// The model cannot be had now.
+    /// The model cannot be fetched now.
     #[error(transparent)]
     Model(#[from] FetchError),
     /// A task was cancelled.
@@ -72,15 +73,16 @@ pub enum IntakeError {
     Stopping,
 }
 
-/// Digests that are in the cache come back within this time; then a known run is recognised without starting the worker.
+/// Digests that are in the cache come back within this time; then a known run is recognised without
+/// starting the worker.
 const KNOWN_DIGESTS: Duration = Duration::from_millis(25);
 
 impl Intake {
     /// Admits the spec `text` of the file at `path`.
     ///
     /// # Errors
-    /// The journal, the state folder or the registry that the model comes from fails; a bad spec is no error but an
-    /// [`Admission::Rejected`].
+    /// The journal, the state folder or the registry that the model comes from fails; a bad spec is
+    /// no error but an [`Admission::Rejected`].
     pub async fn admit(
         &self,
         path: &Path,
@@ -92,7 +94,7 @@ impl Intake {
             Err(mistakes) => return self.reject(path, text, origin, mistakes),
         };
         if plan.model.location.origin().is_some() {
-            // What is wrong with the rest of the spec is told before gigabytes are fetched for it.
+            // Mistakes in the rest of the spec are reported before gigabytes are fetched for it.
             let checked = validate::by_worker(path, text, &plan, &self.worker).await;
             if let Err(mistakes) = checked {
                 return self.reject(path, text, origin, mistakes);
@@ -143,7 +145,7 @@ impl Intake {
         Cache::at(&self.state.cache()).digests()
     }
 
-    /// The run of this ID, if there is one that shall not be begun anew.
+    /// The run of this ID, if there is one that need not run again.
     fn known(&self, id: &str, origin: Origin) -> Result<Option<Run>, IntakeError> {
         let Some(run) = self.journal.get(id)? else {
             return Ok(None);
@@ -157,7 +159,7 @@ impl Intake {
         // The daemon has the state folder to itself, so the command that began the run is gone.
         let adopted = origin == Origin::Watch && self.journal.adopt(id, Origin::Watch)?;
         if adopted && !run.state.is_final() && run.state != RunState::Queued {
-            let change = Change::because("a command began it; the watched folder goes on with it");
+            let change = Change::because("a command began it, and the daemon continues it for the watched folder");
             return Ok(Some(self.journal.transition(
                 id,
                 RunState::Queued,
@@ -219,7 +221,7 @@ fn prepare(run_dir: &RunDir, text: &[u8], plan: &Plan) -> std::io::Result<()> {
     std::fs::File::open(run_dir.path().parent().unwrap_or(Path::new("/")))?.sync_all()
 }
 
-/// A run that is begun anew has no report yet.
+/// Removes the report of an earlier run: a run that starts again has none yet.
 fn forget_report(run_dir: &RunDir) -> std::io::Result<()> {
     match std::fs::remove_file(run_dir.report_json()) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),

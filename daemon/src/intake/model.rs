@@ -1,37 +1,37 @@
-//! A model that a spec takes from a registry is in the cache before its run has an identity; from then on it is a folder or a
-//! file like any other.
+//! Models that specs take from registries: fetched into the cache before the run gets its identity,
+//! and from then on a folder or a file like any other.
 
 use std::io::{IsTerminal, Write};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use evopress_cache::Cache;
-use evopress_registries::{FetchProgress, Fetched, distrust, fetch};
+use evopress_registries::{FetchProgress, Fetched, fetch, remove_damaged};
 use evopress_spec::{ModelLocation, Origin, Plan};
 
 use super::{Intake, IntakeError};
 use crate::progress::megabytes;
 
-/// Who is told how far a download is.
+/// Where the progress of a download is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fetching {
-    /// The log.
+    /// In the log.
     Logged,
-    /// Whoever looks at stderr.
+    /// On stderr.
     Shown,
 }
 
 /// Time between two lines about a download.
 const PAUSE: Duration = Duration::from_secs(10);
-/// The same on a terminal, where one line is written over.
+/// Time between two updates on a terminal, where one line is overwritten.
 const PAUSE_ON_TERMINAL: Duration = Duration::from_millis(200);
 
 impl Intake {
-    /// Fetches the model of a plan, unless it is on this machine, and writes into the plan where it is. It stays there as long
-    /// as what comes back.
+    /// Fetches the model of a plan, unless it is on this machine, and writes its location into the
+    /// plan. It stays in the cache as long as the returned value lives.
     ///
     /// # Errors
-    /// It is not here now.
+    /// It cannot be fetched now.
     pub(super) async fn bring(&self, plan: &mut Plan) -> Result<Option<Fetched>, IntakeError> {
         let Some(mut origin) = plan.model.location.origin().cloned() else {
             return Ok(None);
@@ -46,7 +46,7 @@ impl Intake {
             let damaged = (origin.clone(), cache.clone(), self.endpoints.clone());
             let looking = tokio::task::spawn_blocking(move || {
                 let (origin, cache, endpoints) = damaged;
-                distrust(&origin, &cache, &endpoints)
+                remove_damaged(&origin, &cache, &endpoints)
             });
             looking.await.map_err(|_| IntakeError::Stopping)??;
             fetched = fetch(&origin, &cache, &self.endpoints, &tell).await?;
@@ -57,8 +57,8 @@ impl Intake {
         Ok(Some(fetched))
     }
 
-    /// Whether the model still has the digest that it was fetched with. Files that arrived just now, or that have not
-    /// changed since they were hashed, are not read.
+    /// Whether the model still has the digest that it was fetched with. Files that arrived just
+    /// now, or that have not changed since they were hashed, are not read.
     async fn is_what_it_was(&self, fetched: &Fetched) -> Result<bool, IntakeError> {
         let (digests, path) = (self.digests(), fetched.path.clone());
         let hashing = tokio::task::spawn_blocking(move || digests.digest_path(&path));
@@ -67,7 +67,7 @@ impl Intake {
     }
 }
 
-/// Tells of a download, not too often.
+/// Shows the progress of a download, not too often.
 struct Teller {
     fetching: Fetching,
     on_terminal: bool,

@@ -1,4 +1,5 @@
-//! The record of a refused spec: the spec as it was dropped, and its mistakes for people and for programs.
+//! The record of a refused spec: the spec as it was dropped, and its mistakes for people and for
+//! programs.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -54,7 +55,7 @@ impl Intake {
     }
 }
 
-/// The text turned out well after all: what it missed is there now.
+/// Removes the record of a spec that is accepted now: a file that it missed may be there since.
 pub(super) fn forget(intake: &Intake, path: &Path, text: &[u8]) -> Result<(), IntakeError> {
     let record = record_of(intake, path, text);
     if intake.journal.forget_rejected(&folder_name(&record))? {

@@ -1,4 +1,5 @@
-//! Everything that can be wrong with a spec, found before it runs: first here, then by the worker, which knows the plugins.
+//! Everything that can be wrong with a spec, found before it runs: first here, then by the worker,
+//! which knows the plugins.
 
 use std::fs;
 use std::io::Read;
@@ -57,7 +58,8 @@ pub(super) fn offline(
     )
 }
 
-/// The worker's view. A worker that crashes or hangs over a spec is a mistake of the spec as far as this daemon goes.
+/// The worker's answer. If the worker crashes or hangs while it checks a spec, this counts as a
+/// mistake of the spec.
 pub(super) async fn by_worker(
     path: &Path,
     text: &[u8],

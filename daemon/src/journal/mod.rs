@@ -1,7 +1,7 @@
-//! The journal: which runs there are and where each stands, true on disk at every instant.
+//! The journal: which runs there are and in which state each is, true on disk at every instant.
 //!
-//! SQLite in WAL mode with `synchronous=FULL`: a transition that was logged has survived. The run's own files say how far a
-//! search has come; the journal says whose turn it is.
+//! SQLite in WAL mode with `synchronous=FULL`: a transition that was logged has survived. The run's
+//! own files say how far a search has come; the journal says which run is next.
 
 mod publications;
 mod runs;
@@ -47,20 +47,20 @@ pub enum JournalError {
         path: PathBuf,
         /// Its version.
         found: u32,
-        /// Ours.
+        /// The latest version that this program reads.
         known: u32,
     },
     /// A run that does not exist.
     #[error("there is no run {0}")]
     Unknown(String),
-    /// A change that the life of a run does not have.
+    /// A transition that no run makes.
     #[error("run {id} is {from} and cannot become {to}")]
     Forbidden {
         /// The run.
         id: String,
-        /// Where it stands.
+        /// The state that it is in.
         from: RunState,
-        /// Where it should have gone.
+        /// The state that was requested.
         to: RunState,
     },
 }
@@ -85,7 +85,8 @@ impl Journal {
     }
 
     fn connection(&self) -> MutexGuard<'_, Connection> {
-        // A panic elsewhere cannot leave a transaction half done: rusqlite rolls back when it is dropped.
+        // A panic elsewhere cannot leave a transaction half done: rusqlite rolls back when it is
+        // dropped.
         self.connection
             .lock()
             .unwrap_or_else(std::sync::PoisonError::into_inner)

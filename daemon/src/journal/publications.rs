@@ -20,14 +20,14 @@ pub struct Publication {
     pub place: String,
     /// Where it is, once it is there.
     pub published: Option<Published>,
-    /// How often it was tried.
+    /// The number of attempts.
     pub tries: u32,
-    /// Why it failed the last time.
+    /// The reason of its last failure.
     pub reason: Option<String>,
 }
 
 impl Publication {
-    /// What the report says of one that is not there yet.
+    /// The entry of the report for a publication that is still missing.
     #[must_use]
     pub fn unpublished(&self) -> Option<Unpublished> {
         let waits = self.published.is_none() && self.tries > 0;
@@ -40,13 +40,14 @@ impl Publication {
     }
 }
 
-/// What the reason of a run that is done begins with while a registry lacks it.
+/// The beginning of the reason of a run that is done and that some registry does not have yet.
 pub const PENDING: &str = "publication is pending";
 
 const COLUMNS: &str = "idx, kind, place, published, tries, reason";
 
 impl Journal {
-    /// The publications of a run, in the plan's order; those that are not known yet are recorded first.
+    /// The publications of a run, in the plan's order; those that are not known yet are recorded
+    /// first.
     ///
     /// # Errors
     /// SQLite fails.
@@ -76,7 +77,7 @@ impl Journal {
         Ok(rows)
     }
 
-    /// A registry has the run.
+    /// Records that a registry has the run.
     ///
     /// # Errors
     /// SQLite fails.
@@ -88,7 +89,8 @@ impl Journal {
         Ok(())
     }
 
-    /// A registry did not take the run, and is tried again after a pause that doubles, at most 256 times the first.
+    /// Records that a registry did not take the run. The next attempt follows after a pause that
+    /// doubles each time, up to 256 times the first.
     ///
     /// # Errors
     /// SQLite fails.
@@ -107,8 +109,9 @@ impl Journal {
         Ok(())
     }
 
-    /// How long until the next publication of a finished run is due, and of which run; `None` where none waits. A run
-    /// whose last publication was recorded, but not told of, because its publisher died in between, is due at once.
+    /// The time until the next publication of a finished run is due, and the run; `None` where none
+    /// waits. A run whose last publication was recorded and not yet reported, because its publisher
+    /// died in between, is due at once.
     ///
     /// # Errors
     /// SQLite fails.
@@ -133,7 +136,8 @@ impl Journal {
         )))
     }
 
-    /// After a start everything that waits is due: what was in the way may be gone.
+    /// Makes everything due that waits. Called at the start of the daemon, when the cause of a
+    /// failure may be gone.
     ///
     /// # Errors
     /// SQLite fails.
@@ -143,7 +147,7 @@ impl Journal {
         Ok(())
     }
 
-    /// Puts a run's next tries off, because somebody else is at it.
+    /// Postpones a run's next attempts, because another process is publishing it.
     ///
     /// # Errors
     /// SQLite fails.

@@ -14,10 +14,11 @@ pub struct Run {
     pub id: String,
     /// The pipeline's name.
     pub name: String,
-    /// Where it stands.
+    /// Its state.
     #[serde(serialize_with = "as_word")]
     pub state: RunState,
-    /// The attempt in progress or the last one, counted from 1. Only a crash of the worker begins another.
+    /// The attempt in progress or the last one, counted from 1. Only a crash of the worker begins
+    /// another.
     pub attempt: u32,
     /// When it was queued, RFC 3339.
     pub created: String,
@@ -25,7 +26,7 @@ pub struct Run {
     pub started: Option<String>,
     /// When it came to its final state.
     pub finished: Option<String>,
-    /// Why it is in its state, where that is not plain.
+    /// The reason for its state, where the state alone does not say it.
     pub reason: Option<String>,
     /// The file that it came from.
     pub spec_path: PathBuf,
@@ -38,18 +39,18 @@ pub struct NewRun<'a> {
     pub id: &'a str,
     /// The pipeline's name.
     pub name: &'a str,
-    /// Who asked.
+    /// Who requested it.
     pub origin: Origin,
     /// The file that it came from.
     pub spec_path: &'a Path,
 }
 
-/// What changes with the state.
+/// What else changes when a run goes into another state.
 #[derive(Clone, Debug, Default)]
 pub struct Change {
     /// The new attempt, if it changes.
     pub attempt: Option<u32>,
-    /// Why.
+    /// The reason that is recorded with the new state.
     pub reason: Option<String>,
 }
 
@@ -68,7 +69,7 @@ const NOW: &str = "strftime('%Y-%m-%dT%H:%M:%fZ', 'now')";
 const COLUMNS: &str = "id, name, state, attempt, created, started, finished, reason, spec_path";
 
 impl Journal {
-    /// Adds a run in state queued; false when there is one of this id already.
+    /// Adds a run in the state queued. Returns false when there is a run of this ID already.
     ///
     /// # Errors
     /// SQLite fails.
@@ -86,7 +87,8 @@ impl Journal {
             .map(|_| ())
     }
 
-    /// Removes the record of a refused spec, which has turned out well since; false when there is none.
+    /// Removes the record of a refused spec, which has been accepted since. Returns false when
+    /// there is none.
     ///
     /// # Errors
     /// SQLite fails.
@@ -124,7 +126,7 @@ impl Journal {
         Ok(added)
     }
 
-    /// The run of this id.
+    /// The run of this ID.
     ///
     /// # Errors
     /// SQLite fails.
@@ -178,7 +180,7 @@ impl Journal {
             .collect()
     }
 
-    /// Takes the first run of the watched folder's queue and makes it running.
+    /// Moves the first run of the watched folder's queue into the state running, and returns it.
     ///
     /// # Errors
     /// SQLite fails.
@@ -234,7 +236,7 @@ impl Journal {
         Ok(after)
     }
 
-    /// Changes the reason of a run that is done: what of it is still not published.
+    /// Changes the reason of a run that is done: it says which publications are still missing.
     ///
     /// # Errors
     /// SQLite fails.
@@ -244,8 +246,8 @@ impl Journal {
         Ok(())
     }
 
-    /// Changes who asked for a run; false when it was so already. A spec that a command began may be dropped into the
-    /// watched folder later.
+    /// Changes who requested a run: a spec that a command began may be dropped into the watched
+    /// folder later. Returns false when nothing changed.
     ///
     /// # Errors
     /// SQLite fails.
@@ -254,8 +256,9 @@ impl Journal {
         Ok(self.connection().execute(query, [id, origin.as_str()])? > 0)
     }
 
-    /// After a start: the watched folder's runs that a daemon left behind. Those that were running or interrupted are
-    /// queued again; those that were publishing come back, to be published again.
+    /// After a start: the watched folder's runs that a daemon left behind. Those that were running
+    /// or interrupted are queued again; those that were publishing come back, to be published
+    /// again.
     ///
     /// # Errors
     /// SQLite fails.

@@ -3,16 +3,18 @@
 use std::fmt;
 use std::str::FromStr;
 
-/// Where a run stands. Stored in the journal, counted on `/metrics`, shown on the page: one set of words.
+/// The state of a run. Stored in the journal, counted on `/metrics`, shown on the page: one set of
+/// words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum RunState {
     /// Waits for a free slot.
     Queued,
-    /// A worker has it, or will again after a pause.
+    /// A worker runs it, or will again after a pause.
     Running,
     /// The model is finished and being copied to its registries.
     Publishing,
-    /// Finished; published, or about to be where a registry could not be reached: the reason says so.
+    /// Finished; published, or about to be where a registry could not be reached: the reason says
+    /// so.
     Done,
     /// Finished, and its quality was not good enough: not published.
     GateFailed,
@@ -25,7 +27,7 @@ pub enum RunState {
 }
 
 impl RunState {
-    /// All of them, in the order of a run's life.
+    /// All states, in the order of a run's life.
     pub const ALL: [Self; 8] = [
         Self::Queued,
         Self::Running,
@@ -37,7 +39,7 @@ impl RunState {
         Self::Rejected,
     ];
 
-    /// The word.
+    /// Its name in the journal, in metrics and in the API.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -61,7 +63,8 @@ impl RunState {
         )
     }
 
-    /// Whether a run may go from here to `next`. A final state is left only to be queued again, on request.
+    /// Whether a run may go from here to `next`. A final state is left only to be queued again, on
+    /// request.
     #[must_use]
     pub const fn may_become(self, next: Self) -> bool {
         use RunState::{
@@ -98,7 +101,7 @@ impl FromStr for RunState {
     }
 }
 
-/// Who asked for a run.
+/// Who requested a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Origin {
     /// A file in the watched folder; a daemon takes it up again when it starts.
@@ -108,7 +111,7 @@ pub enum Origin {
 }
 
 impl Origin {
-    /// The word in the journal.
+    /// Its name in the journal.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {

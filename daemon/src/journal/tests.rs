@@ -128,28 +128,3 @@ fn a_refused_spec_is_counted_once_until_it_is_mended() {
     assert!(journal.forget_rejected("bad").unwrap());
     assert!(!journal.forget_rejected("bad").unwrap());
 }
-
-#[test]
-fn a_digest_is_known_until_the_file_changes() {
-    let (_folder, journal) = journal();
-    let stamp = FileStamp {
-        size: 5,
-        mtime_ns: 7,
-    };
-    let path = Path::new("/models/a.gguf");
-    assert_eq!(journal.digest(path, stamp).unwrap(), None);
-    journal.remember_digest(path, stamp, "abc").unwrap();
-    assert_eq!(journal.digest(path, stamp).unwrap().as_deref(), Some("abc"));
-    assert_eq!(
-        journal
-            .digest(
-                path,
-                FileStamp {
-                    mtime_ns: 8,
-                    ..stamp
-                }
-            )
-            .unwrap(),
-        None
-    );
-}

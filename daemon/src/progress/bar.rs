@@ -7,6 +7,7 @@ use evopress_spec::Stage;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::Live;
+use super::format::duration;
 use crate::journal::RunState;
 
 /// How progress is shown.
@@ -27,7 +28,7 @@ pub struct View {
     num_warnings: usize,
 }
 
-/// What must change for a line to be worth printing at once.
+/// When this changes, a line is printed at once.
 type Headline = (RunState, Option<Stage>);
 
 /// Between lines that say that a stage goes on.
@@ -95,7 +96,7 @@ impl View {
         let _ = self.bar.suspend(|| writeln!(std::io::stderr(), "{line}"));
     }
 
-    /// Takes the bar away.
+    /// Removes the bar.
     pub fn close(&self) {
         self.bar.finish_and_clear();
     }
@@ -161,19 +162,6 @@ fn describe(state: RunState, attempt: u32, live: &Live) -> String {
     parts.join(", ")
 }
 
-/// `45 s`, `2 min 05 s`, `3 h 20 min`.
-#[must_use]
-pub fn duration(seconds: f64) -> String {
-    let seconds = Duration::try_from_secs_f64(seconds.max(0.0))
-        .unwrap_or_default()
-        .as_secs();
-    match (seconds / 3600, seconds / 60 % 60, seconds % 60) {
-        (0, 0, seconds) => format!("{seconds} s"),
-        (0, minutes, seconds) => format!("{minutes} min {seconds:02} s"),
-        (hours, minutes, _) => format!("{hours} h {minutes:02} min"),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -218,6 +206,5 @@ mod tests {
             describe(RunState::Queued, 1, &Live::default()),
             "waiting for a free slot"
         );
-        assert_eq!(duration(12_000.0), "3 h 20 min");
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use evopress_core::time::parse_seconds_since_1970;
+use evopress_core::time::parse_moment;
 use evopress_spec::{Event, EventKind, Stage};
 use serde::Serialize;
 
@@ -20,7 +20,7 @@ pub struct Live {
     pub generations: u32,
     /// Fitness of the best genotype; lower is better.
     pub best_fitness: Option<f64>,
-    /// KL divergence on held-out text, when it was last looked at.
+    /// KL divergence on held-out text, when it was last measured.
     pub held_out: Option<f64>,
     /// Tokens sent forward by the search so far.
     pub forward_tokens: u64,
@@ -34,7 +34,7 @@ pub struct Live {
     pub device: Option<String>,
     /// Sentences for the user.
     pub warnings: Vec<String>,
-    /// Why the worker gave up, if it did.
+    /// The reason of the worker's failure, if it failed.
     pub failure: Option<String>,
     #[serde(skip)]
     pub(super) recent: VecDeque<Sample>,
@@ -42,7 +42,8 @@ pub struct Live {
     pub(super) stage_began: Option<StageBegan>,
 }
 
-/// What a stage had done when it first said how far it is: what was there already says nothing about its pace.
+/// What a stage had done at its first progress event. Work that an earlier attempt had done says
+/// nothing about the pace.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct StageBegan {
     done: u64,
@@ -71,7 +72,7 @@ pub(super) struct Sample {
 const WINDOW: usize = 8;
 
 impl Live {
-    /// Takes an event in.
+    /// Updates the progress by an event.
     pub fn apply(&mut self, event: &Event) {
         match &event.kind {
             EventKind::Started { device, .. } => {
@@ -144,7 +145,7 @@ impl Live {
 
     #[expect(clippy::cast_precision_loss, reason = "a time for people")]
     fn take_stage_pace(&mut self, event: &Event, done: u64, total: u64) {
-        let Some(now) = seconds_since_1970(&event.time) else {
+        let Some(now) = parse_moment(&event.time).map(|time| time.as_secs_f64()) else {
             return;
         };
         let began = *self

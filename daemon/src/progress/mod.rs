@@ -3,10 +3,12 @@
 mod bar;
 mod columns;
 mod follow;
+mod format;
 mod live;
 mod table;
 
-pub use bar::{View, ViewKind, duration};
+pub use bar::{View, ViewKind};
 pub use follow::follow;
+pub use format::{duration, megabytes};
 pub use live::{Board, Live, Progress};
-pub use table::{final_table, megabytes};
+pub use table::final_table;

@@ -1,11 +1,13 @@
-//! The last word of a run for people: what it cost in quality, what it saved, what the baselines reach, where everything is.
+//! The last word of a run for people: what it cost in quality, what it saved, what the baselines
+//! reach, where everything is.
 
 use std::fmt::Write as _;
 use std::path::Path;
 
 use evopress_spec::{Metric, MetricResult, Report, Status};
 
-use super::columns::{Columns, number};
+use super::columns::Columns;
+use super::format::{megabytes, megabytes_f64, number};
 
 /// The table and the places, ready to print. `reason` is the journal's, where the report has none.
 #[must_use]
@@ -48,16 +50,6 @@ pub fn final_table(report: &Report, run_dir: &Path, reason: Option<&str>) -> Str
     }
     places(&mut text, report, run_dir);
     text
-}
-
-/// `269.1 MB`: millions of bytes, as disks and downloads are counted.
-#[must_use]
-pub fn megabytes(bytes: u64) -> String {
-    megabytes_f64(as_f64(bytes))
-}
-
-fn megabytes_f64(bytes: f64) -> String {
-    format!("{:.1} MB", bytes / 1e6)
 }
 
 fn headline(text: &mut String, report: &Report, reason: Option<&str>) {
@@ -195,24 +187,85 @@ fn places(text: &mut String, report: &Report, run_dir: &Path) {
     }
 }
 
-/// `134,515,008`.
-pub(super) fn grouped(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::new();
-    for (idx, digit) in digits.chars().enumerate() {
-        if idx > 0 && (digits.len() - idx).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
-
 fn line(text: &mut String, line: &str) {
     let _ = writeln!(text, "{line}"); // writing to a String cannot fail
 }
 
-#[expect(clippy::cast_precision_loss, reason = "a size for people")]
-pub(super) fn as_f64(value: u64) -> f64 {
-    value as f64
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    /// The table of a report of 100 parameters a byte each, with one baseline.
+    fn table(achieved: &Value, target: &Value, baseline: &Value) -> String {
+        let result = |metric: &str, dense: f64, ours: f64| {
+            json!({
+                "set": "held-out", "metric": metric, "dense": dense, "compressed": ours,
+                "baselines": {"uniform": ours * 1.5}, "tokens": 1024,
+            })
+        };
+        let report: Report = serde_json::from_value(json!({
+            "run": "tiny-0a", "name": "tiny", "status": "done", "reason": null, "spec_digest": "00",
+            "target": target, "achieved": achieved, "genotype": {},
+            "search": {"mode": "paper", "generations": 5, "forward_tokens": 1, "seconds": 1.0, "best_fitness": 0.5, "history": []},
+            "evaluation": [result("perplexity", 35.5, 62.25), result("kl_divergence", 0.0, 0.5)],
+            "baselines": [baseline], "beaten_by": [], "gates": [], "artifacts": [], "published": [],
+            "timings": {}, "peak_memory_bytes": 0, "hardware": "", "warnings": [],
+        }))
+        .unwrap();
+        let text = final_table(&report, Path::new("/run"), None);
+        text.lines().skip(1).take(7).collect::<Vec<_>>().join("\n")
+    }
+
+    fn achieved(measure: &str, value: f64) -> Value {
+        json!({
+            "measure": measure, "value": value, "parameters": 134_515_008, "dense_parameters": 134_515_008,
+            "size_bytes": 269_030_016, "dense_size_bytes": 269_030_016, "packed_bytes": 70_250_000,
+        })
+    }
+
+    #[test]
+    fn bits_are_shown_with_the_packed_size() {
+        let baseline = json!({"name": "uniform", "genotype": {}, "parameters": 134_515_008, "achieved": 3.0, "packed_bytes": 70_000_000});
+        insta::assert_snapshot!(table(&achieved("bits_per_weight", 2.996), &json!({"bits_per_weight": 3.0}), &baseline), @r#"
+bits_per_weight: 2.9960 reached, 3.0 sought
+
+on held-out:
+                           perplexity   KL divergence   bits a weight   packed size
+  dense                         35.50          0.0000           16.00      269.0 MB
+  best baseline (uniform)       93.38          0.7500            3.00       70.0 MB
+  EvoPress                      62.25          0.5000            3.00       70.2 MB
+"#);
+    }
+
+    #[test]
+    fn a_size_is_shown_as_one() {
+        let baseline = json!({"name": "uniform", "genotype": {}, "parameters": 134_515_008, "achieved": null, "packed_bytes": 0});
+        insta::assert_snapshot!(table(&achieved("size_bytes", 70_250_000.0), &json!({"size_bytes": 71_000_000}), &baseline), @r#"
+size_bytes: 70.2 MB reached, 71.0 MB sought
+
+on held-out:
+                           perplexity   KL divergence   compression   packed size
+  dense                         35.50          0.0000          1.00      269.0 MB
+  best baseline (uniform)       93.38          0.7500             -             -
+  EvoPress                      62.25          0.5000          3.83       70.2 MB
+"#);
+    }
+
+    #[test]
+    fn sparsity_is_shown_and_a_report_of_before_is_read() {
+        let baseline = json!({"name": "uniform", "genotype": {}, "parameters": 134_515_008});
+        insta::assert_snapshot!(table(&achieved("sparsity", 0.5), &json!({"sparsity": 0.5}), &baseline), @r#"
+sparsity: 0.5000 reached, 0.5 sought
+
+on held-out:
+                           perplexity   KL divergence   sparsity   packed size
+  dense                         35.50          0.0000     0.0000      269.0 MB
+  best baseline (uniform)       93.38          0.7500          -             -
+  EvoPress                      62.25          0.5000     0.5000       70.2 MB
+"#);
+    }
 }

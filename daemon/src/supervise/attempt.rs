@@ -14,7 +14,8 @@ use crate::journal::Run;
 use crate::state_dir::try_lock_file;
 use crate::worker_process::End;
 
-/// A worker of a daemon that was killed may need this long to finish its generation and write its checkpoint.
+/// A worker of a daemon that was killed may need this long to finish its generation and write its
+/// checkpoint.
 const PREDECESSOR: Duration = Duration::from_secs(60);
 
 impl Supervisor {
@@ -55,7 +56,8 @@ impl Supervisor {
         }
     }
 
-    /// Waits for the worker's end. When the daemon stops it is asked to stop, too, and killed when it does not in time.
+    /// Waits for the worker's end. When the daemon stops, the worker is asked to stop, too, and
+    /// killed if it does not do so in time.
     async fn wait(&self, mut child: Child) -> AttemptEnd {
         let ended = tokio::select! {
             ended = child.wait() => ended,
@@ -80,7 +82,7 @@ impl Supervisor {
     }
 }
 
-/// To the worker and to whatever it has started: it leads a process group.
+/// Sends a signal to the worker and to all that it has started: it leads a process group.
 fn signal(child: &Child, signal: Signal) {
     let pid = child.id().and_then(|id| Pid::from_raw(id.cast_signed()));
     if let Some(pid) = pid {
@@ -89,10 +91,11 @@ fn signal(child: &Child, signal: Signal) {
     }
 }
 
-/// Less than this is as good as nothing: an event or a checkpoint may not fit.
+/// A disk with less free space than this counts as full: an event or a checkpoint may not fit.
 const LITTLE_BYTES: u64 = 1 << 20;
 
-/// The state folder, if its disk is full. A worker on a full disk cannot even write down why it gave up.
+/// The state folder, if its disk is full. A worker on a full disk cannot even write down why it
+/// gave up.
 fn full_disk(state: &Path) -> Option<PathBuf> {
     let disk = rustix::fs::statvfs(state).ok()?;
     let free = disk.f_bavail.saturating_mul(disk.f_frsize);
@@ -108,7 +111,7 @@ async fn wait_for_predecessor(run_dir: &RunDir) -> Result<(), String> {
                 tokio::time::sleep(Duration::from_millis(50)).await
             }
             Ok(None) => return Err("another worker still has the run's lock".to_owned()),
-            Err(error) => return Err(format!("cannot look at the run's lock: {error}")),
+            Err(error) => return Err(format!("cannot lock the run: {error}")),
         }
     }
 }

@@ -1,11 +1,12 @@
-//! Holds the cache against its limit, around each run. A cache that cannot be pruned stops no run.
+//! Prunes the cache to its limit, before and after each run. A failure stops no run.
 
 use evopress_cache::Cache;
 
 use super::Supervisor;
 
 impl Supervisor {
-    /// Removes what is over the limit and nobody uses, and counts what is left.
+    /// Removes entries that no run uses until the cache is within its limit, and counts what is
+    /// left.
     pub(super) async fn prune_cache(&self) {
         let cache = Cache::at(&self.state.cache());
         let limit = self.settings.cache_max_bytes;
@@ -13,7 +14,7 @@ impl Supervisor {
         let pruned = match pruning.await {
             Ok(Ok(pruned)) => pruned,
             Ok(Err(error)) => {
-                tracing::warn!(%error, "cache cannot be held against its limit");
+                tracing::warn!(%error, "the cache cannot be pruned to its limit");
                 return;
             }
             Err(error) => {

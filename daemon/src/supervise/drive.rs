@@ -11,7 +11,7 @@ use super::verdict::{Verdict, judge};
 use crate::journal::{Change, JournalError, Run, RunState};
 use crate::state_dir::try_lock_file;
 
-/// Why a run cannot be driven; its state stays as it is.
+/// An error that keeps a run from being driven. Its state stays as it is.
 #[derive(Debug, thiserror::Error)]
 pub enum DriveError {
     /// The journal fails.

@@ -1,4 +1,5 @@
-//! The supervisor: gives queued runs a slot, drives each to its end, and stops them all when the daemon stops.
+//! The supervisor: gives queued runs a slot, drives each to its end, and stops them all when the
+//! daemon stops.
 
 mod attempt;
 mod cache;
@@ -29,13 +30,13 @@ pub use drive::DriveError;
 pub struct Supervisor {
     /// Where the runs are.
     pub state: StateDir,
-    /// Whose turn it is.
+    /// The queue.
     pub journal: Arc<Journal>,
     /// Starts workers.
     pub worker: Arc<Worker>,
-    /// How often, how many, how long.
+    /// How many runs and attempts, and how long.
     pub settings: SupervisorSettings,
-    /// Counts.
+    /// Metrics that it keeps.
     pub metrics: WorkMetrics,
     /// Shows how far the runs are.
     pub board: Arc<Board>,
@@ -48,7 +49,8 @@ pub struct Supervisor {
 }
 
 impl Supervisor {
-    /// Takes up what the last daemon left, then drives the queue until told to stop; comes back when all workers have stopped.
+    /// Takes up what the last daemon left, then drives the queue until told to stop; comes back
+    /// when all workers have stopped.
     ///
     /// # Errors
     /// The journal cannot be read.

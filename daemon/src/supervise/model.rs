@@ -1,27 +1,28 @@
-//! The model of a run that takes it from a registry: held in the cache while the run goes on, fetched again where it is gone.
+//! The model of a run that takes it from a registry: held in the cache while the run goes on,
+//! fetched again where it is gone.
 
 use evopress_cache::Cache;
-use evopress_registries::{Fetched, fetch, hold};
+use evopress_registries::{Fetched, fetch, find_cached};
 use evopress_spec::{Origin, RunDir};
 
 use super::Supervisor;
 use crate::publish::plan_of;
 
 impl Supervisor {
-    /// Keeps the model of a run where it is, if it is there.
+    /// Holds the model of a run in the cache, if it is there.
     pub(super) fn hold_model(&self, run_dir: &RunDir) -> Option<Fetched> {
         let origin = origin_of(run_dir)?;
         let cache = Cache::at(&self.state.cache());
-        // Where it cannot be held the attempt says why.
-        hold(&origin, &cache, &self.settings.endpoints)
+        // If it cannot be held, the attempt fails with the reason.
+        find_cached(&origin, &cache, &self.settings.endpoints)
             .ok()
             .flatten()
     }
 
-    /// The same, and fetches it where it is not there any more.
+    /// Fetches the model of a run again where it is not in the cache any more.
     ///
     /// # Errors
-    /// It cannot be had now; one sentence.
+    /// It cannot be fetched now; one sentence.
     pub(super) async fn bring_model(&self, run_dir: &RunDir) -> Result<Option<Fetched>, String> {
         let Some(origin) = origin_of(run_dir) else {
             return Ok(None);

@@ -11,13 +11,13 @@ use super::tail::Tail;
 use crate::journal::JournalError;
 use crate::publish::{Outcome, Publisher, Which};
 
-/// Longest time between two looks at what waits.
+/// The longest time between two queries for publications that wait.
 const LOOK: Duration = Duration::from_secs(30);
-/// A run that another process publishes is looked at again after this.
+/// After this time a run that another process is publishing is considered again.
 const ELSEWHERE: Duration = Duration::from_secs(5);
 
 impl Supervisor {
-    /// Tries publications of a run once, and counts what came of it.
+    /// Tries publications of a run once, and counts the results.
     ///
     /// # Errors
     /// They could not be tried; one sentence.
@@ -55,7 +55,8 @@ impl Supervisor {
         Ok(outcome)
     }
 
-    /// Publishes a run that is done, by hand or because it is due, and records what is still missing.
+    /// Publishes a run that is done, by hand or because it is due, and records what is still
+    /// missing.
     ///
     /// # Errors
     /// The run is being driven by another process, or its files or the journal cannot be used.
@@ -70,7 +71,7 @@ impl Supervisor {
         Ok(outcome)
     }
 
-    /// The same, shown in a slot as part of a run that is being driven.
+    /// Publishes a run that is being driven, and shows the progress in its slot.
     pub(super) async fn push_shown(
         &self,
         run_dir: &RunDir,
@@ -80,13 +81,13 @@ impl Supervisor {
         tail.follow(self.push(run_dir, Which::Missing)).await
     }
 
-    /// Tries what waits, each when it is due, until told to stop.
+    /// Tries each publication that waits when it is due, until told to stop.
     pub(super) async fn publish_what_waits(self: Arc<Self>) {
         loop {
             let pause = match self.next_publication().await {
                 Ok(pause) => pause,
                 Err(error) => {
-                    tracing::error!(%error, "publications cannot be looked up");
+                    tracing::error!(%error, "the publications that wait cannot be read from the journal");
                     LOOK
                 }
             };
@@ -99,7 +100,7 @@ impl Supervisor {
         }
     }
 
-    /// Does one that is due, or says how long there is none.
+    /// Tries one that is due, or returns the time until one is.
     async fn next_publication(&self) -> Result<Duration, JournalError> {
         let Some((wait, run)) = self.journal.next_publication()? else {
             return Ok(LOOK);

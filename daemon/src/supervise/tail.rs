@@ -8,7 +8,7 @@ use evopress_spec::{Event, EventKind, RunDir, Stage};
 use crate::metrics::WorkMetrics;
 use crate::progress::{Board, Live};
 
-/// Time between two looks at the events.
+/// Time between two polls of the events.
 const LOOK: Duration = Duration::from_millis(100);
 
 pub(super) struct Tail<'a> {
@@ -21,7 +21,8 @@ pub(super) struct Tail<'a> {
 }
 
 impl<'a> Tail<'a> {
-    /// Begins after the events that are there: they count for what the run has reached, not for what happens now.
+    /// Begins after the events that are there: they count for what the run has reached, not for
+    /// what happens now.
     pub(super) fn after_what_is_there(
         run_dir: &RunDir,
         slot: usize,

@@ -1,5 +1,5 @@
-//! What follows from the end of an attempt. Only a crash is worth another attempt: a worker that ends by itself has said why,
-//! and would say the same again.
+//! What follows from the end of an attempt. Only a crash is worth another attempt: a worker that
+//! ends by itself has said why, and would say the same again.
 
 use std::path::PathBuf;
 
@@ -23,7 +23,7 @@ pub(super) struct Outcome {
 pub(super) enum AttemptEnd {
     /// The worker ended.
     Ended(End),
-    /// There was none; why.
+    /// The attempt did not begin; the reason.
     NotStarted(String),
 }
 
@@ -48,7 +48,8 @@ impl Verdict {
     }
 }
 
-/// `stopping`: we have asked the worker to stop, so that its end is what we wanted, however it came.
+/// `stopping`: we have asked the worker to stop, so that its end is what we wanted, however it
+/// came.
 pub(super) fn judge(outcome: &Outcome, attempt: u32, attempts: u32, stopping: bool) -> Verdict {
     let stage = outcome
         .stage

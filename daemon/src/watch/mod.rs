@@ -1,40 +1,32 @@
-//! The watched folder: files that are complete come out, whatever the file system tells or keeps to itself.
+//! The watched folder: specs that are completely written come out.
 //!
-//! What the system notifies is only a reason to look (see `hints`); what counts is what a look finds (see `looks`). Looks
-//! happen on hints, while a file is still changing, and every few seconds in any case: a network file system sends no
-//! hints, and a folder that was deleted and made again is silent.
+//! Events of the system (see `change_events`) only cause a scan; what counts is what a scan finds
+//! (see `scan`). A scan follows each burst of events, follows soon after the last one while a file
+//! is still changing, and happens every few seconds in any case: a network file system sends no
+//! events, and neither does a folder that was deleted and made again.
 
-mod hints;
-mod looks;
+mod change_events;
+mod scan;
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use evopress_core::time::seconds_since_1970;
 use tokio::sync::mpsc;
 
-use hints::Hints;
-use looks::Looks;
+use change_events::ChangeEvents;
+use scan::{FolderScan, Found};
 
 use crate::metrics::WatcherMetrics;
 use crate::stop::Stop;
 
-/// A file that was complete when it was read.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Arrival {
-    /// Where it is.
-    pub path: PathBuf,
-    /// What it holds.
-    pub text: Vec<u8>,
-}
+pub use scan::{Arrival, SETTLE};
 
-/// Two looks at a file that find the same size and time are at least this far apart.
-pub const SETTLE: Duration = Duration::from_millis(150);
-
-/// A folder that is not there is looked for this often: no hint tells that it came back.
+/// A folder that is not there is looked for this often: no event says that it came back.
 const MISSING: Duration = Duration::from_secs(1);
 
-/// One change causes several hints; they are answered with one look.
+/// One change causes several events; one scan follows all that come within this time.
 const BURST: Duration = Duration::from_millis(10);
 
 /// Watches `folder` until told to stop or nobody listens any more.
@@ -45,26 +37,26 @@ pub async fn watch_folder(
     metrics: WatcherMetrics,
     stop: Stop,
 ) {
-    let (mut hints, mut hinted) = Hints::new(folder.clone());
-    let mut looks = Looks::default();
+    let (mut events, mut changed) = ChangeEvents::new(folder.clone());
+    let mut scan = FolderScan::new(folder.clone());
     let mut was_healthy = None;
     loop {
-        // Armed before the look: what changes in between causes a hint.
-        let armed = hints.arm();
-        let observed = matches!(armed, Ok(false));
-        let found = looks.look(&folder, Instant::now(), observed, &hints.being_written());
-        note_health(&metrics, &folder, &armed, &found, &mut was_healthy);
+        // Subscribed before the scan: a change in between causes an event.
+        let subscribed = events.subscribe();
+        let is_observed = matches!(subscribed, Ok(false));
+        let found = scan.poll(Instant::now(), is_observed, &events.being_written());
+        note_health(&metrics, &folder, &subscribed, &found, &mut was_healthy);
         let missing = found.is_err();
         let Found {
             complete,
-            unsettled,
+            is_unsettled,
         } = found.unwrap_or_default();
         for arrival in complete {
             if arrivals.send(arrival).await.is_err() {
                 return;
             }
         }
-        let pause = match (unsettled, missing) {
+        let pause = match (is_unsettled, missing) {
             (true, _) => SETTLE,
             (_, true) => rescan.min(MISSING),
             _ => rescan,
@@ -72,40 +64,33 @@ pub async fn watch_folder(
         tokio::select! {
             () = stop.requested() => return,
             () = tokio::time::sleep(pause) => {}
-            Some(()) = hinted.recv() => tokio::time::sleep(BURST).await,
+            Some(()) = changed.recv() => tokio::time::sleep(BURST).await,
         }
     }
 }
 
-/// What one look found.
-#[derive(Debug, Default)]
-struct Found {
-    complete: Vec<Arrival>,
-    /// Some file must be looked at again soon.
-    unsettled: bool,
-}
-
+/// Shows in the metrics whether specs are found, and logs when that changes.
 fn note_health(
     metrics: &WatcherMetrics,
-    folder: &std::path::Path,
-    armed: &Result<bool, notify::Error>,
+    folder: &Path,
+    subscribed: &Result<bool, notify::Error>,
     found: &io::Result<Found>,
     was_healthy: &mut Option<bool>,
 ) {
-    if matches!(armed, Ok(true)) {
+    if matches!(subscribed, Ok(true)) {
         metrics.armed.inc();
     }
     if found.is_ok() {
         metrics.last_scan.set(seconds_since_1970());
     }
-    let error = match (found, armed) {
+    let error = match (found, subscribed) {
         (Err(error), _) => Some(error.to_string()),
         (_, Err(error)) => Some(format!(
-            "no hints from the system, only looks from time to time: {error}"
+            "the system sends no events, so the folder is only scanned from time to time: {error}"
         )),
         _ => None,
     };
-    // Without hints files are still found; without looks they are not.
+    // Files are found without events, and not without scans.
     let healthy = found.is_ok();
     metrics.healthy.set(i64::from(healthy));
     if *was_healthy != Some(healthy) {

@@ -1,4 +1,5 @@
-//! `evopress-worker check`: the mistakes of a spec that only its plugins can see, and what a run would need.
+//! `evopress-worker check`: the mistakes of a spec that only its plugins can see, and what a run
+//! would need.
 
 use std::io::Write;
 use std::process::{Output, Stdio};

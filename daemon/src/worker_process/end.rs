@@ -9,15 +9,15 @@ use std::process::ExitStatus;
 pub enum End {
     /// Exit code 0.
     Done,
-    /// Exit code 1: it has said why.
+    /// Exit code 1: the run failed, and its events say why.
     Failed,
-    /// Exit code 3: a model came out, not good enough.
+    /// Exit code 3: the model misses a quality gate.
     GateFailed,
     /// Exit code 75: it was asked to stop and can go on from its checkpoint.
     Interrupted,
     /// Killed by a signal.
     Signal(i32),
-    /// An exit code that it does not have.
+    /// Any other exit code.
     Code(i32),
 }
 

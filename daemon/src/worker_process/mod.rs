@@ -1,4 +1,5 @@
-//! The worker as a child process: how it is called and how its end is read. Nothing of it runs in this process.
+//! The worker as a child process: how it is called and how its end is read. Nothing of it runs in
+//! this process.
 
 mod check;
 mod end;
@@ -27,7 +28,7 @@ pub struct Worker {
     spawner: Spawner,
 }
 
-/// Why a worker gave no answer; one sentence.
+/// The reason why a worker gave no answer; one sentence.
 #[derive(Debug, thiserror::Error)]
 pub enum WorkerError {
     /// The program did not even start.
@@ -41,7 +42,7 @@ pub enum WorkerError {
     /// It ended otherwise than with an answer.
     #[error("the worker {end} while it {doing}{detail}")]
     Crashed {
-        /// What it was asked.
+        /// What the worker did, for the sentence: `checked the spec`.
         doing: &'static str,
         /// How it ended.
         end: End,
@@ -51,7 +52,7 @@ pub enum WorkerError {
     /// It took too long.
     #[error("the worker did not come back within {seconds} s while it {doing}")]
     Hung {
-        /// What it was asked.
+        /// What the worker did, for the sentence: `checked the spec`.
         doing: &'static str,
         /// The limit.
         seconds: u64,
@@ -59,7 +60,7 @@ pub enum WorkerError {
     /// It answered something else.
     #[error("the worker's answer is not what was expected while it {doing}: {error}")]
     Answer {
-        /// What it was asked.
+        /// What the worker did, for the sentence: `checked the spec`.
         doing: &'static str,
         /// What is wrong with it.
         error: serde_json::Error,
@@ -87,7 +88,8 @@ impl Worker {
         &self.tools
     }
 
-    /// Starts the run in `run_dir`, with the folder of what runs share. What it logs is appended to the run's `worker.log`.
+    /// Starts the run in `run_dir` with the cache folder that runs share. Its log is appended to
+    /// the run's `worker.log`.
     ///
     /// # Errors
     /// The log cannot be opened or the program does not start.
@@ -119,7 +121,8 @@ impl Worker {
 
     fn command(&self, subcommand: &str) -> Command {
         let mut command = Command::new(&self.tools.worker);
-        // A group of its own, so that Ctrl-C in a terminal reaches us alone and we decide how the worker stops.
+        // A group of its own, so that Ctrl-C in a terminal reaches us alone and we decide how the
+        // worker stops.
         command
             .arg(subcommand)
             .stdin(Stdio::null())

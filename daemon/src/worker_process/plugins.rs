@@ -22,7 +22,7 @@ pub struct Listed {
     /// JSON Schema of its options.
     #[serde(default)]
     pub options_schema: serde_json::Value,
-    /// Why it cannot be used.
+    /// The reason why it cannot be used, where it cannot.
     pub error: Option<String>,
 }
 

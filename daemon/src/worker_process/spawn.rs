@@ -1,7 +1,8 @@
 //! A thread that starts all children and lives as long as the process.
 //!
-//! A worker asks the kernel to be killed with its parent, and to the kernel the parent is the *thread* that started it.
-//! Threads of an async runtime come and go, so children are started from one that stays.
+//! A worker asks the kernel to be killed with its parent, and to the kernel the parent is the
+//! *thread* that started it. Threads of an async runtime come and go, so children are started from
+//! one that stays.
 
 use std::io;
 use std::thread;
@@ -26,7 +27,8 @@ impl Spawner {
             .spawn(move || {
                 while let Some((mut command, runtime, reply)) = incoming.blocking_recv() {
                     let _inside = runtime.enter();
-                    // Whoever asked may have gone; the child is then dropped and, where it should be, killed.
+                    // Whoever asked may have gone; the child is then dropped and, where it should
+                    // be, killed.
                     let _ = reply.send(command.spawn());
                 }
             })?;
@@ -54,6 +56,7 @@ fn die_with_parent(command: &mut Command, parent: Pid) {
             Err(io::ErrorKind::BrokenPipe.into())
         }
     };
-    // SAFETY: between fork and exec the hook makes two system calls (prctl, getppid) and neither allocates nor locks.
+    // SAFETY: between fork and exec the hook makes two system calls (prctl, getppid) and neither
+    // allocates nor locks.
     unsafe { command.pre_exec(hook) };
 }

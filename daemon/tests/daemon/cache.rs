@@ -74,7 +74,7 @@ fn list_verify_and_prune_tell_what_is_there_and_what_they_do() {
     assert_eq!(
         stdout,
         "gptq on 0123456789abcdef  0123456789ab: layer-0.bin: it has 3 bytes, expected 3000000\n\
-         gptq on fedcba9876543210  fedcba987654: being built, not looked at\n\
+         gptq on fedcba9876543210  fedcba987654: being built, so not verified\n\
          1 file is damaged. The next run that uses this makes just these layers, or fetches just these files, anew.\n"
     );
     let (exit, stdout, _) = output(&mut scratch.evopressd(&["cache", "verify", "--json"]));
@@ -159,7 +159,7 @@ fn a_worker_is_told_where_the_cache_is_and_a_cache_that_cannot_be_used_stops_no_
     assert!(told.contains(&format!("--cache {cache}")), "{told}");
     assert!(
         !daemon
-            .logged("cache cannot be held against its limit")
+            .logged("the cache cannot be pruned to its limit")
             .is_empty()
     );
     let (exit, _, stderr) = output(&mut scratch.evopressd(&["cache", "list"]));

@@ -1,4 +1,5 @@
-//! The daemon as a process, with a fake worker in place of the real one: what it does with files, deaths and registries.
+//! The daemon as a process, with a fake worker in place of the real one: what it does with files,
+//! deaths and registries.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 

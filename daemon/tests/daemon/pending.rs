@@ -1,13 +1,13 @@
-//! Publications that a registry does not take: nobody else is held up, nothing is computed again, no secret is told.
+//! Publications that a registry does not take: nobody else is held up, nothing is computed again,
+//! no secret is told.
 
 use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::path::Path;
-use std::process::Command;
 use std::time::Duration;
 
-use crate::support::{Daemon, Scratch, eventually};
+use crate::support::{Daemon, Scratch, debian, eventually};
 
 const SECRET: &str = "tok-5f1e0c77";
 
@@ -124,13 +124,13 @@ impl OciRegistry {
         );
         fs::write(&config, text).unwrap();
         let log = fs::File::create(folder.join("docker-registry.log")).unwrap();
-        let child = Command::new("docker-registry")
+        let child = debian("docker-registry")
             .arg("serve")
             .arg(&config)
             .stdout(log.try_clone().unwrap())
             .stderr(log)
             .spawn();
-        Self(child.expect("docker-registry is missing: apt-get install docker-registry"))
+        Self(child.expect("docker-registry is missing: `make test` sets it up"))
     }
 }
 

@@ -45,7 +45,8 @@ fn a_queued_run_stays_in_the_queue() {
 #[test]
 fn a_pending_publication_is_made_after_the_restart_without_running_again() {
     let scratch = Scratch::new();
-    // Where the model's folder should be there is a file: publishing fails, and is tried again after a while.
+    // Where the model's folder should be there is a file: publishing fails, and is tried again
+    // after a while.
     fs::create_dir(scratch.registry()).unwrap();
     fs::write(scratch.registry().join("stuck"), "in the way").unwrap();
     let daemon = Daemon::start_with(&scratch, "attempts: 9\nbackoff_seconds: 30");

@@ -1,4 +1,5 @@
-//! Specs whose models come from a registry: what is told before it can be reached, and what happens when it can.
+//! Specs whose models come from a registry: what is told before it can be reached, and what happens
+//! when it can.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
@@ -88,7 +89,7 @@ fn a_command_says_what_is_wrong_with_the_place_of_a_model() {
     };
     let (code, stdout, _) = command("validate", "acme/tiny", dead);
     assert_eq!(code, 0, "{stdout}");
-    let line = "  fetches the model from hf://acme/tiny@main (huggingface), not looked at yet\n";
+    let line = "  fetches the model from hf://acme/tiny@main (huggingface), which this check does not contact\n";
     assert!(stdout.contains(line), "{stdout}");
     assert_eq!(command("validate", "acme", dead).0, 78);
 
@@ -120,7 +121,7 @@ fn a_spec_waits_for_a_registry_that_cannot_be_reached() {
     scratch.drop_text("tiny", &spec(&scratch, "acme/tiny", port));
     let waiting = eventually("the spec to wait", || {
         daemon
-            .logged("spec cannot be taken in and is tried again")
+            .logged("the spec can be neither queued nor refused now, and is tried again")
             .pop()
     });
     let error = waiting["error"].as_str().unwrap();

@@ -46,7 +46,8 @@ fn a_file_starts_within_a_second() {
     eventually("the worker's start", || {
         (!daemon.logged("worker started").is_empty()).then_some(())
     });
-    // The promise is one second; a machine that is busy with other tests gets some more, and a rescan would take ten.
+    // The promise is one second; a machine that is busy with other tests gets some more, and a
+    // rescan would take ten.
     assert!(
         start.elapsed() < Duration::from_secs(4),
         "{:?}",

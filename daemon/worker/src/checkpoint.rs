@@ -1,53 +1,39 @@
-//! What survives a worker that dies: finished stages and the search's state after each generation.
+//! What survives a worker that dies: files in the run's `checkpoint/`, each written whole or not.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
-use evopress::search::State;
-use evopress::search::fast::Memory;
-use evopress_spec::HistoryEntry;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::watch::Watched;
+use crate::identity::Identity;
 
-/// Files in the run's `checkpoint/`. Each belongs to one plan with one set of inputs and is refused otherwise.
+/// The checkpoint of a run. Each of its files says what it was made from, and is refused when that
+/// is not what the run is made from now.
 pub(crate) struct Checkpoint {
     folder: PathBuf,
-    identity: String,
+    identity: Identity,
 }
 
-/// The search after a generation.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub(crate) struct Search {
-    pub(crate) state: State,
-    /// Of a fast search.
-    #[serde(default)]
-    pub(crate) memory: Option<Memory>,
-    pub(crate) forward_tokens: u64,
-    pub(crate) seconds: f64,
-    /// Of all compute threads' time, what went into decoding levels, a thread's share of it.
-    pub(crate) switch_seconds: f64,
-    pub(crate) history: Vec<HistoryEntry>,
-    /// Held-out text along the way.
-    #[serde(default)]
-    pub(crate) watched: Watched,
-}
-
+/// A file of a checkpoint.
 #[derive(Serialize, Deserialize)]
 struct Sealed<T> {
-    identity: String,
+    identity: Identity,
     content: T,
 }
 
 impl Checkpoint {
-    /// `identity` is the digest of all that goes into the run.
-    pub(crate) fn open(folder: PathBuf, identity: String) -> Result<Self> {
+    /// Opens the checkpoint in `folder`, which is created if it is not there. `identity` is what
+    /// the run is made from.
+    pub(crate) fn open(folder: PathBuf, identity: Identity) -> Result<Self> {
         std::fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
         Ok(Self { folder, identity })
     }
 
     /// What was saved under `name`, if anything.
+    ///
+    /// # Errors
+    /// A file that is damaged, or that was made from other inputs.
     pub(crate) fn load<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>> {
         let path = self.path(name);
         let text = match std::fs::read_to_string(&path) {
@@ -57,11 +43,13 @@ impl Checkpoint {
         };
         let sealed: Sealed<T> = serde_json::from_str(&text)
             .with_context(|| format!("{}: the checkpoint is damaged", path.display()))?;
-        if sealed.identity != self.identity {
+        let changes = self.identity.changes_since(&sealed.identity);
+        if !changes.is_empty() {
             bail!(
-                "{}: the checkpoint belongs to other inputs (the model, a text, a plugin or the plan has changed since): \
-                 start a new run",
-                path.display()
+                "{}: the checkpoint was made from other inputs. Changed since then: {}. Restore what \
+                 was changed, or start a new run",
+                path.display(),
+                changes.join(", ")
             );
         }
         Ok(Some(sealed.content))
@@ -74,11 +62,51 @@ impl Checkpoint {
             content,
         };
         let path = self.path(name);
-        evopress_spec::atomic_write(&path, &serde_json::to_vec(&sealed)?)
+        evopress_core::atomic_write(&path, &serde_json::to_vec(&sealed)?)
             .with_context(|| path.display().to_string())
     }
 
     fn path(&self, name: &str) -> PathBuf {
-        Path::new(&self.folder).join(format!("{name}.json"))
+        self.folder.join(format!("{name}.json"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::identity;
+
+    #[test]
+    fn a_checkpoint_is_loaded_by_the_run_that_saved_it_and_by_no_other() {
+        let folder = tempfile::tempdir().unwrap();
+        let open = |identity: &Identity| {
+            Checkpoint::open(folder.path().to_owned(), identity.clone()).unwrap()
+        };
+        let before = identity::example();
+        let checkpoint = open(&before);
+        assert_eq!(checkpoint.load::<u32>("search").unwrap(), None);
+        checkpoint.save("search", &7).unwrap();
+        assert_eq!(open(&before).load::<u32>("search").unwrap(), Some(7));
+
+        let mut now = before;
+        let text = now.inputs.values_mut().next().unwrap();
+        *text = "edited".to_owned();
+        let error = open(&now).load::<u32>("search").unwrap_err().to_string();
+        assert!(
+            error.contains("Changed since then: /texts/calibration.txt. Restore"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn a_damaged_file_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let checkpoint = Checkpoint::open(folder.path().to_owned(), identity::example()).unwrap();
+        std::fs::write(folder.path().join("search.json"), "{").unwrap();
+        let error = checkpoint.load::<u32>("search").unwrap_err().to_string();
+        assert!(
+            error.ends_with("search.json: the checkpoint is damaged"),
+            "{error}"
+        );
     }
 }

@@ -1,86 +1,77 @@
-//! What a result is made of: digests of all inputs, versions and hardware.
+//! `manifest.json`: what a result was made of.
 
-use std::collections::BTreeMap;
-
-use anyhow::{Context, Result};
-use evopress::source::Source;
-use evopress_plugin::PluginKind;
-use evopress_plugin::host::PluginDir;
-use evopress_spec::{Plan, digest_bytes, digest_path};
+use anyhow::Result;
+use evopress_core::digest_bytes;
+use evopress_spec::Plan;
 use serde::Serialize;
 
-/// `manifest.json`.
+use crate::compute::Compute;
+use crate::digests::Digests;
+use crate::identity::Identity;
+use crate::process;
+use crate::setup::{UsedFitness, UsedMethod};
+
+/// Digests of all inputs, versions and hardware.
 #[derive(Debug, Serialize)]
 pub(crate) struct Manifest {
     run: String,
     /// SHA-256 of the spec as it was dropped.
     spec_digest: String,
-    plan_digest: String,
-    /// SHA-256 by path.
-    inputs: BTreeMap<String, String>,
-    /// SHA-256 by plugin name.
-    plugins: BTreeMap<String, String>,
-    versions: BTreeMap<&'static str, &'static str>,
+    #[serde(flatten)]
+    identity: Identity,
     hardware: String,
     seed: u64,
 }
 
 impl Manifest {
+    /// Of the run with the ID `run`, whose spec has the bytes `spec`.
     pub(crate) fn new(
         run: String,
         spec: &[u8],
         plan: &Plan,
-        source: &Source,
-        plugins: &PluginDir,
-        hardware: String,
+        digests: &Digests,
+        methods: &[UsedMethod],
+        fitness: &UsedFitness,
+        compute: &Compute,
     ) -> Result<Self> {
-        let mut inputs = BTreeMap::new();
-        let mut files = source.digest_files();
-        files.push(plan.calibration.source.clone());
-        files.extend(plan.evaluation.iter().map(|set| set.source.clone()));
-        for file in files {
-            let digest = digest_path(&file).with_context(|| file.display().to_string())?;
-            inputs.insert(file.display().to_string(), digest);
-        }
-        let mut used = BTreeMap::new();
-        for method in &plan.methods {
-            used.insert(
-                method.plugin.clone(),
-                plugins.find(&method.plugin, PluginKind::Method)?.sha256,
-            );
-        }
-        let fitness = &plan.search.fitness.plugin;
-        used.insert(
-            fitness.clone(),
-            plugins.find(fitness, PluginKind::Fitness)?.sha256,
-        );
+        let inputs = digests.iter();
+        let inputs = inputs.map(|file| (file.path.display().to_string(), file.sha256.clone()));
+        let methods = methods.iter().map(|it| (&it.name, &it.sha256));
+        let plugins = methods.chain([(&fitness.name, &fitness.sha256)]);
+        let versions = [
+            ("evopressd", env!("CARGO_PKG_VERSION")),
+            ("libtorch", "2.11.0"),
+        ];
         Ok(Self {
             run,
             spec_digest: digest_bytes(spec),
-            plan_digest: digest_bytes(&serde_json::to_vec(plan)?),
-            inputs,
-            plugins: used,
-            versions: [
-                ("evopressd", env!("CARGO_PKG_VERSION")),
-                ("libtorch", "2.11.0"),
-            ]
-            .into(),
-            hardware,
+            identity: Identity {
+                plan_digest: digest_bytes(&serde_json::to_vec(plan)?),
+                inputs: inputs.collect(),
+                plugins: plugins
+                    .map(|(name, sha256)| (name.clone(), sha256.clone()))
+                    .collect(),
+                versions: versions
+                    .map(|(program, version)| (program.to_owned(), version.to_owned()))
+                    .into(),
+            },
+            hardware: process::hardware(compute.device, compute.threads),
             seed: plan.search.seed,
         })
     }
 
+    /// SHA-256 of the spec as it was dropped, hex.
     pub(crate) fn spec_digest(&self) -> &str {
         &self.spec_digest
     }
 
-    /// Digest of everything that decides what the search finds.
-    pub(crate) fn identity(&self) -> Result<String> {
-        Ok(digest_bytes(&serde_json::to_vec(&(
-            &self.plan_digest,
-            &self.inputs,
-            &self.plugins,
-            &self.versions,
-        ))?))
+    /// Everything that decides what the search finds.
+    pub(crate) fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    /// The machine, in words.
+    pub(crate) fn hardware(&self) -> &str {
+        &self.hardware
     }
 }

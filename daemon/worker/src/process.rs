@@ -1,10 +1,16 @@
-//! This process among others: its log, its parent, its signals, its memory.
+//! This process among others: its log, its parent, its signals, its lock, its memory.
 
+use std::fs::File;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
+use anyhow::{Context, Result, bail};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use tracing_subscriber::EnvFilter;
+
+/// Exit code of a worker that was asked to stop: run it again to continue.
+pub(crate) const INTERRUPTED: u8 = 75;
 
 /// Sends the log to stderr, which the daemon keeps as `worker.log`.
 pub(crate) fn log_to_stderr() {
@@ -16,7 +22,7 @@ pub(crate) fn log_to_stderr() {
         .init();
 }
 
-/// Asks the kernel for SIGTERM when the parent dies, so that no worker is left behind a killed daemon.
+/// Asks the kernel for SIGTERM when the parent dies, so that a killed daemon leaves no worker.
 pub(crate) fn die_with_parent() {
     #[cfg(target_os = "linux")]
     // SAFETY: sets an attribute of this process only.
@@ -29,13 +35,30 @@ pub(crate) fn die_with_parent() {
 pub(crate) fn stop_flag() -> std::io::Result<Arc<AtomicBool>> {
     let stop = Arc::new(AtomicBool::new(false));
     for signal in [SIGTERM, SIGINT] {
-        signal_hook::flag::register_conditional_shutdown(signal, 75, Arc::clone(&stop))?;
+        signal_hook::flag::register_conditional_shutdown(
+            signal,
+            INTERRUPTED.into(),
+            Arc::clone(&stop),
+        )?;
         signal_hook::flag::register(signal, Arc::clone(&stop))?;
     }
     Ok(stop)
 }
 
-/// Largest resident set of this process so far.
+/// Creates the lock file of a run and holds it while the file that comes back is open. `run` is the
+/// run's folder.
+///
+/// # Errors
+/// Another worker holds it.
+pub(crate) fn lock(path: &Path, run: &Path) -> Result<File> {
+    let file = File::create(path).with_context(|| path.display().to_string())?;
+    if file.try_lock().is_err() {
+        bail!("{}: another worker is on this run", run.display());
+    }
+    Ok(file)
+}
+
+/// Largest resident set of this process so far, in bytes.
 pub(crate) fn peak_memory_bytes() -> u64 {
     // SAFETY: `rusage` is plain numbers, and `getrusage` fills it in.
     let usage = unsafe {
@@ -46,7 +69,8 @@ pub(crate) fn peak_memory_bytes() -> u64 {
     u64::try_from(usage.ru_maxrss).unwrap_or(0) * 1024
 }
 
-/// Memory that this process may still take without driving others out, as the kernel estimates it, within the control group's limit.
+/// Memory in bytes that this process may still take without driving others out, as the kernel
+/// estimates it, within the control group's limit.
 pub(crate) fn available_memory_bytes() -> u64 {
     let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
     let meminfo = read("/proc/meminfo");
@@ -66,7 +90,7 @@ pub(crate) fn available_memory_bytes() -> u64 {
     }
 }
 
-/// The CPU's name and cores, and the GPU's where one is used.
+/// The machine in words: the CPU's name, its cores, and the GPU or the threads that compute.
 pub(crate) fn hardware(device: tch::Device, threads: usize) -> String {
     let cpuinfo = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let name = cpuinfo

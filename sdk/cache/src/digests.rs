@@ -1,8 +1,10 @@
-//! Digests of files that were read before: a file of gigabytes is hashed once, not by every process that asks.
+//! Digests of files that were read before: a file of gigabytes is hashed once, not by every process
+//! that asks.
 //!
-//! `CACHE/digests/HEX.json` holds the digest of one file and what the file system said of the file at that time. The name
-//! is the digest of the file's path. A record counts only as long as size, inode, time of the last change of the content
-//! and time of the last change of the inode are what they were.
+//! `CACHE/digests/HEX.json` holds the digest of one file and what the file system said of the file
+//! at that time. The name is the digest of the file's path. A record counts only as long as size,
+//! inode, time of the last change of the content and time of the last change of the inode are what
+//! they were.
 
 use std::fs::{self, File, Metadata};
 use std::io;
@@ -24,8 +26,9 @@ pub struct DigestCache {
     folder: PathBuf,
 }
 
-/// A file must not have changed for this long when its hashing begins. A second change within one tick of the file
-/// system's clock would leave its times as they are; no file system's tick is longer.
+/// A file must not have changed for this long when its hashing begins. A second change within one
+/// tick of the file system's clock would leave its times as they are; no file system's tick is
+/// longer.
 const SETTLED: Duration = Duration::from_secs(2);
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -55,12 +58,12 @@ impl DigestCache {
         }
     }
 
-    /// SHA-256 of a file or a folder, as [`evopress_core::digest_path`] defines it. Files that have not changed since they
-    /// were hashed are not read again.
+    /// SHA-256 of a file or a folder, as [`evopress_core::digest_path`] defines it. Files that have
+    /// not changed since they were hashed are not read again.
     ///
     /// # Errors
-    /// Something cannot be read. Where only the record cannot be written, the digest is returned and the next call reads
-    /// the file again.
+    /// Something cannot be read. Where only the record cannot be written, the digest is returned
+    /// and the next call reads the file again.
     pub fn digest_path(&self, path: &Path) -> io::Result<String> {
         if fs::metadata(path)?.is_dir() {
             digest_folder(path, |file| self.digest_file(file))
@@ -83,14 +86,16 @@ impl DigestCache {
         Ok(digest)
     }
 
-    /// Records the digest of a file that the caller has just written and read back, and that nobody else writes.
+    /// Records the digest of a file that the caller has just written and read back, and that nobody
+    /// else writes.
     pub fn record(&self, path: &Path, sha256: &str) {
         if let Ok(metadata) = fs::metadata(path) {
             self.save(path, Stamp::of(&metadata), sha256);
         }
     }
 
-    /// Removes the records of files that have changed or are gone. Returns the bytes that they took.
+    /// Removes the records of files that have changed or are gone. Returns the bytes that they
+    /// took.
     pub(crate) fn prune(&self) -> Result<u64, CacheError> {
         let mut freed_bytes = 0;
         for path in children(&self.folder)? {
@@ -157,7 +162,8 @@ impl Stamp {
         }
     }
 
-    /// Whether the last change is so long ago that the next one will show. A time in the future never is.
+    /// Whether the last change is so long ago that the next one will show. A time in the future
+    /// never is.
     fn is_settled(self, now: SystemTime) -> bool {
         let changed = self.content_changed_ns.max(self.inode_changed_ns);
         let changed = UNIX_EPOCH + Duration::from_nanos(u64::try_from(changed).unwrap_or(0));

@@ -1,4 +1,4 @@
-//! Why the cache cannot be used, in sentences that name the file.
+//! Errors of the cache, in sentences that name the file.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -66,7 +66,8 @@ pub(crate) fn plain<'a>(what: &'static str, name: &'a str) -> Result<&'a str, Ca
     checked(what, name, |c| matches!(c, '-' | '_'))
 }
 
-/// The name of a file, with `/` after each folder that it is in: none of the cache's own, and none of a temporary file.
+/// The name of a file, with `/` after each folder that it is in: none of the cache's own, and none
+/// of a temporary file.
 pub(crate) fn file_name(name: &str) -> Result<&str, CacheError> {
     let own = ["used", "manifest.json"].contains(&name);
     let is_good = |part| checked("a file", part, |c| matches!(c, '-' | '_' | '.')).is_ok();

@@ -20,17 +20,17 @@ pub struct Listed {
     pub entry: Entry,
     /// Its manifest, where there is one that can be used.
     pub manifest: Option<Manifest>,
-    /// Why there is none, though there is a file.
+    /// The reason why there is none, though there is a file.
     pub warning: Option<String>,
     /// Bytes of all its files.
     pub size_bytes: u64,
     /// When it was last used.
     pub last_used: SystemTime,
-    /// How far it is.
+    /// Its state.
     pub state: State,
 }
 
-/// How far an entry is.
+/// The state of an entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum State {
@@ -38,7 +38,7 @@ pub enum State {
     Complete,
     /// A process is building it now.
     Building,
-    /// Its builder was interrupted; the next one goes on.
+    /// Its builder was interrupted, and the next one continues.
     Unfinished,
 }
 
@@ -122,7 +122,8 @@ impl Cache {
             let kind_name = kind.file_name().unwrap_or_default().to_string_lossy();
             for path in children(&kind)? {
                 let key = path.file_name().unwrap_or_default().to_string_lossy();
-                // Other names are no entries: what is being removed, and whatever a person has put there.
+                // Other names are no entries: what is being removed, and whatever a person has put
+                // there.
                 if let Ok(entry) = Entry::at(&self.root, &kind_name, &key)
                     && path.is_dir()
                 {

@@ -1,4 +1,5 @@
-//! The cache folder: what one run has made or fetched and another can use: level databases and models.
+//! The cache folder: what one run has made or fetched and another can use: level databases and
+//! models.
 //!
 //! ```text
 //! CACHE/KIND/KEY/        an entry: its files, and
@@ -7,10 +8,11 @@
 //! CACHE/KIND/KEY.lock    held exclusively while the entry is built, shared while it is used
 //! CACHE/digests/HEX.json the digest of a file anywhere, which counts until the file changes
 //! ```
-//! The key is a digest of all inputs, so what is there under a key is what would be made again. Every file is written
-//! under another name, synchronised and renamed: a process that is killed leaves whole files and no others under their
-//! names, and the next one goes on after them. [`Cache::prune`] keeps the folder under a limit, and never takes an entry
-//! that any process holds.
+//! The key is a digest of all inputs, so what is there under a key is what would be made again.
+//! Every file is written under another name, synchronised and renamed: a process that is killed
+//! leaves only complete files under their names, and the next one continues with what is missing.
+//! [`Cache::prune`] keeps the folder under a limit, and never removes an entry that any process
+//! holds.
 
 mod digests;
 mod entry;

@@ -48,7 +48,7 @@ pub struct FileRecord {
 pub struct Loaded {
     /// The manifest, unless there is none, or none that can be used.
     pub manifest: Option<Manifest>,
-    /// Why one that is there cannot be used; one sentence.
+    /// The reason why a manifest that is there cannot be used; one sentence.
     pub warning: Option<String>,
 }
 

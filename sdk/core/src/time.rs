@@ -1,7 +1,7 @@
 //! Moments: as text, RFC 3339 in UTC with milliseconds (`2026-01-31T09:30:00.125Z`), and as seconds
 //! since 1970.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// This moment as text.
 pub fn now() -> String {
@@ -15,35 +15,28 @@ pub fn moment(when: SystemTime) -> String {
 
 /// Seconds from 1970 to now.
 pub fn seconds_since_1970() -> f64 {
-    seconds_of(SystemTime::now())
+    since_1970(SystemTime::now()).as_secs_f64()
 }
 
-/// Seconds from 1970 to a moment that [`moment`] has written; `None` for any other text.
-pub fn parse_seconds_since_1970(moment: &str) -> Option<f64> {
-    humantime::parse_rfc3339(moment).ok().map(seconds_of)
+/// The time from 1970 to a moment that [`moment`] has written; `None` for any other text.
+pub fn parse_moment(moment: &str) -> Option<Duration> {
+    humantime::parse_rfc3339(moment).ok().map(since_1970)
 }
 
-fn seconds_of(when: SystemTime) -> f64 {
-    when.duration_since(UNIX_EPOCH)
-        .unwrap_or_default()
-        .as_secs_f64()
+fn since_1970(when: SystemTime) -> Duration {
+    when.duration_since(UNIX_EPOCH).unwrap_or_default()
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     #[test]
     fn moments_are_written_as_rfc_3339() {
         let check = |millis: u64, expected: &str| {
-            let when = UNIX_EPOCH + Duration::from_millis(millis);
-            assert_eq!(moment(when), expected);
-            assert_eq!(
-                parse_seconds_since_1970(expected),
-                Some(millis as f64 / 1e3)
-            );
+            let since_1970 = Duration::from_millis(millis);
+            assert_eq!(moment(UNIX_EPOCH + since_1970), expected);
+            assert_eq!(parse_moment(expected), Some(since_1970));
         };
         check(0, "1970-01-01T00:00:00.000Z");
         check(951_782_400_007, "2000-02-29T00:00:00.007Z");
@@ -51,6 +44,8 @@ mod tests {
         check(1_735_689_600_000, "2025-01-01T00:00:00.000Z");
         check(4_107_542_399_000, "2100-02-28T23:59:59.000Z");
         check(4_107_542_400_000, "2100-03-01T00:00:00.000Z");
+        let whole_seconds = parse_moment("2026-11-24T17:00:25Z");
+        assert_eq!(whole_seconds, Some(Duration::from_secs(1_795_539_625)));
     }
 
     #[test]
@@ -63,7 +58,7 @@ mod tests {
             "-1-01-01T00:00:00Z",
             "2026-01-31T09:30Z",
         ] {
-            assert_eq!(parse_seconds_since_1970(text), None, "{text}");
+            assert_eq!(parse_moment(text), None, "{text}");
         }
     }
 }

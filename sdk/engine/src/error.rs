@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use evopress_plugin::PluginError;
+use evopress_search::SearchError;
 
 use crate::source::SourceError;
 
@@ -86,6 +87,9 @@ pub enum EngineError {
         /// What is wrong with it.
         reason: String,
     },
+    /// The search failed in a way that is its own.
+    #[error(transparent)]
+    Search(SearchError),
     /// The caller asked to stop (SIGTERM); everything so far is in the checkpoint.
     #[error("interrupted")]
     Interrupted,
@@ -99,8 +103,79 @@ impl EngineError {
     }
 }
 
+impl From<SearchError> for EngineError {
+    fn from(error: SearchError) -> Self {
+        match error {
+            SearchError::Budget(reason) => Self::Budget(reason),
+            SearchError::Plugin(error) => Self::Plugin(error),
+            SearchError::NotFinite {
+                value,
+                sequence_idx,
+            } => Self::NotFinite {
+                value,
+                sequence_idx,
+            },
+            SearchError::Fitness(error) => match error.downcast() {
+                Ok(error) => *error,
+                Err(other) => Self::Search(SearchError::Fitness(other)),
+            },
+            SearchError::Interrupted => Self::Interrupted,
+            other => Self::Search(other),
+        }
+    }
+}
+
+impl From<EngineError> for SearchError {
+    fn from(error: EngineError) -> Self {
+        match error {
+            EngineError::Budget(reason) => Self::Budget(reason),
+            EngineError::Plugin(error) => Self::Plugin(error),
+            EngineError::NotFinite {
+                value,
+                sequence_idx,
+            } => Self::NotFinite {
+                value,
+                sequence_idx,
+            },
+            EngineError::Search(error) => error,
+            EngineError::Interrupted => Self::Interrupted,
+            other => Self::Fitness(Box::new(other)),
+        }
+    }
+}
+
 /// libtorch appends a C++ backtrace to its messages.
 fn first_line(error: &tch::TchError) -> String {
     let text = error.to_string();
     text.lines().next().unwrap_or_default().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_pass_through_a_search_unchanged() {
+        let io = || EngineError::io("text.txt")(std::io::ErrorKind::NotFound.into());
+        let errors = [
+            || EngineError::Interrupted,
+            || EngineError::Budget("nothing to search".into()),
+            || EngineError::NotFinite {
+                value: f32::INFINITY,
+                sequence_idx: 3,
+            },
+            || EngineError::Plugin(PluginError::new("no")),
+        ];
+        for error in errors {
+            let there = SearchError::from(error());
+            assert_eq!(there.to_string(), error().to_string());
+            let back = EngineError::from(there);
+            let kind = std::mem::discriminant(&error());
+            assert_eq!(std::mem::discriminant(&back), kind, "{back}");
+        }
+        let there = SearchError::from(io());
+        assert_eq!(there.to_string(), io().to_string());
+        let back = EngineError::from(there);
+        assert!(matches!(&back, EngineError::Io { path, .. } if path.ends_with("text.txt")));
+    }
 }

@@ -3,6 +3,7 @@
 //! The dense model's targets are computed once per sequence and kept (O(D) a token, see DESIGN 'KL without logits').
 
 mod context;
+mod cosines;
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -10,12 +11,14 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use evopress_plugin::{Chunk, Target, TargetView};
+use evopress_search::baselines::BlockCosines;
+use evopress_search::prediction::{PredictionRequest, Predictions};
 use tch::{Device, Kind};
 
 use crate::corpus::Corpus;
 use crate::error::{EngineError, Result};
 use crate::genotype::{Candidate, Genotype, SearchSpace};
-use crate::gradient::{self, Ask, Predictions};
+use crate::gradient;
 use crate::head::Head;
 use crate::model::Model;
 use crate::pool::Pool;
@@ -200,55 +203,8 @@ impl<'a> CalibratedFitness<'a> {
         self.engine.pool.map(missing, work, progress).map(drop)
     }
 
-    /// Lets the streams of a parent, which its children begin with, take up to `bytes`: less costs time and changes no result. On a GPU
-    /// none are kept: a product's last bits depend on its shape there, so a resumed search, which begins without them, would differ.
-    pub fn limit_prefixes(&mut self, bytes: u64) {
-        let limit = if self.engine.device.is_cuda() {
-            0
-        } else {
-            bytes
-        };
-        self.prefixes = Arc::new(Prefixes::new(limit));
-    }
-
-    /// Sequences whose streams are kept.
-    #[cfg(test)]
-    pub(crate) fn num_prefixes(&self) -> usize {
-        self.prefixes.len()
-    }
-
-    /// From now on `progress` is told, within each evaluation, how many forward passes are done and how many there will be.
-    pub fn on_progress(&mut self, progress: impl Fn(usize, usize) + 'a) {
-        self.progress = Box::new(progress);
-    }
-
-    /// Tokens that went through the model for candidates so far; whoever holds it may also reset it.
-    pub fn token_counter(&self) -> Rc<Cell<u64>> {
-        Rc::clone(&self.forward_tokens)
-    }
-
-    /// The search space that genotypes belong to.
-    pub fn space(&self) -> &SearchSpace {
-        self.space
-    }
-
-    /// The engine that does the work.
-    pub fn engine(&self) -> &'a Engine {
-        self.engine
-    }
-
-    /// The calibration sequences.
-    pub fn corpus(&self) -> &Arc<Corpus> {
-        &self.corpus
-    }
-}
-
-impl search::Fitness for CalibratedFitness<'_> {
-    fn num_sequences(&self) -> usize {
-        self.corpus.num_sequences()
-    }
-
-    fn losses(&mut self, genotypes: &[Genotype], minibatch: &[usize]) -> Result<Vec<Vec<f64>>> {
+    /// The mean loss of each genotype on each sequence of `minibatch`.
+    fn losses_of(&self, genotypes: &[Genotype], minibatch: &[usize]) -> Result<Vec<Vec<f64>>> {
         self.make_targets(minibatch, |_| ())?;
         let mut lanes: Vec<Lane> = Vec::with_capacity(genotypes.len() * minibatch.len());
         for genotype in genotypes {
@@ -300,6 +256,62 @@ impl search::Fitness for CalibratedFitness<'_> {
             .collect())
     }
 
+    /// Lets the streams of a parent, which its children begin with, take up to `bytes`: less costs time and changes no result. On a GPU
+    /// none are kept: a product's last bits depend on its shape there, so a resumed search, which begins without them, would differ.
+    pub fn limit_prefixes(&mut self, bytes: u64) {
+        let limit = if self.engine.device.is_cuda() {
+            0
+        } else {
+            bytes
+        };
+        self.prefixes = Arc::new(Prefixes::new(limit));
+    }
+
+    /// Sequences whose streams are kept.
+    #[cfg(test)]
+    pub(crate) fn num_prefixes(&self) -> usize {
+        self.prefixes.len()
+    }
+
+    /// From now on `progress` is told, within each evaluation, how many forward passes are done and how many there will be.
+    pub fn on_progress(&mut self, progress: impl Fn(usize, usize) + 'a) {
+        self.progress = Box::new(progress);
+    }
+
+    /// Tokens that went through the model for candidates so far; whoever holds it may also reset it.
+    pub fn token_counter(&self) -> Rc<Cell<u64>> {
+        Rc::clone(&self.forward_tokens)
+    }
+
+    /// The search space that genotypes belong to.
+    pub fn space(&self) -> &SearchSpace {
+        self.space
+    }
+
+    /// The engine that does the work.
+    pub fn engine(&self) -> &'a Engine {
+        self.engine
+    }
+
+    /// The calibration sequences.
+    pub fn corpus(&self) -> &Arc<Corpus> {
+        &self.corpus
+    }
+}
+
+impl search::Fitness for CalibratedFitness<'_> {
+    fn num_sequences(&self) -> usize {
+        self.corpus.num_sequences()
+    }
+
+    fn losses(
+        &mut self,
+        genotypes: &[Genotype],
+        minibatch: &[usize],
+    ) -> evopress_search::Result<Vec<Vec<f64>>> {
+        Ok(self.losses_of(genotypes, minibatch)?)
+    }
+
     fn tokens_spent(&self) -> u64 {
         self.forward_tokens.get()
     }
@@ -308,19 +320,30 @@ impl search::Fitness for CalibratedFitness<'_> {
         self.prefixes.keep_of(self.space.candidate(parent));
     }
 
-    fn predict(&mut self, ask: &Ask<'_>) -> Result<Option<Predictions>> {
-        self.make_targets(ask.sequence_idxs, |_| ())?;
+    fn predict(
+        &mut self,
+        request: &PredictionRequest<'_>,
+    ) -> evopress_search::Result<Option<Predictions>> {
+        self.make_targets(request.sequence_idxs, |_| ())?;
         let predicted = gradient::predict(
             self.engine,
             self.space,
             &self.fitness,
             &self.corpus,
             &self.targets,
-            ask,
+            request,
         )?;
         let tokens = predicted.as_ref().map_or(0, |found| found.forward_tokens);
         self.forward_tokens.set(self.forward_tokens.get() + tokens);
         Ok(predicted)
+    }
+
+    fn block_cosines(
+        &mut self,
+        minibatch: &[usize],
+        num_dropped: usize,
+    ) -> evopress_search::Result<Option<BlockCosines>> {
+        Ok(Some(cosines::measure(self, minibatch, num_dropped)?))
     }
 }
 

@@ -15,14 +15,12 @@
 //! - [`evaluation`]: perplexity and KL divergence on held-out text.
 //! - [`export`]: a Hugging Face folder that any runtime of the family loads.
 
-pub mod baselines;
 pub mod corpus;
 pub mod device;
 mod error;
 pub mod evaluation;
 pub mod evaluator;
 pub mod export;
-pub mod genotype;
 pub mod gradient;
 pub mod head;
 mod kernels;
@@ -31,7 +29,6 @@ pub mod model;
 mod pool;
 mod prefixes;
 mod rope_table;
-pub mod search;
 #[cfg(test)]
 mod small_models;
 mod weights;
@@ -39,3 +36,4 @@ mod weights;
 pub use evopress_source as source;
 
 pub use error::{EngineError, Result};
+pub use evopress_search::{SearchError, baselines, genotype, search};

@@ -6,11 +6,11 @@ use std::sync::Arc;
 use evopress_plugin::{
     Chunk, Fitness, HeadOps, OwnedTensor, PluginError, Target, TargetView, TensorView,
 };
+use evopress_search::fixtures::{Bits, Drops, measure, space, space_over};
 use tch::Kind;
 
 use crate::corpus::Corpus;
 use crate::genotype::SearchSpace;
-use crate::genotype::fixtures::{Bits, Drops, measure, space, space_over};
 use crate::levels::{Database, rounded};
 use crate::model::Model;
 use crate::source::Source;

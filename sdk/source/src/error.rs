@@ -1,6 +1,6 @@
 //! What can be wrong with a model on disk.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Why a model cannot be opened or a tensor of it cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -124,6 +124,17 @@ pub enum SourceError {
         what: String,
     },
     /// libtorch refused.
+    #[cfg(feature = "tch")]
     #[error("libtorch: {0}")]
     Torch(#[from] tch::TchError),
+}
+
+impl SourceError {
+    /// A file that breaks the rules of its own format.
+    pub(crate) fn malformed(file: &Path, what: impl Into<String>) -> Self {
+        Self::Malformed {
+            file: file.to_path_buf(),
+            what: what.into(),
+        }
+    }
 }

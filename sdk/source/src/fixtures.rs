@@ -43,15 +43,21 @@ pub struct GgufBuilder {
     data: Vec<u8>,
 }
 
-impl GgufBuilder {
-    /// An empty file of version 3.
-    pub fn new() -> Self {
+impl Default for GgufBuilder {
+    fn default() -> Self {
         Self {
             version: 3,
             entries: Vec::new(),
             infos: Vec::new(),
             data: Vec::new(),
         }
+    }
+}
+
+impl GgufBuilder {
+    /// An empty file of version 3.
+    pub fn new() -> Self {
+        Self::default()
     }
 
     /// Another version of the format.

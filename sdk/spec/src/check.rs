@@ -1,29 +1,19 @@
 //! In: a spec's text. Out: a plan, or all mistakes at once.
 
-use std::path::PathBuf;
-
 use crate::mistake::{Fault, Mistake};
 use crate::place::Position;
 use crate::resolve::Resolver;
+use crate::roots::Roots;
 use crate::structure::Repaired;
 use crate::{Plan, resolve, rules, structure, syntax, tree, typed, yaml};
 
-/// Where the paths of a spec begin: a relative one is tried in the spec's folder, then in each data root.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Roots {
-    /// The folder that the spec is in.
-    pub spec_dir: PathBuf,
-    /// The configured data roots, in order.
-    pub data_roots: Vec<PathBuf>,
-}
-
-/// A larger file is no spec.
+/// The largest file that is read as a spec, in bytes.
 pub const MAX_SPEC_BYTES: usize = 1 << 20;
-/// More mistakes than this are counted and not told.
+/// At most this many mistakes are reported; further ones are counted.
 const MAX_MISTAKES: usize = 100;
 
-/// Checks a spec: syntax, fields, types, ranges, files and the rules between fields. What only a plugin or the model
-/// itself can tell is the worker's to check.
+/// Checks a spec: syntax, fields, types, ranges, files and the rules between fields. The worker
+/// checks what only a plugin or the model itself can tell.
 ///
 /// # Errors
 /// All mistakes, in the order of the text; at least one.
@@ -34,7 +24,7 @@ pub fn check(text: &str, file_name: &str, roots: &Roots) -> Result<Plan, Vec<Mis
 /// [`check`] for a file's bytes, which may not even be text.
 ///
 /// # Errors
-/// The same; also that the file is not UTF-8.
+/// All mistakes, in the order of the text; only one where the bytes are not UTF-8.
 pub fn check_bytes(bytes: &[u8], file_name: &str, roots: &Roots) -> Result<Plan, Vec<Mistake>> {
     let fault = match std::str::from_utf8(bytes) {
         Ok(text) => return check(text, file_name, roots),
@@ -50,8 +40,8 @@ pub fn mistake_at(text: &str, file_name: &str, pointer: &str, message: &str) -> 
     Fault::new(Position { line, column }, pointer, message).in_file(file_name)
 }
 
-/// Line and column (counted from 1) of what a JSON pointer into the spec points to; of the nearest thing around it when
-/// the text leaves it out.
+/// Line and column (counted from 1) of what a JSON pointer into the spec points to; of the nearest
+/// thing around it when the text leaves it out.
 pub fn locate(text: &str, pointer: &str) -> (usize, usize) {
     let (tree, _) = tree::read(without_mark(text));
     let at = tree.map_or(Position::START, |tree| match tree.value.pointer(pointer) {
@@ -102,7 +92,8 @@ fn find(text: &str, roots: &Roots) -> Result<Plan, Vec<Fault>> {
     }
 }
 
-/// A second, typed reading must come to the same spec; where two readers of YAML differ, a person would be misled too.
+/// Reads the spec a second time with a typed reader, which must find the same values: where two
+/// readers of YAML differ, a person may be misled, too.
 fn confirm(text: &str, spec: &typed::Spec) -> Result<(), Fault> {
     match yaml::read(text) {
         Ok(read) if read == *spec => Ok(()),
@@ -157,7 +148,7 @@ fn not_utf8(bytes: &[u8], valid: usize) -> Fault {
     Fault::new(Position { line, column }, "", &message)
 }
 
-/// Some editors put a byte order mark first.
+/// The text without the byte order mark that some editors put first.
 fn without_mark(text: &str) -> &str {
     text.strip_prefix('\u{FEFF}').unwrap_or(text)
 }

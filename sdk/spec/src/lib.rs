@@ -1,25 +1,21 @@
 //! What a pipeline is, what a run of it says, and where a run keeps its files.
 //!
-//! In: the text of a YAML spec. Out: a [`Plan`], or every [`Mistake`] of the spec at once, each with line and column.
-//! The daemon and the worker share this crate and nothing else: the plan goes to the worker as a file, [`Event`]s come
-//! back as lines of another, and the [`Report`] is the last word. See "Specs" and "Files of a run" in the design.
+//! In: the text of a YAML spec. Out: a [`Plan`], or every [`Mistake`] of the spec at once, each
+//! with line and column. The daemon and the worker share this crate and nothing else: the plan goes
+//! to the worker as a file, [`Event`]s come back as lines of another, and the [`Report`] is the
+//! last word. See "Specs" and "Files of a run" in the design.
 
-mod address;
 mod check;
 mod digest;
-mod evaluation;
 pub mod events;
-mod lookup;
 mod mistake;
 mod number;
-mod origin;
 mod place;
 mod plan;
-mod publish;
-mod registries;
 mod render;
 mod report;
 mod resolve;
+mod roots;
 mod rules;
 mod run_dir;
 mod schema;
@@ -32,23 +28,21 @@ mod yaml;
 
 pub use evopress_core::{atomic_write, digest_bytes, digest_path, digest_reader};
 
-pub use address::{Address, ModelVersion, is_gguf};
-pub use check::{MAX_SPEC_BYTES, Roots, check, check_bytes, locate, mistake_at};
+pub use check::{MAX_SPEC_BYTES, check, check_bytes, locate, mistake_at};
 pub use digest::InputDigests;
-pub use evaluation::{Evaluation, Gate, Sample};
 pub use events::{Event, EventKind, Stage, Status};
 pub use mistake::Mistake;
-pub use origin::Origin;
 pub use plan::{
-    Artifact, ArtifactFormat, Baselines, Calibration, Database, Device, Dtype, Generations,
-    Grouping, Ingredient, Initial, Limit, Mode, Model, ModelLocation, Plan, PluginUse, Search,
-    SelectionStage, Target,
+    Address, Artifact, ArtifactFormat, Baselines, Calibration, Credentials, Database, Device,
+    Dtype, Evaluation, Gate, Generations, Grouping, Ingredient, Initial, Limit, Mode, Model,
+    ModelLocation, ModelVersion, Origin, Plan, PluginUse, Publish, Sample, Search, Secret,
+    SelectionStage, Target, ToHub, ToMlflow, ToObjects, ToOci, is_gguf,
 };
-pub use publish::{Credentials, Publish, Secret, ToHub, ToMlflow, ToObjects, ToOci};
 pub use render::render;
 pub use report::{
     Achieved, BaselineResult, DatabaseResult, GateResult, HistoryEntry, Metric, MetricResult,
     Published, Report, SearchResult, Unpublished, WrittenArtifact,
 };
+pub use roots::Roots;
 pub use run_dir::{RejectedDir, RunDir};
-pub use schema::schema;
+pub use schema::{schema, schema_of};

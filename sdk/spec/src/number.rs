@@ -1,14 +1,15 @@
-//! Reading of floats that JSON cannot hold: a perplexity may overflow to infinity, which JSON writes as `null`.
+//! Reading of floats that JSON cannot hold: a perplexity may overflow to infinity, which JSON
+//! writes as `null`.
 
 use indexmap::IndexMap;
 use serde::{Deserialize, Deserializer};
 
-/// `null` is NaN.
+/// Reads a number; `null` becomes NaN.
 pub(crate) fn f64_or_null<'de, D: Deserializer<'de>>(from: D) -> Result<f64, D::Error> {
     Ok(Option::<f64>::deserialize(from)?.unwrap_or(f64::NAN))
 }
 
-/// The same for the values of a map.
+/// Reads a map of numbers; `null` becomes NaN.
 pub(crate) fn map_or_null<'de, D: Deserializer<'de>>(
     from: D,
 ) -> Result<IndexMap<String, f64>, D::Error> {

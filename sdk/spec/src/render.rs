@@ -6,7 +6,8 @@ use crate::Mistake;
 use crate::place::lines;
 use crate::words::is_invisible;
 
-/// All mistakes of a spec, each with its line of the text, and their number at the end. With `colour`, for a terminal.
+/// All mistakes of a spec, each with its line of the text, and their number at the end. With
+/// `colour`, for a terminal.
 pub fn render(mistakes: &[Mistake], text: &str, file_name: &str, colour: bool) -> String {
     let ink = |code: &'static str| if colour { code } else { "" };
     let (red, blue, bold, plain) = (

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::number::{f64_or_null, map_or_null};
 use crate::{Mode, Stage, Status};
 
-/// What a run came to.
+/// The result of a run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Report {
     /// The run's ID.
@@ -17,7 +17,7 @@ pub struct Report {
     pub name: String,
     /// How it ended.
     pub status: Status,
-    /// Why, where it did not end as `done`.
+    /// The reason, where it did not end as `done`.
     pub reason: Option<String>,
     /// SHA-256 of the spec's text, hex.
     pub spec_digest: String,
@@ -36,7 +36,8 @@ pub struct Report {
     pub evaluation: Vec<MetricResult>,
     /// The baselines' genotypes.
     pub baselines: Vec<BaselineResult>,
-    /// Names of the baselines that are better than the result: lower perplexity on the first evaluation set.
+    /// Names of the baselines that are better than the result: lower perplexity on the first
+    /// evaluation set.
     pub beaten_by: Vec<String>,
     /// Quality gates.
     pub gates: Vec<GateResult>,
@@ -53,7 +54,7 @@ pub struct Report {
     pub peak_memory_bytes: u64,
     /// The machine, in words.
     pub hardware: String,
-    /// Everything that the user should know besides.
+    /// Further sentences that the user should read.
     pub warnings: Vec<String>,
 }
 
@@ -70,8 +71,8 @@ pub struct Achieved {
     pub dense_parameters: u64,
     /// Bytes of the weights written.
     pub size_bytes: u64,
-    /// Bytes of the model with its levels as the database packs them: codes, scales, zeros, masks; embeddings and norms
-    /// in the run's dtype.
+    /// Bytes of the model with its levels as the database packs them: codes, scales, zeros, masks;
+    /// embeddings and norms in the run's dtype.
     #[serde(default)]
     pub packed_bytes: u64,
     /// Bytes of the dense weights in the run's dtype.
@@ -81,7 +82,7 @@ pub struct Achieved {
 /// What the search did.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SearchResult {
-    /// Which search.
+    /// The kind of search.
     pub mode: Mode,
     /// Generations done.
     pub generations: u32,
@@ -95,7 +96,7 @@ pub struct SearchResult {
     /// Fitness of the winner when it was last evaluated, lower is better.
     #[serde(deserialize_with = "f64_or_null")]
     pub best_fitness: f64,
-    /// Why a fast search ended.
+    /// The reason why a fast search ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ended: Option<String>,
     /// One entry a generation.
@@ -114,7 +115,8 @@ pub struct HistoryEntry {
     pub forward_tokens: u64,
     /// Seconds since the search began.
     pub seconds: f64,
-    /// KL divergence on a few sequences of held-out text, where it was looked at. Nothing is selected by it.
+    /// KL divergence on a few sequences of held-out text, where it was measured. It has no
+    /// influence on the search.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub held_out: Option<f64>,
 }
@@ -236,15 +238,15 @@ pub struct Published {
     pub digest: String,
 }
 
-/// A registry that has not taken the model yet.
+/// A registry that does not have the model yet.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Unpublished {
     /// Kind of registry: `mlflow`.
     pub registry: String,
-    /// Where it shall go.
+    /// Where it is to be published.
     pub location: String,
-    /// How often it was tried.
+    /// The number of attempts.
     pub tries: u32,
-    /// Why it failed the last time, a sentence.
+    /// The reason of its last failure, a sentence.
     pub reason: String,
 }

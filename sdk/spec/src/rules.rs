@@ -1,8 +1,9 @@
 //! Rules between the fields of a spec, which no schema can say.
 
 use std::collections::HashMap;
+use std::path::Path;
 
-use crate::resolve::{Resolver, same_file};
+use crate::resolve::Resolver;
 use crate::typed::Spec;
 use crate::{Evaluation, Grouping, Mode, Plan};
 
@@ -21,7 +22,7 @@ pub(crate) fn check(spec: &Spec, plan: &Plan, resolver: &mut Resolver<'_>) {
     twice(plan, resolver);
 }
 
-/// Each search has settings of its own.
+/// The paper's search and the fast one have settings of their own; those of the other are mistakes.
 fn mode(spec: &Spec, plan: &Plan, resolver: &mut Resolver<'_>) {
     let (of_paper, of_fast) = (spec.search.of_paper(), spec.search.of_fast());
     let (foreign, other): (&[(&str, bool)], Mode) = match plan.search.mode {
@@ -37,8 +38,8 @@ fn mode(spec: &Spec, plan: &Plan, resolver: &mut Resolver<'_>) {
     }
 }
 
-/// Budgets of their own, for each size or name, are in the method's measure: what the same level takes in bytes differs
-/// from layer to layer and from method to method.
+/// A budget for each group of layers, by size or name, needs a target in the method's measure: the
+/// bytes of one level differ from layer to layer and from method to method.
 fn grouping(plan: &Plan, resolver: &mut Resolver<'_>) {
     let own = plan
         .search
@@ -226,4 +227,10 @@ fn parts_of_sequences(tokens: u64, sequence_length: u32) -> Option<String> {
     Some(format!(
         "found {tokens} tokens, expected whole sequences of {length} tokens: {near}"
     ))
+}
+
+/// Whether two paths lead to the same file.
+fn same_file(one: &Path, other: &Path) -> bool {
+    let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    real(one) == real(other)
 }

@@ -1,4 +1,5 @@
-//! Where a run keeps its files: `STATE/runs/ID/…`, and where a rejected spec is recorded: `STATE/rejected/NAME-…/`.
+//! Where a run keeps its files: `STATE/runs/ID/…`, and where a rejected spec is recorded:
+//! `STATE/rejected/NAME-…/`.
 
 use std::path::{Path, PathBuf};
 
@@ -23,8 +24,9 @@ impl RunDir {
         RunDir::new(state.join("runs").join(id))
     }
 
-    /// The ID of a run: its pipeline's name and 12 hex digits of all that decides its result. A text or a model that
-    /// is only moved keeps the ID, since its digest stands for its path or its address.
+    /// The ID of a run: its pipeline's name and 12 hex digits of all that decides its result. A
+    /// text or a model that is only moved keeps the ID, since its digest stands for its path or its
+    /// address.
     pub fn run_id(plan: &Plan, digests: &InputDigests) -> String {
         let mut identity = json!(plan);
         identity["model"]["source"] = Value::Null;

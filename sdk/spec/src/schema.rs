@@ -1,49 +1,37 @@
-//! The JSON Schema of a spec, derived from the typed fields. Draft 7 and everything in place, no references: what
-//! editors understand best, and a pointer into it is a path of the spec.
+//! The JSON Schema of a spec, derived from the typed fields. Draft 7 and everything in place, no
+//! references: what editors understand best, and a pointer into it is a path of the spec.
 
 use std::sync::LazyLock;
 
-use schemars::Schema;
 use schemars::generate::SchemaSettings;
 use schemars::transform::{RecursiveTransform, Transform};
-use serde_json::{Map, Value, json};
+use schemars::{JsonSchema, Schema};
+use serde_json::{Map, Value};
 
 use crate::typed::Spec;
 
-static SCHEMA: LazyLock<Value> = LazyLock::new(|| {
+static SCHEMA: LazyLock<Value> = LazyLock::new(schema_of::<Spec>);
+
+/// The JSON Schema of what people type into another file, in the form that [`schema`] has.
+pub fn schema_of<T: JsonSchema>() -> Value {
     let settings = SchemaSettings::draft07().with(|settings| settings.inline_subschemas = true);
-    let mut schema = settings.into_generator().into_root_schema_for::<Spec>();
+    let mut schema = settings.into_generator().into_root_schema_for::<T>();
     RecursiveTransform(plain).transform(&mut schema);
     schema.to_value()
-});
+}
 
 /// The JSON Schema of a spec: every field with its docs, unit, range and default.
 pub fn schema() -> Value {
     SCHEMA.clone()
 }
 
-/// The same, borrowed.
+/// The JSON Schema of a spec, without a copy.
 pub(crate) fn get() -> &'static Value {
     &SCHEMA
 }
 
-/// A whole spec, which the schema shows as its example.
-pub(crate) fn example() -> Value {
-    json!({
-        "apiVersion": "evopress/v1",
-        "kind": "Pipeline",
-        "metadata": {"name": "smollm2-depth"},
-        "model": {"source": "models/SmolLM2-135M-Instruct.gguf"},
-        "calibration": {"source": "text/calibration.txt"},
-        "methods": [{"plugin": "drop", "options": {"granularity": "sub-block"}}],
-        "target": {"drop": 0.25},
-        "evaluation": [{"source": "text/evaluation.txt", "gate": {"max_perplexity_ratio": 3.0}}],
-        "publish": [{"registry": "folder", "path": "registry"}]
-    })
-}
-
-/// Leaves out what says nothing to a person: machine formats, and `null`, which stands for a field that is left out.
-/// What says most comes first.
+/// Removes what says nothing to a person: machine formats, and `null`, which stands for a field
+/// that is left out. Sorts the keywords so that the most telling come first.
 fn plain(schema: &mut Schema) {
     let Some(keywords) = schema.as_object_mut() else {
         return;
@@ -73,7 +61,8 @@ fn plain(schema: &mut Schema) {
     *keywords = ordered;
 }
 
-/// A choice between something and `null` is that something; what the field itself says goes before what its type says.
+/// Replaces a choice between one schema and `null` by that schema. Keywords of the field itself
+/// take precedence over those of its type.
 fn only_choice(keywords: &mut Map<String, Value>) {
     let choices = keywords.get("anyOf").and_then(Value::as_array);
     let mut some = choices

@@ -94,7 +94,7 @@ pub(crate) fn explain(error: &ScanError, text: &str) -> Fault {
             "the lines of the text that `|` or `>` begins go wrong here"
         }
         _ if info.contains("document") => {
-            "the file goes on here after the end of the pipeline: a file holds one"
+            "the file continues here after the end of the pipeline: a file holds one pipeline"
         }
         _ if info.contains("recursion") => "this is nested too deeply",
         _ if info.contains("tab") => "a tab stands here: YAML is written with spaces",
@@ -105,11 +105,11 @@ pub(crate) fn explain(error: &ScanError, text: &str) -> Fault {
     Fault::new(at, "", message)
 }
 
-/// More of them than this are not told.
+/// At most this many of them are reported.
 const MAX_INVISIBLE: usize = 100;
 
-/// Control characters, and those that only some versions of YAML take for the end of a line: whoever reads the file does
-/// not see them, and two readers may differ.
+/// Control characters, and those that only some versions of YAML take for the end of a line:
+/// whoever reads the file does not see them, and two readers may differ.
 pub(crate) fn invisible_characters(text: &str) -> Vec<Fault> {
     let is_refused =
         |c: char| c.is_control() && c != '\t' || matches!(c, '\u{2028}' | '\u{2029}' | '\u{FEFF}');

@@ -1,4 +1,4 @@
-//! The one place that knows `serde_yaml`, so that another reader could take its place.
+//! Typed reading of YAML. Only this module uses `serde_yaml`.
 
 use serde_json::Value;
 
@@ -19,8 +19,8 @@ pub(crate) fn read(text: &str) -> Result<Spec, (Position, String)> {
     })
 }
 
-/// The value of a plain (unquoted) scalar: a number, true, false, nothing, or text. Numbers that JSON cannot hold are
-/// left as text.
+/// The value of a plain (unquoted) scalar: a number, true, false, nothing, or text. Numbers that
+/// JSON cannot hold are left as text.
 pub(crate) fn plain_scalar(text: &str) -> Value {
     match text {
         "" | "~" | "null" | "Null" | "NULL" => return Value::Null,

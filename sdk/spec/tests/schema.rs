@@ -1,4 +1,5 @@
-//! The schema file beside the pipelines is the schema, and the pipelines in the repository are right.
+//! The schema file beside the pipelines is the schema, and the pipelines in the repository are
+//! right.
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
@@ -86,7 +87,8 @@ fn the_schema_is_a_schema_and_its_example_satisfies_it() {
     );
 }
 
-/// Models and texts are fetched elsewhere, so files with the names that the pipelines use stand in for them.
+/// Models and texts are fetched elsewhere, so files with the names that the pipelines use stand in
+/// for them.
 #[test]
 fn every_pipeline_in_the_repository_is_right() {
     let data = tempfile::tempdir().unwrap();

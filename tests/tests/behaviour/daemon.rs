@@ -3,10 +3,10 @@
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
 use evopress_spec::{EventKind, digest_path, events::Reader};
-use evopress_tests::{Daemon, Scratch, eventually, read_json, tiny};
+use evopress_tests::{Daemon, Scratch, debian, eventually, read_json, tiny};
 use serde_json::Value;
 
 /// The manifest is right about every file, and there is no other.
@@ -161,15 +161,15 @@ fn metrics_tell_of_a_search_while_it_runs_and_after() {
     );
 }
 
-/// `promtool check metrics`, where it is installed.
+/// `promtool check metrics` finds nothing wrong.
 fn check_with_promtool(metrics: &str) {
-    let promtool = Command::new("promtool")
+    let mut promtool = debian("promtool")
         .args(["check", "metrics"])
         .stdin(Stdio::piped())
         .stderr(Stdio::piped())
         .stdout(Stdio::piped())
-        .spawn();
-    let Ok(mut promtool) = promtool else { return };
+        .spawn()
+        .expect("promtool is missing: `make test` sets it up");
     promtool
         .stdin
         .take()

@@ -1,8 +1,9 @@
-//! The Hugging Face Hub: files by Xet, by Git LFS or inside the commit, as the Hub wants them, one commit, and a tag named
-//! after the run.
+//! The Hugging Face Hub: files by Xet, by Git LFS or inside the commit, as the Hub wants them, one
+//! commit, and a tag named after the run.
 //!
-//! A large file never goes into a commit as base64, whatever the server says: it goes by Xet or LFS. A commit is made only
-//! where the files are not there yet, so that a repeated publication commits nothing.
+//! A large file never goes into a commit as base64, whatever the server says: it goes by Xet or
+//! LFS. A commit is made only where the files are not there yet, so that a repeated publication
+//! commits nothing.
 
 mod lfs;
 mod xet;

@@ -1,4 +1,5 @@
-//! One file on its way into the cache: streamed, taken up again after an interruption, held against its digest.
+//! The download of one file into the cache: streamed, resumed after an interruption, compared with
+//! its digest.
 
 use std::path::Path;
 use std::time::Duration;
@@ -25,7 +26,8 @@ const PAUSES: [Duration; 4] = [
 /// A server from which nothing is heard for so long is asked again.
 const STALLED: Duration = Duration::from_secs(60);
 
-/// Repeats what fails only for now, after pauses that double. A try that `moved` something is the first again.
+/// Repeats work that failed for a passing reason, after pauses that double. When an attempt has
+/// made progress, as `moved` says, the pauses begin again.
 ///
 /// # Errors
 /// It fails for good, or for too long.
@@ -53,7 +55,7 @@ pub(super) async fn retry<T, Work: Future<Output = Result<T, FetchError>>>(
 /// Fetches `file` into an entry, under the name `name` there.
 ///
 /// # Errors
-/// It is not there now; what has arrived is kept for the next time, unless it is damaged.
+/// It cannot be fetched now. What has arrived stays for the next attempt, unless it is damaged.
 pub(super) async fn download(
     source: &Source,
     file: &RemoteFile,
@@ -92,7 +94,7 @@ pub(super) async fn download(
     Err(source.context().damaged(&file.name, found, expected))
 }
 
-/// Brings the part to its whole length; its SHA-256 then.
+/// Completes the part. Returns its SHA-256.
 async fn receive(
     source: &Source,
     file: &RemoteFile,
@@ -109,7 +111,7 @@ async fn receive(
     hashes.check(file, source.context())
 }
 
-/// One try, from where the last one ended.
+/// One attempt, which begins where the last one ended.
 async fn resume(
     source: &Source,
     file: &RemoteFile,
@@ -172,7 +174,7 @@ async fn resume(
     Ok(hashes)
 }
 
-/// Runs what blocks elsewhere.
+/// Runs blocking work on another thread.
 async fn blocking<T: Send + 'static, E: Into<FetchError> + Send + 'static>(
     work: impl FnOnce() -> Result<T, E> + Send + 'static,
 ) -> Result<T, FetchError> {

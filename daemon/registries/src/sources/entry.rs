@@ -18,9 +18,10 @@ const KIND: &str = "models";
 pub struct Fetched {
     /// A Hugging Face folder or a `.gguf` file.
     pub path: PathBuf,
-    /// What the address has come to.
+    /// The version that the address means: a commit, a digest.
     pub version: String,
-    /// What [`digest_path`](evopress_core::digest_path) says of `path` as long as nothing is damaged.
+    /// What [`digest_path`](evopress_core::digest_path) says of `path` as long as nothing is
+    /// damaged.
     pub digest: String,
     /// Bytes that came just now; 0 where all was in the cache.
     pub fetched_bytes: u64,
@@ -41,7 +42,8 @@ pub(super) fn pinned_version(address: &Address) -> Option<String> {
     }
 }
 
-/// The entry of a version. Where a server's own word is all that tells one version from another, the server counts.
+/// The entry of a version. Its key includes the server where only the server tells one version from
+/// another.
 pub(super) fn entry_of(
     origin: &Origin,
     cache: &Cache,
@@ -66,7 +68,8 @@ pub(super) fn entry_of(
     Ok(cache.entry(KIND, &key)?)
 }
 
-/// The manifest of an entry that has no file yet. `model` is the name of the model's folder or file in it.
+/// The manifest of an entry that has no file yet. `model` is the name of the model's folder or file
+/// in it.
 pub(super) fn new_manifest(entry: &Entry, origin: &Origin, version: &str) -> Manifest {
     let title = format!("{} at {}", origin.address, short(version));
     let inputs = json!({"address": origin.address, "version": version});
@@ -101,7 +104,7 @@ pub(super) fn complete_model(entry: &Entry, version: &str) -> Result<Option<Fetc
     }))
 }
 
-/// As for the same files on a disk.
+/// The digest of a model, computed from those of its files as `digest_path` computes it.
 fn digest_of(manifest: &Manifest, model: &str) -> String {
     if let Some(file) = manifest.files.get(model) {
         return file.sha256.clone();

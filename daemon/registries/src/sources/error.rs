@@ -1,4 +1,4 @@
-//! Why a model is not fetched.
+//! Errors of fetching.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -7,21 +7,21 @@ use evopress_cache::CacheError;
 
 use crate::PublishError;
 
-/// Why a model is not fetched; one sentence without secrets.
+/// The reason why a model is not fetched; one sentence without secrets.
 #[derive(Debug, thiserror::Error)]
 pub enum FetchError {
     /// There is no such model.
     #[error("{address} is not there: {why}")]
     Missing {
-        /// Of the model.
+        /// The model's address.
         address: String,
         /// What the server says.
         why: String,
     },
-    /// It is somebody else's.
+    /// The server does not let us read it.
     #[error("{address} may not be read: {why}; {hint}")]
     Unauthorized {
-        /// Of the model.
+        /// The model's address.
         address: String,
         /// What the server says.
         why: String,
@@ -33,7 +33,7 @@ pub enum FetchError {
         "{address} is not a model: {found}, expected config.json and .safetensors files, or one .gguf file"
     )]
     NoModel {
-        /// Of the model.
+        /// The model's address.
         address: String,
         /// What is there.
         found: String,
@@ -43,19 +43,19 @@ pub enum FetchError {
         "{file} of {address} has {found}, expected {expected}: it was damaged on the way, or at its source"
     )]
     Damaged {
-        /// Of the model.
+        /// The model's address.
         address: String,
         /// Its file.
         file: String,
         /// `SHA-256 …`.
         found: String,
-        /// The same.
+        /// What the source announced, in the form of `found`.
         expected: String,
     },
-    /// The place has another model now.
+    /// The source has another model now.
     #[error("{address} has changed: it was {expected} when the run began and is {found} now")]
     Changed {
-        /// Of the model.
+        /// The model's address.
         address: String,
         /// The version now.
         found: String,
@@ -65,12 +65,12 @@ pub enum FetchError {
     /// The server cannot be reached, or not now.
     #[error("cannot fetch {address}: {why}")]
     Interrupted {
-        /// Of the model.
+        /// The model's address.
         address: String,
         /// What went wrong.
         why: String,
     },
-    /// A file of ours.
+    /// A file on this machine.
     #[error("cannot {doing} {}: {error}", path.display())]
     Io {
         /// What was tried.
@@ -98,14 +98,15 @@ impl FetchError {
         )
     }
 
-    /// For `map_err`.
+    /// An error of the file system, for `map_err`.
     pub(super) fn io(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_owned();
         move |error| Self::Io { doing, path, error }
     }
 }
 
-/// ErrorContext model is asked for, for sentences.
+/// What the sentences of errors need: which model is fetched, and what to do where it may not be
+/// read.
 #[derive(Clone, Debug)]
 pub(super) struct ErrorContext {
     pub(super) address: String,
@@ -145,7 +146,7 @@ impl ErrorContext {
         }
     }
 
-    /// What an answer over HTTP means here.
+    /// The error that an answer over HTTP means.
     pub(super) fn answered(&self, error: PublishError) -> FetchError {
         match &error {
             PublishError::Unreachable { .. } => self.interrupted(error.to_string()),

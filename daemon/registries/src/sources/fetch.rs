@@ -20,7 +20,8 @@ const POLL: Duration = Duration::from_millis(250);
 /// Brings a model into the cache, unless it is there.
 ///
 /// # Errors
-/// The model cannot be fetched now. What has arrived stays in the cache, and the next call resumes there.
+/// The model cannot be fetched now. What has arrived stays in the cache, and the next call resumes
+/// there.
 pub async fn fetch(
     origin: &Origin,
     cache: &Cache,
@@ -77,8 +78,8 @@ pub fn find_cached(
     complete_model(&entry_of(origin, cache, endpoints, &version)?, &version)
 }
 
-/// Reads every file of a fetched model and removes those whose digest is not that of the fetched file, so that the next
-/// [`fetch`] brings them again.
+/// Reads every file of a fetched model and removes those whose digest is not that of the fetched
+/// file, so that the next [`fetch`] brings them again.
 ///
 /// # Errors
 /// The cache cannot be used.

@@ -20,7 +20,7 @@ pub(super) struct FileStream {
 pub(super) type Pieces = BoxStream<'static, Result<Bytes, FetchError>>;
 
 impl FileStream {
-    /// What a server answers to `request` for a file from `offset` on.
+    /// Sends `request`, which asks for a file, and begins at `offset` where the server can.
     ///
     /// # Errors
     /// There is no answer, or another.

@@ -1,4 +1,5 @@
-//! A repository of the Hugging Face Hub at one commit. Files in LFS have a SHA-256, others the object ID of Git.
+//! A repository of the Hugging Face Hub at one commit. Files in LFS have a SHA-256, others the
+//! object ID of Git.
 
 use evopress_spec::{Address, Credentials, Origin};
 use reqwest::Method;

@@ -1,4 +1,4 @@
-//! What a place has of a model: its version and its files, and which of them are needed.
+//! What a source has of a model: its version and its files, and which of them are needed.
 
 use evopress_spec::is_gguf;
 use serde_json::Value;
@@ -13,9 +13,9 @@ const SMALL_BYTES: u64 = 16 << 20;
 /// A model at one moment.
 #[derive(Debug)]
 pub(super) struct Listing {
-    /// What can only ever mean the same files: a commit, a digest.
+    /// A name that always means these files: a commit, a digest.
     pub(super) version: String,
-    /// The files at hand.
+    /// Its files.
     pub(super) files: Vec<RemoteFile>,
 }
 
@@ -26,7 +26,7 @@ impl Listing {
         files.find(|file| file.name == MANIFEST && file.size_bytes <= SMALL_BYTES)
     }
 
-    /// Takes the digests from a manifest; whether it is one of ours.
+    /// Takes the digests from a manifest. Returns whether evopressd has written it.
     pub(super) fn adopt_digests(&mut self, manifest: &[u8]) -> bool {
         let manifest: Value = serde_json::from_slice(manifest).unwrap_or_default();
         let (Some(listed), true) = (manifest["files"].as_array(), manifest["run"].is_string())
@@ -45,17 +45,17 @@ impl Listing {
     }
 }
 
-/// A file in its place.
+/// A file in a source.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct RemoteFile {
     /// Its name, without folders.
     pub(super) name: String,
-    /// What the place calls it.
+    /// Its name in the source.
     pub(super) at: String,
     pub(super) size_bytes: u64,
-    /// What it must have, where the place tells.
+    /// Its digest, where the source tells it.
     pub(super) digest: Option<FileDigest>,
-    /// The state of the object, where the place tells.
+    /// The state of the object, where the source tells it.
     pub(super) etag: Option<String>,
 }
 
@@ -77,7 +77,7 @@ pub(super) enum Needed {
 /// Picks the files that a model needs; small ones come first.
 ///
 /// # Errors
-/// They make no model.
+/// They are no model.
 pub(super) fn needed(files: Vec<RemoteFile>, context: &ErrorContext) -> Result<Needed, FetchError> {
     let has = |end: &str| files.iter().any(|file| file.name.ends_with(end));
     let is_folder = files.iter().any(|file| file.name == "config.json") && has(".safetensors");
@@ -117,7 +117,8 @@ pub(super) fn needed(files: Vec<RemoteFile>, context: &ErrorContext) -> Result<N
     }
 }
 
-/// Configuration, tokenizer, weights in safetensors, licence and card; weights in other formats are left where they are.
+/// Configuration, tokenizer, weights in safetensors, licence and card; weights in other formats are
+/// left where they are.
 fn is_needed(name: &str) -> bool {
     let lower = name.to_ascii_lowercase();
     let is_plain = name.starts_with(|c: char| c.is_ascii_alphanumeric())

@@ -1,5 +1,5 @@
-//! A version of a registered model of MLflow, context files the MLflow server itself gives out. MLflow tells their sizes and no
-//! digests; what evopressd has published has a manifest with them.
+//! A version of a registered model of MLflow, context files the MLflow server itself gives out.
+//! MLflow tells their sizes and no digests; what evopressd has published has a manifest with them.
 
 use evopress_core::digest_bytes;
 use evopress_spec::{Address, Credentials, ModelVersion, Origin};
@@ -157,7 +157,8 @@ impl Mlflow {
     }
 }
 
-/// The folder of a URI context files the server gives out: `mlflow-artifacts:/1/RUN/artifacts/model`.
+/// The folder of a URI context files the server gives out:
+/// `mlflow-artifacts:/1/RUN/artifacts/model`.
 fn served(uri: &str) -> Option<String> {
     let path = uri.strip_prefix("mlflow-artifacts:")?;
     let path = match path.strip_prefix("//") {

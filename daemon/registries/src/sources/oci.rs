@@ -1,4 +1,5 @@
-//! An artifact of an OCI registry in the CNCF ModelPack layout: one layer a file. Everything has a SHA-256.
+//! An artifact of an OCI registry in the CNCF ModelPack layout: one layer a file. Everything has a
+//! SHA-256.
 
 use evopress_core::digest_bytes;
 use evopress_spec::{Address, Credentials, Origin};

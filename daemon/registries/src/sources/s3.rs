@@ -1,5 +1,6 @@
-//! Objects of S3: those under a prefix, or one. A version that evopressd has published has a manifest with the SHA-256 of
-//! each file; of other objects the sizes are known, and a change while they are read is told by their ETags.
+//! Objects of S3: those under a prefix, or one. A version that evopressd has published has a
+//! manifest with the SHA-256 of each file; of other objects the sizes are known, and a change while
+//! they are read is told by their ETags.
 
 use evopress_core::digest_bytes;
 use evopress_spec::{Address, Origin, ToObjects, is_gguf};
@@ -148,7 +149,8 @@ impl S3 {
                 self.context.unauthorized(why)
             }
             _ if why.contains("NoSuchBucket") => self.context.missing(why),
-            // Some servers say so with a status of their own choice, which the client does not tell apart.
+            // Some servers say so with a status of their own choice, which the client does not tell
+            // apart.
             _ if why.contains("403 Forbidden") => self.context.unauthorized(why),
             _ if is_our_fault(error, &why) => FetchError::Registry(PublishError::Failed {
                 registry: "s3",

@@ -14,7 +14,7 @@ use super::oci::Oci;
 use super::s3::S3;
 use crate::Endpoints;
 
-/// For answers; what they bring is waited for longer.
+/// The time limit for an answer. The files that follow it have a limit of their own.
 const ANSWER: Duration = Duration::from_secs(120);
 
 /// A model in a registry.
@@ -26,7 +26,7 @@ pub(super) enum Source {
 }
 
 impl Source {
-    /// Reads the secrets; nothing is asked yet.
+    /// Reads the secrets. No request is sent yet.
     ///
     /// # Errors
     /// A setting makes no sense, or a secret is not there.
@@ -74,7 +74,7 @@ impl Source {
         self.in_time(listing).await
     }
 
-    /// A file from `offset` on, or from its beginning where the place knows no other way.
+    /// A file from `offset` on, or from its beginning where the source cannot begin elsewhere.
     ///
     /// # Errors
     /// It is not there, or there is no answer.
@@ -108,7 +108,8 @@ impl Source {
     }
 }
 
-/// Those of the spec, else those of the environment variables that the services' own tools read.
+/// The credentials of the spec, else those of the environment variables that the services' own
+/// tools read.
 fn credentials(origin: &Origin) -> Credentials {
     if origin.credentials != Credentials::None {
         return origin.credentials.clone();

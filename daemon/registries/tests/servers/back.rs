@@ -6,7 +6,7 @@ use std::path::Path;
 
 use evopress_cache::{Cache, State};
 use evopress_core::digest_path;
-use evopress_registries::{Bundle, Endpoints, FetchError, Fetched, fetch, hold};
+use evopress_registries::{Bundle, Endpoints, FetchError, Fetched, fetch, find_cached};
 use evopress_spec::{Credentials, Origin, Secret};
 
 /// A cache in a folder, and who fetches into it.
@@ -28,7 +28,7 @@ pub(crate) fn origin(address: &str, credentials: Credentials) -> Origin {
     }
 }
 
-/// The same with the keys of S3.
+/// The origin of an address, with the keys of S3.
 pub(crate) fn signed(mut origin: Origin, account: Secret, key: Secret) -> Origin {
     (origin.account, origin.key) = (Some(account), Some(key));
     origin
@@ -54,7 +54,7 @@ impl Back {
     }
 
     pub(crate) fn hold(&self, origin: &Origin) -> Option<Fetched> {
-        hold(origin, &self.cache, &self.endpoints).unwrap()
+        find_cached(origin, &self.cache, &self.endpoints).unwrap()
     }
 
     /// A refusal, which tells no secret.
@@ -64,7 +64,8 @@ impl Back {
         error
     }
 
-    /// Expects the model's files of a bundle, each with its SHA-256, and nothing to be fetched the second time.
+    /// Expects the model's files of a bundle, each with its SHA-256, and nothing to be fetched the
+    /// second time.
     pub(crate) fn check(&self, origin: &Origin, bundle: &Bundle) -> Fetched {
         let first = self.fetch(origin);
         let is_of_model = |name: &&str| matches!(*name, "config.json" | "model.safetensors");

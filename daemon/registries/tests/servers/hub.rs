@@ -1,4 +1,5 @@
-//! The stand-in for the Hugging Face Hub, first driven by the official client, then by us, then read by the official client.
+//! The stand-in for the Hugging Face Hub, first driven by the official client, then by us, then
+//! read by the official client.
 
 use std::fs;
 use std::path::Path;
@@ -292,7 +293,7 @@ fn a_damaged_byte_is_refused_at_the_source_and_mended_in_the_cache() {
     flip(&fetched.path.join("model.safetensors"));
     drop(fetched);
     let endpoints = Endpoints::default();
-    evopress_registries::distrust(&wanted, &back.cache, &endpoints).unwrap();
+    evopress_registries::remove_damaged(&wanted, &back.cache, &endpoints).unwrap();
     assert!(back.hold(&wanted).is_none(), "a file is missing now");
     assert_eq!(back.check(&wanted, &run).fetched_bytes, weights.size_bytes);
 }

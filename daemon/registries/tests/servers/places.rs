@@ -98,7 +98,8 @@ pub(crate) async fn xet_store(port: u16, folder: PathBuf) {
     server.run().await.unwrap();
 }
 
-/// The stand-in for the Hugging Face Hub, which keeps large files in the Xet store at a URL, if there is one.
+/// The stand-in for the Hugging Face Hub, which keeps large files in the Xet store at a URL, if
+/// there is one.
 pub(crate) fn hub(folder: &Path, xet: Option<&str>) -> (Server, u16) {
     let (port, store) = (free_port(), folder.join("store"));
     fs::create_dir(&store).unwrap();

@@ -78,17 +78,18 @@ pub(crate) fn python(script: &str, packages: &str) -> Command {
     command
 }
 
-/// A program of Debian's.
+/// A program of Debian's: the one that `make test` has unpacked, else the system's.
 pub(crate) fn debian(program: &str) -> Command {
-    let there = std::env::var_os("PATH").is_some_and(|path| {
-        std::env::split_paths(&path).any(|folder| folder.join(program).is_file())
-    });
-    assert!(there, "{program} is missing: apt-get install {program}");
-    Command::new(program)
+    let unpacked = std::env::var_os("EVOPRESS_TEST_TOOLS")
+        .map(|folder| Path::new(&folder).join(program))
+        .filter(|path| path.is_file());
+    Command::new(unpacked.unwrap_or_else(|| PathBuf::from(program)))
 }
 
 pub(crate) fn said(mut command: Command) -> String {
-    let output = command.output().unwrap();
+    let output = command
+        .output()
+        .unwrap_or_else(|error| panic!("{command:?} cannot be started: {error}"));
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{command:?}: {stderr}");
     String::from_utf8(output.stdout).unwrap()

@@ -1,5 +1,5 @@
-//! Large files by Xet: Hugging Face's own store behind the stand-in for the Hub, first used by the official client, then by
-//! us, then read by the official client.
+//! Large files by Xet: Hugging Face's own store behind the stand-in for the Hub, first used by the
+//! official client, then by us, then read by the official client.
 
 use std::fs;
 use std::path::Path;

@@ -23,7 +23,7 @@ impl Daemon {
         Self::start_with(scratch, "")
     }
 
-    /// The same with more settings (YAML).
+    /// Starts a daemon with more settings (YAML).
     pub(crate) fn start_with(scratch: &Scratch, settings: &str) -> Self {
         let usual = "watch: watched\nstate: state\nlisten: 127.0.0.1:0\n";
         let usual = if settings.contains("backoff_seconds") {

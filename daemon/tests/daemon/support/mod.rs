@@ -133,7 +133,15 @@ publish: [{{registry: folder, path: {root}/registry, name: {name}}}]
 }
 
 pub(crate) fn fake_worker() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fake-worker.sh")
+    PathBuf::from(env!("CARGO_BIN_EXE_evopress-fake-worker"))
+}
+
+/// A program of Debian's: the one that `make test` has unpacked, else the system's.
+pub(crate) fn debian(program: &str) -> Command {
+    let unpacked = std::env::var_os("EVOPRESS_TEST_TOOLS")
+        .map(|folder| Path::new(&folder).join(program))
+        .filter(|path| path.is_file());
+    Command::new(unpacked.unwrap_or_else(|| PathBuf::from(program)))
 }
 
 /// Waits until `found` finds something.

@@ -2,8 +2,8 @@
 
 use evopress_spec::Status;
 
-use super::made_up::{joint, made_up, of_levels, quantized};
 use super::{render, text};
+use crate::example_reports::{dropped, joint, of_levels, quantized};
 
 /// Every element that is opened is closed, in order: the page is well formed.
 fn assert_well_formed(html: &str) {
@@ -31,9 +31,36 @@ fn assert_well_formed(html: &str) {
     assert_eq!(open, Vec::<&str>::new());
 }
 
+/// The text between the tags of a page, one piece a line, without its style and its drawings.
+fn words(page: &str) -> String {
+    let mut lines = Vec::new();
+    let mut is_drawing = false;
+    let body = page.split_once("</style>").map_or(page, |(_, body)| body);
+    for piece in body.split('<').skip(1) {
+        let (tag, text) = piece.split_once('>').expect("a tag ends");
+        if tag.starts_with("svg") {
+            is_drawing = true;
+        }
+        if !is_drawing && !text.trim().is_empty() {
+            lines.push(text.trim());
+        }
+        if tag == "/svg" {
+            is_drawing = false;
+            lines.extend((!text.trim().is_empty()).then_some(text.trim()));
+        }
+    }
+    lines.join("\n")
+}
+
+#[test]
+fn pages_say_what_they_have_always_said() {
+    insta::assert_snapshot!("dropped", words(&render(&dropped())));
+    insta::assert_snapshot!("quantized", words(&render(&quantized())));
+}
+
 #[test]
 fn a_page_is_well_formed_and_self_contained() {
-    let page = render(&made_up());
+    let page = render(&dropped());
     assert_well_formed(&page);
     for outside in [
         "<script", "<link", "<img", "<iframe", "src=", "href=", "url(", "@import", "http:",
@@ -83,7 +110,7 @@ fn pages_of_levels_are_well_formed_and_tell_packed_sizes_and_means() {
         !render(&joint()).contains("Mean "),
         "levels of several measures have no mean"
     );
-    let dropped = render(&made_up());
+    let dropped = render(&dropped());
     assert!(dropped.contains("<h2>What was kept</h2>") && !dropped.contains("packed"));
 }
 
@@ -113,7 +140,7 @@ fn a_higher_level_is_deeper_and_the_same_in_every_picture() {
 
 #[test]
 fn a_winning_baseline_is_named_plainly() {
-    let mut report = made_up();
+    let mut report = dropped();
     let sentence = "<b>A baseline is better than this result:</b> window cosine (70.95), against 71.81 of the search.";
     assert!(render(&report).contains(sentence));
     report.beaten_by.clear();
@@ -122,8 +149,8 @@ fn a_winning_baseline_is_named_plainly() {
 
 #[test]
 fn a_result_that_is_a_baseline_says_so() {
-    let mut report = made_up();
-    let sentence = "The search ended at the very choice of the baseline window cosine.";
+    let mut report = dropped();
+    let sentence = "The search ended with the same levels as the baseline window cosine.";
     assert!(!render(&report).contains(sentence));
     report.genotype = report.baselines[0].genotype.clone();
     assert!(render(&report).contains(sentence));
@@ -132,7 +159,7 @@ fn a_result_that_is_a_baseline_says_so() {
 #[test]
 fn no_text_of_a_report_becomes_markup() {
     let hostile = "</title></style><script>alert('x')</script>\"&";
-    let mut report = made_up();
+    let mut report = dropped();
     for field in [
         &mut report.run,
         &mut report.name,
@@ -172,7 +199,7 @@ fn no_text_of_a_report_becomes_markup() {
 
 #[test]
 fn a_report_of_almost_nothing_is_a_page() {
-    let mut report = made_up();
+    let mut report = dropped();
     report.status = Status::Failed;
     report.reason = Some("the model is not there".to_owned());
     report.evaluation.clear();
@@ -191,7 +218,7 @@ fn a_report_of_almost_nothing_is_a_page() {
 
 #[test]
 fn numbers_that_are_none_show_a_dash() {
-    let mut report = made_up();
+    let mut report = dropped();
     report.evaluation[0].compressed = f64::INFINITY;
     report.search.history[3].best_fitness = f64::NAN;
     report.search.history.truncate(5);

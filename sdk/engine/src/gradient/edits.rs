@@ -1,8 +1,8 @@
 //! What moves change in each block.
 
 use evopress_plugin::SubBlock;
+use evopress_search::prediction::LevelChange;
 
-use super::Move;
 use crate::genotype::{Candidate, Genotype, SearchSpace, WeightId};
 use crate::source::{LAYERS_PER_BLOCK, ModelConfig};
 
@@ -42,7 +42,7 @@ impl Edits {
     pub(super) fn new(
         space: &SearchSpace,
         parent: &Genotype,
-        moves: &[Move],
+        moves: &[LevelChange],
         samples_of_levels: usize,
     ) -> Self {
         let candidate = space.candidate(parent);

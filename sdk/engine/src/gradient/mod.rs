@@ -29,6 +29,7 @@ mod responses;
 use std::sync::Arc;
 
 use evopress_plugin::Target;
+use evopress_search::prediction::{PredictionRequest, Predictions};
 use rand::Rng;
 use tch::{Kind, Tensor};
 
@@ -38,36 +39,11 @@ use responses::Responses;
 use crate::corpus::Corpus;
 use crate::error::Result;
 use crate::evaluator::{Context, Engine, SharedFitness};
-use crate::genotype::{Genotype, SearchSpace};
+use crate::genotype::SearchSpace;
 use crate::search::{Purpose, stream};
 
 /// A response is cut at so many times a move's root mean square.
 const OUTLIER: f64 = 5.0;
-
-/// A unit at another level.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Move {
-    /// The unit, an index into [`SearchSpace::units`].
-    pub unit_idx: usize,
-    /// The level that it would get.
-    pub level: usize,
-}
-
-/// What moves would do to the mean loss of a parent.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Predictions {
-    /// By move: first-order change, and its standard error.
-    pub first: Vec<(f64, f64)>,
-    /// By move: first-order change, and twice the second-order one, by what another level does at the first token of sequences. It is not
-    /// in the other terms; 0 for moves that leave out or give back sub-blocks, where it is.
-    pub sink: Vec<(f64, f64)>,
-    /// Responses that a second-order term of `sink` is the mean of.
-    pub sink_samples: usize,
-    /// By pair of moves: `mean_t r_m[t] r_n[t]`. A set's second-order change is half the sum over its pairs.
-    pub gram: Vec<Vec<f64>>,
-    /// What computing this took, in tokens of a forward pass.
-    pub forward_tokens: u64,
-}
 
 /// Predicts `moves` of `parent` on some sequences, whose targets (where the fitness has any) are there. None where the fitness has no
 /// gradient.
@@ -80,20 +56,20 @@ pub(crate) fn predict(
     fitness: &SharedFitness,
     corpus: &Arc<Corpus>,
     targets: &Arc<Vec<std::sync::OnceLock<Target>>>,
-    ask: &Ask<'_>,
+    request: &PredictionRequest<'_>,
 ) -> Result<Option<Predictions>> {
     let edits = Arc::new(Edits::new(
         space,
-        ask.parent,
-        ask.moves,
-        ask.samples_of_levels,
+        request.parent,
+        request.changes,
+        request.samples_of_levels,
     ));
     let (shared, fitness) = (Arc::clone(&edits), Arc::clone(fitness));
     let (corpus, targets) = (Arc::clone(corpus), Arc::clone(targets));
     let length = corpus.sequence_length();
     // Drawn here, so that the threads' order makes no difference.
-    let mut rng = stream(ask.seed, ask.pass, Purpose::SampledTokens);
-    let items: Vec<(usize, Vec<f32>)> = ask
+    let mut rng = stream(request.seed, request.pass, Purpose::SampledTokens);
+    let items: Vec<(usize, Vec<f32>)> = request
         .sequence_idxs
         .iter()
         .map(|&sequence_idx| {
@@ -118,9 +94,9 @@ pub(crate) fn predict(
         return Ok(None);
     };
     let passes: Vec<Responses> = passes.into_iter().flatten().collect();
-    let first = first_orders(&passes, ask.moves.len());
+    let first = first_orders(&passes, request.changes.len());
     let num_passes = passes.len() as f64;
-    let sink = (0..ask.moves.len()).map(|idx| {
+    let sink = (0..request.changes.len()).map(|idx| {
         let terms = passes.iter().map(|pass| pass.sink[idx]);
         let (slope, square) = terms.fold((0.0, 0.0), |sum, it| (sum.0 + it.0, sum.1 + it.1));
         (slope / num_passes, square / num_passes)
@@ -134,7 +110,7 @@ pub(crate) fn predict(
         .f_div_scalar(responses.size()[1] as f64)?;
     let gram = Vec::<Vec<f64>>::try_from(&gram.f_to_kind(Kind::Double)?)?;
     let share = edits.forward_passes(engine.config());
-    let tokens = (ask.sequence_idxs.len() * length) as f64;
+    let tokens = (request.sequence_idxs.len() * length) as f64;
     Ok(Some(Predictions {
         first,
         sink,
@@ -179,24 +155,6 @@ fn first_orders(passes: &[Responses], num_moves: usize) -> Vec<(f64, f64)> {
     };
     let moves = (0..num_moves).map(|idx| (mean(idx), (scale * by_tokens(idx)).sqrt()));
     moves.collect()
-}
-
-/// What shall be predicted, on what.
-#[derive(Debug, Clone, Copy)]
-pub struct Ask<'a> {
-    /// The genotype that the moves start from. It may be beyond the budget: nothing is selected here.
-    pub parent: &'a Genotype,
-    /// The moves.
-    pub moves: &'a [Move],
-    /// Calibration sequences.
-    pub sequence_idxs: &'a [usize],
-    /// Tokens that are sampled at each token of a sequence, where the moves are to other levels: at the first token there is one response a
-    /// sequence and sample to know its square from. For sub-blocks one is enough.
-    pub samples_of_levels: usize,
-    /// Seed of the search.
-    pub seed: u64,
-    /// Number of the pass in its search, so that each draws other tokens.
-    pub pass: u32,
 }
 
 #[cfg(test)]

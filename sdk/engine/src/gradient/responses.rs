@@ -14,7 +14,7 @@ pub(super) struct Responses {
     pub(super) first: Vec<(f64, f64)>,
     /// `r_m[t]`, `[M, S, L − 1]` in f32 on the CPU.
     pub(super) second: Tensor,
-    /// By move: what both terms of its [`super::Predictions::sink`] are here, which are 0 in the others.
+    /// By move: what both terms of its [`evopress_search::prediction::Predictions::sink`] are here, which are 0 in the others.
     pub(super) sink: Vec<(f64, f64)>,
 }
 

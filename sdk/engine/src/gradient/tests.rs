@@ -4,11 +4,12 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock};
 
 use evopress_plugin::SubBlock;
+use evopress_search::prediction::LevelChange;
 use tch::{Kind, Tensor};
 
 use super::edits::slots;
 use super::*;
-use crate::genotype::Candidate;
+use crate::genotype::{Candidate, Genotype};
 use crate::model::Model;
 use crate::small_models::{CrossEntropy, LENGTH, corpus, drops, open, open_with_levels};
 use crate::source::LAYERS_PER_BLOCK;
@@ -83,42 +84,42 @@ fn predicted(
     model: Model,
     space: &SearchSpace,
     parent: &Genotype,
-    moves: &[Move],
+    moves: &[LevelChange],
     has_gradient: bool,
 ) -> Option<Predictions> {
     let corpus = corpus(model.config().vocab_size, 3);
     let engine = Engine::new(model, 2, LENGTH, Arc::new(AtomicBool::new(false))).unwrap();
     let fitness: SharedFitness = Arc::new(CrossEntropy { has_gradient });
     let targets = Arc::new((0..3).map(|_| OnceLock::new()).collect());
-    let ask = Ask {
+    let request = PredictionRequest {
         parent,
-        moves,
+        changes: moves,
         sequence_idxs: &[0, 1, 2],
         samples_of_levels: 4,
         seed: 1,
         pass: 1,
     };
-    predict(&engine, space, &fitness, &corpus, &targets, &ask).unwrap()
+    predict(&engine, space, &fitness, &corpus, &targets, &request).unwrap()
 }
 
 /// Every unit's move to its other level.
-fn flips(space: &SearchSpace, parent: &Genotype) -> Vec<Move> {
+fn flips(space: &SearchSpace, parent: &Genotype) -> Vec<LevelChange> {
     (0..space.units().len())
-        .map(|unit_idx| Move {
+        .map(|unit_idx| LevelChange {
             unit_idx,
             level: 1 - parent.level(unit_idx),
         })
         .collect()
 }
 
-fn moved(space: &SearchSpace, parent: &Genotype, step: &Move) -> Candidate {
+fn moved(space: &SearchSpace, parent: &Genotype, step: &LevelChange) -> Candidate {
     let mut moved = parent.clone();
     moved.0[step.unit_idx] = step.level as u16;
     space.candidate(&moved)
 }
 
 /// First-order terms against what the slopes of the whole say.
-fn check_first_order(found: &Predictions, moves: &[Move], expected: &[f64], tolerance: f64) {
+fn check_first_order(found: &Predictions, moves: &[LevelChange], expected: &[f64], tolerance: f64) {
     let found = found.first.iter().zip(&found.sink);
     let found = found.map(|((first, _), (at_sink, _))| first + at_sink);
     for ((step, first), expected) in moves.iter().zip(found).zip(expected) {
@@ -134,7 +135,7 @@ fn first_order_terms_are_the_slopes_of_the_loss() {
     for fixture in ["biased", "gqa-tied", "llama3"] {
         let model = open(fixture);
         let space = drops(&model);
-        let mut parent = space.dearest();
+        let mut parent = space.max_cost_genotype();
         parent.0[0] = 1;
         let moves = flips(&space, &parent);
         let found = predicted(open(fixture), &space, &parent, &moves, true).unwrap();
@@ -216,7 +217,7 @@ fn first_order_terms_of_levels_are_the_slopes_of_the_loss() {
 fn second_order_terms_are_a_gram_matrix() {
     let model = open("llama3");
     let space = drops(&model);
-    let parent = space.dearest();
+    let parent = space.max_cost_genotype();
     let moves = flips(&space, &parent);
     let found = predicted(model, &space, &parent, &moves, true).unwrap();
     assert_eq!(found.gram.len(), moves.len());
@@ -241,7 +242,7 @@ fn second_order_terms_are_a_gram_matrix() {
 fn a_fitness_without_a_gradient_predicts_nothing() {
     let model = open("llama3");
     let space = drops(&model);
-    let parent = space.dearest();
+    let parent = space.max_cost_genotype();
     assert_eq!(predicted(model, &space, &parent, &[], false), None);
 }
 

@@ -1,5 +1,20 @@
-//! Families of models: how a configuration becomes a [`ModelSpec`].
+//! Families of models: how a configuration becomes a [`ModelSpec`](crate::spec::ModelSpec), and a
+//! specification a configuration.
+//!
+//! Each family has a file that declares it by a [`Family`]; [`registry`] lists them. What families
+//! share is beside them: the fields of `config.json` ([`from_config`], [`to_config`]), the metadata
+//! of GGUF files ([`from_gguf`]), and models whose blocks are all alike ([`dense`]).
 
 mod dense;
+mod family;
+mod from_config;
+mod from_gguf;
+mod llama;
+mod other_fields;
+mod registry;
+mod rope_factors;
+mod to_config;
 
-pub(crate) use dense::dense_spec;
+pub(crate) use family::Family;
+pub(crate) use registry::{of_config, of_gguf, spec_of_config, spec_of_gguf};
+pub(crate) use to_config::{generation_config, to_config};

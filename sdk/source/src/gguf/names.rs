@@ -1,63 +1,95 @@
-//! Tensor names of GGUF files from Hugging Face's.
+//! Tensor names of GGUF files.
+
+use crate::spec::{LayerRole, ModelSpec, NormPlace, TensorPart};
 
 /// `[head_dim / 2]` divisors of the rotary frequencies, in files of Llama 3.1 and later.
 pub const ROPE_FACTORS: &str = "rope_freqs.weight";
 /// The head, absent where it is tied to the embedding.
-pub(super) const HEAD: &str = "output.weight";
+pub const HEAD: &str = "output.weight";
 
-const WHOLE: [(&str, &str); 3] = [
-    ("model.embed_tokens.weight", "token_embd.weight"),
-    ("model.norm.weight", "output_norm.weight"),
-    ("lm_head.weight", HEAD),
-];
-
-const IN_BLOCK: [(&str, &str); 9] = [
-    ("input_layernorm", "attn_norm"),
-    ("post_attention_layernorm", "ffn_norm"),
-    ("self_attn.q_proj", "attn_q"),
-    ("self_attn.k_proj", "attn_k"),
-    ("self_attn.v_proj", "attn_v"),
-    ("self_attn.o_proj", "attn_output"),
-    ("mlp.gate_proj", "ffn_gate"),
-    ("mlp.up_proj", "ffn_up"),
-    ("mlp.down_proj", "ffn_down"),
-];
-
-/// `model.layers.3.self_attn.q_proj.weight` is `blk.3.attn_q.weight`; an unknown name stays as it is.
-pub fn to_gguf(name: &str) -> String {
-    if let Some((_, gguf)) = WHOLE.iter().find(|(hf, _)| *hf == name) {
-        return (*gguf).into();
+/// The name of a tensor of `spec`: `blk.3.attn_q.weight` for the weight of block 3's queries.
+/// `block_idx` is the block's number in the file, which is another where blocks are left out.
+pub fn of_tensor(spec: &ModelSpec, part: TensorPart, block_idx: Option<usize>) -> String {
+    let idx = block_idx.unwrap_or_default();
+    match part {
+        TensorPart::Embedding => "token_embd.weight".into(),
+        TensorPart::FinalNorm => "output_norm.weight".into(),
+        TensorPart::Head => HEAD.into(),
+        TensorPart::Norm {
+            block_idx,
+            norm_idx,
+        } => {
+            let place = spec.blocks[block_idx].norms[norm_idx].place;
+            in_block(idx, of_norm(place), "weight")
+        }
+        TensorPart::Weight { block_idx, slot } => {
+            let role = spec.blocks[block_idx].layers[slot].role;
+            in_block(idx, of_role(role), "weight")
+        }
+        TensorPart::Bias { block_idx, slot } => {
+            let role = spec.blocks[block_idx].layers[slot].role;
+            in_block(idx, of_role(role), "bias")
+        }
     }
-    let in_block = || {
-        let (block_idx, rest) = name.strip_prefix("model.layers.")?.split_once('.')?;
-        let (layer, kind) = rest.rsplit_once('.')?;
-        let (_, gguf) = IN_BLOCK.iter().find(|(hf, _)| *hf == layer)?;
-        Some(format!("blk.{block_idx}.{gguf}.{kind}"))
-    };
-    in_block().unwrap_or_else(|| name.into())
+}
+
+/// The name of a block's tensor: `blk.3.attn_q.weight` of block 3, `attn_q` and `weight`.
+pub fn in_block(block_idx: usize, module: &str, kind: &str) -> String {
+    format!("blk.{block_idx}.{module}.{kind}")
+}
+
+/// A layer's name within the block.
+pub fn of_role(role: LayerRole) -> &'static str {
+    match role {
+        LayerRole::Query => "attn_q",
+        LayerRole::Key => "attn_k",
+        LayerRole::Value => "attn_v",
+        LayerRole::Output => "attn_output",
+        LayerRole::Gate => "ffn_gate",
+        LayerRole::Up => "ffn_up",
+        LayerRole::Down => "ffn_down",
+    }
+}
+
+/// A norm's name, within the block where it is of one.
+pub fn of_norm(place: NormPlace) -> &'static str {
+    match place {
+        NormPlace::BeforeAttention => "attn_norm",
+        NormPlace::BeforeMlp => "ffn_norm",
+        NormPlace::Final => "output_norm",
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::spec::small;
 
     #[test]
-    fn names_map() {
-        let check = |hf: &str, gguf: &str| assert_eq!(to_gguf(hf), gguf);
+    fn names_of_all_parts() {
+        let spec = small::biased();
+        let tensors = spec.tensors();
+        let check = |hugging_face: &str, gguf: &str| {
+            let tensor = tensors.iter().find(|it| it.name == hugging_face).unwrap();
+            let block_idx = tensor.part.block_idx();
+            assert_eq!(of_tensor(&spec, tensor.part, block_idx), gguf);
+        };
         check("model.embed_tokens.weight", "token_embd.weight");
+        check("model.norm.weight", "output_norm.weight");
         check("lm_head.weight", "output.weight");
-        check(
-            "model.layers.12.self_attn.q_proj.bias",
-            "blk.12.attn_q.bias",
-        );
+        check("model.layers.1.self_attn.q_proj.bias", "blk.1.attn_q.bias");
         check(
             "model.layers.0.mlp.down_proj.weight",
             "blk.0.ffn_down.weight",
         );
         check(
-            "model.layers.7.post_attention_layernorm.weight",
-            "blk.7.ffn_norm.weight",
+            "model.layers.1.post_attention_layernorm.weight",
+            "blk.1.ffn_norm.weight",
         );
-        check("something.else", "something.else");
+        let queries = TensorPart::Weight {
+            block_idx: 1,
+            slot: 0,
+        };
+        assert_eq!(of_tensor(&spec, queries, Some(0)), "blk.0.attn_q.weight");
     }
 }

@@ -2,7 +2,7 @@
 
 /// Integers are widened, so that a reader need not know which width a writer chose.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) enum Value {
+pub(crate) enum Value {
     Unsigned(u64),
     Signed(i64),
     Float(f64),
@@ -16,7 +16,7 @@ pub(super) enum Value {
 }
 
 impl Value {
-    pub(super) fn as_i64(&self) -> Option<i64> {
+    pub(crate) fn as_i64(&self) -> Option<i64> {
         match self {
             Self::Unsigned(number) => i64::try_from(*number).ok(),
             Self::Signed(number) => Some(*number),
@@ -24,7 +24,7 @@ impl Value {
         }
     }
 
-    pub(super) fn as_f64(&self) -> Option<f64> {
+    pub(crate) fn as_f64(&self) -> Option<f64> {
         match self {
             Self::Float(number) => Some(*number),
             Self::Unsigned(number) => Some(*number as f64),
@@ -33,7 +33,7 @@ impl Value {
         }
     }
 
-    pub(super) fn as_str(&self) -> Option<&str> {
+    pub(crate) fn as_str(&self) -> Option<&str> {
         match self {
             Self::String(text) => Some(text),
             _ => None,
@@ -41,7 +41,7 @@ impl Value {
     }
 
     /// The integers of an array, or of a scalar as an array of one.
-    pub(super) fn to_i64s(&self) -> Option<Vec<i64>> {
+    pub(crate) fn to_i64s(&self) -> Option<Vec<i64>> {
         match self {
             Self::Signeds(numbers) => Some(numbers.clone()),
             Self::Unsigneds(numbers) => numbers
@@ -52,7 +52,7 @@ impl Value {
         }
     }
 
-    pub(super) fn describe(&self) -> String {
+    pub(crate) fn describe(&self) -> String {
         match self {
             Self::Unsigned(number) => number.to_string(),
             Self::Signed(number) => number.to_string(),

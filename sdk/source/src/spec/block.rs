@@ -162,8 +162,73 @@ impl BlockSpec {
         }
     }
 
+    /// Removes a sub-block with its layers and norms.
+    pub fn remove(&mut self, sub_block: SubBlock) {
+        self.layers.retain(|layer| layer.sub_block != sub_block);
+        self.norms
+            .retain(|norm| norm.place.sub_block() != Some(sub_block));
+        match sub_block {
+            SubBlock::Attention => self.attention = None,
+            SubBlock::Mlp => self.mlp = None,
+        }
+    }
+
+    /// Makes the MLP `width` wide.
+    pub fn set_mlp_width(&mut self, width: i64) {
+        if let Some(mlp) = &mut self.mlp {
+            mlp.intermediate_size = width;
+        }
+        for layer in &mut self.layers {
+            match layer.role {
+                LayerRole::Gate | LayerRole::Up => layer.out_features = width,
+                LayerRole::Down => layer.in_features = width,
+                _ => {}
+            }
+        }
+    }
+
     /// Number of weights of the block's linear layers.
     pub fn num_weights(&self) -> u64 {
         self.layers.iter().map(LayerSpec::num_weights).sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::small;
+    use super::*;
+
+    fn block() -> BlockSpec {
+        small::biased().blocks.swap_remove(0)
+    }
+
+    #[test]
+    fn layers_that_read_one_tensor_are_a_group() {
+        let slots = |block: &BlockSpec| -> Vec<Vec<usize>> {
+            let groups = block.layers_by_input().into_iter();
+            groups.map(|group| group.slots).collect()
+        };
+        let mut block = block();
+        assert_eq!(slots(&block), [vec![0, 1, 2], vec![3], vec![4, 5], vec![6]]);
+        block.layers[6].expert = Some(1);
+        let mut other = block.layers[6].clone();
+        other.expert = Some(0);
+        block.layers.push(other);
+        assert_eq!(slots(&block)[3..], [vec![6], vec![7]]);
+    }
+
+    #[test]
+    fn a_block_without_attention_and_with_a_narrow_mlp() {
+        let mut block = block();
+        block.remove(SubBlock::Attention);
+        block.set_mlp_width(2);
+        let shapes = block
+            .layers
+            .iter()
+            .map(|it| [it.out_features, it.in_features]);
+        assert_eq!(shapes.collect::<Vec<_>>(), [[2, 8], [2, 8], [8, 2]]);
+        assert_eq!(block.layer(LayerRole::Query), None);
+        assert_eq!(block.layer(LayerRole::Down), Some(2));
+        assert_eq!(block.num_weights(), 48);
     }
 }

@@ -1,9 +1,6 @@
 //! Rotary position embedding: its settings and the frequencies that follow from them.
 
 use std::f64::consts::PI;
-use std::path::Path;
-
-use crate::error::SourceError;
 
 /// Rotary position embedding. Pair `i` of a head turns by `position · inverse_frequency[i]`.
 #[derive(Debug, Clone, PartialEq)]
@@ -43,7 +40,8 @@ pub enum RopeScaling {
 }
 
 impl Rope {
-    /// `[head_dim / 2]`: turn per position, in radians, of each pair `(i, i + head_dim / 2)` of a head.
+    /// `[head_dim / 2]`: turn per position, in radians, of each pair `(i, i + head_dim / 2)` of a
+    /// head.
     pub fn inverse_frequencies(&self, head_dim: i64) -> Vec<f64> {
         (0..head_dim / 2)
             .map(|pair_idx| {
@@ -85,52 +83,47 @@ impl Rope {
         }
     }
 
-    pub(crate) fn validate(&self, head_dim: i64, file: &Path) -> Result<(), SourceError> {
-        let positive = |name: &str, value: f64| {
-            if value.is_finite() && value > 0.0 {
-                return Ok(());
-            }
-            Err(SourceError::Malformed {
-                file: file.to_path_buf(),
-                what: format!("rope {name} is {value}, expected a positive number"),
-            })
+    /// What is wrong with the settings for heads of this width, if anything.
+    pub(crate) fn mistake(&self, head_dim: i64) -> Option<String> {
+        let not_positive = |name: &str, value: f64| {
+            let is_positive = value.is_finite() && value > 0.0;
+            (!is_positive).then(|| format!("rope {name} is {value}, expected a positive number"))
         };
-        positive("theta", self.theta)?;
-        match &self.scaling {
-            RopeScaling::None => Ok(()),
-            RopeScaling::Linear { factor } => positive("factor", *factor),
+        let of_scaling = || match &self.scaling {
+            RopeScaling::None => None,
+            RopeScaling::Linear { factor } => not_positive("factor", *factor),
             RopeScaling::Llama3 {
                 factor,
                 low_freq_factor,
                 high_freq_factor,
                 original_max_position_embeddings,
             } => {
-                positive("factor", *factor)?;
-                positive("low_freq_factor", *low_freq_factor)?;
-                positive(
-                    "high_freq_factor above low_freq_factor",
-                    high_freq_factor - low_freq_factor,
-                )?;
-                positive(
-                    "original_max_position_embeddings",
-                    *original_max_position_embeddings,
-                )
+                let numbers = [
+                    ("factor", *factor),
+                    ("low_freq_factor", *low_freq_factor),
+                    (
+                        "high_freq_factor above low_freq_factor",
+                        high_freq_factor - low_freq_factor,
+                    ),
+                    (
+                        "original_max_position_embeddings",
+                        *original_max_position_embeddings,
+                    ),
+                ];
+                let mut mistakes = numbers.into_iter();
+                mistakes.find_map(|(name, value)| not_positive(name, value))
             }
-            RopeScaling::Factors { factors } => {
-                if factors.len() as i64 != head_dim / 2 {
-                    return Err(SourceError::Malformed {
-                        file: file.to_path_buf(),
-                        what: format!(
-                            "{} rope factors, expected {} (half a head)",
-                            factors.len(),
-                            head_dim / 2
-                        ),
-                    });
-                }
-                factors
-                    .iter()
-                    .try_for_each(|&factor| positive("factor", factor))
+            RopeScaling::Factors { factors } if factors.len() as i64 != head_dim / 2 => {
+                Some(format!(
+                    "{} rope factors, expected {} (half a head)",
+                    factors.len(),
+                    head_dim / 2
+                ))
             }
-        }
+            RopeScaling::Factors { factors } => factors
+                .iter()
+                .find_map(|&factor| not_positive("factor", factor)),
+        };
+        not_positive("theta", self.theta).or_else(of_scaling)
     }
 }

@@ -9,10 +9,10 @@ mod wrong_gguf_tokenizers;
 
 use std::path::{Path, PathBuf};
 
+use evopress_plugin::DType;
 use evopress_source::fixtures::{self, GgufBuilder, smollm2};
-use evopress_source::{RopeScaling, Source};
+use evopress_source::{RopeScaling, Source, StoredTensor};
 use serde_json::{Value, json};
-use tch::Kind;
 
 fn models() -> PathBuf {
     fixtures::folder().join("models")
@@ -33,12 +33,11 @@ fn gguf_and_folder_agree() {
     for name in ["llama3", "biased"] {
         let folder = Source::open(&models().join(name)).unwrap();
         let gguf = Source::open(&models().join(format!("{name}.gguf"))).unwrap();
-        assert_eq!(folder.config(), gguf.config());
+        assert_eq!(folder.spec(), gguf.spec());
         assert_eq!(folder.num_parameters(), gguf.num_parameters());
-        assert!(folder.tensor_names().eq(gguf.tensor_names()));
-        for name in folder.tensor_names() {
-            let (a, b) = (folder.tensor(name).unwrap(), gguf.tensor(name).unwrap());
-            assert_eq!(a.to_kind(Kind::Float), b, "{name}");
+        for tensor in folder.tensors() {
+            let read = |source: &Source| floats(&source.read(&tensor.name).unwrap());
+            assert_eq!(read(&folder), read(&gguf), "{}", tensor.name);
         }
     }
 }
@@ -46,22 +45,30 @@ fn gguf_and_folder_agree() {
 #[test]
 fn demo_model() {
     let source = Source::open(&smollm2()).unwrap();
-    let config = source.config();
+    let spec = source.spec();
     assert_eq!(
-        (config.num_blocks, config.hidden_size, config.vocab_size),
+        (spec.num_blocks(), spec.hidden_size, spec.vocab_size),
         (30, 576, 49152)
     );
-    assert_eq!(
-        (config.num_heads, config.num_kv_heads, config.head_dim),
-        (9, 3, 64)
-    );
-    assert_eq!((config.rms_norm_eps, config.rope.theta), (1e-5, 100_000.0));
-    assert!(config.tie_word_embeddings);
+    let attention = spec.first_attention().unwrap();
     assert_eq!(
         (
-            config.bos_token_id,
-            config.eos_token_ids.as_slice(),
-            config.pad_token_id
+            attention.num_heads,
+            attention.num_kv_heads,
+            attention.head_dim
+        ),
+        (9, 3, 64)
+    );
+    let theta = attention.rope.as_ref().unwrap().theta;
+    assert_eq!((spec.final_norm.eps, theta), (1e-5, 100_000.0));
+    assert!(spec.head.tied);
+    assert_eq!((spec.num_layers(), spec.first_layer(2)), (210, 14));
+    assert_eq!(spec.layer_names()[13], "model.layers.1.mlp.down_proj");
+    assert_eq!(
+        (
+            spec.bos_token_id,
+            spec.eos_token_ids.as_slice(),
+            spec.pad_token_id
         ),
         (Some(1), &[2][..], Some(2))
     );
@@ -105,7 +112,7 @@ fn written_files_read_back() {
         }
         files.write(folder.path()).unwrap();
         let copy = Source::open(folder.path()).unwrap();
-        assert_eq!(source.config(), copy.config(), "{name}");
+        assert_eq!(source.spec(), copy.spec(), "{name}");
         let ids = |source: &Source| {
             source
                 .tokenizer()
@@ -129,28 +136,42 @@ fn rope_factors_survive() {
             "short_factor": factors, "long_factor": factors, "original_max_position_embeddings": 128});
     });
     let source = Source::open(folder.path()).unwrap();
-    assert_eq!(
-        source.config().rope.scaling,
-        RopeScaling::Factors { factors }
-    );
+    let attention = source.spec().first_attention().unwrap();
+    let rope = attention.rope.as_ref().unwrap();
+    assert_eq!(rope.scaling, RopeScaling::Factors { factors });
     source.hf_files().unwrap().write(folder.path()).unwrap();
-    assert_eq!(
-        Source::open(folder.path()).unwrap().config(),
-        source.config()
-    );
+    assert_eq!(Source::open(folder.path()).unwrap().spec(), source.spec());
 }
 
 #[test]
 fn unknown_tensor() {
     let source = Source::open(&models().join("linear")).unwrap();
     let error = source
-        .tensor("model.layers.9.mlp.up_proj.weight")
-        .unwrap_err()
+        .read("model.layers.9.mlp.up_proj.weight")
+        .err()
+        .unwrap()
         .to_string();
     assert!(
         error.ends_with("models/linear has no tensor model.layers.9.mlp.up_proj.weight"),
         "{error}"
     );
+}
+
+/// A tensor's elements in f32.
+fn floats(tensor: &StoredTensor<'_>) -> Vec<f32> {
+    let bytes = tensor.to_bytes();
+    match tensor.dtype() {
+        DType::F32 => {
+            let (words, _) = bytes.as_chunks();
+            words.iter().map(|word| f32::from_le_bytes(*word)).collect()
+        }
+        DType::Bf16 => {
+            let (words, _) = bytes.as_chunks();
+            let to_f32 = |word: &[u8; 2]| half::bf16::from_le_bytes(*word).to_f32();
+            words.iter().map(to_f32).collect()
+        }
+        other => panic!("a tensor of {other}"),
+    }
 }
 
 fn copy_of(name: &str) -> tempfile::TempDir {

@@ -1,4 +1,5 @@
-//! Events of a run: `events.jsonl`, one JSON object a line, appended by the worker and tailed by everyone else.
+//! Events of a run: `events.jsonl`, one JSON object a line, appended by the worker and tailed by
+//! everyone else.
 
 mod reader;
 mod writer;
@@ -18,7 +19,7 @@ pub use writer::Writer;
 pub struct Event {
     /// When: RFC 3339, UTC, milliseconds.
     pub time: String,
-    /// What.
+    /// What happened.
     #[serde(flatten)]
     pub kind: EventKind,
 }
@@ -38,7 +39,7 @@ pub enum EventKind {
     Started {
         /// Counted from 1.
         attempt: u32,
-        /// The device that `auto` came to.
+        /// The device that the run computes on.
         device: String,
         /// The number format.
         dtype: String,
@@ -49,12 +50,12 @@ pub enum EventKind {
     },
     /// A stage began.
     StageStarted {
-        /// Which.
+        /// The stage.
         stage: Stage,
     },
     /// A stage ended.
     StageFinished {
-        /// Which.
+        /// The stage.
         stage: Stage,
         /// Its wall time.
         seconds: f64,
@@ -63,7 +64,7 @@ pub enum EventKind {
     },
     /// Part of a stage is done.
     Progress {
-        /// Which.
+        /// The stage.
         stage: Stage,
         /// How much is done.
         done: u64,
@@ -87,7 +88,7 @@ pub enum EventKind {
         forward_tokens: u64,
         /// Seconds since the search began.
         search_seconds: f64,
-        /// KL divergence of the best on a few sequences of held-out text, where it was looked at.
+        /// KL divergence of the best on a few sequences of held-out text, where it was measured.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         held_out: Option<f64>,
     },
@@ -107,12 +108,12 @@ pub enum EventKind {
         /// A sentence.
         message: String,
     },
-    /// The worker is through; `done` or `gate_failed`.
+    /// The worker has finished; `done` or `gate_failed`.
     Finished {
         /// How it ended.
         status: Status,
     },
-    /// The run cannot go on.
+    /// The run has failed.
     Failed {
         /// A sentence.
         reason: String,

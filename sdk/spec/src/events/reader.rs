@@ -1,4 +1,5 @@
-//! The reader's side: tails the file from an offset and leaves a torn last line for the next look.
+//! The reader's side: tails the file from an offset and leaves an incomplete last line for the next
+//! poll.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
@@ -6,7 +7,8 @@ use std::path::{Path, PathBuf};
 
 use super::Event;
 
-/// Tails an events file. It opens the file anew at each look, so it may be made before the file is there.
+/// Tails an events file. It opens the file anew at each poll, so it may be made before the file is
+/// there.
 #[derive(Debug, Clone)]
 pub struct Reader {
     path: PathBuf,
@@ -14,7 +16,7 @@ pub struct Reader {
     skipped: u64,
 }
 
-/// At most this much is read in one look, so that a huge file is read in steps.
+/// At most this much is read at once, so that a huge file is read in steps.
 const STEP_BYTES: u64 = 4 << 20;
 
 impl Reader {
@@ -37,13 +39,14 @@ impl Reader {
         self.offset
     }
 
-    /// How many whole lines were not events and were left out (a line torn by a crash, or a later version's event).
+    /// How many whole lines were not events and were left out (a line torn by a crash, or a later
+    /// version's event).
     pub fn skipped(&self) -> u64 {
         self.skipped
     }
 
-    /// The events that came since the last look; none when the file is not there yet. A last line without its end
-    /// stays for the next look.
+    /// The events that came since the last poll; none when the file is not there yet. A last line
+    /// without its end stays for the next poll.
     ///
     /// # Errors
     /// The file is there and cannot be read.

@@ -1,4 +1,5 @@
-//! The worker's side: appends one line in one write, so that a reader never sees half of one while the worker lives.
+//! The worker's side: appends one line in one write, so that a reader never sees half of one while
+//! the worker lives.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -13,7 +14,8 @@ pub struct Writer {
 }
 
 impl Writer {
-    /// Opens the file for appending, makes it when it is not there, and ends a line that a crash has torn.
+    /// Opens the file for appending, makes it when it is not there, and ends a line that a crash
+    /// has torn.
     ///
     /// # Errors
     /// The file cannot be opened, read or written.

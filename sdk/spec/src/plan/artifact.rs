@@ -21,14 +21,18 @@ pub enum ArtifactFormat {
     /// A Hugging Face folder: config.json, safetensors, tokenizer.json, model card.
     #[default]
     Huggingface,
-    /// One file for llama.cpp, NAME.gguf, with tokenizer and chat template; layers at levels of ggml's formats as they are in the level database.
+    /// One file for llama.cpp, NAME.gguf, with tokenizer and chat template; layers at levels of
+    /// ggml's formats as they are in the level database.
     Gguf,
-    /// A Hugging Face folder with packed codes, scales and zeros (compressed-tensors' pack-quantized), for transformers and vLLM; 1 to 8 bits.
+    /// A Hugging Face folder with packed codes, scales and zeros (compressed-tensors'
+    /// pack-quantized), for transformers and vLLM; 1 to 8 bits.
     #[serde(rename = "compressed-tensors")]
     CompressedTensors,
-    /// A Hugging Face folder in the layout of GPTQ checkpoints, for GPTQModel and vLLM; 2, 3, 4 or 8 bits.
+    /// A Hugging Face folder in the layout of GPTQ checkpoints, for GPTQModel and vLLM; 2, 3, 4 or
+    /// 8 bits.
     Gptq,
-    /// A Hugging Face folder without the tensors of dropped attentions and MLPs (block_configs of Nemotron-NAS, DeciLM), for vLLM.
+    /// A Hugging Face folder without the tensors of dropped attentions and MLPs (block_configs of
+    /// Nemotron-NAS, DeciLM), for vLLM.
     #[serde(rename = "nemotron-nas")]
     NemotronNas,
 }

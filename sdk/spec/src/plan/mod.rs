@@ -1,9 +1,13 @@
-//! The resolved pipeline: no `Option` left that has a default, every path absolute. It is what the worker accepts
-//! (`plan.json`) and what a run's identity is computed from.
+//! The resolved pipeline: no `Option` left that has a default, every path absolute. It is what the
+//! worker accepts (`plan.json`) and what a run's identity is computed from.
 
+mod address;
 mod artifact;
+mod evaluation;
 mod model;
+mod origin;
 mod plugin_use;
+mod publish;
 mod search;
 mod target;
 mod text;
@@ -12,11 +16,13 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Evaluation, Publish};
-
+pub use address::{Address, ModelVersion, is_gguf};
 pub use artifact::{Artifact, ArtifactFormat};
+pub use evaluation::{Evaluation, Gate, Sample};
 pub use model::{Device, Dtype, Model, ModelLocation};
+pub use origin::Origin;
 pub use plugin_use::PluginUse;
+pub use publish::{Credentials, Publish, Secret, ToHub, ToMlflow, ToObjects, ToOci};
 pub use search::{Generations, Grouping, Ingredient, Initial, Limit, Mode, Search, SelectionStage};
 pub use target::Target;
 pub use text::{Calibration, Database};

@@ -7,7 +7,7 @@ use std::str::FromStr;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::Origin;
+use super::origin::Origin;
 
 /// The model to compress.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

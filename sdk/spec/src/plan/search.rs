@@ -11,7 +11,7 @@ use super::plugin_use::PluginUse;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Search {
-    /// Which search.
+    /// The kind of search.
     pub mode: Mode,
     /// Between which units a mutation moves budget; `None` leaves it to the method and the target.
     pub grouping: Option<Grouping>,
@@ -35,12 +35,13 @@ pub struct Search {
     pub seed: u64,
 }
 
-/// Where a fast search ends, whichever comes first; without any when it stops paying.
+/// Where a fast search ends, whichever comes first. Without any limit it ends when it no longer
+/// finds improvements worth their cost.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 pub struct Limit {
     /// Tokens forward, gradient passes at what they cost.
     pub forward_tokens: Option<u64>,
-    /// Seconds.
+    /// Seconds of wall time.
     pub seconds: Option<f64>,
     /// A fitness that is good enough.
     pub fitness: Option<f64>,
@@ -63,7 +64,7 @@ pub enum Ingredient {
     Restarts,
 }
 
-/// Which search: the paper's, or the accelerated one.
+/// The kind of search: the paper's, or the accelerated one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 #[schemars(inline)]
@@ -94,8 +95,8 @@ pub enum Grouping {
     Name,
     /// Between all layers: one budget.
     None,
-    /// Between all layers, where q, k and v of a block share one level, and gate and up share one: for runtimes that
-    /// fuse them.
+    /// Between all layers, where q, k and v of a block share one level, and gate and up share one:
+    /// for runtimes that fuse them.
     Tied,
 }
 
@@ -114,9 +115,10 @@ impl fmt::Display for Grouping {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Generations {
-    /// This many.
+    /// This number.
     Fixed(u32),
-    /// The paper's number for the task, which depends on the model: k(n−k)/1.5 for n units of which k are dropped.
+    /// The paper's number for the task, which depends on the model: k(n−k)/1.5 for n units of which
+    /// k are dropped.
     Paper,
 }
 

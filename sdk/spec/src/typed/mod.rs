@@ -1,6 +1,8 @@
-//! What a person types: the fields of a spec with their docs, ranges and defaults. The JSON Schema is derived from
-//! these types, so that editors, validation and reading cannot disagree. [`Plan`](crate::Plan) is what comes of it.
+//! What a person types: the fields of a spec with their docs, ranges and defaults. The JSON Schema
+//! is derived from these types, so that editors, validation and reading cannot disagree.
+//! [`Plan`](crate::Plan) is what comes of it.
 
+mod example;
 mod publish;
 mod search;
 
@@ -15,10 +17,11 @@ use crate::{ArtifactFormat, Dtype, Sample};
 pub(crate) use publish::{Publish, Registry, Secret};
 pub(crate) use search::Search;
 
-/// One pipeline: which model is compressed how far, how the search goes, and where the result is published.
+/// One pipeline: which model is compressed how far, how the search goes, and where the result is
+/// published.
 #[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
-#[schemars(title = "evopressd pipeline", example = crate::schema::example())]
+#[schemars(title = "evopressd pipeline", example = example::example())]
 pub(crate) struct Spec {
     /// Version of this format.
     pub(crate) api_version: ApiVersion,
@@ -33,7 +36,8 @@ pub(crate) struct Spec {
     /// The text that level databases are built from; what is left out is the calibration's.
     #[serde(default)]
     pub(crate) database: Database,
-    /// Method plugins that offer levels of compression for the model's units; several compete for one budget in bytes.
+    /// Method plugins that offer levels of compression for the model's units; several compete for
+    /// one budget in bytes.
     #[schemars(length(min = 1, max = 16))]
     pub(crate) methods: Vec<Method>,
     /// The budget: exactly one measure. It is never exceeded.
@@ -44,7 +48,8 @@ pub(crate) struct Spec {
     /// Baselines that the report compares with.
     #[serde(default)]
     pub(crate) baselines: Baselines,
-    /// Held-out texts that the written model is measured on, beside the dense model and the baselines.
+    /// Held-out texts that the written model is measured on, beside the dense model and the
+    /// baselines.
     #[serde(default)]
     #[schemars(length(max = 32))]
     pub(crate) evaluation: Vec<Evaluation>,
@@ -77,7 +82,8 @@ pub(crate) enum Kind {
 #[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Metadata {
-    /// Name of the pipeline: lower-case letters, digits and hyphens, at most 63 characters. Runs are named after it.
+    /// Name of the pipeline: lower-case letters, digits and hyphens, at most 63 characters. Runs
+    /// are named after it.
     #[schemars(regex(pattern = NAME), example = &"smollm2-depth", extend("patternErrorMessage" = NAME_HINT))]
     pub(crate) name: String,
     /// Free labels, text by text, which the report carries.
@@ -94,26 +100,30 @@ const NAME_HINT: &str = "a name of lower-case letters, digits and hyphens, at mo
 #[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Model {
-    /// A Hugging Face folder (config.json, tokenizer.json, safetensors) or a .gguf file, relative to the spec's folder
-    /// or to a data root; or the address of one in a registry, which is fetched into the cache: `hf://ORGANIZATION/NAME[@REVISION]`,
-    /// also with `/FILE.gguf`, `s3://BUCKET/PREFIX`, `oci://HOST/PATH[:TAG]` or `@sha256:…`, `mlflow:models:/NAME/VERSION` or
-    /// `@ALIAS`.
+    /// A Hugging Face folder (config.json, tokenizer.json, safetensors) or a .gguf file, relative
+    /// to the spec's folder or to a data root; or the address of one in a registry, which is
+    /// fetched into the cache: `hf://ORGANIZATION/NAME[@REVISION]`, also with `/FILE.gguf`,
+    /// `s3://BUCKET/PREFIX`, `oci://HOST/PATH[:TAG]` or `@sha256:…`, `mlflow:models:/NAME/VERSION`
+    /// or `@ALIAS`.
     #[schemars(length(min = 1), example = &"models/SmolLM2-135M-Instruct.gguf", example = &"hf://HuggingFaceTB/SmolLM2-135M@main")]
     pub(crate) source: String,
-    /// hf, s3, mlflow: base URL of the server. Default: the daemon's setting, else HF_ENDPOINT, AWS_ENDPOINT_URL or
-    /// MLFLOW_TRACKING_URI, else the service's own.
+    /// hf, s3, mlflow: base URL of the server. Default: the daemon's setting, else HF_ENDPOINT,
+    /// AWS_ENDPOINT_URL or MLFLOW_TRACKING_URI, else the service's own.
     #[schemars(regex(pattern = "^https?://[^/@]+(/[^@]*)?$"), example = &"https://mlflow.example.org",
                extend("patternErrorMessage" = "an http or https URL without user name and password", "writeOnly" = true))]
     pub(crate) url: Option<String>,
     /// hf, s3, oci, mlflow: whether plain http may lead beyond this machine. Default: false.
     #[schemars(example = false)]
     pub(crate) plain_http: Option<bool>,
-    /// hf, oci, mlflow: where the bearer token is. Default: hf HF_TOKEN and mlflow MLFLOW_TRACKING_TOKEN, where they are set.
+    /// hf, oci, mlflow: where the bearer token is. Default: hf HF_TOKEN and mlflow
+    /// MLFLOW_TRACKING_TOKEN, where they are set.
     pub(crate) token: Option<Secret>,
-    /// oci, mlflow: the user's name; with `password`. Default: mlflow MLFLOW_TRACKING_USERNAME, where it is set.
+    /// oci, mlflow: the user's name; with `password`. Default: mlflow MLFLOW_TRACKING_USERNAME,
+    /// where it is set.
     #[schemars(length(min = 1, max = 200), example = &"ci")]
     pub(crate) username: Option<String>,
-    /// oci, mlflow: where the password is; with `username`. Default: mlflow MLFLOW_TRACKING_PASSWORD, where it is set.
+    /// oci, mlflow: where the password is; with `username`. Default: mlflow
+    /// MLFLOW_TRACKING_PASSWORD, where it is set.
     pub(crate) password: Option<Secret>,
     /// s3: where the access key ID is; with `key`. Default: the environment's own credentials.
     pub(crate) account: Option<Secret>,
@@ -143,8 +153,9 @@ pub(crate) struct Calibration {
     /// A UTF-8 text file, relative to the spec's folder or to a data root.
     #[schemars(length(min = 1), example = &"text/calibration.txt")]
     pub(crate) source: String,
-    /// How many tokens of it are used, a multiple of sequence_length, in sequences at even distances over the whole text. Default: 131072;
-    /// in paper mode the paper's, 131072 for drop and 524288 for other targets.
+    /// How many tokens of it are used, a multiple of sequence_length, in sequences at even
+    /// distances over the whole text. Default: 131072; in paper mode the paper's, 131072 for drop
+    /// and 524288 for other targets.
     #[schemars(range(min = 1, max = 1_000_000_000), example = 131_072)]
     pub(crate) tokens: Option<u64>,
     /// Length of one sequence, in tokens.
@@ -157,21 +168,25 @@ fn default_sequence_length() -> u32 {
     512
 }
 
-/// The text of level databases: methods that look at data (GPTQ, SparseGPT, …) compress the model's layers on it.
+/// The text of level databases: methods that look at data (GPTQ, SparseGPT, …) compress the model's
+/// layers on it.
 #[derive(Debug, Clone, PartialEq, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Database {
-    /// A UTF-8 text file, relative to the spec's folder or to a data root. Default: the calibration's.
+    /// A UTF-8 text file, relative to the spec's folder or to a data root. Default: the
+    /// calibration's.
     #[schemars(length(min = 1), example = &"text/calibration.txt")]
     pub(crate) source: Option<String>,
-    /// How many tokens of it are used, a multiple of sequence_length. Default: as many as the calibration's.
+    /// How many tokens of it are used, a multiple of sequence_length. Default: as many as the
+    /// calibration's.
     #[schemars(range(min = 1, max = 1_000_000_000), example = 131_072)]
     pub(crate) tokens: Option<u64>,
     /// Length of one sequence, in tokens. Default: the calibration's.
     #[schemars(range(min = 2, max = 1_048_576), example = 2048)]
     pub(crate) sequence_length: Option<u32>,
-    /// What the first tokens of sequences make up at least of the errors that a method minimises (gptq, sparsegpt, kquant), from 0, which is how
-    /// these methods were published, to below 1. All later tokens attend to the first, so what is lost there is lost for all. Default: 0.125.
+    /// What the first tokens of sequences make up at least of the errors that a method minimises
+    /// (gptq, sparsegpt, kquant), from 0, which is how these methods were published, to below 1.
+    /// All later tokens attend to the first, so what is lost there is lost for all. Default: 0.125.
     #[schemars(range(min = 0), extend("exclusiveMaximum" = 1), example = 0.125)]
     pub(crate) first_token_share: Option<f64>,
 }
@@ -232,11 +247,13 @@ impl Default for Baselines {
 #[derive(Debug, Clone, PartialEq, Deserialize, serde::Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Evaluation {
-    /// Name of the set in the report: lower-case letters, digits and hyphens, at most 63 characters.
+    /// Name of the set in the report: lower-case letters, digits and hyphens, at most 63
+    /// characters.
     #[serde(default = "default_evaluation_name")]
     #[schemars(regex(pattern = NAME), extend("patternErrorMessage" = NAME_HINT))]
     pub(crate) name: String,
-    /// A UTF-8 text file other than the calibration's, relative to the spec's folder or to a data root.
+    /// A UTF-8 text file other than the calibration's, relative to the spec's folder or to a data
+    /// root.
     #[schemars(length(min = 1), example = &"text/evaluation.txt")]
     pub(crate) source: String,
     /// Length of one sequence, in tokens. Default: the calibration's.
@@ -248,7 +265,8 @@ pub(crate) struct Evaluation {
     /// Which of the text's tokens these are.
     #[serde(default)]
     pub(crate) sample: Sample,
-    /// Limits that the compressed model must meet on this set; a model that breaks one is not published.
+    /// Limits that the compressed model must meet on this set; a model that breaks one is not
+    /// published.
     #[serde(default)]
     pub(crate) gate: Gate,
 }

@@ -1,4 +1,5 @@
-//! What a person types about registries. Which fields an entry may have, [`registries`](crate::registries) checks.
+//! What a person types about registries. Which fields an entry may have,
+//! [`registries`](crate::registries) checks.
 
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -12,20 +13,21 @@ use super::{NAME, NAME_HINT};
 pub(crate) struct Publish {
     /// Kind of registry.
     pub(crate) registry: Registry,
-    /// folder: the registry's folder, relative to the spec's folder or to a data root; made when it is not there yet.
-    /// Default: none; it is required there.
+    /// folder: the registry's folder, relative to the spec's folder or to a data root; made when it
+    /// is not there yet. Default: none; it is required there.
     #[schemars(length(min = 1), example = &"registry")]
     pub(crate) path: Option<String>,
-    /// folder, mlflow, s3, gcs, azure: name of the model in the registry: lower-case letters, digits and hyphens, at most 63
-    /// characters. Default: the pipeline's name.
+    /// folder, mlflow, s3, gcs, azure: name of the model in the registry: lower-case letters,
+    /// digits and hyphens, at most 63 characters. Default: the pipeline's name.
     #[schemars(regex(pattern = NAME), example = &"smollm2-depth", extend("patternErrorMessage" = NAME_HINT))]
     pub(crate) name: Option<String>,
-    /// mlflow, huggingface, s3, gcs, azure: base URL of the server. Default: the daemon's setting, else MLFLOW_TRACKING_URI, HF_ENDPOINT or
-    /// AWS_ENDPOINT_URL, else the service's own.
+    /// mlflow, huggingface, s3, gcs, azure: base URL of the server. Default: the daemon's setting,
+    /// else MLFLOW_TRACKING_URI, HF_ENDPOINT or AWS_ENDPOINT_URL, else the service's own.
     #[schemars(regex(pattern = "^https?://[^/@]+(/[^@]*)?$"), example = &"https://mlflow.example.org",
                extend("patternErrorMessage" = "an http or https URL without user name and password", "writeOnly" = true))]
     pub(crate) url: Option<String>,
-    /// mlflow, huggingface, oci, s3, gcs, azure: whether plain http may lead beyond this machine. Default: false.
+    /// mlflow, huggingface, oci, s3, gcs, azure: whether plain http may lead beyond this machine.
+    /// Default: false.
     #[schemars(example = false)]
     pub(crate) plain_http: Option<bool>,
     /// mlflow: the experiment. Default: the pipeline's name.
@@ -35,11 +37,13 @@ pub(crate) struct Publish {
     #[schemars(regex(pattern = "^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$"), example = &"candidate",
                extend("patternErrorMessage" = "an alias of letters, digits, `_`, `-` and `.`"))]
     pub(crate) alias: Option<String>,
-    /// huggingface: ORGANIZATION/NAME; oci: HOST[:PORT]/PATH. Made when it is not there yet. Default: none; it is required there.
+    /// huggingface: ORGANIZATION/NAME; oci: HOST[:PORT]/PATH. Made when it is not there yet.
+    /// Default: none; it is required there.
     #[schemars(regex(pattern = "^[A-Za-z0-9][A-Za-z0-9._:-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)+$"), example = &"acme/smollm2-depth",
                extend("patternErrorMessage" = "parts of letters, digits, `.`, `_` and `-` with `/` between them"))]
     pub(crate) repository: Option<String>,
-    /// oci: the tag that follows the newest run; each run is also tagged with its ID. Default: latest.
+    /// oci: the tag that follows the newest run; each run is also tagged with its ID. Default:
+    /// latest.
     #[schemars(regex(pattern = "^[A-Za-z0-9_][A-Za-z0-9._-]{0,127}$"), example = &"latest",
                extend("patternErrorMessage" = "a tag of letters, digits, `_`, `-` and `.`"))]
     pub(crate) tag: Option<String>,
@@ -64,9 +68,11 @@ pub(crate) struct Publish {
     pub(crate) username: Option<String>,
     /// mlflow, oci: where the password is; with `username`.
     pub(crate) password: Option<Secret>,
-    /// s3: where the access key ID is; azure: where the account's name is. Default: the environment's own credentials.
+    /// s3: where the access key ID is; azure: where the account's name is. Default: the
+    /// environment's own credentials.
     pub(crate) account: Option<Secret>,
-    /// s3: where the secret access key is; azure: the access key; gcs: a service account's JSON key.
+    /// s3: where the secret access key is; azure: the access key; gcs: a service account's JSON
+    /// key.
     pub(crate) key: Option<Secret>,
 }
 

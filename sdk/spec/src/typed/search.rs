@@ -10,23 +10,26 @@ use crate::{Grouping, Ingredient, Mode};
 #[derive(Debug, Clone, PartialEq, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Search {
-    /// Which search: the paper's, or the fast one. Default: paper where any of generations, offspring, initial and stages is given, fast
-    /// elsewhere.
+    /// Which search: the paper's, or the fast one. Default: paper where any of generations,
+    /// offspring, initial and stages is given, fast elsewhere.
     pub(crate) mode: Option<Mode>,
-    /// Between which units a mutation moves budget. Default: what suits the target: size for sparsity and
-    /// bits_per_weight, none for size_bytes and compression, the method's own groups for drop.
+    /// Between which units a mutation moves budget. Default: what suits the target: size for
+    /// sparsity and bits_per_weight, none for size_bytes and compression, the method's own groups
+    /// for drop.
     #[schemars(example = Grouping::Size)]
     pub(crate) grouping: Option<Grouping>,
-    /// Number of generations of the paper's search. Default: the paper's for the task; for drop k(n-k)/1.5, where k of n blocks are dropped.
+    /// Number of generations of the paper's search. Default: the paper's for the task; for drop
+    /// k(n-k)/1.5, where k of n blocks are dropped.
     #[schemars(range(min = 1, max = 1_000_000), example = 107)]
     pub(crate) generations: Option<u32>,
-    /// Offspring of each generation of the paper's search. Default: the paper's, 32 for drop, 64 for sparsity and 128 for other targets.
+    /// Offspring of each generation of the paper's search. Default: the paper's, 32 for drop, 64
+    /// for sparsity and 128 for other targets.
     #[schemars(range(min = 1, max = 65_536), example = 32)]
     pub(crate) offspring: Option<u32>,
     /// The start of the paper's search.
     pub(crate) initial: Initial,
-    /// Stages of selection in each generation: fewer and fewer genotypes on more and more tokens. Default: the paper's;
-    /// for drop 2 survivors on 2048 tokens, then 1 on 32768.
+    /// Stages of selection in each generation: fewer and fewer genotypes on more and more tokens.
+    /// Default: the paper's; for drop 2 survivors on 2048 tokens, then 1 on 32768.
     #[schemars(length(min = 1, max = 8))]
     pub(crate) stages: Option<Vec<SelectionStage>>,
     /// The fitness plugin, whose loss the search lowers.
@@ -52,7 +55,7 @@ impl Search {
         ]
     }
 
-    /// The same of fast mode.
+    /// The fields that belong to fast mode, and whether each is given.
     pub(crate) fn of_fast(&self) -> [(&'static str, bool); 2] {
         [
             ("limit", self.limit != Limit::default()),
@@ -65,7 +68,8 @@ impl Search {
 #[derive(Debug, Clone, PartialEq, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Limit {
-    /// Tokens forward through compressed models; a gradient pass counts as what it costs. Default: no limit.
+    /// Tokens forward through compressed models; a gradient pass counts as what it costs. Default:
+    /// no limit.
     #[schemars(range(min = 1, max = 1_000_000_000_000u64), example = 100_000)]
     pub(crate) forward_tokens: Option<u64>,
     /// Minutes of searching. Another machine will get another result. Default: no limit.
@@ -80,8 +84,8 @@ pub(crate) struct Limit {
 #[derive(Debug, Clone, PartialEq, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Initial {
-    /// Random genotypes that meet the budget, of which the fittest becomes the first parent. Default: 64; for sparsity
-    /// 1, the uniform one.
+    /// Random genotypes that meet the budget, of which the fittest becomes the first parent.
+    /// Default: 64; for sparsity 1, the uniform one.
     #[schemars(range(min = 1, max = 1_000_000), example = 64)]
     pub(crate) genotypes: Option<u32>,
     /// Calibration tokens that they are compared on, a multiple of sequence_length. Default: 2048.
@@ -95,7 +99,8 @@ pub(crate) struct Initial {
 #[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct SelectionStage {
-    /// Calibration tokens of the fresh minibatch that the stage evaluates on, a multiple of sequence_length.
+    /// Calibration tokens of the fresh minibatch that the stage evaluates on, a multiple of
+    /// sequence_length.
     #[schemars(range(min = 1, max = 1_000_000_000), example = 2048)]
     pub(crate) tokens: u64,
     /// How many genotypes are left after the stage; 1 after the last.

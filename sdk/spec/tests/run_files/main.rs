@@ -9,7 +9,8 @@ use std::fs;
 use std::path::Path;
 
 use evopress_spec::{
-    Credentials, Generations, InputDigests, Mode, Origin, Plan, RejectedDir, Roots, RunDir, check,
+    Credentials, Generations, InputDigests, Mode, ModelLocation, Origin, Plan, RejectedDir, Roots,
+    RunDir, check,
 };
 use serde_json::json;
 

@@ -1,4 +1,5 @@
-//! Access to the Xet store, which the Hub gives for some minutes at a time, and what went wrong there.
+//! Access to the Xet store, which the Hub gives for some minutes at a time, and what went wrong
+//! there.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -20,10 +21,11 @@ const WHAT: &str = "the request for access to its Xet store";
 pub(super) struct Access {
     http: Http,
     path: String,
-    /// Of the thread on which everything else is asked: connections that wait to be used again belong to it.
+    /// Of the thread on which everything else is asked: connections that wait to be used again
+    /// belong to it.
     handle: Handle,
     secrets: Mutex<Secrets>,
-    /// Why it gave none.
+    /// The reason why it gave none.
     refusal: Mutex<Option<PublishError>>,
 }
 

@@ -10,7 +10,7 @@ use tokenizers::{SplitDelimiterBehavior, Tokenizer};
 
 use super::Vocabulary;
 use super::pre_tokenizer::PreTokenizer;
-use crate::SourceError;
+use crate::error::SourceError;
 use crate::gguf::value::Value;
 
 /// The tokenizer, and whether it begins a text with a token by default.
@@ -78,8 +78,8 @@ fn merges(vocabulary: &Vocabulary<'_>) -> Result<Vec<(String, String)>, SourceEr
         .collect()
 }
 
-/// A vocabulary may lack a byte that its corpus never had (SmolLM2 lacks 21). llama.cpp drops such a byte but does not
-/// merge across it; the `tokenizers` crate would. So cut there.
+/// A vocabulary may lack a byte that its corpus never had (SmolLM2 lacks 21). llama.cpp drops such
+/// a byte but does not merge across it; the `tokenizers` crate would. So cut there.
 fn missing_bytes(tokens: &[String]) -> Option<String> {
     let present: HashSet<&str> = tokens.iter().map(String::as_str).collect();
     let mut missing: Vec<char> = ByteLevel::alphabet()

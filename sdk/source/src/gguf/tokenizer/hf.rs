@@ -3,9 +3,9 @@
 use serde_json::{Map, Value as Json, json};
 
 use super::Vocabulary;
-use crate::SourceError;
-use crate::config::ModelConfig;
+use crate::error::SourceError;
 use crate::gguf::metadata::Metadata;
+use crate::spec::ModelSpec;
 
 const ROLES: [(&str, &str); 4] = [
     ("bos_token", "bos_token_id"),
@@ -14,17 +14,18 @@ const ROLES: [(&str, &str); 4] = [
     ("pad_token", "padding_token_id"),
 ];
 
-/// `tokenizer_config.json`. The class is the one that takes `tokenizer.json` as it is; a class of a family would rebuild
-/// parts of it by the family's rules and lose, for instance, the splitting of digits.
+/// `tokenizer_config.json`. The class is the one that takes `tokenizer.json` as it is; a class of a
+/// family would rebuild parts of it by the family's rules and lose, for instance, the splitting of
+/// digits.
 pub(in crate::gguf) fn tokenizer_config(
     metadata: &Metadata<'_>,
-    config: &ModelConfig,
+    spec: &ModelSpec,
 ) -> Result<Map<String, Json>, SourceError> {
     let mut map = special_tokens_map(metadata)?;
     map.insert("tokenizer_class".into(), json!("PreTrainedTokenizerFast"));
     map.insert(
         "model_max_length".into(),
-        json!(config.max_position_embeddings),
+        json!(spec.max_position_embeddings),
     );
     map.insert("clean_up_tokenization_spaces".into(), json!(false));
     if let Some(template) = metadata.optional_str("tokenizer.chat_template")? {

@@ -1,7 +1,9 @@
-//! The tokenizer of a Hugging Face folder in GGUF's terms: byte-level BPE whose rules have a name in llama.cpp.
+//! The tokenizer of a Hugging Face folder in GGUF's terms: byte-level BPE whose rules have a name
+//! in llama.cpp.
 //!
-//! What llama.cpp would do otherwise than `tokenizers` is refused here: a normalizer, words cut by other rules, tokens that take the
-//! spaces beside them, and SentencePiece vocabularies, whose merges do not follow from scores alone.
+//! What llama.cpp would do otherwise than `tokenizers` is refused here: a normalizer, words cut by
+//! other rules, tokens that take the spaces beside them, and SentencePiece vocabularies, whose
+//! merges do not follow from scores alone.
 
 use std::path::Path;
 
@@ -11,9 +13,10 @@ use tokenizers::Tokenizer;
 
 use super::pre_tokenizer::{GPT_2, PreTokenizer};
 use super::{CONTROL, USER_DEFINED};
-use crate::config::ModelConfig;
-use crate::gguf::Entries;
-use crate::{HfFiles, SourceError};
+use crate::error::SourceError;
+use crate::gguf::entries::Entries;
+use crate::hf_files::HfFiles;
+use crate::spec::ModelSpec;
 
 const NORMAL: i32 = 1;
 const UNUSED: i32 = 5;
@@ -72,7 +75,7 @@ enum Merge {
 
 /// Writes `tokenizer.*`; the folder is for messages.
 pub(in crate::gguf) fn to_entries(
-    config: &ModelConfig,
+    spec: &ModelSpec,
     files: &HfFiles,
     folder: &Path,
     entries: &mut Entries,
@@ -85,7 +88,7 @@ pub(in crate::gguf) fn to_entries(
     let described: Described =
         serde_json::from_str(&files.tokenizer).map_err(|cause| wrong(cause.to_string()))?;
     let name = rules(&described).map_err(wrong)?;
-    let (tokens, types) = vocabulary(&described, config.vocab_size as usize).map_err(wrong)?;
+    let (tokens, types) = vocabulary(&described, spec.vocab_size as usize).map_err(wrong)?;
     entries.string("tokenizer.ggml.model", "gpt2");
     entries.string("tokenizer.ggml.pre", name);
     entries.strings("tokenizer.ggml.tokens", tokens.iter().map(String::as_str));
@@ -99,8 +102,8 @@ pub(in crate::gguf) fn to_entries(
         .map_err(|cause: tokenizers::Error| wrong(cause.to_string()))?;
     let (before, after) = around(&tokenizer).map_err(wrong)?;
     let named = |role: &str| token_id(&files.tokenizer_config, role, &tokenizer);
-    let bos = before.or(named("bos_token")).or(config.bos_token_id);
-    let mut ends = config.eos_token_ids.clone();
+    let bos = before.or(named("bos_token")).or(spec.bos_token_id);
+    let mut ends = spec.eos_token_ids.clone();
     if let Some(eos) = after.or(named("eos_token")) {
         ends.retain(|&id| id != eos);
         ends.insert(0, eos);
@@ -116,7 +119,7 @@ pub(in crate::gguf) fn to_entries(
     id("eot", ends.get(1).copied());
     id("eom", ends.get(2).copied());
     id("unknown", named("unk_token"));
-    id("padding", named("pad_token").or(config.pad_token_id));
+    id("padding", named("pad_token").or(spec.pad_token_id));
     entries.bool("tokenizer.ggml.add_bos_token", before.is_some());
     entries.bool("tokenizer.ggml.add_eos_token", after.is_some());
     chat_templates(files, entries)

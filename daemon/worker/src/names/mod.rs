@@ -1,0 +1,7 @@
+//! What the names of units and levels say.
+
+mod level;
+mod unit;
+
+pub(crate) use level::{Level, Meaning, only_drops};
+pub(crate) use unit::{ByKind, kind_words, split};

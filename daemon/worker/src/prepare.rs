@@ -1,0 +1,97 @@
+//! From a run's folder to what its stages work with: all but the weights is read and checked.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use anyhow::{Context, Result, bail};
+use evopress::genotype::SearchSpace;
+use evopress::source::Source;
+use evopress_cache::Cache;
+use evopress_plugin::host::PluginDir;
+use evopress_spec::{Plan, RunDir};
+
+use crate::cli::RunOptions;
+use crate::compute::Compute;
+use crate::digests::Digests;
+use crate::manifest::Manifest;
+use crate::setup::{self, UsedFitness, UsedMethod};
+
+/// A plan with what it names.
+pub(crate) struct Prepared {
+    pub(crate) plan: Plan,
+    pub(crate) source: Arc<Source>,
+    pub(crate) methods: Vec<UsedMethod>,
+    pub(crate) fitness: UsedFitness,
+    pub(crate) space: SearchSpace,
+    pub(crate) compute: Compute,
+    /// What runs share.
+    pub(crate) cache: Cache,
+    pub(crate) digests: Digests,
+    pub(crate) manifest: Manifest,
+}
+
+/// Reads the plan and opens what it names; then writes the run's manifest.
+///
+/// # Errors
+/// A plan that this machine, the model or a plugin cannot serve, as one sentence.
+pub(crate) fn prepare(
+    options: &RunOptions,
+    dir: &RunDir,
+    stop: Arc<AtomicBool>,
+) -> Result<Prepared> {
+    let path = dir.plan();
+    let text = std::fs::read(&path).with_context(|| path.display().to_string())?;
+    let plan: Plan = serde_json::from_slice(&text).with_context(|| path.display().to_string())?;
+    let compute = Compute::resolve(&plan.model, options.threads, stop)?;
+    let model = plan.model.location.path();
+    let model = model.context("the model of the plan is not fetched yet")?;
+    let source = Arc::new(Source::open(model)?);
+    if let Some((_, sentence)) = setup::unwritable(&plan, &source) {
+        bail!(sentence);
+    }
+    let plugins = PluginDir::open(&options.plugins)?;
+    let methods = plan.methods.iter();
+    let methods: Vec<UsedMethod> = methods
+        .map(|used| UsedMethod::load(used, &plugins))
+        .collect::<Result<_>>()?;
+    let mut wrong = methods
+        .iter()
+        .filter_map(|it| it.wrong_measure(plan.target));
+    if let Some(sentence) = wrong.next() {
+        bail!(sentence);
+    }
+    let units = methods.iter();
+    let units: Vec<_> = units
+        .map(|method| setup::units(&plan, method, &source))
+        .collect::<Result<_>>()?;
+    let space = setup::search_space(&plan, &units, &source)?;
+    drop(units);
+    if let Some((_, sentence)) = setup::misplaced(&plan, &space) {
+        bail!(sentence);
+    }
+    let fitness = UsedFitness::load(&plan.search.fitness, &plugins)?;
+    let cache = Cache::open(&options.cache())?;
+    let digests = Digests::read(&plan, &source, &cache.digests())?;
+    let spec = std::fs::read(dir.spec()).unwrap_or_default();
+    let manifest = Manifest::new(
+        dir.id(),
+        &spec,
+        &plan,
+        &digests,
+        &methods,
+        &fitness,
+        &compute,
+    )?;
+    evopress_core::atomic_write(&dir.manifest(), &serde_json::to_vec_pretty(&manifest)?)?;
+    Ok(Prepared {
+        plan,
+        source,
+        methods,
+        fitness,
+        space,
+        compute,
+        cache,
+        digests,
+        manifest,
+    })
+}

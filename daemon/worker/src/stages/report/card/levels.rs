@@ -1,0 +1,73 @@
+//! The levels of a genotype, a section of the model card.
+
+use std::fmt::Write;
+
+use evopress_spec::Report;
+
+use crate::names::{ByKind, Level, Meaning, kind_words, only_drops};
+
+/// Which level each unit has.
+pub(super) fn section(report: &Report) -> String {
+    match only_drops(&report.genotype) {
+        true => left_out(report),
+        false => table(report),
+    }
+}
+
+/// What the levels of the genotype mean.
+pub(super) fn meanings(report: &Report) -> impl Iterator<Item = Meaning> {
+    let levels = report.genotype.values();
+    levels.map(|level| Level::read(level).meaning)
+}
+
+/// What was left out, one unit a line.
+fn left_out(report: &Report) -> String {
+    let mut text = String::from("\n## What was left out\n\n");
+    let dropped = report.genotype.iter().filter(|(_, level)| *level != "keep");
+    for (unit, level) in dropped {
+        let _ = writeln!(text, "- `{unit}`: {level}");
+    }
+    text.push('\n');
+    text.push_str(ABOUT_DROPPED);
+    text
+}
+
+const ABOUT_DROPPED: &str = "Units are named as in the dense model. Blocks that are dropped whole are gone and the others renumbered; a sub-block that \
+     is dropped alone adds nothing. [Loading](#loading) says which runtimes are faster for it.\n";
+
+/// A row a block, a column a kind of unit, a cell its level.
+fn table(report: &Report) -> String {
+    let units = ByKind::of(&report.genotype);
+    let mut text = String::from("\n## Levels\n\nThe level of each unit, block by block: ");
+    text.push_str(
+        match meanings(report).find(|it| !matches!(it, Meaning::Kept | Meaning::Dropped)) {
+            Some(Meaning::Bits(_)) => "how many bits a weight has.\n\n",
+            Some(Meaning::Sparsity(_)) => "the share of its weights that are zero.\n\n",
+            _ => "as the method names it.\n\n",
+        },
+    );
+    text.push_str("| block |");
+    for kind in units.kinds.keys() {
+        let _ = write!(text, " {} |", kind_words(kind));
+    }
+    let _ = writeln!(text, "\n|---|{}", "---|".repeat(units.kinds.len()));
+    for block_idx in 0..units.num_blocks {
+        let _ = write!(text, "| {block_idx} |");
+        for row in units.kinds.values() {
+            let level = row.get(&block_idx).map_or("", |(_, level)| level);
+            let _ = write!(text, " {level} |");
+        }
+        text.push('\n');
+    }
+    for (unit, level) in &units.elsewhere {
+        let _ = writeln!(text, "\n`{unit}`: {level}");
+    }
+    if meanings(report).any(|it| matches!(it, Meaning::Sparsity(_))) {
+        text.push_str("\nThe zeros are stored as numbers: runtimes multiply with them, so the model is no faster than the dense one.\n");
+    }
+    if meanings(report).any(|it| it == Meaning::Dropped) {
+        text.push('\n');
+        text.push_str(ABOUT_DROPPED);
+    }
+    text
+}

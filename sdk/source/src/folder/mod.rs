@@ -1,0 +1,10 @@
+//! Hugging Face folders.
+
+mod model_folder;
+pub mod nemotron_nas;
+mod packed;
+mod safetensors;
+mod text;
+mod weight_files;
+
+pub(crate) use model_folder::ModelFolder;

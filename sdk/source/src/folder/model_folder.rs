@@ -1,0 +1,208 @@
+//! A folder with config.json, tokenizer.json and one or several safetensors files.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::{Map, Value};
+use tokenizers::Tokenizer;
+
+use super::nemotron_nas;
+use super::packed::Packed;
+use super::text;
+use super::weight_files::WeightFiles;
+use crate::error::SourceError;
+use crate::families::{self, Family};
+use crate::hf_files::HfFiles;
+use crate::reduced::Reduced;
+use crate::spec::{ModelSpec, TensorSpec};
+use crate::tensor::StoredTensor;
+
+/// A Hugging Face folder, open.
+pub(crate) struct ModelFolder {
+    path: PathBuf,
+    family: &'static Family,
+    /// The configuration as text, for messages that name a line.
+    config_text: String,
+    config: Map<String, Value>,
+    weights: WeightFiles,
+    /// How linear weights are packed that are not there as they are.
+    packed: Option<Packed>,
+    /// What there is of its blocks, where they differ.
+    reduced: Option<Reduced>,
+}
+
+/// Turns a configuration into that of a family where it knows how, and says what the folder's
+/// blocks lack.
+type Adapt = fn(&mut Map<String, Value>, &Path) -> Result<Option<Reduced>, SourceError>;
+
+impl ModelFolder {
+    pub(crate) fn open(path: &Path) -> Result<Self, SourceError> {
+        Self::open_with(path, |_, _| Ok(None))
+    }
+
+    /// Opens a folder that this project has written: linear layers may be packed, and blocks may
+    /// lack a sub-block.
+    pub(crate) fn open_artifact(path: &Path) -> Result<Self, SourceError> {
+        let mut folder = Self::open_with(path, |config, file| {
+            let is_reduced =
+                config.get("model_type").and_then(Value::as_str) == Some(nemotron_nas::MODEL_TYPE);
+            is_reduced
+                .then(|| nemotron_nas::as_llama(config, file))
+                .transpose()
+        })?;
+        if let Some(quantization) = folder.config.shift_remove("quantization_config") {
+            folder.packed = Some(Packed::parse(quantization, &folder.config_file())?);
+            folder.config_text = Value::Object(folder.config.clone()).to_string();
+        }
+        Ok(folder)
+    }
+
+    fn open_with(path: &Path, adapt: Adapt) -> Result<Self, SourceError> {
+        let config_file = path.join("config.json");
+        if !config_file.is_file() {
+            return Err(SourceError::NotAModel {
+                path: path.to_path_buf(),
+                found: "a folder without config.json".into(),
+            });
+        }
+        let mut config_text = text::read(&config_file)?;
+        let mut config = text::parse_map(&config_text, &config_file)?;
+        let reduced = adapt(&mut config, &config_file)?;
+        if reduced.is_some() {
+            config_text = Value::Object(config.clone()).to_string();
+        }
+        // The family comes first: a folder of another one may have no safetensors files at all.
+        let family = families::of_config(&config, &config_file)?;
+        Ok(Self {
+            path: path.to_path_buf(),
+            family,
+            config_text,
+            config,
+            weights: WeightFiles::open(path)?,
+            packed: None,
+            reduced,
+        })
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(crate) fn family(&self) -> &'static Family {
+        self.family
+    }
+
+    fn config_file(&self) -> PathBuf {
+        self.path.join("config.json")
+    }
+
+    /// The model as the configuration has it, all blocks whole.
+    pub(crate) fn spec(&self) -> Result<ModelSpec, SourceError> {
+        families::spec_of_config(
+            self.family,
+            &self.config,
+            &self.config_text,
+            &self.config_file(),
+        )
+    }
+
+    /// What there is of the blocks, where they differ.
+    pub(crate) fn reduced(&self) -> Option<&Reduced> {
+        self.reduced.as_ref()
+    }
+
+    /// Whether the files have a tensor as it is.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.weights.has(name)
+    }
+
+    pub(crate) fn check(&self, expected: &TensorSpec) -> Result<(), SourceError> {
+        match self.unpack(expected, Packed::check)? {
+            Some(()) => Ok(()),
+            None => self
+                .weights
+                .tensor(&expected.name, &expected.shape)
+                .map(drop),
+        }
+    }
+
+    pub(crate) fn tensor(&self, expected: &TensorSpec) -> Result<StoredTensor<'_>, SourceError> {
+        match self.unpack(expected, Packed::tensor)? {
+            Some(weight) => Ok(weight),
+            None => self.weights.tensor(&expected.name, &expected.shape),
+        }
+    }
+
+    /// What `read` makes of a weight that is not there as it is but packed.
+    fn unpack<T>(
+        &self,
+        expected: &TensorSpec,
+        read: fn(&Packed, &WeightFiles, &TensorSpec) -> Result<Option<T>, SourceError>,
+    ) -> Result<Option<T>, SourceError> {
+        match &self.packed {
+            Some(packed) if !self.has(&expected.name) => read(packed, &self.weights, expected),
+            _ => Ok(None),
+        }
+    }
+
+    pub(crate) fn tokenizer(&self) -> Result<Tokenizer, SourceError> {
+        let file = self.path.join("tokenizer.json");
+        let text = text::read(&file)?;
+        text.parse()
+            .map_err(|cause: tokenizers::Error| SourceError::Tokenizer {
+                file,
+                what: cause.to_string(),
+            })
+    }
+
+    /// What the folder holds beside the weights; `spec` is of the whole model.
+    pub(crate) fn hf_files(&self, spec: &ModelSpec) -> Result<HfFiles, SourceError> {
+        let optional = |name: &str| {
+            let file = self.path.join(name);
+            if file.is_file() {
+                text::read_map(&file)
+            } else {
+                Ok(Map::new())
+            }
+        };
+        let mut generation_config = optional("generation_config.json")?;
+        if generation_config.is_empty() {
+            generation_config = families::generation_config(spec);
+        }
+        let copies = ["chat_template.jinja", "LICENSE", "LICENSE.txt", "NOTICE"]
+            .iter()
+            .map(|name| self.path.join(name))
+            .filter(|file| file.is_file())
+            .collect();
+        Ok(HfFiles {
+            config: families::to_config(self.family, spec, self.config.clone()),
+            tokenizer: text::read(&self.path.join("tokenizer.json"))?,
+            tokenizer_config: optional("tokenizer_config.json")?,
+            special_tokens_map: optional("special_tokens_map.json")?,
+            generation_config,
+            name: self
+                .config
+                .get("_name_or_path")
+                .and_then(Value::as_str)
+                .filter(|name| !name.is_empty())
+                .map(Into::into),
+            license: None,
+            copies,
+        })
+    }
+
+    /// All that an artifact of this model depends on.
+    pub(crate) fn digest_files(&self) -> Vec<PathBuf> {
+        let small = [
+            "config.json",
+            "tokenizer.json",
+            "tokenizer_config.json",
+            "special_tokens_map.json",
+            "generation_config.json",
+            "chat_template.jinja",
+        ];
+        let mut files: Vec<PathBuf> = small.iter().map(|name| self.path.join(name)).collect();
+        files.retain(|file| file.is_file());
+        files.extend(self.weights.paths().map(Path::to_path_buf));
+        files
+    }
+}

@@ -1,0 +1,180 @@
+//! Safetensors files: the header is read and checked here rather than by the `safetensors` crate,
+//! whose errors name neither the tensor nor the byte at which a truncated file ends.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use evopress_plugin::DType;
+use serde::Deserialize;
+
+use crate::error::SourceError;
+use crate::mapped_file::MappedFile;
+use crate::tensor::StoredTensor;
+
+const SUPPORTED: &str = "F32, F16, BF16";
+const MAX_HEADER_BYTES: u64 = 100_000_000;
+
+/// One file, mapped, its header read.
+pub(super) struct SafetensorsFile {
+    map: MappedFile,
+    data_start: usize,
+    tensors: BTreeMap<String, TensorInfo>,
+}
+
+#[derive(Deserialize)]
+struct TensorInfo {
+    dtype: String,
+    shape: Vec<i64>,
+    data_offsets: (u64, u64),
+}
+
+impl SafetensorsFile {
+    pub(super) fn open(path: &Path) -> Result<Self, SourceError> {
+        let map = MappedFile::open(path)?;
+        let bytes = map.bytes();
+        let Some((length, rest)) = bytes.split_first_chunk::<8>() else {
+            return Err(map.malformed(format!(
+                "truncated: a safetensors file begins with 8 bytes of header length, this one has {}",
+                bytes.len()
+            )));
+        };
+        let length = u64::from_le_bytes(*length);
+        if length > MAX_HEADER_BYTES {
+            return Err(map.malformed(format!(
+                "not a safetensors file: header of {length} bytes, allowed: {MAX_HEADER_BYTES}"
+            )));
+        }
+        let Some(header) = rest.get(..length as usize) else {
+            return Err(map.malformed(format!(
+                "truncated: header of {length} bytes, the file goes on for {}",
+                rest.len()
+            )));
+        };
+        let tensors = parse_header(header)
+            .map_err(|cause| map.malformed(format!("safetensors header: {cause}")))?;
+        Ok(Self {
+            data_start: 8 + length as usize,
+            tensors,
+            map,
+        })
+    }
+
+    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+        self.tensors.keys().map(String::as_str)
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.map.path
+    }
+
+    /// A tensor of floats that is in this file, after all checks.
+    pub(super) fn tensor(
+        &self,
+        name: &str,
+        shape: &[i64],
+    ) -> Result<StoredTensor<'_>, SourceError> {
+        let info = self.info(name, shape)?;
+        let dtype = match info.dtype.as_str() {
+            "F32" => DType::F32,
+            "F16" => DType::F16,
+            "BF16" => DType::Bf16,
+            _ => return Err(self.wrong_type(name, info, SUPPORTED)),
+        };
+        self.check_shape(name, shape, info)?;
+        let bytes = self.span(name, info, dtype.size_bytes())?;
+        Ok(StoredTensor::plain(dtype, shape, bytes))
+    }
+
+    /// Shape of a tensor that is here.
+    pub(super) fn shape(&self, name: &str) -> Option<&[i64]> {
+        self.tensors.get(name).map(|info| info.shape.as_slice())
+    }
+
+    /// The bytes of a tensor of one type, I32, I64 or F16, that is in this file, after all checks.
+    pub(super) fn bytes(
+        &self,
+        name: &str,
+        shape: &[i64],
+        dtype: &'static str,
+    ) -> Result<&[u8], SourceError> {
+        let info = self.info(name, shape)?;
+        if info.dtype != dtype {
+            return Err(self.wrong_type(name, info, dtype));
+        }
+        self.check_shape(name, shape, info)?;
+        let element_bytes = match dtype {
+            "I64" => 8,
+            "F16" => 2,
+            _ => 4,
+        };
+        self.span(name, info, element_bytes)
+    }
+
+    fn info(&self, name: &str, shape: &[i64]) -> Result<&TensorInfo, SourceError> {
+        let missing = || SourceError::MissingTensor {
+            file: self.map.path.clone(),
+            tensor: name.to_owned(),
+            expected: shape.to_vec(),
+        };
+        self.tensors.get(name).ok_or_else(missing)
+    }
+
+    fn wrong_type(&self, name: &str, info: &TensorInfo, supported: &'static str) -> SourceError {
+        SourceError::TensorType {
+            file: self.map.path.clone(),
+            tensor: name.to_owned(),
+            found: info.dtype.clone(),
+            supported,
+        }
+    }
+
+    fn check_shape(&self, name: &str, shape: &[i64], info: &TensorInfo) -> Result<(), SourceError> {
+        if info.shape == shape {
+            return Ok(());
+        }
+        Err(SourceError::Shape {
+            file: self.map.path.clone(),
+            tensor: name.to_owned(),
+            expected: shape.to_vec(),
+            found: info.shape.clone(),
+        })
+    }
+
+    /// The bytes of a tensor of the expected shape, so that the product of its extents is small
+    /// enough.
+    fn span(
+        &self,
+        name: &str,
+        info: &TensorInfo,
+        element_bytes: usize,
+    ) -> Result<&[u8], SourceError> {
+        let numbers = info.shape.iter().product::<i64>();
+        let size_bytes = numbers as u64 * element_bytes as u64;
+        let (start, end) = info.data_offsets;
+        if end.checked_sub(start) != Some(size_bytes) {
+            return Err(self.map.malformed(format!(
+                "tensor {name} spans bytes {start} to {end}, its {numbers} numbers of type {} need {size_bytes}",
+                info.dtype
+            )));
+        }
+        let data = &self.map.bytes()[self.data_start..];
+        let bytes = usize::try_from(end)
+            .ok()
+            .and_then(|end| data.get(start as usize..end));
+        bytes.ok_or_else(|| SourceError::Truncated {
+            file: self.map.path.clone(),
+            tensor: name.to_owned(),
+            end: end.saturating_add(self.data_start as u64),
+            size: self.map.bytes().len() as u64,
+        })
+    }
+}
+
+fn parse_header(header: &[u8]) -> Result<BTreeMap<String, TensorInfo>, serde_json::Error> {
+    let mut entries: BTreeMap<String, serde_json::Value> = serde_json::from_slice(header)?;
+    entries.remove("__metadata__");
+    entries
+        .into_iter()
+        .map(|(name, info)| Ok((name, serde_json::from_value(info)?)))
+        .collect()
+}

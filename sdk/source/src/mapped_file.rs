@@ -1,0 +1,41 @@
+//! A file as memory.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+use memmap2::Mmap;
+
+use crate::error::SourceError;
+
+/// A memory-mapped file that knows its name.
+#[derive(Debug)]
+pub(crate) struct MappedFile {
+    pub(crate) path: PathBuf,
+    map: Mmap,
+}
+
+impl MappedFile {
+    pub(crate) fn open(path: &Path) -> Result<Self, SourceError> {
+        let read = |cause| SourceError::Read {
+            file: path.to_path_buf(),
+            cause,
+        };
+        let file = File::open(path).map_err(read)?;
+        // SAFETY: the map is read-only and private to this process. Another process that shortens
+        // the file while it is mapped would raise SIGBUS; models are replaced by rename, and a run
+        // that dies so costs one attempt.
+        let map = unsafe { Mmap::map(&file) }.map_err(read)?;
+        Ok(Self {
+            path: path.to_path_buf(),
+            map,
+        })
+    }
+
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.map
+    }
+
+    pub(crate) fn malformed(&self, what: impl Into<String>) -> SourceError {
+        SourceError::malformed(&self.path, what)
+    }
+}

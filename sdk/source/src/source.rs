@@ -1,0 +1,282 @@
+//! A model on disk, open.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use evopress_plugin::GgmlType;
+use serde_json::Map;
+use tokenizers::Tokenizer;
+
+use crate::compat::ModelConfig;
+use crate::error::SourceError;
+use crate::families::{self, Family};
+use crate::folder::ModelFolder;
+use crate::gguf::{self, Entries, GgufFile, ROPE_FACTORS};
+use crate::hf_files::HfFiles;
+use crate::spec::{LayerRole, ModelSpec, TensorPart, TensorSpec};
+use crate::tensor::StoredTensor;
+
+/// A model on disk, open.
+pub struct Source {
+    spec: ModelSpec,
+    tensors: Vec<TensorSpec>,
+    /// Tensor name to index into `tensors`.
+    by_name: HashMap<String, usize>,
+    family: &'static Family,
+    files: Files,
+    pub(crate) config: ModelConfig,
+    pub(crate) whole: Vec<TensorSpec>,
+}
+
+enum Files {
+    Folder(ModelFolder),
+    Gguf(GgufFile),
+}
+
+impl Source {
+    /// Opens a Hugging Face folder or a GGUF file.
+    ///
+    /// # Errors
+    /// When the model cannot be read, is of another family, or lacks a tensor that its
+    /// configuration implies.
+    pub fn open(path: &Path) -> Result<Self, SourceError> {
+        Self::open_as(path, ModelFolder::open, GgufFile::open)
+    }
+
+    /// Opens a model that this project has written: linear layers may be packed
+    /// (compressed-tensors, GPTQ), and blocks may lack a sub-block (Nemotron-NAS, llama.cpp's
+    /// `deci`).
+    ///
+    /// # Errors
+    /// As [`Source::open`].
+    pub fn open_artifact(path: &Path) -> Result<Self, SourceError> {
+        Self::open_as(path, ModelFolder::open_artifact, GgufFile::open_artifact)
+    }
+
+    fn open_as(
+        path: &Path,
+        open_folder: fn(&Path) -> Result<ModelFolder, SourceError>,
+        open_gguf: fn(&Path) -> Result<GgufFile, SourceError>,
+    ) -> Result<Self, SourceError> {
+        let metadata = std::fs::metadata(path).map_err(|cause| SourceError::Read {
+            file: path.to_path_buf(),
+            cause,
+        })?;
+        let is_gguf = || {
+            let extension = path.extension();
+            extension.is_some_and(|extension| extension.eq_ignore_ascii_case("gguf"))
+        };
+        if metadata.is_dir() {
+            let folder = open_folder(path)?;
+            let (family, whole) = (folder.family(), folder.spec()?);
+            Self::checked(family, &whole, Files::Folder(folder))
+        } else if is_gguf() {
+            let gguf = open_gguf(path)?;
+            let family = families::of_gguf(&gguf.metadata())?;
+            let has_tensor = |name: &str| gguf.has(name);
+            let factors = gguf.rope_factors()?;
+            let whole = families::spec_of_gguf(family, &gguf.metadata(), &has_tensor, factors)?;
+            Self::checked(family, &whole, Files::Gguf(gguf))
+        } else {
+            Err(SourceError::NotAModel {
+                path: path.to_path_buf(),
+                found: "another file".into(),
+            })
+        }
+    }
+
+    /// The model if its files have every tensor as they must; in `whole` no block lacks anything.
+    fn checked(
+        family: &'static Family,
+        whole: &ModelSpec,
+        files: Files,
+    ) -> Result<Self, SourceError> {
+        let reduced = match &files {
+            Files::Folder(folder) => folder.reduced(),
+            Files::Gguf(gguf) => gguf.reduced(),
+        };
+        let spec = match reduced {
+            Some(reduced) => reduced.of(whole.clone()),
+            None => whole.clone(),
+        };
+        let tensors = spec.tensors();
+        let names = tensors.iter().enumerate();
+        let source = Self {
+            by_name: names.map(|(idx, it)| (it.name.clone(), idx)).collect(),
+            spec,
+            tensors,
+            family,
+            files,
+            config: ModelConfig::of(whole),
+            whole: whole.tensors(),
+        };
+        for tensor in &source.tensors {
+            match &source.files {
+                Files::Folder(folder) => folder.check(tensor)?,
+                Files::Gguf(gguf) => {
+                    let name = gguf_name(&source.spec, tensor);
+                    gguf.tensor(&name, &tensor.name, &tensor.shape)?;
+                }
+            }
+        }
+        for tensor in whole.tensors().iter().filter(|it| !source.has(&it.name)) {
+            let is_there = match &source.files {
+                Files::Folder(folder) => folder.has(&tensor.name),
+                Files::Gguf(gguf) => gguf.has(&gguf_name(whole, tensor)),
+            };
+            if is_there {
+                let name = &tensor.name;
+                return Err(SourceError::malformed(
+                    source.path(),
+                    format!("tensor {name} is of a half that its block does not have"),
+                ));
+            }
+        }
+        Ok(source)
+    }
+
+    /// What the model computes. Blocks of an artifact may lack a sub-block.
+    pub fn spec(&self) -> &ModelSpec {
+        &self.spec
+    }
+
+    /// All tensors, in the order of the forward pass. A tied head is not listed.
+    pub fn tensors(&self) -> &[TensorSpec] {
+        &self.tensors
+    }
+
+    /// Whether the model has a tensor, by its Hugging Face name.
+    pub fn has(&self, name: &str) -> bool {
+        self.by_name.contains_key(name)
+    }
+
+    /// A tensor by its Hugging Face name, in the stored type where that is f32, f16 or bf16,
+    /// de-quantized to f32 otherwise. Linear weights are `[out_features, in_features]`.
+    ///
+    /// # Errors
+    /// When the model has no such tensor.
+    pub fn read(&self, name: &str) -> Result<StoredTensor<'_>, SourceError> {
+        let expected = self.expected(name)?;
+        let gguf = match &self.files {
+            Files::Folder(folder) => return folder.tensor(expected),
+            Files::Gguf(gguf) => gguf,
+        };
+        let stored = gguf_name(&self.spec, expected);
+        let tensor = gguf.tensor(&stored, name, &expected.shape)?;
+        Ok(match self.interleaved_heads(expected.part) {
+            Some(num_heads) => tensor.with_halves_of_heads(num_heads),
+            None => tensor,
+        })
+    }
+
+    fn expected(&self, name: &str) -> Result<&TensorSpec, SourceError> {
+        match self.by_name.get(name) {
+            Some(&idx) => Ok(&self.tensors[idx]),
+            None => Err(SourceError::UnknownTensor {
+                file: self.path().to_path_buf(),
+                name: name.into(),
+            }),
+        }
+    }
+
+    /// The number of heads of a tensor whose rows llama.cpp has in another order: it rotates
+    /// neighbours where transformers rotates halves of a head, so the halves are interleaved there.
+    pub fn interleaved_heads(&self, part: TensorPart) -> Option<i64> {
+        let role = self.spec.layer_of(part)?.role;
+        let attention = self.spec.blocks[part.block_idx()?].attention.as_ref()?;
+        match role {
+            _ if !self.family.interleaves_heads => None,
+            LayerRole::Query => Some(attention.num_heads),
+            LayerRole::Key => Some(attention.num_kv_heads),
+            _ => None,
+        }
+    }
+
+    /// What the keys of a GGUF file of this model begin with, without the dot.
+    pub fn gguf_architecture(&self) -> &'static str {
+        self.family.gguf_architecture
+    }
+
+    /// The model's tokenizer. `encode(text, false)` gives the plain token ids of a text.
+    ///
+    /// # Errors
+    /// When the model has none or it is of a kind that we cannot rebuild.
+    pub fn tokenizer(&self) -> Result<Tokenizer, SourceError> {
+        match &self.files {
+            Files::Folder(folder) => folder.tokenizer(),
+            Files::Gguf(gguf) => gguf.tokenizer(),
+        }
+    }
+
+    /// What a Hugging Face folder of this model needs beside the weights.
+    ///
+    /// # Errors
+    /// As [`Source::tokenizer`].
+    pub fn hf_files(&self) -> Result<HfFiles, SourceError> {
+        match &self.files {
+            Files::Folder(folder) => folder.hf_files(&self.spec),
+            Files::Gguf(gguf) => gguf.hf_files(
+                &self.spec,
+                families::to_config(self.family, &self.spec, Map::new()),
+                families::generation_config(&self.spec),
+            ),
+        }
+    }
+
+    /// The metadata of a GGUF file of this model, but for what depends on how its tensors are
+    /// stored.
+    ///
+    /// # Errors
+    /// When the tokenizer of a folder cannot be said in GGUF's terms.
+    pub fn gguf_entries(&self) -> Result<Entries, SourceError> {
+        match &self.files {
+            Files::Folder(folder) => {
+                let files = folder.hf_files(&self.spec)?;
+                gguf::entries_of_spec(self.gguf_architecture(), &self.spec, &files, folder.path())
+            }
+            Files::Gguf(gguf) => Ok(gguf.entries()),
+        }
+    }
+
+    /// The type and bytes of a tensor of a GGUF file, in llama.cpp's order of rows, by Hugging
+    /// Face's name or [`ROPE_FACTORS`]; none where the model is a folder or has no such tensor.
+    ///
+    /// # Errors
+    /// When the tensor's bytes are not all in the file.
+    pub fn gguf_tensor(&self, name: &str) -> Result<Option<(GgmlType, &[u8])>, SourceError> {
+        match &self.files {
+            Files::Gguf(gguf) if name == ROPE_FACTORS => gguf.rope_factor_bytes(),
+            Files::Gguf(gguf) if self.has(name) => {
+                let expected = self.expected(name)?;
+                let stored = gguf_name(&self.spec, expected);
+                gguf.bytes(&stored, name, &expected.shape).map(Some)
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// Number of weights, norms and biases; a tied head counts once.
+    pub fn num_parameters(&self) -> u64 {
+        self.spec.num_parameters()
+    }
+
+    /// The files whose content makes the model's identity, in a fixed order.
+    pub fn digest_files(&self) -> Vec<PathBuf> {
+        match &self.files {
+            Files::Folder(folder) => folder.digest_files(),
+            Files::Gguf(gguf) => vec![gguf.path().to_path_buf()],
+        }
+    }
+
+    /// Where the model was opened.
+    pub fn path(&self) -> &Path {
+        match &self.files {
+            Files::Folder(folder) => folder.path(),
+            Files::Gguf(gguf) => gguf.path(),
+        }
+    }
+}
+
+fn gguf_name(spec: &ModelSpec, tensor: &TensorSpec) -> String {
+    gguf::names::of_tensor(spec, tensor.part, tensor.part.block_idx())
+}
