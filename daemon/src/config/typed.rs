@@ -78,13 +78,15 @@ pub struct ServeFlags {
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ServeFile {
-    /// Folder to watch for pipeline specs, files `*.yaml` and `*.yml`. Default: none; it is required here or as a flag.
+    /// Folder to watch for pipeline specs, files `*.yaml` and `*.yml`. Default: none; it is
+    /// required here or as a flag.
     #[schemars(example = &"pipelines")]
     pub watch: Option<PathBuf>,
     /// Folder of runs, journal and cache. Default: $STATE_DIRECTORY, else ~/.local/state/evopressd.
     #[schemars(example = &"/var/lib/evopressd")]
     pub state: Option<PathBuf>,
-    /// Folder of the plugins, files `libevopress_*.so`. Default: `plugins` beside evopressd, else its own folder.
+    /// Folder of the plugins, files `libevopress_*.so`. Default: `plugins` beside evopressd, else
+    /// its own folder.
     pub plugins: Option<PathBuf>,
     /// Folders that a relative path in a spec is looked for in, after the spec's own folder.
     #[serde(default)]
@@ -108,7 +110,8 @@ pub struct ServeFile {
     /// Servers of registries that specs do not name.
     #[serde(default)]
     pub endpoints: Endpoints,
-    /// Seconds between scans of the watched folder besides those that the system's notifications cause. Default: 10.
+    /// Seconds between scans of the watched folder besides those that the system's notifications
+    /// cause. Default: 10.
     #[schemars(range(min = 0.001, max = 86_400.0))]
     pub rescan_seconds: Option<f64>,
     /// Attempts of a run whose worker crashes, in all. Default: 3.
@@ -129,7 +132,8 @@ pub struct ServeFile {
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CacheFile {
-    /// Limit of the cache; the least recently used entries go first, never one in use. Default: 50GiB.
+    /// Limit of the cache; the least recently used entries go first, never one in use. Default:
+    /// 50GiB.
     pub max_size_bytes: Option<ByteSize>,
 }
 
