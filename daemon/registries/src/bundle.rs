@@ -1,4 +1,4 @@
-//! What of a run is published: the files of its model, its report, and what it has measured.
+//! The part of a run that is published: the files of its model, its report, and its measurements.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -80,7 +80,7 @@ impl Bundle {
         digest_bytes(lines.as_bytes())
     }
 
-    /// What registries without digests of their own keep beside the files:
+    /// The manifest that is stored beside the files where a registry has no digests of its own:
     /// `{"run", "files": [{"path", "size_bytes", "sha256"}]}`.
     ///
     /// # Errors

@@ -111,7 +111,7 @@ impl Upload<'_> {
             if status != StatusCode::NOT_FOUND || !create {
                 return Err(self.http.refused("experiments/get-by-name", status, &found));
             }
-            // Somebody else may be faster, which is as good.
+            // Another process may have created it in between.
             self.create("experiments/create", &json!({"name": name}))
                 .await?;
         }
@@ -162,7 +162,7 @@ impl Upload<'_> {
         Ok(())
     }
 
-    /// Sends what is not there; a run that `is_new` has nothing yet.
+    /// Sends the files that are missing; a run that `is_new` has none yet.
     async fn artifacts(&self, run: &Value, is_new: bool) -> Result<(), PublishError> {
         let uri = text(&run["info"]["artifact_uri"]);
         let Some(root) = uri.strip_prefix("mlflow-artifacts:") else {
@@ -242,7 +242,7 @@ impl Upload<'_> {
         Ok(text(&made["model_version"]["version"]))
     }
 
-    /// An alias follows the newest version; publishing an old one again does not take it back.
+    /// An alias follows the newest version; publishing an old version again does not move it back.
     async fn alias(&self, alias: &str, version: &str) -> Result<(), PublishError> {
         let name = self.to.name.as_str();
         let query = [("name", name), ("alias", alias)];
@@ -273,7 +273,7 @@ impl Upload<'_> {
         self.http.json(call, request.json(body)).await
     }
 
-    /// A POST after which the thing is there, whoever made it.
+    /// A POST that creates something, and succeeds also where it exists already.
     async fn create(&self, call: &str, body: &Value) -> Result<(), PublishError> {
         let request = self.http.request(Method::POST, &format!("{API}/{call}"));
         let (status, said) = self.http.answer(request.json(body)).await?;

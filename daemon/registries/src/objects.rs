@@ -1,7 +1,7 @@
 //! Object stores: `PREFIX/NAME/RUN/…`, with a manifest that is written last, and
 //! `PREFIX/NAME/latest.json`.
 //!
-//! A version is there when its manifest is, and the manifest is never written over. Objects that
+//! A version is there when its manifest is, and the manifest is never overwritten. Objects that
 //! arrived before a failure are compared and not sent again.
 
 use evopress_core::digest_bytes;
@@ -29,7 +29,7 @@ const MAX_PARTS: u64 = 9_000;
 /// Parts on their way at the same time: what an upload holds in memory is this many parts.
 const PARTS_AT_ONCE: usize = 4;
 
-/// Whose store.
+/// The kind of store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Store {
     S3,
@@ -51,7 +51,7 @@ impl ObjectRegistry {
         Self { store, to, url }
     }
 
-    /// The bucket; nothing is asked yet.
+    /// Opens the bucket. No request is sent yet.
     ///
     /// # Errors
     /// The URL would send in the clear, or a secret is not there.
@@ -66,7 +66,8 @@ impl ObjectRegistry {
             .with_allow_http(plain)
             .with_timeout_disabled()
             .with_connect_timeout(std::time::Duration::from_secs(10));
-        // Failures are told and tried again later, by the daemon; this only bridges a hiccup.
+        // The daemon reports failures and tries again later; this only bridges a short
+        // interruption.
         let retries = RetryConfig {
             max_retries: 2,
             retry_timeout: std::time::Duration::from_secs(30),

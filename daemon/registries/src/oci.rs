@@ -69,10 +69,10 @@ impl Registry for OciRegistry {
     }
 }
 
-/// A client for `HOST[:PORT]/PATH`, and what it proves who asks with.
+/// A client for `HOST[:PORT]/PATH`, and its credentials.
 ///
 /// # Errors
-/// It would send in the clear, or a secret is not there.
+/// It would send secrets unencrypted, or a secret is not there.
 pub(crate) fn client_of(
     repository: &str,
     plain_http: bool,
@@ -166,7 +166,7 @@ impl Upload<'_> {
         }
         let moving = image_of(self.repository, self.tag)?;
         let current = self.tagged(&moving).await?;
-        // An older run that is published again does not take the tag back.
+        // An older run that is published again does not move the tag back.
         if current.is_none() || (known.is_none() && current.as_deref() != Some(&digest)) {
             self.tag_manifest(&moving, &manifest).await?;
         }

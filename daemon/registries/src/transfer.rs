@@ -1,4 +1,4 @@
-//! Bytes on their way: streams of files, counted, and the loop that reports them.
+//! Transfers: streams of files, counted, and the loop that reports their progress.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use crate::{BundleFile, PublishError};
 
 /// Time between two reports of progress.
 const LOOK: Duration = Duration::from_millis(200);
-/// A server from which nothing is heard for so long is given up.
+/// A transfer without progress for this long has failed.
 const STALLED: Duration = Duration::from_secs(300);
 const PIECE_BYTES: usize = 256 << 10;
 
@@ -26,22 +26,22 @@ pub(crate) struct Counter {
 }
 
 impl Counter {
-    /// Bytes that are there now.
+    /// Counts bytes that have arrived.
     pub(crate) fn done(&self, bytes: u64) {
         self.done.fetch_add(bytes, Ordering::Relaxed);
         self.moved(bytes);
     }
 
-    /// Bytes that moved and do not count as done: read back to be compared.
+    /// Counts bytes that were transferred and are not part of the result: read back to be compared.
     pub(crate) fn moved(&self, bytes: u64) {
         self.moved.fetch_add(bytes, Ordering::Relaxed);
     }
 }
 
-/// Runs `work` on this thread and tells how far it is until it ends.
+/// Runs `work` on this thread, and reports the progress until it ends.
 ///
 /// # Errors
-/// Those of `work`, or nothing moves any more.
+/// Those of `work`, or there is no progress any more.
 pub(crate) fn run<T>(
     counter: &Counter,
     progress: &mut dyn FnMut(u64),

@@ -23,8 +23,8 @@ struct Sealed<T> {
 }
 
 impl Checkpoint {
-    /// Opens the checkpoint in `folder`, which is created if it is not there. `identity` is what the
-    /// run is made from.
+    /// Opens the checkpoint in `folder`, which is created if it is not there. `identity` is what
+    /// the run is made from.
     pub(crate) fn open(folder: PathBuf, identity: Identity) -> Result<Self> {
         std::fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
         Ok(Self { folder, identity })
@@ -62,7 +62,7 @@ impl Checkpoint {
             content,
         };
         let path = self.path(name);
-        evopress_spec::atomic_write(&path, &serde_json::to_vec(&sealed)?)
+        evopress_core::atomic_write(&path, &serde_json::to_vec(&sealed)?)
             .with_context(|| path.display().to_string())
     }
 

@@ -19,9 +19,11 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Run the plan in a run's folder, or continue where an earlier attempt stopped.
     ///
-    /// Exit codes: 0 done, 1 failed, 3 a quality gate failed, 75 interrupted (run again to continue).
+    /// Exit codes: 0 done, 1 failed, 3 a quality gate failed, 75 interrupted (run again to
+    /// continue).
     Run(RunOptions),
-    /// Check what only plugins and the model can tell, and estimate what the run needs; JSON on stdout.
+    /// Check what only plugins and the model can tell, and estimate what the run needs; JSON on
+    /// stdout.
     Check(CheckOptions),
     /// List the plugins of a folder; JSON on stdout.
     Plugins(PluginsOptions),
@@ -34,8 +36,8 @@ pub(crate) struct RunOptions {
     /// The folder of plugins.
     #[arg(long)]
     pub(crate) plugins: PathBuf,
-    /// The folder of what runs share, such as level databases [default: `cache` beside the folder of
-    /// the runs].
+    /// The folder of what runs share, such as level databases [default: `cache` beside the folder
+    /// of the runs].
     #[arg(long)]
     cache: Option<PathBuf>,
     /// Compute threads [default: one per core; one on a GPU].

@@ -1,11 +1,11 @@
 //! SHA-256 of the files that a run reads.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use evopress::source::Source;
-use evopress_spec::{Plan, digest_path};
+use evopress_cache::DigestCache;
+use evopress_spec::Plan;
 
 /// A file and the SHA-256 of its bytes, hex.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,7 +15,7 @@ pub(crate) struct FileDigest {
 }
 
 /// The files of a plan by what they are for. Whoever needs the digest of an input takes it from
-/// here, so that a file is read for its digest once.
+/// here: no file is read for its digest more than once.
 #[derive(Debug)]
 pub(crate) struct Digests {
     /// Configuration, tokenizer and weights.
@@ -29,36 +29,27 @@ pub(crate) struct Digests {
 }
 
 impl Digests {
-    /// Reads every file of the plan. A file with several purposes is read once.
+    /// Digests every file of the plan. Those that `cache` knows and that have not changed since are
+    /// not read again.
     ///
     /// # Errors
     /// A file that cannot be read.
-    pub(crate) fn read(plan: &Plan, source: &Source) -> Result<Self> {
-        let mut known: BTreeMap<PathBuf, String> = BTreeMap::new();
-        let mut digest = |path: &Path| -> Result<FileDigest> {
-            let sha256 = match known.get(path) {
-                Some(sha256) => sha256.clone(),
-                None => digest_path(path).with_context(|| path.display().to_string())?,
-            };
-            known.insert(path.to_owned(), sha256.clone());
+    pub(crate) fn read(plan: &Plan, source: &Source, cache: &DigestCache) -> Result<Self> {
+        let digest = |path: &Path| -> Result<FileDigest> {
+            let sha256 = cache.digest_path(path);
             Ok(FileDigest {
                 path: path.to_owned(),
-                sha256,
+                sha256: sha256.with_context(|| path.display().to_string())?,
             })
         };
         let model = source.digest_files();
+        let model = model.iter().map(|file| digest(file));
+        let evaluation = plan.evaluation.iter().map(|set| digest(&set.source));
         Ok(Self {
-            model: model
-                .iter()
-                .map(|file| digest(file))
-                .collect::<Result<_>>()?,
+            model: model.collect::<Result<_>>()?,
             calibration: digest(&plan.calibration.source)?,
             database: digest(&plan.database.source)?,
-            evaluation: plan
-                .evaluation
-                .iter()
-                .map(|set| digest(&set.source))
-                .collect::<Result<_>>()?,
+            evaluation: evaluation.collect::<Result<_>>()?,
         })
     }
 

@@ -30,7 +30,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::Parser;
-use evopress::EngineError;
+use evopress::{EngineError, SearchError};
 use evopress_spec::{EventKind, RunDir, Status};
 
 use cli::{Cli, Command, RunOptions};
@@ -71,7 +71,7 @@ fn attempt(options: &RunOptions) -> ExitCode {
     }
 }
 
-/// The run's folder, held by this process alone: two workers on one run would mix their checkpoints.
+/// Locks the run's folder: two workers on one run would mix their checkpoints.
 fn open(dir: &RunDir) -> Result<(Recorder, File)> {
     let lock = process::lock(&dir.lock(), dir.path())?;
     Ok((Recorder::open(dir)?, lock))
@@ -79,7 +79,7 @@ fn open(dir: &RunDir) -> Result<(Recorder, File)> {
 
 /// Records why a run has no result: it was asked to stop, or it failed.
 fn ended_early(error: &anyhow::Error, recorder: &Recorder) -> ExitCode {
-    if matches!(error.downcast_ref(), Some(EngineError::Interrupted)) {
+    if is_interruption(error) {
         tracing::info!("interrupted; the next attempt continues from the checkpoint");
         recorder.event(EventKind::Interrupted { generation: None });
         return ExitCode::from(process::INTERRUPTED);
@@ -88,4 +88,10 @@ fn ended_early(error: &anyhow::Error, recorder: &Recorder) -> ExitCode {
     tracing::error!(%reason, "the run failed");
     recorder.event(EventKind::Failed { reason });
     ExitCode::FAILURE
+}
+
+/// Whether a stage ended because the run was asked to stop.
+fn is_interruption(error: &anyhow::Error) -> bool {
+    matches!(error.downcast_ref(), Some(EngineError::Interrupted))
+        || matches!(error.downcast_ref(), Some(SearchError::Interrupted))
 }

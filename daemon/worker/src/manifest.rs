@@ -1,7 +1,8 @@
 //! `manifest.json`: what a result was made of.
 
 use anyhow::Result;
-use evopress_spec::{Plan, digest_bytes};
+use evopress_core::digest_bytes;
+use evopress_spec::Plan;
 use serde::Serialize;
 
 use crate::compute::Compute;

@@ -1,4 +1,4 @@
-//! From a run's folder to what its stages work with: everything is read and checked but the weights.
+//! From a run's folder to what its stages work with: all but the weights is read and checked.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -6,6 +6,7 @@ use std::sync::atomic::AtomicBool;
 use anyhow::{Context, Result, bail};
 use evopress::genotype::SearchSpace;
 use evopress::source::Source;
+use evopress_cache::Cache;
 use evopress_plugin::host::PluginDir;
 use evopress_spec::{Plan, RunDir};
 
@@ -23,6 +24,8 @@ pub(crate) struct Prepared {
     pub(crate) fitness: UsedFitness,
     pub(crate) space: SearchSpace,
     pub(crate) compute: Compute,
+    /// What runs share.
+    pub(crate) cache: Cache,
     pub(crate) digests: Digests,
     pub(crate) manifest: Manifest,
 }
@@ -41,8 +44,8 @@ pub(crate) fn prepare(
     let plan: Plan = serde_json::from_slice(&text).with_context(|| path.display().to_string())?;
     let compute = Compute::resolve(&plan.model, options.threads, stop)?;
     let model = plan.model.location.path();
-    let source = Source::open(model.context("the model of the plan is not fetched yet")?)?;
-    let source = Arc::new(source);
+    let model = model.context("the model of the plan is not fetched yet")?;
+    let source = Arc::new(Source::open(model)?);
     if let Some((_, sentence)) = setup::unwritable(&plan, &source) {
         bail!(sentence);
     }
@@ -67,7 +70,8 @@ pub(crate) fn prepare(
         bail!(sentence);
     }
     let fitness = UsedFitness::load(&plan.search.fitness, &plugins)?;
-    let digests = Digests::read(&plan, &source)?;
+    let cache = Cache::open(&options.cache())?;
+    let digests = Digests::read(&plan, &source, &cache.digests())?;
     let spec = std::fs::read(dir.spec()).unwrap_or_default();
     let manifest = Manifest::new(
         dir.id(),
@@ -78,7 +82,7 @@ pub(crate) fn prepare(
         &fitness,
         &compute,
     )?;
-    evopress_spec::atomic_write(&dir.manifest(), &serde_json::to_vec_pretty(&manifest)?)?;
+    evopress_core::atomic_write(&dir.manifest(), &serde_json::to_vec_pretty(&manifest)?)?;
     Ok(Prepared {
         plan,
         source,
@@ -86,6 +90,7 @@ pub(crate) fn prepare(
         fitness,
         space,
         compute,
+        cache,
         digests,
         manifest,
     })

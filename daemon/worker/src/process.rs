@@ -22,7 +22,7 @@ pub(crate) fn log_to_stderr() {
         .init();
 }
 
-/// Asks the kernel for SIGTERM when the parent dies, so that no worker is left behind a killed daemon.
+/// Asks the kernel for SIGTERM when the parent dies, so that a killed daemon leaves no worker.
 pub(crate) fn die_with_parent() {
     #[cfg(target_os = "linux")]
     // SAFETY: sets an attribute of this process only.

@@ -77,8 +77,8 @@ impl Recorder {
         self.stage_that_may_be_reused(stage, || Ok((work()?, reused)))
     }
 
-    /// Runs a stage between its two events, where only `work` finds out whether the output was there
-    /// already.
+    /// Runs a stage between its two events, where only `work` finds out whether the output was
+    /// there already.
     pub(crate) fn stage_that_may_be_reused<T>(
         &self,
         stage: Stage,

@@ -42,7 +42,7 @@ pub(crate) fn run(
         methods: &prepared.methods,
         space,
         digests: &prepared.digests,
-        cache: &options.cache(),
+        cache: &prepared.cache,
         compute,
         recorder,
     })?;

@@ -1,4 +1,4 @@
-//! One entry: a folder of files that are each whole or not there.
+//! One entry: a folder whose files are each complete or absent.
 
 use std::fs::{self, File};
 use std::io;
@@ -13,7 +13,7 @@ use crate::error::{file_name, plain};
 use crate::lock::{self, Guard, Hold};
 use crate::{CacheError, FileRecord, Loaded, Manifest};
 
-/// An entry of the cache. Nothing is locked by having one.
+/// An entry of the cache. A value of this type holds no lock.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
     folder: PathBuf,
@@ -21,12 +21,13 @@ pub struct Entry {
     key: String,
 }
 
-/// What a file shall hold.
+/// The content of a new file.
 #[derive(Debug, Clone, Copy)]
 pub enum Content<'a> {
     /// These bytes.
     Bytes(&'a [u8]),
-    /// What this file holds; it is moved, so it must be on the same disk: see [`Entry::temporary`].
+    /// The content of this file. It is moved, so it must be on the same disk: see
+    /// [`Entry::temporary`].
     Moved(&'a Path),
 }
 
@@ -72,7 +73,7 @@ impl Entry {
     /// # Errors
     /// The lock file or the folder cannot be made.
     pub fn lock_exclusive(&self) -> Result<Guard, CacheError> {
-        self.hold(lock::wait(&self.lock_file(), Hold::Alone))
+        self.hold(lock::acquire(&self.lock_file(), Hold::Alone))
     }
 
     /// Waits until nobody builds the entry, and holds it beside others, to use it.
@@ -80,7 +81,7 @@ impl Entry {
     /// # Errors
     /// The lock file or the folder cannot be made.
     pub fn lock_shared(&self) -> Result<Guard, CacheError> {
-        self.hold(lock::wait(&self.lock_file(), Hold::Shared))
+        self.hold(lock::acquire(&self.lock_file(), Hold::Shared))
     }
 
     /// Holds the entry alone, unless somebody builds or uses it.
@@ -101,13 +102,13 @@ impl Entry {
 
     fn try_hold(&self, hold: Hold) -> Result<Option<Guard>, CacheError> {
         let path = self.lock_file();
-        match lock::take(&path, hold).map_err(CacheError::at("lock", &path))? {
+        match lock::try_acquire(&path, hold).map_err(CacheError::at("lock", &path))? {
             Some(guard) => self.hold(Ok(guard)).map(Some),
             None => Ok(None),
         }
     }
 
-    /// The folder may have been removed while we waited for its lock.
+    /// Creates the folder again, since it may have been removed while we waited for its lock.
     fn hold(&self, guard: io::Result<Guard>) -> Result<Guard, CacheError> {
         let guard = guard.map_err(CacheError::at("lock", &self.lock_file()))?;
         self.create()?;
@@ -186,7 +187,7 @@ impl Entry {
 
     /// A path in the entry for a file that arrives piece by piece; [`Entry::commit_file`] gives it
     /// its name. It is the same for every process, and what a crash leaves of it stays, so that the
-    /// next one goes on after it.
+    /// next process can continue it.
     ///
     /// # Errors
     /// The name is not one that a file of an entry can have.
@@ -241,7 +242,7 @@ impl Entry {
     }
 
     /// Reads every file and tells which are not what the manifest says. An entry without a manifest
-    /// has promised nothing.
+    /// has no damage.
     pub fn verify(&self) -> Vec<Damage> {
         let Loaded { manifest, warning } = self.load_manifest();
         let unusable = warning.map(|reason| Damage {

@@ -26,11 +26,11 @@ pub struct Listed {
     pub size_bytes: u64,
     /// When it was last used.
     pub last_used: SystemTime,
-    /// How far it is.
+    /// Its state.
     pub state: State,
 }
 
-/// How far an entry is.
+/// The state of an entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum State {
@@ -38,7 +38,7 @@ pub enum State {
     Complete,
     /// A process is building it now.
     Building,
-    /// Its builder was interrupted; the next one goes on.
+    /// Its builder was interrupted, and the next one continues.
     Unfinished,
 }
 

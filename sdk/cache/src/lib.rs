@@ -10,8 +10,8 @@
 //! ```
 //! The key is a digest of all inputs, so what is there under a key is what would be made again.
 //! Every file is written under another name, synchronised and renamed: a process that is killed
-//! leaves whole files and no others under their names, and the next one goes on after them.
-//! [`Cache::prune`] keeps the folder under a limit, and never takes an entry that any process
+//! leaves only complete files under their names, and the next one continues with what is missing.
+//! [`Cache::prune`] keeps the folder under a limit, and never removes an entry that any process
 //! holds.
 
 mod digests;

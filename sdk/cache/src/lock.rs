@@ -1,5 +1,5 @@
 //! Locks on entries: a file beside the entry's folder, since the folder itself is renamed when it
-//! goes.
+//! is removed.
 
 use std::fs::{self, File, TryLockError};
 use std::io;
@@ -22,8 +22,8 @@ pub(crate) enum Hold {
     Shared,
 }
 
-/// Waits for the lock.
-pub(crate) fn wait(path: &Path, hold: Hold) -> io::Result<Guard> {
+/// The lock; waits until no other process excludes it.
+pub(crate) fn acquire(path: &Path, hold: Hold) -> io::Result<Guard> {
     loop {
         let file = open(path)?;
         match hold {
@@ -36,8 +36,8 @@ pub(crate) fn wait(path: &Path, hold: Hold) -> io::Result<Guard> {
     }
 }
 
-/// The lock if nobody is in the way.
-pub(crate) fn take(path: &Path, hold: Hold) -> io::Result<Option<Guard>> {
+/// The lock, unless another process holds it in a way that excludes this one.
+pub(crate) fn try_acquire(path: &Path, hold: Hold) -> io::Result<Option<Guard>> {
     loop {
         let file = open(path)?;
         if !try_lock(&file, hold)? {
@@ -49,7 +49,7 @@ pub(crate) fn take(path: &Path, hold: Hold) -> io::Result<Option<Guard>> {
     }
 }
 
-/// Whether somebody holds it alone. Leaves no file behind, but is itself in the way for a moment.
+/// Whether another process holds it alone. Creates no file, but excludes others for a moment.
 pub(crate) fn is_held_alone(path: &Path) -> bool {
     File::open(path).is_ok_and(|file| matches!(try_lock(&file, Hold::Shared), Ok(false)))
 }

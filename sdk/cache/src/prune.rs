@@ -1,5 +1,5 @@
-//! Keeping the cache under its limit: the least recently used entries go first, none that anybody
-//! holds.
+//! Keeps the cache within its limit: the least recently used entries are removed first, and none
+//! that a process holds.
 
 use std::fs;
 use std::io;
@@ -15,9 +15,9 @@ use crate::{Cache, CacheError, Listed};
 /// What a prune has done.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Pruned {
-    /// The entries that went, in the order in which they went.
+    /// The entries that were removed, in this order.
     pub removed: Vec<Removed>,
-    /// Bytes of what killed processes had left behind, which went too.
+    /// Bytes of files that killed processes had left, which were removed, too.
     pub leftover_bytes: u64,
     /// Entries that are left.
     pub num_entries: usize,
@@ -27,7 +27,7 @@ pub struct Pruned {
     pub failures: Vec<String>,
 }
 
-/// An entry that went.
+/// An entry that was removed.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct Removed {
     /// Its kind.
@@ -41,7 +41,7 @@ pub struct Removed {
 }
 
 impl Pruned {
-    /// Bytes that were given back.
+    /// Bytes that were freed.
     pub fn freed_bytes(&self) -> u64 {
         let removed: u64 = self.removed.iter().map(|entry| entry.bytes).sum();
         removed + self.leftover_bytes
@@ -50,15 +50,15 @@ impl Pruned {
 
 impl Cache {
     /// Removes what killed processes have left, then entries, the least recently used first, until
-    /// all together take at most `max_bytes`. An entry stays that `keep` names, or that any process
-    /// builds or uses.
+    /// all together take at most `max_bytes`. An entry stays if `is_needed` says so, or if any
+    /// process builds or uses it.
     ///
     /// # Errors
     /// The folder cannot be read.
     pub fn prune(
         &self,
         max_bytes: u64,
-        keep: &dyn Fn(&Listed) -> bool,
+        is_needed: &dyn Fn(&Listed) -> bool,
     ) -> Result<Pruned, CacheError> {
         let mut pruned = Pruned::default();
         self.remove_leftovers(&mut pruned)?;
@@ -70,7 +70,7 @@ impl Cache {
             if pruned.size_bytes <= max_bytes {
                 break;
             }
-            if keep(listed) {
+            if is_needed(listed) {
                 continue;
             }
             match remove(listed) {
@@ -123,10 +123,12 @@ fn describe(listed: &Listed) -> Removed {
     }
 }
 
-/// Renames the entry first: what is left of it after a crash is no entry. Whether it could be had.
+/// Renames the entry first: what is left of it after a crash is no entry. Returns false where
+/// another process holds it.
 fn remove(listed: &Listed) -> Result<bool, CacheError> {
     let (folder, lock_file) = (listed.entry.path(), listed.entry.lock_file());
-    let lock = lock::take(&lock_file, Hold::Alone).map_err(CacheError::at("lock", &lock_file))?;
+    let lock =
+        lock::try_acquire(&lock_file, Hold::Alone).map_err(CacheError::at("lock", &lock_file))?;
     let Some(_alone) = lock else {
         return Ok(false);
     };
@@ -143,7 +145,8 @@ fn remove(listed: &Listed) -> Result<bool, CacheError> {
     Ok(true)
 }
 
-/// So that no crash undoes the rename and keeps the deletions.
+/// Brings a rename in the parent folder to the disk, so that no crash undoes it and keeps the
+/// deletions after it.
 fn sync_folder_of(path: &Path) -> io::Result<()> {
     match path.parent() {
         Some(folder) => sync_folder(folder),
@@ -167,7 +170,7 @@ fn is_being_removed(path: &Path) -> bool {
     name.starts_with('.') && name.ends_with(REMOVED)
 }
 
-/// Another prune may be at it, too.
+/// Removes a folder. Another process may do so at the same time.
 fn remove_folder(path: &Path) -> io::Result<()> {
     match fs::remove_dir_all(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
@@ -179,7 +182,7 @@ fn remove_folder(path: &Path) -> io::Result<()> {
 /// nothing in it.
 fn clean(folder: &Path) -> io::Result<u64> {
     let lock_file = lock_beside(folder);
-    let Some(_alone) = lock::take(&lock_file, Hold::Alone)? else {
+    let Some(_alone) = lock::try_acquire(&lock_file, Hold::Alone)? else {
         return Ok(0);
     };
     let mut bytes = 0;
@@ -201,7 +204,7 @@ fn clean(folder: &Path) -> io::Result<u64> {
     Ok(bytes)
 }
 
-/// A lock file whose entry is gone.
+/// Removes a lock file whose entry is gone.
 fn remove_orphaned_lock(path: &Path) -> io::Result<()> {
     let is_lock = path
         .extension()
@@ -209,7 +212,7 @@ fn remove_orphaned_lock(path: &Path) -> io::Result<()> {
     if !is_lock || path.with_extension("").is_dir() {
         return Ok(());
     }
-    match lock::take(path, Hold::Alone)? {
+    match lock::try_acquire(path, Hold::Alone)? {
         // Its entry may have been made in this very moment, by one who waits for the lock.
         Some(_alone) if !path.with_extension("").is_dir() => fs::remove_file(path),
         _ => Ok(()),

@@ -6,7 +6,8 @@ use serde_json::{Map, Value};
 
 use crate::error::SourceError;
 
-/// Files of a Hugging Face folder, ready to write. The one who writes the weights sets `torch_dtype` in `config`.
+/// Files of a Hugging Face folder, ready to write. The one who writes the weights sets
+/// `torch_dtype` in `config`.
 #[derive(Debug, Clone, Default)]
 pub struct HfFiles {
     /// `config.json` in the form that transformers 4 and 5 both read.

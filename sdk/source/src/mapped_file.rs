@@ -21,8 +21,9 @@ impl MappedFile {
             cause,
         };
         let file = File::open(path).map_err(read)?;
-        // SAFETY: the map is read-only and private to this process. Another process that shortens the file while it is
-        // mapped would raise SIGBUS; models are replaced by rename, and a run that dies so costs one attempt.
+        // SAFETY: the map is read-only and private to this process. Another process that shortens
+        // the file while it is mapped would raise SIGBUS; models are replaced by rename, and a run
+        // that dies so costs one attempt.
         let map = unsafe { Mmap::map(&file) }.map_err(read)?;
         Ok(Self {
             path: path.to_path_buf(),

@@ -37,14 +37,15 @@ impl Source {
     /// Opens a Hugging Face folder or a GGUF file.
     ///
     /// # Errors
-    /// When the model cannot be read, is of another family, or lacks a tensor that its configuration
-    /// implies.
+    /// When the model cannot be read, is of another family, or lacks a tensor that its
+    /// configuration implies.
     pub fn open(path: &Path) -> Result<Self, SourceError> {
         Self::open_as(path, ModelFolder::open, GgufFile::open)
     }
 
-    /// Opens a model that this project has written: linear layers may be packed (compressed-tensors,
-    /// GPTQ), and blocks may lack a sub-block (Nemotron-NAS, llama.cpp's `deci`).
+    /// Opens a model that this project has written: linear layers may be packed
+    /// (compressed-tensors, GPTQ), and blocks may lack a sub-block (Nemotron-NAS, llama.cpp's
+    /// `deci`).
     ///
     /// # Errors
     /// As [`Source::open`].
@@ -113,7 +114,7 @@ impl Source {
             match &source.files {
                 Files::Folder(folder) => folder.check(tensor)?,
                 Files::Gguf(gguf) => {
-                    let name = gguf::names::of_tensor(&source.spec, tensor.part);
+                    let name = gguf_name(&source.spec, tensor);
                     gguf.tensor(&name, &tensor.name, &tensor.shape)?;
                 }
             }
@@ -121,7 +122,7 @@ impl Source {
         for tensor in whole.tensors().iter().filter(|it| !source.has(&it.name)) {
             let is_there = match &source.files {
                 Files::Folder(folder) => folder.has(&tensor.name),
-                Files::Gguf(gguf) => gguf.has(&gguf::names::of_tensor(whole, tensor.part)),
+                Files::Gguf(gguf) => gguf.has(&gguf_name(whole, tensor)),
             };
             if is_there {
                 let name = &tensor.name;
@@ -160,7 +161,7 @@ impl Source {
             Files::Folder(folder) => return folder.tensor(expected),
             Files::Gguf(gguf) => gguf,
         };
-        let stored = gguf::names::of_tensor(&self.spec, expected.part);
+        let stored = gguf_name(&self.spec, expected);
         let tensor = gguf.tensor(&stored, name, &expected.shape)?;
         Ok(match self.interleaved_heads(expected.part) {
             Some(num_heads) => tensor.with_halves_of_heads(num_heads),
@@ -222,7 +223,8 @@ impl Source {
         }
     }
 
-    /// The metadata of a GGUF file of this model, but for what depends on how its tensors are stored.
+    /// The metadata of a GGUF file of this model, but for what depends on how its tensors are
+    /// stored.
     ///
     /// # Errors
     /// When the tokenizer of a folder cannot be said in GGUF's terms.
@@ -236,8 +238,8 @@ impl Source {
         }
     }
 
-    /// The type and bytes of a tensor of a GGUF file, in llama.cpp's order of rows, by Hugging Face's
-    /// name or [`ROPE_FACTORS`]; none where the model is a folder or has no such tensor.
+    /// The type and bytes of a tensor of a GGUF file, in llama.cpp's order of rows, by Hugging
+    /// Face's name or [`ROPE_FACTORS`]; none where the model is a folder or has no such tensor.
     ///
     /// # Errors
     /// When the tensor's bytes are not all in the file.
@@ -246,7 +248,7 @@ impl Source {
             Files::Gguf(gguf) if name == ROPE_FACTORS => gguf.rope_factor_bytes(),
             Files::Gguf(gguf) if self.has(name) => {
                 let expected = self.expected(name)?;
-                let stored = gguf::names::of_tensor(&self.spec, expected.part);
+                let stored = gguf_name(&self.spec, expected);
                 gguf.bytes(&stored, name, &expected.shape).map(Some)
             }
             _ => Ok(None),
@@ -273,4 +275,8 @@ impl Source {
             Files::Gguf(gguf) => gguf.path(),
         }
     }
+}
+
+fn gguf_name(spec: &ModelSpec, tensor: &TensorSpec) -> String {
+    gguf::names::of_tensor(spec, tensor.part, tensor.part.block_idx())
 }

@@ -116,8 +116,8 @@ impl<'a> StoredTensor<'a> {
         Ok(tensor)
     }
 
-    /// The tensor with the rows of each head in Hugging Face's order (first half, second half) where
-    /// they are in llama.cpp's (one of each in turn).
+    /// The tensor with the rows of each head in Hugging Face's order (first half, second half)
+    /// where they are in llama.cpp's (one of each in turn).
     pub(crate) fn with_halves_of_heads(self, num_heads: i64) -> Self {
         let bytes = self.to_bytes();
         let num_rows = self.shape[0] as usize;

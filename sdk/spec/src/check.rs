@@ -7,13 +7,13 @@ use crate::roots::Roots;
 use crate::structure::Repaired;
 use crate::{Plan, resolve, rules, structure, syntax, tree, typed, yaml};
 
-/// A larger file is no spec.
+/// The largest file that is read as a spec, in bytes.
 pub const MAX_SPEC_BYTES: usize = 1 << 20;
-/// More mistakes than this are counted and not told.
+/// At most this many mistakes are reported; further ones are counted.
 const MAX_MISTAKES: usize = 100;
 
-/// Checks a spec: syntax, fields, types, ranges, files and the rules between fields. What only a
-/// plugin or the model itself can tell is the worker's to check.
+/// Checks a spec: syntax, fields, types, ranges, files and the rules between fields. The worker
+/// checks what only a plugin or the model itself can tell.
 ///
 /// # Errors
 /// All mistakes, in the order of the text; at least one.
@@ -92,8 +92,8 @@ fn find(text: &str, roots: &Roots) -> Result<Plan, Vec<Fault>> {
     }
 }
 
-/// A second, typed reading must come to the same spec; where two readers of YAML differ, a person
-/// would be misled too.
+/// Reads the spec a second time with a typed reader, which must find the same values: where two
+/// readers of YAML differ, a person may be misled, too.
 fn confirm(text: &str, spec: &typed::Spec) -> Result<(), Fault> {
     match yaml::read(text) {
         Ok(read) if read == *spec => Ok(()),
@@ -148,7 +148,7 @@ fn not_utf8(bytes: &[u8], valid: usize) -> Fault {
     Fault::new(Position { line, column }, "", &message)
 }
 
-/// Some editors put a byte order mark first.
+/// The text without the byte order mark that some editors put first.
 fn without_mark(text: &str) -> &str {
     text.strip_prefix('\u{FEFF}').unwrap_or(text)
 }

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::number::{f64_or_null, map_or_null};
 use crate::{Mode, Stage, Status};
 
-/// What a run came to.
+/// The result of a run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Report {
     /// The run's ID.
@@ -54,7 +54,7 @@ pub struct Report {
     pub peak_memory_bytes: u64,
     /// The machine, in words.
     pub hardware: String,
-    /// Everything that the user should know besides.
+    /// Further sentences that the user should read.
     pub warnings: Vec<String>,
 }
 
@@ -115,8 +115,8 @@ pub struct HistoryEntry {
     pub forward_tokens: u64,
     /// Seconds since the search began.
     pub seconds: f64,
-    /// KL divergence on a few sequences of held-out text, where it was looked at. Nothing is
-    /// selected by it.
+    /// KL divergence on a few sequences of held-out text, where it was measured. It has no
+    /// influence on the search.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub held_out: Option<f64>,
 }
@@ -238,14 +238,14 @@ pub struct Published {
     pub digest: String,
 }
 
-/// A registry that has not taken the model yet.
+/// A registry that does not have the model yet.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Unpublished {
     /// Kind of registry: `mlflow`.
     pub registry: String,
-    /// Where it shall go.
+    /// Where it is to be published.
     pub location: String,
-    /// How often it was tried.
+    /// The number of attempts.
     pub tries: u32,
     /// The reason of its last failure, a sentence.
     pub reason: String,

@@ -22,7 +22,7 @@ pub(crate) fn check(spec: &Spec, plan: &Plan, resolver: &mut Resolver<'_>) {
     twice(plan, resolver);
 }
 
-/// Each search has settings of its own.
+/// The paper's search and the fast one have settings of their own; those of the other are mistakes.
 fn mode(spec: &Spec, plan: &Plan, resolver: &mut Resolver<'_>) {
     let (of_paper, of_fast) = (spec.search.of_paper(), spec.search.of_fast());
     let (foreign, other): (&[(&str, bool)], Mode) = match plan.search.mode {
@@ -38,8 +38,8 @@ fn mode(spec: &Spec, plan: &Plan, resolver: &mut Resolver<'_>) {
     }
 }
 
-/// Budgets of their own, for each size or name, are in the method's measure: what the same level
-/// takes in bytes differs from layer to layer and from method to method.
+/// A budget for each group of layers, by size or name, needs a target in the method's measure: the
+/// bytes of one level differ from layer to layer and from method to method.
 fn grouping(plan: &Plan, resolver: &mut Resolver<'_>) {
     let own = plan
         .search

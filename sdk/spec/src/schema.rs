@@ -30,8 +30,8 @@ pub(crate) fn get() -> &'static Value {
     &SCHEMA
 }
 
-/// Leaves out what says nothing to a person: machine formats, and `null`, which stands for a field
-/// that is left out. What says most comes first.
+/// Removes what says nothing to a person: machine formats, and `null`, which stands for a field
+/// that is left out. Sorts the keywords so that the most telling come first.
 fn plain(schema: &mut Schema) {
     let Some(keywords) = schema.as_object_mut() else {
         return;
@@ -61,8 +61,8 @@ fn plain(schema: &mut Schema) {
     *keywords = ordered;
 }
 
-/// A choice between something and `null` is that something; what the field itself says goes before
-/// what its type says.
+/// Replaces a choice between one schema and `null` by that schema. Keywords of the field itself
+/// take precedence over those of its type.
 fn only_choice(keywords: &mut Map<String, Value>) {
     let choices = keywords.get("anyOf").and_then(Value::as_array);
     let mut some = choices

@@ -1,6 +1,6 @@
 //! Compares a spec's values with the JSON Schema. Out: every structural mistake in words, and a
 //! copy of the values in which each mistake has been replaced by something valid, so that the rules
-//! that come after can still look at the rest.
+//! that come after can still check the rest.
 
 use std::collections::HashSet;
 use std::sync::LazyLock;
@@ -19,10 +19,10 @@ static VALIDATOR: LazyLock<Validator> = LazyLock::new(|| {
     jsonschema::draft7::new(schema::get()).expect("the schema of our own types is a schema")
 });
 
-/// More mistakes than this are not looked for; nobody reads them.
+/// The search for mistakes ends after this many.
 const MAX_FAULTS: usize = 1000;
 
-/// What is told in place of a value that may be a secret.
+/// What a message shows in place of a value that may be a secret.
 pub(crate) const SECRET: &str = "found something that may be a secret and is not shown";
 
 /// Values that satisfy the schema, and which of them are stand-ins for mistakes.
@@ -101,7 +101,7 @@ pub(crate) fn check(tree: &Tree, faults: &mut Vec<Fault>) -> Repaired {
         }
     }
     for (pointer, name, of) in missing {
-        // Under another name it is there, and that has been said.
+        // It is there under another name, and this mistake has been reported.
         if !suggested.contains(&place::child(&pointer, &name)) {
             faults.push(missing_field(tree, &pointer, &name, of));
         }
@@ -185,7 +185,7 @@ fn wrong_value(tree: &Tree, pointer: &str, value: &Value, of: &Value) -> Fault {
     let hint = hint(value, of)
         .map(|hint| format!("; {hint}"))
         .unwrap_or_default();
-    // A secret in the wrong place shall not go any further.
+    // A secret in the wrong place must not appear in a message.
     let hidden = of.get("writeOnly") == Some(&Value::Bool(true));
     let (found, hint) = if hidden {
         (SECRET.to_owned(), String::new())
@@ -201,7 +201,7 @@ fn wrong_value(tree: &Tree, pointer: &str, value: &Value, of: &Value) -> Fault {
     Fault::new(at, pointer, &message)
 }
 
-/// A long list is told by its length.
+/// What a message says was found. A long list is described by its length.
 fn found_here(value: &Value, of: &Value) -> String {
     match value {
         Value::Array(items)
@@ -213,7 +213,8 @@ fn found_here(value: &Value, of: &Value) -> String {
     }
 }
 
-/// `512.0` is whole to JSON Schema, but not to a typed reader.
+/// Finds floats in place of integers: `512.0` is a whole number to JSON Schema, but not to a typed
+/// reader.
 fn floats_for_integers<'a>(
     value: &'a Value,
     schema: &'static Value,

@@ -105,7 +105,7 @@ pub(crate) fn explain(error: &ScanError, text: &str) -> Fault {
     Fault::new(at, "", message)
 }
 
-/// More of them than this are not told.
+/// At most this many of them are reported.
 const MAX_INVISIBLE: usize = 100;
 
 /// Control characters, and those that only some versions of YAML take for the end of a line:

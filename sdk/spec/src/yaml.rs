@@ -1,4 +1,4 @@
-//! The one place that knows `serde_yaml`, so that another reader could take its place.
+//! Typed reading of YAML. Only this module uses `serde_yaml`.
 
 use serde_json::Value;
 

@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use evopress_spec::EventKind;
-use evopress_tests::{Scratch, Worker, eventually, programs, read_json, timeless, yaml};
+use evopress_tests::{
+    Scratch, Worker, eventually, programs, read_json, repository, timeless, yaml,
+};
 use safetensors::SafeTensors;
 use serde_json::{Value, json};
 
@@ -159,6 +161,35 @@ fn a_search_over_levels_that_is_killed_ends_like_an_undisturbed_one() {
         matches!(event, EventKind::Started { resumed_generation: Some(generation), .. } if generation >= 3)
     });
     assert!(resumed);
+}
+
+#[test]
+fn a_database_text_that_is_edited_during_an_interruption_is_named_and_refused() {
+    let scratch = Scratch::new();
+    let text = scratch.path().join("database.txt");
+    let original = fs::read(repository().join("pipelines/text/calibration.txt")).unwrap();
+    fs::write(&text, &original).unwrap();
+    let mut spec = three_bits("edited");
+    spec["database"]["source"] = json!(text);
+    let mut worker = Worker::prepare(&scratch, "state/runs", &spec);
+    worker.start();
+    worker.wait_for_generation(2);
+    assert_eq!(worker.terminate().code(), Some(75));
+
+    fs::write(&text, [b"One more line.\n", &original[..]].concat()).unwrap();
+    worker.start();
+    let status = eventually("a refusal", || worker.ended());
+    assert_eq!(status.code(), Some(1));
+    let Some(EventKind::Failed { reason }) = worker.events().pop() else {
+        panic!("{:?}", worker.events().last());
+    };
+    let expected = format!("Changed since then: {}. Restore", text.display());
+    assert!(reason.contains(&expected), "{reason}");
+
+    fs::write(&text, &original).unwrap();
+    worker.start();
+    let report = worker.finish();
+    assert_eq!(report["databases"][0]["reused"], true);
 }
 
 #[test]

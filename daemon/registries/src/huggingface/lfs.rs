@@ -1,5 +1,5 @@
-//! Git LFS as the Hub speaks it: what is not there yet is put where the server says, in one piece
-//! or in parts, or goes to its Xet store.
+//! Git LFS as the Hub speaks it: a file that is missing is sent to the URL that the server names,
+//! in one piece or in parts, or to its Xet store.
 
 use reqwest::header::{ACCEPT, CONTENT_TYPE};
 use reqwest::{Method, StatusCode};
@@ -20,7 +20,7 @@ pub(super) struct Objects<'a> {
 }
 
 impl Objects<'_> {
-    /// Sends those that are not there yet.
+    /// Sends the files that are missing.
     ///
     /// # Errors
     /// One was not taken.

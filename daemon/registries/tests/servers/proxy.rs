@@ -1,5 +1,5 @@
-//! A bad line to a server: it breaks once, in the midst of an answer, and is dead until it is
-//! mended.
+//! A proxy that drops the connection once, in the middle of an answer, and accepts none until it is
+//! repaired.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};

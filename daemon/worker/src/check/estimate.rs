@@ -1,4 +1,5 @@
-//! What a run will need, before it starts: counted operations and bytes, and this machine's measured matrix rate.
+//! What a run will need, before it starts: counted operations and bytes, and the measured rate of
+//! this machine's matrix products.
 
 use std::time::Instant;
 
@@ -13,12 +14,13 @@ use crate::{compute, process, setup};
 
 /// Share of the matrix rate that a forward pass reaches, from benchmarks.
 const EFFICIENCY: f64 = 0.7;
-/// What a fast search without a limit takes until it does not pay any more, about.
+/// About what a fast search without a limit takes until it ends by itself.
 const FAST_TOKENS: u64 = 400_000;
 /// libtorch, tokenizer and plugins.
 const BASE_BYTES: u64 = 500 << 20;
 
-/// Estimates; the memory is the larger part's upper bound, the time is for this machine when it is quiet.
+/// Estimates. The memory is an upper bound of the larger part; the time is for this machine when
+/// nothing else runs on it.
 #[derive(Debug, Serialize)]
 pub(crate) struct Needs {
     seconds: f64,
@@ -28,74 +30,90 @@ pub(crate) struct Needs {
 }
 
 impl Needs {
+    /// For the run of `plan` on this machine.
     pub(crate) fn estimate(plan: &Plan, source: &Source, space: &SearchSpace) -> Self {
-        let config = source.config();
-        let settings = setup::search_settings(plan, space);
-        let length = u64::from(plan.calibration.sequence_length);
-        let last = settings.stages.len().saturating_sub(1);
-        let mut sequences_a_generation = 0;
-        let mut entrants = settings.offspring;
-        for (idx, stage) in settings.stages.iter().enumerate() {
-            let parent = usize::from(idx == last);
-            sequences_a_generation += (entrants + parent) * stage.num_sequences;
-            entrants = stage.survivors;
-        }
-        let searched = settings.generations as usize * sequences_a_generation
-            + settings.initial_genotypes * settings.initial_sequences
-            + plan.baselines.random as usize
-                * settings
-                    .stages
-                    .last()
-                    .map_or(1, |stage| stage.num_sequences);
-        let searched = match plan.search.mode {
-            Mode::Paper => searched as u64 * length,
-            Mode::Fast => plan.search.limit.forward_tokens.unwrap_or(FAST_TOKENS),
-        };
-        let evaluated: u64 = plan.evaluation.iter().map(|set| set.tokens).sum();
-        // Targets cost a dense pass and an f32 product with the head; evaluation has dense, result and three baselines.
-        let head = (config.vocab_size * config.hidden_size) as f64;
-        let body = source.num_parameters() as f64 - head;
-        let kept = space.forward_share();
-        let flops = 2.0 * searched as f64 * (body * kept + head)
-            + 2.0 * plan.calibration.tokens as f64 * (body + 3.0 * head)
-            + 2.0 * evaluated as f64 * (5.0 * (body + head) + 3.0 * head);
-        let flops = flops + database_flops(plan, space, body);
         let bytes_per_weight = u64::from(setup::bytes_per_weight(plan.model.dtype));
         let weights = source.num_parameters() * bytes_per_weight;
-        let head_bytes = head as u64 * bytes_per_weight;
-        let width = config.hidden_size as u64 * 4 + 8;
-        let targets = (plan.calibration.tokens.max(evaluated)) * width;
-        // Levels stay decoded while memory lasts.
-        let levels = decoded_bytes(space).min(process::available_memory_bytes() / 2);
-        // A fast search keeps its parent's streams between blocks, and a gradient pass the head in f32.
-        let streams = match plan.search.mode {
-            Mode::Paper => 0,
-            Mode::Fast => {
-                let all = plan.calibration.tokens
-                    * 4
-                    * (config.hidden_size as u64)
-                    * config.num_blocks as u64;
-                2 * head_bytes + all.min(compute::residual_cache_limit_bytes())
-            }
-        };
-        let memory = weights
-            + levels
-            + head_bytes
-            + targets
-            + streams
-            + 128 * 4 * 3 * config.vocab_size as u64;
+        let memory = memory_bytes(plan, source, space);
         let on_gpu = evopress::device::resolve(&plan.model.device.to_string())
             .is_ok_and(|device| device.is_cuda());
+        // Each artifact, and where it is published to.
+        let artifacts = 2 * plan.artifacts.len() as u64 * weights;
         Self {
-            seconds: flops / (matrix_rate() * EFFICIENCY),
+            seconds: flops(plan, source, space) / (matrix_rate() * EFFICIENCY),
             memory_bytes: BASE_BYTES + if on_gpu { weights } else { memory },
             device_memory_bytes: if on_gpu { memory } else { 0 },
-            // Each artifact, and where it is published to.
-            disk_bytes: 2 * plan.artifacts.len() as u64 * weights
-                + database_bytes(space)
-                + (16 << 20),
+            disk_bytes: artifacts + database_bytes(space) + (16 << 20),
         }
     }
+}
+
+/// Floating-point operations of the whole run.
+fn flops(plan: &Plan, source: &Source, space: &SearchSpace) -> f64 {
+    let head = head_weights(source) as f64;
+    let body = source.num_parameters() as f64 - head;
+    let searched = searched_tokens(plan, space) as f64;
+    let calibrated = plan.calibration.tokens as f64;
+    let evaluated = evaluated_tokens(plan) as f64;
+    // Targets cost a dense pass and an f32 product with the head; evaluation has the dense model,
+    // the result and three baselines.
+    2.0 * searched * (body * space.forward_share() + head)
+        + 2.0 * calibrated * (body + 3.0 * head)
+        + 2.0 * evaluated * (5.0 * (body + head) + 3.0 * head)
+        + database_flops(plan, space, body)
+}
+
+/// Tokens that go forward through a compressed model during the search.
+fn searched_tokens(plan: &Plan, space: &SearchSpace) -> u64 {
+    if plan.search.mode == Mode::Fast {
+        return plan.search.limit.forward_tokens.unwrap_or(FAST_TOKENS);
+    }
+    let settings = setup::search_settings(plan, space);
+    let last = settings.stages.len().saturating_sub(1);
+    let mut sequences_a_generation = 0;
+    let mut entrants = settings.offspring;
+    for (idx, stage) in settings.stages.iter().enumerate() {
+        let parent = usize::from(idx == last);
+        sequences_a_generation += (entrants + parent) * stage.num_sequences;
+        entrants = stage.survivors;
+    }
+    let in_last_stage = settings.stages.last().map_or(1, |it| it.num_sequences);
+    let sequences = settings.generations as usize * sequences_a_generation
+        + settings.initial_genotypes * settings.initial_sequences
+        + plan.baselines.random as usize * in_last_stage;
+    sequences as u64 * u64::from(plan.calibration.sequence_length)
+}
+
+fn evaluated_tokens(plan: &Plan) -> u64 {
+    plan.evaluation.iter().map(|set| set.tokens).sum()
+}
+
+fn head_weights(source: &Source) -> u64 {
+    let config = source.config();
+    (config.vocab_size * config.hidden_size) as u64
+}
+
+/// Bytes on the device that computes.
+fn memory_bytes(plan: &Plan, source: &Source, space: &SearchSpace) -> u64 {
+    let config = source.config();
+    let (hidden_size, num_blocks) = (config.hidden_size as u64, config.num_blocks as u64);
+    let bytes_per_weight = u64::from(setup::bytes_per_weight(plan.model.dtype));
+    let weights = source.num_parameters() * bytes_per_weight;
+    let head = head_weights(source) * bytes_per_weight;
+    let targets = plan.calibration.tokens.max(evaluated_tokens(plan)) * (hidden_size * 4 + 8);
+    // Levels stay decoded while memory lasts.
+    let levels = decoded_bytes(space).min(process::available_memory_bytes() / 2);
+    // A fast search has its parent's residual streams between blocks in memory, and a gradient pass
+    // the head in f32.
+    let for_predictions = match plan.search.mode {
+        Mode::Paper => 0,
+        Mode::Fast => {
+            let streams = plan.calibration.tokens * 4 * hidden_size * num_blocks;
+            2 * head + streams.min(compute::residual_cache_limit_bytes())
+        }
+    };
+    let logits = 128 * 4 * 3 * config.vocab_size as u64;
+    weights + levels + head + targets + for_predictions + logits
 }
 
 /// Every variant of every layer, of all methods.
@@ -129,8 +147,9 @@ fn database_bytes(space: &SearchSpace) -> u64 {
     variants(space).map(of_layer).sum()
 }
 
-/// Two passes through the blocks, the inputs' second moments, and for each variant a sweep over the columns and the measuring of its
-/// error. An upper bound: a method may need less, and a database that is there already needs nothing.
+/// Floating-point operations of the level databases: two passes through the blocks, the inputs'
+/// second moments, and for each variant a sweep over the columns and the measuring of its error. An
+/// upper bound: a method may need less, and a database that is there already needs nothing.
 fn database_flops(plan: &Plan, space: &SearchSpace, body: f64) -> f64 {
     let tokens = plan.database.tokens as f64;
     let of_layer = |(layer, variants): (&LayerOutline, Vec<Variant>)| {
@@ -144,8 +163,8 @@ fn database_flops(plan: &Plan, space: &SearchSpace, body: f64) -> f64 {
     }
 }
 
-/// Floating-point operations a second of a product on this machine, measured in a few milliseconds: in bf16 where the CPU has units for
-/// it, in f32 elsewhere.
+/// Floating-point operations a second of a product on this machine, measured in a few milliseconds:
+/// in bf16 where the CPU has units for it, in f32 elsewhere.
 fn matrix_rate() -> f64 {
     // On one thread: several would wait for each other on a busy machine.
     tch::set_num_threads(1);

@@ -158,7 +158,8 @@ fn device_mistake(plan: &Plan) -> Option<Mistake> {
     })
 }
 
-/// A token is at least a byte, so a shorter file cannot do; a text that is a little too short is found when it is read.
+/// Texts with fewer bytes than tokens are asked of them. A text that is a little too short is found
+/// when it is read.
 fn text_mistakes(plan: &Plan) -> Vec<Mistake> {
     let calibration = (
         "/calibration/tokens".to_owned(),

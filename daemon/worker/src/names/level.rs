@@ -35,7 +35,8 @@ pub(crate) enum Meaning {
 }
 
 impl<'a> Level<'a> {
-    /// Reads a name: `keep`, `drop`, `4bit`, `Q4_K`, `0.4167`, `2:4`, or one of these after `METHOD:`.
+    /// Reads a name: `keep`, `drop`, `4bit`, `Q4_K`, `0.4167`, `2:4`, or one of these after
+    /// `METHOD:`.
     pub(crate) fn read(name: &'a str) -> Self {
         let whole = Meaning::of(name);
         match name.split_once(':') {

@@ -21,7 +21,7 @@ pub(crate) fn kind_words(kind: &str) -> &str {
     }
 }
 
-/// A genotype by kind and block, kinds in the order of the model; and the units that are in no block.
+/// A genotype by kind and block, kinds in the order of the model, and the units in no block.
 #[derive(Debug, Default)]
 pub(crate) struct ByKind<'a> {
     pub(crate) kinds: IndexMap<&'a str, BTreeMap<u32, (&'a str, &'a str)>>,

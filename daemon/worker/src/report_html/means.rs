@@ -1,13 +1,15 @@
-//! Where the budget went: the mean level of each kind of layer and of each block, where levels are numbers of one measure.
+//! Where the budget went: the mean level of each kind of layer and of each block, where levels are
+//! numbers of one measure.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 
 use evopress_spec::Report;
 use indexmap::IndexMap;
+use maud::{Markup, html};
 
-use super::chart::Axis;
-use super::text::{escape, number};
+use super::axis::{Axis, tick_words};
+use super::bars::{self, Bar};
+use super::text::number;
 use crate::names::{Level, Meaning, kind_words, only_drops, split};
 
 const WIDTH: f64 = 480.0;
@@ -36,7 +38,7 @@ fn measure(report: &Report) -> Option<(&'static str, ValueOf)> {
     }
 }
 
-/// The layers of blocks; a sub-block that a search may drop as well has no level of its own here.
+/// The layers of blocks. A sub-block that a search may drop as well has no level of its own here.
 fn layers(report: &Report) -> impl Iterator<Item = (u32, &str, Meaning)> {
     let units = report.genotype.iter();
     units.filter_map(|(unit, level)| {
@@ -46,9 +48,9 @@ fn layers(report: &Report) -> impl Iterator<Item = (u32, &str, Meaning)> {
 }
 
 /// Both charts, or nothing where levels are no numbers.
-pub(super) fn charts(report: &Report) -> String {
+pub(super) fn charts(report: &Report) -> Markup {
     let Some((name, value)) = measure(report) else {
-        return String::new();
+        return html! {};
     };
     let mut kinds: IndexMap<&str, Vec<f64>> = IndexMap::new();
     let mut blocks: BTreeMap<u32, Vec<f64>> = BTreeMap::new();
@@ -60,13 +62,19 @@ pub(super) fn charts(report: &Report) -> String {
     }
     let blocks: Vec<(u32, f64)> = blocks.iter().map(|(idx, all)| (*idx, mean(all))).collect();
     let kinds: Vec<(&str, f64)> = kinds.iter().map(|(kind, all)| (*kind, mean(all))).collect();
-    format!(
-        "<div class=\"charts\">\n<figure><figcaption>Mean {name} by kind of layer</figcaption>\n{}</figure>\n\
-         <figure><figcaption>Mean {name} by block</figcaption>\n{}</figure>\n</div>\n\
-         <p class=\"note\">Each layer counts once, whatever its size.</p>\n",
-        by_kind(&kinds),
-        by_block(name, &blocks),
-    )
+    html! {
+        div.charts {
+            figure {
+                figcaption { "Mean " (name) " by kind of layer" }
+                (by_kind(&kinds))
+            }
+            figure {
+                figcaption { "Mean " (name) " by block" }
+                (by_block(name, &blocks))
+            }
+        }
+        p.note { "Each layer counts once, whatever its size." }
+    }
 }
 
 #[expect(clippy::cast_precision_loss, reason = "layers of a model are few")]
@@ -74,72 +82,53 @@ fn mean(values: &[f64]) -> f64 {
     values.iter().sum::<f64>() / values.len() as f64
 }
 
-fn by_kind(kinds: &[(&str, f64)]) -> String {
-    let most = kinds
-        .iter()
-        .map(|it| it.1)
-        .fold(f64::MIN_POSITIVE, f64::max);
-    let mut html = String::from("<table class=\"bars\">\n<tbody>\n");
-    for (kind, value) in kinds {
-        let _ = writeln!(
-            html,
-            "<tr><th>{}</th><td class=\"bar\"><span style=\"width:{:.1}%\"></span></td><td>{}</td></tr>",
-            escape(kind_words(kind)),
-            value / most * 100.0,
-            number(*value),
-        );
-    }
-    html.push_str("</tbody>\n</table>\n");
-    html
+fn by_kind(kinds: &[(&str, f64)]) -> Markup {
+    let values = kinds.iter().map(|it| it.1);
+    let largest = values.fold(f64::MIN_POSITIVE, f64::max);
+    bars::table(kinds.iter().map(|(kind, value)| Bar {
+        name: kind_words(kind),
+        percent: value / largest * 100.0,
+        value: number(*value),
+    }))
 }
 
-fn by_block(name: &str, blocks: &[(u32, f64)]) -> String {
-    let most = blocks.iter().map(|it| it.1).fold(0.0, f64::max);
-    let axis = Axis::over((0.0, if most > 0.0 { most } else { 1.0 }), 4);
+fn by_block(name: &str, blocks: &[(u32, f64)]) -> Markup {
+    let largest = blocks.iter().map(|it| it.1).fold(0.0, f64::max);
+    let axis = Axis::over((0.0, if largest > 0.0 { largest } else { 1.0 }), 4);
     let last = blocks.iter().map(|it| it.0).max().unwrap_or(0);
     let step = (WIDTH - LEFT - RIGHT) / (f64::from(last) + 1.0);
     let floor = HEIGHT - BOTTOM;
     let tall = |value: f64| axis.share(value) * (floor - TOP);
-    let mut svg = format!(
-        "<svg viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\" aria-label=\"mean {name} by block\">\n"
-    );
-    for tick in &axis.ticks {
-        let at = floor - tall(*tick);
-        let _ = writeln!(
-            svg,
-            "<path class=\"grid\" d=\"M{LEFT} {at:.1}H{}\"/><text class=\"y\" x=\"{}\" y=\"{:.1}\">{}</text>",
-            WIDTH - RIGHT,
-            LEFT - 6.0,
-            at + 4.0,
-            super::chart::tick_words(*tick),
-        );
-    }
-    for (block_idx, value) in blocks {
-        let left = LEFT + f64::from(*block_idx) * step;
-        let height = tall(*value).max(0.5);
-        let _ = writeln!(
-            svg,
-            "<rect class=\"column\" x=\"{:.1}\" y=\"{:.1}\" width=\"{:.1}\" height=\"{height:.1}\"><title>block {block_idx}: {}</title></rect>",
-            left + step * 0.12,
-            floor - height,
-            step * 0.76,
-            number(*value),
-        );
-    }
     let every = (last / 8 + 1).next_multiple_of(if last > 8 { 5 } else { 1 });
-    for block_idx in (0..=last).step_by(every as usize) {
-        let middle = LEFT + (f64::from(block_idx) + 0.5) * step;
-        let _ = writeln!(
-            svg,
-            "<text class=\"x\" x=\"{middle:.1}\" y=\"{}\">{block_idx}</text>",
-            floor + 15.0
-        );
+    html! {
+        svg viewBox={ "0 0 " (WIDTH) " " (HEIGHT) } role="img"
+            aria-label={ "mean " (name) " by block" }
+        {
+            @for tick in &axis.ticks {
+                @let at = floor - tall(*tick);
+                path.grid d=(format_args!("M{LEFT} {at:.1}H{}", WIDTH - RIGHT)) {}
+                text.y x=(LEFT - 6.0) y=(tenths(at + 4.0)) { (tick_words(*tick)) }
+            }
+            @for (block_idx, value) in blocks {
+                @let left = LEFT + f64::from(*block_idx) * step;
+                @let height = tall(*value).max(0.5);
+                rect.column x=(tenths(left + step * 0.12)) y=(tenths(floor - height))
+                    width=(tenths(step * 0.76)) height=(tenths(height))
+                {
+                    title { "block " (block_idx) ": " (number(*value)) }
+                }
+            }
+            @for block_idx in (0..=last).step_by(every as usize) {
+                text.x x=(tenths(LEFT + (f64::from(block_idx) + 0.5) * step)) y=(floor + 15.0) {
+                    (block_idx)
+                }
+            }
+            text.x.name x=(LEFT + (WIDTH - LEFT - RIGHT) / 2.0) y=(HEIGHT - 6.0) { "block" }
+        }
     }
-    let middle = LEFT + (WIDTH - LEFT - RIGHT) / 2.0;
-    let _ = writeln!(
-        svg,
-        "<text class=\"x name\" x=\"{middle}\" y=\"{}\">block</text>\n</svg>",
-        HEIGHT - 6.0
-    );
-    svg
+}
+
+/// A coordinate with one digit.
+fn tenths(value: f64) -> String {
+    format!("{value:.1}")
 }

@@ -1,15 +1,20 @@
-//! The looks of levels: one colour a method, deeper the more of a unit is left.
-
-use std::fmt::Write as _;
+//! The colours of levels: one hue for each method, deeper the more of a unit is left.
 
 use evopress_spec::Report;
 use indexmap::IndexMap;
+use maud::{Markup, html};
 
-use super::text::escape;
 use crate::names::{Level, Meaning, kind_words, split};
 
-/// Colours that the style has for methods; more methods begin anew.
+/// Hues that the style has for methods; further methods begin again with the first.
 const NUM_HUES: usize = 4;
+
+/// How a unit is painted, and the text upon it.
+pub(super) struct Paint {
+    pub(super) class: String,
+    pub(super) style: Option<String>,
+    pub(super) text_class: &'static str,
+}
 
 /// The levels of a report in order, so that all its pictures agree.
 pub(super) struct Scale<'a> {
@@ -18,6 +23,7 @@ pub(super) struct Scale<'a> {
 }
 
 impl<'a> Scale<'a> {
+    /// Those of the result and of the baselines.
     pub(super) fn of(report: &'a Report) -> Self {
         let all = report.baselines.iter().map(|it| &it.genotype);
         let mut levels: Vec<&str> = std::iter::once(&report.genotype)
@@ -33,70 +39,69 @@ impl<'a> Scale<'a> {
         Self { levels, methods }
     }
 
-    /// Attributes of a shape, and the class of text upon it.
-    pub(super) fn look(&self, level: &str) -> (String, &'static str) {
+    /// How a unit at this level is painted.
+    pub(super) fn paint(&self, level: &str) -> Paint {
         let read = Level::read(level);
+        let plain = |class: &str, text_class| Paint {
+            class: class.to_owned(),
+            style: None,
+            text_class,
+        };
         match read.meaning {
-            Meaning::Kept if self.methods.is_empty() => {
-                return ("class=\"kept\"".to_owned(), "on-deep");
-            }
-            Meaning::Kept => return ("class=\"intact\"".to_owned(), "on-deep"),
-            Meaning::Dropped => return ("class=\"dropped\"".to_owned(), "on-pale"),
+            Meaning::Kept if self.methods.is_empty() => return plain("kept", "on-deep"),
+            Meaning::Kept => return plain("intact", "on-deep"),
+            Meaning::Dropped => return plain("dropped", "on-pale"),
             _ => {}
         }
         let of_method = |it: &&&str| is_shaded(it) && Level::read(it).method == read.method;
         let strength = |it: &str| Level::read(it).meaning.share_left();
-        let mut same: Vec<f64> = self
-            .levels
-            .iter()
-            .filter(of_method)
-            .map(|it| strength(it))
-            .collect();
-        same.dedup();
-        let rank = same.iter().position(|it| *it == strength(level));
+        let levels = self.levels.iter().filter(of_method);
+        let mut strengths: Vec<f64> = levels.map(|it| strength(it)).collect();
+        strengths.dedup();
+        let rank = strengths.iter().position(|it| *it == strength(level));
         let rank = rank.unwrap_or(0);
-        let percent = match same.len() {
+        let percent = match strengths.len() {
             0 | 1 => 70,
             count => 12 + 88 * rank / (count - 1),
         };
         let hue = self.methods.iter().position(|it| *it == read.method);
         let hue = hue.unwrap_or(0) % NUM_HUES;
-        let text = if percent > 55 { "on-deep" } else { "on-pale" };
-        (
-            format!("class=\"scale hue-{hue}\" style=\"--depth:{percent}%\""),
-            text,
-        )
+        Paint {
+            class: format!("scale hue-{hue}"),
+            style: Some(format!("--depth:{percent}%")),
+            text_class: if percent > 55 { "on-deep" } else { "on-pale" },
+        }
     }
 
     /// The levels of the result with their numbers of units, and what is dropped of each kind.
-    pub(super) fn legend(&self, genotype: &IndexMap<String, String>) -> String {
-        let mut html = String::from("<p class=\"legend\">");
+    pub(super) fn legend(&self, genotype: &IndexMap<String, String>) -> Markup {
         let mut counts: IndexMap<&str, usize> = self.levels.iter().map(|it| (*it, 0)).collect();
         for level in genotype.values() {
             *counts.entry(level).or_default() += 1;
         }
-        for (level, count) in &counts {
-            let (look, _) = self.look(level);
-            let _ = write!(
-                html,
-                "<span><svg viewBox=\"0 0 14 14\"><rect {look} x=\"1\" y=\"1\" width=\"12\" height=\"12\" rx=\"2\"/></svg> {} \
-                 <small>× {count}</small></span> ",
-                escape(level),
-            );
-        }
         let mut meanings = genotype.values().map(|level| Level::read(level).meaning);
-        if meanings.any(|it| matches!(it, Meaning::Sparsity(_))) {
-            html.push_str("· in the cells: percent of zeros ");
+        let has_zeros = meanings.any(|it| matches!(it, Meaning::Sparsity(_)));
+        html! {
+            p.legend {
+                @for (level, count) in &counts {
+                    @let paint = self.paint(level);
+                    span {
+                        svg viewBox="0 0 14 14" {
+                            rect class=(paint.class) style=[&paint.style] x="1" y="1" width="12"
+                                height="12" rx="2" {}
+                        }
+                        " " (level) " " small { "× " (count) }
+                    }
+                    " "
+                }
+                @if has_zeros { "· in the cells: percent of zeros " }
+                @if self.methods.is_empty() { (dropped_by_kind(genotype)) }
+            }
         }
-        if self.methods.is_empty() {
-            html.push_str(&dropped_by_kind(genotype));
-        }
-        html.push_str("</p>\n");
-        html
     }
 }
 
-/// Neither kept nor gone: those two have a look of their own.
+/// Neither kept nor dropped: those two have colours of their own.
 fn is_shaded(level: &str) -> bool {
     !matches!(Level::read(level).meaning, Meaning::Kept | Meaning::Dropped)
 }
@@ -113,6 +118,6 @@ fn dropped_by_kind(genotype: &IndexMap<String, String>) -> String {
         return String::new();
     }
     let gone = dropped.iter().filter(|(_, count)| **count > 0);
-    gone.map(|(kind, count)| format!("· {count} {} dropped ", escape(kind_words(kind))))
+    gone.map(|(kind, count)| format!("· {count} {} dropped ", kind_words(kind)))
         .collect()
 }

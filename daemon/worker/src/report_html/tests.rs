@@ -31,6 +31,33 @@ fn assert_well_formed(html: &str) {
     assert_eq!(open, Vec::<&str>::new());
 }
 
+/// The text between the tags of a page, one piece a line, without its style and its drawings.
+fn words(page: &str) -> String {
+    let mut lines = Vec::new();
+    let mut is_drawing = false;
+    let body = page.split_once("</style>").map_or(page, |(_, body)| body);
+    for piece in body.split('<').skip(1) {
+        let (tag, text) = piece.split_once('>').expect("a tag ends");
+        if tag.starts_with("svg") {
+            is_drawing = true;
+        }
+        if !is_drawing && !text.trim().is_empty() {
+            lines.push(text.trim());
+        }
+        if tag == "/svg" {
+            is_drawing = false;
+            lines.extend((!text.trim().is_empty()).then_some(text.trim()));
+        }
+    }
+    lines.join("\n")
+}
+
+#[test]
+fn pages_say_what_they_have_always_said() {
+    insta::assert_snapshot!("dropped", words(&render(&dropped())));
+    insta::assert_snapshot!("quantized", words(&render(&quantized())));
+}
+
 #[test]
 fn a_page_is_well_formed_and_self_contained() {
     let page = render(&dropped());
@@ -123,7 +150,7 @@ fn a_winning_baseline_is_named_plainly() {
 #[test]
 fn a_result_that_is_a_baseline_says_so() {
     let mut report = dropped();
-    let sentence = "The search ended at the very choice of the baseline window cosine.";
+    let sentence = "The search ended with the same levels as the baseline window cosine.";
     assert!(!render(&report).contains(sentence));
     report.genotype = report.baselines[0].genotype.clone();
     assert!(render(&report).contains(sentence));

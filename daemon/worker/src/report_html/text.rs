@@ -2,30 +2,6 @@
 
 use evopress_spec::Metric;
 
-/// Text for HTML, also inside a quoted attribute.
-pub(super) fn escape(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    for character in text.chars() {
-        match character {
-            '&' => escaped.push_str("&amp;"),
-            '<' => escaped.push_str("&lt;"),
-            '>' => escaped.push_str("&gt;"),
-            '"' => escaped.push_str("&quot;"),
-            '\'' => escaped.push_str("&#39;"),
-            _ => escaped.push(character),
-        }
-    }
-    escaped
-}
-
-/// A section, or nothing where there is nothing to say.
-pub(super) fn section(title: &str, content: &str) -> String {
-    if content.is_empty() {
-        return String::new();
-    }
-    format!("<section>\n<h2>{title}</h2>\n{content}</section>\n")
-}
-
 /// Four significant digits; a dash for what is not a number.
 pub(super) fn number(value: f64) -> String {
     if !value.is_finite() {

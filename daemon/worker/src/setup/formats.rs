@@ -7,7 +7,7 @@ use evopress_spec::{ArtifactFormat, Plan};
 
 use crate::artifact_layout::packed;
 
-/// Why an artifact of a plan cannot be written for its model, if so, and which of the plan's artifacts that is.
+/// The first artifact of a plan that cannot be written for its model, by its index, and why.
 pub(crate) fn unwritable(plan: &Plan, source: &Source) -> Option<(usize, String)> {
     refused(plan, |format| match format {
         ArtifactFormat::Gguf => export::gguf::check(source),
@@ -16,7 +16,8 @@ pub(crate) fn unwritable(plan: &Plan, source: &Source) -> Option<(usize, String)
     })
 }
 
-/// Why the results of a plan have no place in a format that it asks for, if so, and which of its artifacts that is.
+/// The first artifact of a plan whose format cannot hold the search space's levels, by its index,
+/// and why.
 pub(crate) fn misplaced(plan: &Plan, space: &SearchSpace) -> Option<(usize, String)> {
     refused(plan, |format| match (format, packed(format)) {
         (ArtifactFormat::NemotronNas, _) => export::nemotron_nas::check_space(space),
@@ -25,7 +26,7 @@ pub(crate) fn misplaced(plan: &Plan, space: &SearchSpace) -> Option<(usize, Stri
     })
 }
 
-/// The first artifact of a plan that `check` refuses.
+/// The first artifact of a plan that `check` refuses, by its index, and why.
 fn refused(
     plan: &Plan,
     check: impl Fn(ArtifactFormat) -> evopress::Result<()>,

@@ -5,11 +5,14 @@ use std::collections::HashMap;
 use evopress_plugin::{Encoding, SubBlock};
 
 use crate::genotype::{Candidate, Dropped, SearchSpace, WeightId};
-use crate::source::{Source, half_of};
+use crate::source::Source;
+use crate::source::spec::{LayerSpec, ModelSpec, TensorPart, TensorSpec};
 
 /// The tensors of the artifact, in the order of the forward pass.
-pub(super) struct Layout {
-    pub(super) tensors: Vec<OutTensor>,
+pub(super) struct Layout<'a> {
+    /// The source's.
+    pub(super) spec: &'a ModelSpec,
+    pub(super) tensors: Vec<OutTensor<'a>>,
     pub(super) blocks: Vec<KeptBlock>,
 }
 
@@ -17,16 +20,21 @@ pub(super) struct Layout {
 pub(super) struct KeptBlock {
     /// In the source.
     pub(super) idx: usize,
-    /// Whether a format that has blocks without an attention goes without this one's, and the same for the MLP.
+    /// Whether a format that has blocks without an attention goes without this one's.
     pub(super) is_without_attention: bool,
+    /// Whether a format that has blocks without an MLP goes without this one's.
     pub(super) is_without_mlp: bool,
 }
 
-pub(super) struct OutTensor {
+pub(super) struct OutTensor<'a> {
     /// In the artifact.
     pub(super) name: String,
+    /// The block of the artifact that it belongs to.
+    pub(super) block_idx: Option<usize>,
     /// In the source.
-    pub(super) source_name: String,
+    pub(super) source: &'a TensorSpec,
+    /// The layer of the source whose weight or bias it is.
+    pub(super) layer: Option<&'a LayerSpec>,
     pub(super) shape: Vec<usize>,
     /// The compressed weight that takes the dense one's place.
     pub(super) level: Option<WeightId>,
@@ -34,62 +42,34 @@ pub(super) struct OutTensor {
     num_working: u64,
     /// Whether it is written as zeros.
     pub(super) is_zero: bool,
-    /// The half of a block that it belongs to, where a format that has blocks without that half goes without it.
+    /// The half of a block that it belongs to, where a format that has blocks without that half
+    /// goes without it.
     pub(super) omissible: Option<SubBlock>,
 }
 
-impl OutTensor {
+impl OutTensor<'_> {
+    /// Whether it is the weight of a linear layer.
+    pub(super) fn is_layer_weight(&self) -> bool {
+        matches!(self.source.part, TensorPart::Weight { .. })
+    }
+
     /// Whether it is a weight or a bias of a linear layer that does nothing.
     pub(super) fn is_idle_weight(&self) -> bool {
-        self.num_working == 0 && self.name.contains("_proj.")
+        self.num_working == 0 && self.layer.is_some()
     }
 }
 
-impl Layout {
-    pub(super) fn new(source: &Source, space: &SearchSpace, candidate: &Candidate) -> Self {
-        let dropped = &candidate.dropped;
+impl<'a> Layout<'a> {
+    pub(super) fn new(source: &'a Source, space: &SearchSpace, candidate: &Candidate) -> Self {
+        let spec = source.spec();
         let num_kept = num_kept_weights(space);
-        let layers: HashMap<String, usize> = source
-            .layer_names()
-            .into_iter()
-            .enumerate()
-            .map(|(idx, name)| (format!("{name}.weight"), idx))
-            .collect();
-        let blocks = kept_blocks(dropped);
-        let mut tensors = Vec::new();
-        for (source_name, shape) in source.tensor_shapes() {
-            let shape: Vec<usize> = shape.iter().map(|&extent| extent as usize).collect();
-            let level = layers
-                .get(source_name)
-                .and_then(|&idx| *candidate.weights.get(idx)?);
-            let all = shape.iter().product::<usize>() as u64;
-            let kept = level.and_then(|id| num_kept.get(&id).copied());
-            let mut tensor = OutTensor {
-                name: source_name.to_owned(),
-                source_name: source_name.to_owned(),
-                shape,
-                level,
-                num_working: kept.unwrap_or(all),
-                is_zero: false,
-                omissible: None,
-            };
-            if let Some((block_idx, sub_block)) = half_of(source_name) {
-                let Some(new_idx) = blocks.iter().position(|block| block.idx == block_idx) else {
-                    continue;
-                };
-                let old = format!("model.layers.{block_idx}.");
-                tensor.name = source_name.replacen(&old, &format!("model.layers.{new_idx}."), 1);
-                let is_output =
-                    source_name.contains(".o_proj.") || source_name.contains(".down_proj.");
-                if dropped.contains(block_idx, sub_block) {
-                    tensor.num_working = 0;
-                    tensor.is_zero = is_output;
-                    tensor.omissible = blocks[new_idx].is_without(sub_block).then_some(sub_block);
-                }
-            }
-            tensors.push(tensor);
+        let blocks = kept_blocks(&candidate.dropped);
+        let out = |tensor| out_tensor(spec, candidate, &num_kept, &blocks, tensor);
+        Self {
+            tensors: source.tensors().iter().filter_map(out).collect(),
+            spec,
+            blocks,
         }
-        Self { tensors, blocks }
     }
 
     /// The blocks of the source that are left.
@@ -112,8 +92,54 @@ impl KeptBlock {
     }
 }
 
-/// The blocks that are not dropped whole. The first of them keeps its attention in every format, with an output projection of zeros where it
-/// is dropped: vLLM begins the residual stream there, llama.cpp takes the width of the heads from there.
+/// What becomes of a tensor of the source; none where its block is dropped whole.
+fn out_tensor<'a>(
+    spec: &'a ModelSpec,
+    candidate: &Candidate,
+    num_kept: &HashMap<WeightId, u64>,
+    blocks: &[KeptBlock],
+    source: &'a TensorSpec,
+) -> Option<OutTensor<'a>> {
+    let shape: Vec<usize> = source.shape.iter().map(|&it| it as usize).collect();
+    let level = match source.part {
+        TensorPart::Weight { block_idx, slot } => {
+            let layer_idx = spec.first_layer(block_idx) + slot;
+            candidate.weights.get(layer_idx).copied().flatten()
+        }
+        _ => None,
+    };
+    let all = shape.iter().product::<usize>() as u64;
+    let kept = level.and_then(|id| num_kept.get(&id).copied());
+    let layer = spec.layer_of(source.part);
+    let mut tensor = OutTensor {
+        name: source.name.clone(),
+        block_idx: None,
+        source,
+        layer,
+        shape,
+        level,
+        num_working: kept.unwrap_or(all),
+        is_zero: false,
+        omissible: None,
+    };
+    if let Some(block_idx) = source.part.block_idx() {
+        let new_idx = blocks.iter().position(|block| block.idx == block_idx)?;
+        let in_block = source.name.strip_prefix(&spec.block_name(block_idx))?;
+        tensor.name = format!("{}{in_block}", spec.block_name(new_idx));
+        tensor.block_idx = Some(new_idx);
+        let sub_block = spec.sub_block_of(source.part)?;
+        if candidate.dropped.contains(block_idx, sub_block) {
+            tensor.num_working = 0;
+            tensor.is_zero = layer.is_some_and(|layer| layer.role.is_last_of_sub_block());
+            tensor.omissible = blocks[new_idx].is_without(sub_block).then_some(sub_block);
+        }
+    }
+    Some(tensor)
+}
+
+/// The blocks that are not dropped whole. The first of them keeps its attention in every format,
+/// with an output projection of zeros where it is dropped: vLLM begins the residual stream there,
+/// llama.cpp takes the width of the heads from there.
 pub(super) fn kept_blocks(dropped: &Dropped) -> Vec<KeptBlock> {
     let halves = dropped.attention.iter().zip(&dropped.mlp).enumerate();
     let kept = halves.filter(|(_, (attention, mlp))| !(**attention && **mlp));

@@ -1,9 +1,11 @@
-//! The result as a Hugging Face folder that any runtime of the family loads; [`gguf`] writes it as one file for llama.cpp, [`packed`] as a
-//! folder with packed weights, [`nemotron_nas`] as a folder whose blocks may lack an attention or an MLP.
+//! The result as a Hugging Face folder that any runtime of the family loads; [`gguf`] writes it as
+//! one file for llama.cpp, [`packed`] as a folder with packed weights, [`nemotron_nas`] as a folder
+//! whose blocks may lack an attention or an MLP.
 //!
-//! Blocks that are dropped whole are left out and the rest renumbered; `num_hidden_layers` and every list with an entry per
-//! block follow. A sub-block that is dropped alone keeps its tensors, with an output projection of zeros: it adds exactly
-//! nothing, in every runtime. Compressed weights are written decoded, in the run's dtype. Weights are streamed; no more than one tensor
+//! Blocks that are dropped whole are left out and the rest renumbered; `num_hidden_layers` and
+//! every list with an entry per block follow. A sub-block that is dropped alone keeps its tensors,
+//! with an output projection of zeros: it adds exactly nothing, in every runtime. Compressed
+//! weights are written decoded, in the run's dtype. Weights are streamed; no more than one tensor
 //! is in memory.
 
 pub mod gguf;
@@ -39,8 +41,8 @@ pub struct Written {
     pub weight_bytes: u64,
 }
 
-/// Writes the model that `genotype` stands for into `folder`, which exists and is empty. `databases` are in the order of the methods.
-/// `progress` is told bytes written and bytes in all.
+/// Writes the model that `genotype` stands for into `folder`, which exists and is empty.
+/// `databases` are in the order of the methods. `progress` is told bytes written and bytes in all.
 ///
 /// # Errors
 /// A tensor that cannot be read, or a file that cannot be written.
@@ -73,7 +75,8 @@ pub struct Depth {
     pub num_blocks: usize,
     /// Attentions and MLPs that are dropped alone.
     pub num_alone: usize,
-    /// Those among them that formats with blocks without an attention or an MLP go without: all but the attention of the first block.
+    /// Those among them that formats with blocks without an attention or an MLP go without: all but
+    /// the attention of the first block.
     pub num_omissible: usize,
 }
 
@@ -103,7 +106,7 @@ pub fn num_parameters(source: &Source, space: &SearchSpace, candidate: &Candidat
 fn dense<'a>(
     source: &'a Source,
     databases: &'a [Arc<Database>],
-    tensor: &'a OutTensor,
+    tensor: &'a OutTensor<'_>,
     kind: Kind,
 ) -> FileTensor<'a> {
     let read = move || {
@@ -115,7 +118,7 @@ fn dense<'a>(
                     let database = &databases[usize::from(id.method_idx)];
                     database.decode(id, kind, Device::Cpu)?
                 }
-                None => source.tensor(&tensor.source_name)?,
+                None => source.tensor(&tensor.source.name)?,
             };
             let weight = weight.f_to_kind(kind)?.f_contiguous()?;
             weight.f_copy_data_u8(&mut bytes, weight.numel())?;
@@ -139,21 +142,27 @@ fn adapted_files(
     source: &Source,
     space: &SearchSpace,
     genotype: &Genotype,
-    layout: &Layout,
+    layout: &Layout<'_>,
     kind: Kind,
 ) -> Result<HfFiles> {
     let mut files = source.hf_files()?;
-    adapt_config(&mut files.config, source.config().num_blocks, layout, kind);
+    adapt_config(&mut files.config, source.spec().num_blocks(), layout, kind);
     files
         .config
         .insert("evopress".into(), describe(space, genotype));
     Ok(files)
 }
 
-fn adapt_config(config: &mut Map<String, Value>, num_blocks: usize, layout: &Layout, kind: Kind) {
+fn adapt_config(
+    config: &mut Map<String, Value>,
+    num_blocks: usize,
+    layout: &Layout<'_>,
+    kind: Kind,
+) {
     let kept_blocks = layout.kept_blocks();
     for (key, value) in config.iter_mut() {
-        // A model with as many end tokens as blocks has a list of that length that is about something else.
+        // A model with as many end tokens as blocks has a list of that length that is about
+        // something else.
         let is_other =
             key == "architectures" || key.ends_with("token_id") || key.ends_with("token_ids");
         if let Value::Array(list) = value
@@ -178,7 +187,8 @@ fn adapt_config(config: &mut Map<String, Value>, num_blocks: usize, layout: &Lay
     );
 }
 
-/// What the config and the model card say of the compression; unit names are those of the dense model.
+/// What the config and the model card say of the compression; unit names are those of the dense
+/// model.
 fn describe(space: &SearchSpace, genotype: &Genotype) -> Value {
     let levels: Map<String, Value> = space
         .describe(genotype)

@@ -11,9 +11,10 @@ use crate::genotype::{Candidate, SearchSpace};
 use crate::levels::Database;
 use crate::source::Source;
 
-/// Reads every tensor of the artifact again: it is what the genotype stands for, bit for bit in the run's dtype `kind`; the output projections of
-/// dropped sub-blocks are zeros, and no other tensor is left out; no group of a quantized weight has more values than its bits allow, no pruned weight more non-zero ones
-/// than its level keeps.
+/// Reads every tensor of the artifact again: it is what the genotype stands for, bit for bit in the
+/// run's dtype `kind`; the output projections of dropped sub-blocks are zeros, and no other tensor
+/// is left out; no group of a quantized weight has more values than its bits allow, no pruned
+/// weight more non-zero ones than its level keeps.
 ///
 /// # Errors
 /// A tensor that differs, or a weight that breaks the budget that the search kept.
@@ -56,14 +57,14 @@ pub fn verify(
                 let database = &databases[usize::from(id.method_idx)];
                 database.decode(id, kind, Device::Cpu)?
             }
-            None => source.tensor(&tensor.source_name)?.f_to_kind(kind)?,
+            None => source.tensor(&tensor.source.name)?.f_to_kind(kind)?,
         };
         if !found.f_equal(&expected)? {
             return Err(EngineError::Damaged {
                 path: artifact.path().to_path_buf(),
                 reason: format!(
                     "tensor {name} is not the {} that the genotype stands for",
-                    tensor.source_name
+                    tensor.source.name
                 ),
             });
         }

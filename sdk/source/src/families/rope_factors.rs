@@ -4,8 +4,8 @@ use std::f64::consts::PI;
 
 use crate::spec::{Rope, RopeScaling};
 
-/// The rule that Llama 3 derives its factors by, where `factors` follow it: `1 / f = (1 − s) / factor + s`
-/// with `s` a line in the number of turns, clamped to 0 and 1.
+/// The rule that Llama 3 derives its factors by, where `factors` follow it:
+/// `1 / f = (1 − s) / factor + s` with `s` a line in the number of turns, clamped to 0 and 1.
 ///
 /// Of the rule's three other numbers only the line's two can be told, so `low_freq_factor` is 1, as
 /// in every published model; so is a `high_freq_factor` of 4 where just one factor is on the line.

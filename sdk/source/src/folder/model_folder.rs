@@ -30,8 +30,8 @@ pub(crate) struct ModelFolder {
     reduced: Option<Reduced>,
 }
 
-/// Turns a configuration into that of a family where it knows how, and says what the folder's blocks
-/// lack.
+/// Turns a configuration into that of a family where it knows how, and says what the folder's
+/// blocks lack.
 type Adapt = fn(&mut Map<String, Value>, &Path) -> Result<Option<Reduced>, SourceError>;
 
 impl ModelFolder {

@@ -103,7 +103,8 @@ impl Packed {
     }
 }
 
-/// A weight's codes, zeros and scales, each at a place that a function of row and column (or group) tells.
+/// A weight's codes, zeros and scales, each at a place that a function of row and column (or group)
+/// tells.
 struct Codes<'a> {
     rows: usize,
     columns: usize,
@@ -116,7 +117,8 @@ struct Codes<'a> {
     scale: Box<dyn Fn(usize, usize) -> f32 + 'a>,
 }
 
-/// Numbers of `bits` bits in little-endian int32 words: number `i` of line `l` begins at bit `i · bits` of that line's words.
+/// Numbers of `bits` bits in little-endian int32 words: number `i` of line `l` begins at bit
+/// `i · bits` of that line's words.
 struct Stream<'a> {
     bits: usize,
     words: &'a [[u8; 4]],

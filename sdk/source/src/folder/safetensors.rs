@@ -1,5 +1,5 @@
-//! Safetensors files: the header is read and checked here rather than by the `safetensors` crate, whose errors name
-//! neither the tensor nor the byte at which a truncated file ends.
+//! Safetensors files: the header is read and checked here rather than by the `safetensors` crate,
+//! whose errors name neither the tensor nor the byte at which a truncated file ends.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -140,7 +140,8 @@ impl SafetensorsFile {
         })
     }
 
-    /// The bytes of a tensor of the expected shape, so that the product of its extents is small enough.
+    /// The bytes of a tensor of the expected shape, so that the product of its extents is small
+    /// enough.
     fn span(
         &self,
         name: &str,

@@ -1,5 +1,5 @@
-//! llama.cpp's architecture `deci`: a `llama` whose blocks may have no attention (`head_count` 0) and
-//! MLPs of different widths. Models with dropped sub-blocks are written so.
+//! llama.cpp's architecture `deci`: a `llama` whose blocks may have no attention (`head_count` 0)
+//! and MLPs of different widths. Models with dropped sub-blocks are written so.
 
 use std::collections::BTreeMap;
 
@@ -13,8 +13,8 @@ const HEADS: &str = "llama.attention.head_count";
 const KV_HEADS: &str = "llama.attention.head_count_kv";
 const MLP_WIDTH: &str = "llama.feed_forward_length";
 
-/// Turns the metadata of a `deci` file into that of the `llama` that it stands for, whose blocks have
-/// the most heads and the widest MLP of any.
+/// Turns the metadata of a `deci` file into that of the `llama` that it stands for, whose blocks
+/// have the most heads and the widest MLP of any.
 pub(super) fn as_llama(entries: &mut BTreeMap<String, Value>) -> Result<Reduced, String> {
     let renamed = std::mem::take(entries).into_iter().map(|(key, value)| {
         match key

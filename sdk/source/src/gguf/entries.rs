@@ -1,4 +1,5 @@
-//! Metadata on its way into a GGUF file: keys with values in the file's own bytes, so that what is carried over stays as it is.
+//! Metadata on its way into a GGUF file: keys with values in the file's own bytes, so that what is
+//! carried over stays as it is.
 
 /// ggml's numbers of value types.
 const U32: u32 = 4;
@@ -116,7 +117,8 @@ fn array_head(element: u32, count: usize) -> Vec<u8> {
     .concat()
 }
 
-/// The array without the blocks that are gone; none where it is not one number or flag for each block.
+/// The array without the blocks that are gone; none where it is not one number or flag for each
+/// block.
 fn entries_of_blocks(value: &[u8], num_blocks: usize, kept: &[usize]) -> Option<Vec<u8>> {
     let number = |at: usize| Some(u32::from_le_bytes(value.get(at..at + 4)?.try_into().ok()?));
     let count = u64::from_le_bytes(value.get(8..16)?.try_into().ok()?);

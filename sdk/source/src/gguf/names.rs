@@ -7,8 +7,10 @@ pub const ROPE_FACTORS: &str = "rope_freqs.weight";
 /// The head, absent where it is tied to the embedding.
 pub const HEAD: &str = "output.weight";
 
-/// A tensor's name: `blk.3.attn_q.weight` for the weight of block 3's queries.
-pub fn of_tensor(spec: &ModelSpec, part: TensorPart) -> String {
+/// The name of a tensor of `spec`: `blk.3.attn_q.weight` for the weight of block 3's queries.
+/// `block_idx` is the block's number in the file, which is another where blocks are left out.
+pub fn of_tensor(spec: &ModelSpec, part: TensorPart, block_idx: Option<usize>) -> String {
+    let idx = block_idx.unwrap_or_default();
     match part {
         TensorPart::Embedding => "token_embd.weight".into(),
         TensorPart::FinalNorm => "output_norm.weight".into(),
@@ -18,15 +20,15 @@ pub fn of_tensor(spec: &ModelSpec, part: TensorPart) -> String {
             norm_idx,
         } => {
             let place = spec.blocks[block_idx].norms[norm_idx].place;
-            in_block(block_idx, of_norm(place), "weight")
+            in_block(idx, of_norm(place), "weight")
         }
         TensorPart::Weight { block_idx, slot } => {
             let role = spec.blocks[block_idx].layers[slot].role;
-            in_block(block_idx, of_role(role), "weight")
+            in_block(idx, of_role(role), "weight")
         }
         TensorPart::Bias { block_idx, slot } => {
             let role = spec.blocks[block_idx].layers[slot].role;
-            in_block(block_idx, of_role(role), "bias")
+            in_block(idx, of_role(role), "bias")
         }
     }
 }
@@ -55,5 +57,39 @@ pub fn of_norm(place: NormPlace) -> &'static str {
         NormPlace::BeforeAttention => "attn_norm",
         NormPlace::BeforeMlp => "ffn_norm",
         NormPlace::Final => "output_norm",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::spec::small;
+
+    #[test]
+    fn names_of_all_parts() {
+        let spec = small::biased();
+        let tensors = spec.tensors();
+        let check = |hugging_face: &str, gguf: &str| {
+            let tensor = tensors.iter().find(|it| it.name == hugging_face).unwrap();
+            let block_idx = tensor.part.block_idx();
+            assert_eq!(of_tensor(&spec, tensor.part, block_idx), gguf);
+        };
+        check("model.embed_tokens.weight", "token_embd.weight");
+        check("model.norm.weight", "output_norm.weight");
+        check("lm_head.weight", "output.weight");
+        check("model.layers.1.self_attn.q_proj.bias", "blk.1.attn_q.bias");
+        check(
+            "model.layers.0.mlp.down_proj.weight",
+            "blk.0.ffn_down.weight",
+        );
+        check(
+            "model.layers.1.post_attention_layernorm.weight",
+            "blk.1.ffn_norm.weight",
+        );
+        let queries = TensorPart::Weight {
+            block_idx: 1,
+            slot: 0,
+        };
+        assert_eq!(of_tensor(&spec, queries, Some(0)), "blk.0.attn_q.weight");
     }
 }

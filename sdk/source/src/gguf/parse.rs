@@ -269,7 +269,8 @@ impl<'a> Cursor<'a> {
     }
 }
 
-/// The f64 nearest to the shortest decimal of an f32: 1e-5 stays 1e-5 and does not become 9.999999747378752e-6.
+/// The f64 nearest to the shortest decimal of an f32: 1e-5 stays 1e-5 and does not become
+/// 9.999999747378752e-6.
 fn short_decimal(number: f32) -> f64 {
     format!("{number:e}").parse().unwrap_or(f64::from(number))
 }

@@ -195,29 +195,11 @@ impl BlockSpec {
 
 #[cfg(test)]
 mod tests {
+    use super::super::small;
     use super::*;
 
     fn block() -> BlockSpec {
-        use LayerRole::{Down, Gate, Key, Output, Query, Up, Value};
-        let layer = |role, shape| LayerSpec::new("layer", role, shape, false);
-        BlockSpec {
-            layers: vec![
-                layer(Query, [8, 6]),
-                layer(Key, [4, 6]),
-                layer(Value, [4, 6]),
-                layer(Output, [6, 8]),
-                layer(Gate, [10, 6]),
-                layer(Up, [10, 6]),
-                layer(Down, [6, 10]),
-            ],
-            norms: Vec::new(),
-            attention: None,
-            mlp: Some(MlpSpec {
-                intermediate_size: 10,
-                activation: Activation::Silu,
-                experts: None,
-            }),
-        }
+        small::biased().blocks.swap_remove(0)
     }
 
     #[test]
@@ -244,9 +226,9 @@ mod tests {
             .layers
             .iter()
             .map(|it| [it.out_features, it.in_features]);
-        assert_eq!(shapes.collect::<Vec<_>>(), [[2, 6], [2, 6], [6, 2]]);
+        assert_eq!(shapes.collect::<Vec<_>>(), [[2, 8], [2, 8], [8, 2]]);
         assert_eq!(block.layer(LayerRole::Query), None);
         assert_eq!(block.layer(LayerRole::Down), Some(2));
-        assert_eq!(block.num_weights(), 36);
+        assert_eq!(block.num_weights(), 48);
     }
 }

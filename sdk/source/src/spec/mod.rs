@@ -16,6 +16,8 @@ mod layer;
 mod model;
 mod outline;
 mod rope;
+#[cfg(test)]
+pub(crate) mod small;
 mod tensors;
 
 pub use block::{

@@ -40,7 +40,8 @@ pub enum RopeScaling {
 }
 
 impl Rope {
-    /// `[head_dim / 2]`: turn per position, in radians, of each pair `(i, i + head_dim / 2)` of a head.
+    /// `[head_dim / 2]`: turn per position, in radians, of each pair `(i, i + head_dim / 2)` of a
+    /// head.
     pub fn inverse_frequencies(&self, head_dim: i64) -> Vec<f64> {
         (0..head_dim / 2)
             .map(|pair_idx| {

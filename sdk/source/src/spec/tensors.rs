@@ -58,24 +58,11 @@ impl TensorPart {
             Self::Embedding | Self::FinalNorm | Self::Head => None,
         }
     }
-
-    /// The tensor at the same place of another block.
-    #[must_use]
-    pub fn in_block(self, block_idx: usize) -> Self {
-        match self {
-            Self::Norm { norm_idx, .. } => Self::Norm {
-                block_idx,
-                norm_idx,
-            },
-            Self::Weight { slot, .. } => Self::Weight { block_idx, slot },
-            Self::Bias { slot, .. } => Self::Bias { block_idx, slot },
-            Self::Embedding | Self::FinalNorm | Self::Head => self,
-        }
-    }
 }
 
 impl ModelSpec {
-    /// Every tensor of the model. A block's norms come before its layers; a tied head is not listed.
+    /// Every tensor of the model. A block's norms come before its layers; a tied head is not
+    /// listed.
     pub fn tensors(&self) -> Vec<TensorSpec> {
         let mut tensors = Vec::new();
         let mut push = |name: String, shape: Vec<i64>, part| {
@@ -148,7 +135,8 @@ impl ModelSpec {
         }
     }
 
-    /// The half of a block that a tensor belongs to. A norm belongs to the half that it stands before.
+    /// The half of a block that a tensor belongs to. A norm belongs to the half that it stands
+    /// before.
     pub fn sub_block_of(&self, part: TensorPart) -> Option<SubBlock> {
         match part {
             TensorPart::Norm {
@@ -157,5 +145,63 @@ impl ModelSpec {
             } => self.blocks[block_idx].norms[norm_idx].place.sub_block(),
             _ => self.layer_of(part).map(|layer| layer.sub_block),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::small;
+    use super::*;
+
+    #[test]
+    fn tensors_know_their_layer_and_their_half() {
+        let spec = small::biased();
+        let tensors = spec.tensors();
+        let check = |name: &str, block_idx, sub_block, shape: &[i64]| {
+            let tensor = tensors.iter().find(|it| it.name == name).unwrap();
+            assert_eq!(tensor.part.block_idx(), block_idx, "{name}");
+            assert_eq!(spec.sub_block_of(tensor.part), sub_block, "{name}");
+            assert_eq!(tensor.shape, shape, "{name}");
+        };
+        let (attention, mlp) = (Some(SubBlock::Attention), Some(SubBlock::Mlp));
+        check("model.layers.1.mlp.up_proj.weight", Some(1), mlp, &[24, 8]);
+        check(
+            "model.layers.0.self_attn.o_proj.bias",
+            Some(0),
+            attention,
+            &[8],
+        );
+        check(
+            "model.layers.0.self_attn.k_proj.bias",
+            Some(0),
+            attention,
+            &[4],
+        );
+        check(
+            "model.layers.0.input_layernorm.weight",
+            Some(0),
+            attention,
+            &[8],
+        );
+        check(
+            "model.layers.0.post_attention_layernorm.weight",
+            Some(0),
+            mlp,
+            &[8],
+        );
+        check("model.norm.weight", None, None, &[8]);
+        check("lm_head.weight", None, None, &[16, 8]);
+        assert_eq!(tensors.len(), 3 + 2 * (2 + 14));
+    }
+
+    #[test]
+    fn layers_are_counted_over_all_blocks() {
+        let mut spec = small::biased();
+        spec.blocks[0].remove(SubBlock::Mlp);
+        assert_eq!((spec.num_layers(), spec.first_layer(1)), (11, 4));
+        assert_eq!(spec.layers_of(1), 4..11);
+        let layers: Vec<(usize, usize)> = spec.layers().map(|it| (it.block_idx, it.slot)).collect();
+        assert_eq!(layers[3..5], [(0, 3), (1, 0)]);
+        assert_eq!(spec.layer_names()[10], "model.layers.1.mlp.down_proj");
     }
 }

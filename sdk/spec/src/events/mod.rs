@@ -39,7 +39,7 @@ pub enum EventKind {
     Started {
         /// Counted from 1.
         attempt: u32,
-        /// The device that `auto` came to.
+        /// The device that the run computes on.
         device: String,
         /// The number format.
         dtype: String,
@@ -88,7 +88,7 @@ pub enum EventKind {
         forward_tokens: u64,
         /// Seconds since the search began.
         search_seconds: f64,
-        /// KL divergence of the best on a few sequences of held-out text, where it was looked at.
+        /// KL divergence of the best on a few sequences of held-out text, where it was measured.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         held_out: Option<f64>,
     },
@@ -108,12 +108,12 @@ pub enum EventKind {
         /// A sentence.
         message: String,
     },
-    /// The worker is through; `done` or `gate_failed`.
+    /// The worker has finished; `done` or `gate_failed`.
     Finished {
         /// How it ended.
         status: Status,
     },
-    /// The run cannot go on.
+    /// The run has failed.
     Failed {
         /// A sentence.
         reason: String,

@@ -26,8 +26,8 @@ pub struct Database {
     pub tokens: u64,
     /// Tokens of one sequence.
     pub sequence_length: u32,
-    /// What the first tokens of sequences make up at least where a method minimises output errors;
-    /// 0 in plans that have none.
+    /// The least share that the first tokens of sequences have in the statistics by which a method
+    /// minimises output errors; 0 in plans without this field.
     #[serde(default)]
     pub first_token_share: f64,
 }

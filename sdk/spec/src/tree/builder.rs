@@ -10,9 +10,9 @@ use crate::mistake::Fault;
 use crate::place::{self, Position};
 use crate::{words, yaml};
 
-/// Deeper nesting than this is no pipeline.
+/// The deepest nesting that is read.
 const MAX_DEPTH: usize = 32;
-/// More values than this, aliases written out, is no pipeline.
+/// The largest number of values that is read, aliases written out.
 const MAX_VALUES: usize = 100_000;
 
 /// The tree so far.
@@ -61,7 +61,7 @@ struct Anchored {
 }
 
 impl Builder {
-    /// Takes the next event; after a mistake that it returns nothing more can be read.
+    /// Adds the next event to the tree. After an error nothing more can be read.
     pub(super) fn take(&mut self, event: Event<'_>, span: Span) -> Result<(), Fault> {
         let at = position(span.start);
         match event {

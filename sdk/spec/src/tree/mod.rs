@@ -1,5 +1,5 @@
 //! In: the text of a spec. Out: its values as JSON, where each of them stands, and the mistakes
-//! that YAML itself finds. Unlike a typed reader it goes on after a mistake wherever it can.
+//! that YAML itself finds. Unlike a typed reader it continues after a mistake wherever it can.
 
 mod builder;
 

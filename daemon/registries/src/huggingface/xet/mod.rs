@@ -1,9 +1,8 @@
-//! The Hub's Xet store: files are cut into chunks by their content, and only those travel that the
-//! store has not got, of this repository or any other. So an upload that was cut off is simply made
-//! again.
+//! The Hub's Xet store: files are cut into chunks by their content, and only chunks are sent that
+//! the store has in no repository. So an upload that was interrupted is simply repeated.
 //!
-//! Hugging Face's own crates do that, on threads that live as long as the upload, with a scratch
-//! folder that does, too.
+//! Hugging Face's own crates do this, on threads and with a scratch folder that exist only during
+//! the upload.
 
 mod access;
 
@@ -27,20 +26,19 @@ use crate::http::Http;
 use crate::transfer::Counter;
 use crate::{BundleFile, PublishError};
 
-/// Time between two looks at how far it is.
+/// Time between two polls of the progress.
 const LOOK: Duration = Duration::from_millis(200);
 /// Files are read one after the other, and so many pieces of up to 64 MiB are on their way at once:
 /// together they bound the memory, whatever the files' size.
 const PIECES_AT_ONCE: usize = 2;
-/// Tries of one request; a whole publication is tried again by the daemon.
+/// Attempts at one request. The daemon repeats a publication that failed.
 const TRIES: usize = 3;
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// Sends files to the store to which the Hub leads.
 ///
 /// # Errors
-/// The Hub gives no access, the store cannot be reached or takes one of the files not, or a file is
-/// not what it was.
+/// The Hub gives no access, the store cannot be reached or refuses a file, or a file has changed.
 pub(super) async fn send(
     http: &Http,
     repository: &str,

@@ -1,4 +1,4 @@
-//! A cache entry that other processes may want, too: whoever comes first builds it, the others wait.
+//! A cache entry that other processes may want, too: the first one builds it, the others wait.
 
 use std::time::Duration;
 

@@ -1,10 +1,10 @@
 //! What the stage works with.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use evopress::genotype::SearchSpace;
 use evopress::source::Source;
+use evopress_cache::Cache;
 use evopress_spec::{Database, Dtype};
 
 use crate::compute::Compute;
@@ -21,8 +21,7 @@ pub(crate) struct Inputs<'a> {
     pub(crate) methods: &'a [UsedMethod],
     pub(crate) space: &'a SearchSpace,
     pub(crate) digests: &'a Digests,
-    /// The cache's folder.
-    pub(crate) cache: &'a Path,
+    pub(crate) cache: &'a Cache,
     pub(crate) compute: &'a Compute,
     pub(crate) recorder: &'a Recorder,
 }

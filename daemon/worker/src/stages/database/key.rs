@@ -5,8 +5,9 @@
 
 use anyhow::{Result, bail};
 use evopress::genotype::LayerVariants;
+use evopress_core::digest_bytes;
 use evopress_plugin::{Encoding, ModelOutline, Statistics};
-use evopress_spec::{Database, Dtype, digest_bytes};
+use evopress_spec::{Database, Dtype};
 use serde_json::{Value, json};
 
 use super::inputs::Inputs;
@@ -146,6 +147,9 @@ mod tests {
             name: name.to_owned(),
             block_idx: 0,
             sub_block: SubBlock::Mlp,
+            input_idx: 0,
+            expert_idx: None,
+            has_bias: false,
             out_features: 512,
             in_features: 256,
         };
@@ -232,7 +236,7 @@ mod tests {
             digest(&parts.to_json().unwrap())
         };
         let options = json!({"bits": [2, 3, 4], "group_size": 128});
-        let golden = "GOLDEN";
+        let golden = "1fea8b011d4ef453717dfd1e4cb3baf9ec5c781c2ad947aa385432d4d4fb26cf";
         assert_eq!(key(Some(&text), &options), golden);
         let reordered = json!({"group_size": 128, "bits": [2, 3, 4]});
         assert_eq!(key(Some(&text), &reordered), golden, "fields have no order");

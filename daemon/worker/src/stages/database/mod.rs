@@ -14,7 +14,7 @@ use std::sync::Arc;
 use anyhow::Result;
 use evopress::genotype::LayerVariants;
 use evopress::levels::Database;
-use evopress_cache::{Cache, Guard};
+use evopress_cache::Guard;
 use evopress_spec::{DatabaseResult, Stage};
 
 use crate::setup::UsedMethod;
@@ -25,8 +25,8 @@ pub(crate) use open::Databases;
 /// The kind of the cache's entries.
 const KIND: &str = "levels";
 
-/// Finds or builds a database for each method. It is a stage only where a method has levels that are
-/// kept in one.
+/// Finds or builds a database for each method. It is a stage only where a method has levels that
+/// need one.
 pub(crate) fn run(inputs: &Inputs<'_>) -> Result<Databases> {
     let num_methods = inputs.methods.len();
     let layers: Vec<_> = (0..num_methods)
@@ -49,7 +49,7 @@ fn all(inputs: &Inputs<'_>, layers: &[Vec<LayerVariants>]) -> Result<Databases> 
     let mut databases = Databases::default();
     for (method, layers) in inputs.methods.iter().zip(layers) {
         if layers.is_empty() {
-            let empty = Database::open(inputs.cache, inputs.space.outline(), &[])?;
+            let empty = Database::open(inputs.cache.root(), inputs.space.outline(), &[])?;
             databases.open.push(Arc::new(empty));
             continue;
         }
@@ -70,7 +70,7 @@ fn one(
     let outline = inputs.space.outline();
     let made_from = key::inputs(inputs, method, layers)?;
     let key = key::digest(&made_from);
-    let entry = Cache::open(inputs.cache)?.entry(KIND, &key)?;
+    let entry = inputs.cache.entry(KIND, &key)?;
     let ready = entry::ready(&entry, inputs.compute, inputs.recorder, || {
         build::build(inputs, method, layers, &entry, &made_from)
     })?;

@@ -6,7 +6,8 @@ mod inputs;
 mod written;
 
 use anyhow::Result;
-use evopress_spec::{DatabaseResult, EventKind, Status, atomic_write};
+use evopress_core::atomic_write;
+use evopress_spec::{DatabaseResult, EventKind, Status};
 
 use self::card::Loading;
 use super::evaluate::Outcome;

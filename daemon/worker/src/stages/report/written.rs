@@ -3,7 +3,8 @@
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use evopress_spec::{WrittenArtifact, digest_bytes, digest_path};
+use evopress_core::{digest_bytes, digest_path};
+use evopress_spec::WrittenArtifact;
 
 use crate::artifact_layout::ArtifactLayout;
 

@@ -47,7 +47,7 @@ pub(super) fn measure(
     };
     let num_layers = inputs.space.outline().layers.len();
     let found = inputs.databases.with_scores(num_layers, |scores| {
-        baselines::all(fitness, settings, scores)
+        baselines::all(inputs.space, fitness, settings, scores)
     })?;
     let named: Vec<_> = found
         .iter()

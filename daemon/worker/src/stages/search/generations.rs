@@ -1,12 +1,11 @@
 //! The generations that are left. Each is made durable before the next begins.
 
 use std::cell::Cell;
-use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Instant;
 
 use anyhow::Result;
-use evopress::EngineError;
+use evopress::SearchError;
 use evopress::evaluator::CalibratedFitness;
 use evopress::search::fast::{self, Memory};
 use evopress::search::{self, Settings, State};
@@ -109,7 +108,7 @@ impl<'a> GenerationRecorder<'a> {
         state: &State,
         fast: Option<&Memory>,
         seconds: f64,
-    ) -> evopress::Result<()> {
+    ) -> Result<(), SearchError> {
         let switch_seconds = self.switched_before + self.inputs.engine.switch_seconds();
         self.progress.state = state.clone();
         self.progress.fast = fast.cloned();
@@ -129,10 +128,7 @@ impl<'a> GenerationRecorder<'a> {
             held_out,
         });
         let saved = self.progress.save(self.inputs.checkpoint);
-        saved.map_err(|error| EngineError::Damaged {
-            path: PathBuf::from("checkpoint"),
-            reason: format!("{error:#}"),
-        })?;
+        saved.map_err(|error| SearchError::Generation(error.into()))?;
         self.inputs.recorder.event(EventKind::Generation {
             generation: state.generation,
             generations: self.generations,

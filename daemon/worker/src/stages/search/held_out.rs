@@ -1,7 +1,8 @@
 //! Held-out text during a search: whether what improves on calibration text improves elsewhere too.
 //!
-//! It selects nothing. When the parent has changed, its KL divergence is measured on a few sequences
-//! of the first evaluation set, as often as that costs at most a tenth of the search's tokens.
+//! It selects nothing. When the parent has changed, its KL divergence is measured on a few
+//! sequences of the first evaluation set, as often as that costs at most a tenth of the search's
+//! tokens.
 
 use anyhow::Result;
 use evopress::evaluation::Reference;
@@ -17,8 +18,8 @@ use crate::texts;
 const NUM_SEQUENCES: u64 = 4;
 /// Tokens of the search for one token that is measured.
 const SEARCH_TOKENS_PER_TOKEN: u64 = 10;
-/// Standard errors beyond which the mean difference of [`NUM_SEQUENCES`] is no chance: the two-sided
-/// 95 % point of Student's t with three degrees of freedom.
+/// Standard errors beyond which the mean difference of [`NUM_SEQUENCES`] is no chance: the
+/// two-sided 95 % point of Student's t with three degrees of freedom.
 const SIGNIFICANT_ERRORS: f64 = 3.18;
 
 /// The sequences, with the dense model's distributions on them.

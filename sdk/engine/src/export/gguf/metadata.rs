@@ -6,10 +6,12 @@ use evopress_plugin::GgmlType;
 
 use super::super::describe;
 use super::super::layout::{KeptBlock, Layout};
-use super::tensors::{Tensors, idle_width};
+use super::tensors::{Tensors, idle_width, mlp_width};
 use crate::error::Result;
 use crate::genotype::{Genotype, SearchSpace};
-use crate::source::{DECI, Entries, Source};
+use crate::source::Source;
+use crate::source::gguf::{DECI, Entries};
+use crate::source::spec::AttentionSpec;
 
 /// Of the layouts of blocks: all of today's.
 const QUANTIZATION_VERSION: u32 = 2;
@@ -18,40 +20,47 @@ pub(super) fn entries(
     source: &Source,
     space: &SearchSpace,
     genotype: &Genotype,
-    layout: &Layout,
+    layout: &Layout<'_>,
     tensors: &Tensors<'_>,
 ) -> Result<Entries> {
     let mut entries = source.gguf_entries()?;
-    let (num_blocks, kept) = (source.config().num_blocks, layout.kept_blocks());
-    entries.keep_blocks("llama.", num_blocks, &kept);
-    entries.u32("llama.block_count", kept.len() as u32);
+    let architecture = source.gguf_architecture();
+    let (num_blocks, kept) = (layout.spec.num_blocks(), layout.kept_blocks());
+    entries.keep_blocks(&format!("{architecture}."), num_blocks, &kept);
+    entries.u32(&format!("{architecture}.block_count"), kept.len() as u32);
     entries.u32("general.quantization_version", QUANTIZATION_VERSION);
     entries.u32("general.file_type", file_type(tensors));
     let description = describe(space, genotype).to_string();
     entries.string("evopress.compression", &description);
     if tensors.is_deci() {
-        as_deci(&mut entries, source, layout);
+        as_deci(&mut entries, architecture, layout);
     }
     Ok(entries)
 }
 
 /// The keys of `deci`: heads and width of the MLP for each block.
-fn as_deci(entries: &mut Entries, source: &Source, layout: &Layout) {
-    entries.rename("llama.", &format!("{DECI}."));
+fn as_deci(entries: &mut Entries, architecture: &str, layout: &Layout<'_>) {
+    entries.rename(&format!("{architecture}."), &format!("{DECI}."));
     entries.string("general.architecture", DECI);
-    let config = source.config();
     let mut by_block = |key: &str, number: &dyn Fn(&KeptBlock) -> i64| {
         let numbers: Vec<i32> = layout.blocks.iter().map(|it| number(it) as i32).collect();
         entries.i32s(&format!("{DECI}.{key}"), &numbers);
     };
-    let heads = |block: &KeptBlock, all| if block.is_without_attention { 0 } else { all };
-    by_block("attention.head_count", &|it| heads(it, config.num_heads));
+    let heads = |block: &KeptBlock, number: fn(&AttentionSpec) -> i64| {
+        let attention = layout.spec.blocks[block.idx].attention.as_ref();
+        let attention = attention.filter(|_| !block.is_without_attention);
+        attention.map_or(0, number)
+    };
+    by_block("attention.head_count", &|it| heads(it, |it| it.num_heads));
     by_block("attention.head_count_kv", &|it| {
-        heads(it, config.num_kv_heads)
+        heads(it, |it| it.num_kv_heads)
     });
-    by_block("feed_forward_length", &|block| match block.is_without_mlp {
-        true => idle_width(config) as i64,
-        false => config.intermediate_size,
+    by_block("feed_forward_length", &|block| {
+        let width = mlp_width(layout.spec, block.idx);
+        match block.is_without_mlp {
+            true => idle_width(width) as i64,
+            false => width as i64,
+        }
     });
 }
 

@@ -1,7 +1,8 @@
 //! Codes of uniform grids as ggml's blocks of 32, where nothing is lost.
 //!
-//! `(code − zero) · scale` with a scale in f16 is what `Q4_0`, `Q5_0` and `Q8_0` compute too, from a whole number of 4, 5 or 8 bits about
-//! zero; so every grid whose differences fit, in groups of whole blocks, is one of these exactly.
+//! `(code − zero) · scale` with a scale in f16 is what `Q4_0`, `Q5_0` and `Q8_0` compute too, from
+//! a whole number of 4, 5 or 8 bits about zero; so every grid whose differences fit, in groups of
+//! whole blocks, is one of these exactly.
 
 use evopress_plugin::{Encoding, GgmlType};
 use half::f16;

@@ -12,9 +12,12 @@ use super::repack;
 use crate::error::Result;
 use crate::genotype::{SearchSpace, WeightId};
 use crate::levels::Database;
-use crate::source::{ModelConfig, ROPE_FACTORS, RopeScaling, Source, to_gguf, with_mlp_width};
+use crate::source::Source;
+use crate::source::gguf::{ROPE_FACTORS, names};
+use crate::source::spec::{LayerRole, ModelSpec, Rope, RopeScaling, TensorPart};
 
-/// Width of an MLP that adds nothing, in a file whose blocks may have different ones: a block of ggml's smaller types.
+/// Width of an MLP that adds nothing, in a file whose blocks may have different ones: a block of
+/// ggml's smaller types.
 const IDLE_WIDTH: usize = 32;
 
 /// All tensors of a file, in its order.
@@ -68,32 +71,23 @@ impl<'a> Tensors<'a> {
         source: &'a Source,
         space: &SearchSpace,
         databases: &'a [Arc<Database>],
-        layout: &Layout,
+        layout: &Layout<'_>,
         kind: Kind,
     ) -> Result<Self> {
-        let config = source.config();
         let goes_without = layout.tensors.iter().any(|it| it.omissible.is_some());
-        let is_deci = goes_without && has_deci(config);
+        let is_deci = goes_without && has_deci(source);
         let mut tensors = Vec::new();
         for tensor in &layout.tensors {
             let half = tensor.omissible.filter(|_| is_deci);
             let shape = match half {
                 Some(SubBlock::Attention) => continue,
-                Some(SubBlock::Mlp) => {
-                    with_mlp_width(&tensor.name, &tensor.shape, idle_width(config))
-                }
+                Some(SubBlock::Mlp) => idle_shape(layout.spec, tensor),
                 None => tensor.shape.clone(),
             };
             let (ggml_type, content) = content(source, space, tensor, &shape, kind)?;
-            let num_heads = if tensor.name.contains(".q_proj.") {
-                Some(config.num_heads)
-            } else if tensor.name.contains(".k_proj.") {
-                Some(config.num_kv_heads)
-            } else {
-                None
-            };
+            let num_heads = source.interleaved_heads(tensor.source.part);
             tensors.push(GgufTensor {
-                name: to_gguf(&tensor.name),
+                name: names::of_tensor(layout.spec, tensor.source.part, tensor.block_idx),
                 shape,
                 ggml_type,
                 // What a GGUF source has is in llama.cpp's order already.
@@ -163,21 +157,52 @@ impl<'a> Tensors<'a> {
     }
 }
 
-/// Whether `deci` is the same model where no block goes without a half. llama.cpp's biases of queries there are as wide as the model.
-pub(super) fn has_deci(config: &ModelConfig) -> bool {
-    let is_as_wide = config.num_heads * config.head_dim == config.hidden_size;
-    config.architecture == "llama" && (!config.attention_bias || is_as_wide)
+/// Whether `deci` is the same model where no block goes without a half. llama.cpp's biases of
+/// queries there are as wide as the model.
+pub(super) fn has_deci(source: &Source) -> bool {
+    let spec = source.spec();
+    let is_too_wide = |block_idx: usize| {
+        let block = &spec.blocks[block_idx];
+        let query = block
+            .layer(LayerRole::Query)
+            .map(|slot| &block.layers[slot]);
+        query.is_some_and(|query| query.has_bias && query.out_features != spec.hidden_size)
+    };
+    source.gguf_architecture() == "llama" && !(0..spec.num_blocks()).any(is_too_wide)
 }
 
-/// Width of an MLP that adds nothing.
-pub(super) fn idle_width(config: &ModelConfig) -> usize {
-    IDLE_WIDTH.min(config.intermediate_size as usize)
+/// Width of the MLP of a block of the source.
+pub(super) fn mlp_width(spec: &ModelSpec, block_idx: usize) -> usize {
+    let mlp = spec.blocks[block_idx].mlp.as_ref();
+    mlp.map_or(0, |mlp| mlp.intermediate_size as usize)
+}
+
+/// Width of an MLP that adds nothing, in the place of one of `width`.
+pub(super) fn idle_width(width: usize) -> usize {
+    IDLE_WIDTH.min(width)
+}
+
+/// The shape of a tensor of an MLP that adds nothing.
+fn idle_shape(spec: &ModelSpec, tensor: &OutTensor<'_>) -> Vec<usize> {
+    let mut shape = tensor.shape.clone();
+    let is_weight = matches!(tensor.source.part, TensorPart::Weight { .. });
+    let width = tensor
+        .source
+        .part
+        .block_idx()
+        .map_or(0, |block_idx| mlp_width(spec, block_idx));
+    match tensor.layer.map(|layer| layer.role) {
+        Some(LayerRole::Gate | LayerRole::Up) => shape[0] = idle_width(width),
+        Some(LayerRole::Down) if is_weight => shape[1] = idle_width(width),
+        _ => {}
+    }
+    shape
 }
 
 fn content(
     source: &Source,
     space: &SearchSpace,
-    tensor: &OutTensor,
+    tensor: &OutTensor<'_>,
     shape: &[usize],
     kind: Kind,
 ) -> Result<(GgmlType, Content)> {
@@ -194,7 +219,7 @@ fn content(
             None => (type_of(kind), Content::Decoded(id, kind)),
         });
     }
-    let name = &tensor.source_name;
+    let name = &tensor.source.name;
     if let Some((ggml_type, _)) = source.gguf_tensor(name)? {
         return Ok((ggml_type, Content::Stored(name.clone())));
     }
@@ -231,15 +256,19 @@ fn rope_factors(source: &Source) -> Result<Option<GgufTensor>> {
             (ggml_type, count, Content::Stored(ROPE_FACTORS.into()))
         }
         None => {
-            let config = source.config();
-            let scaling = &config.rope.scaling;
-            if !matches!(
-                scaling,
-                RopeScaling::Llama3 { .. } | RopeScaling::Factors { .. }
-            ) {
+            let Some(attention) = source.spec().first_attention() else {
                 return Ok(None);
-            }
-            let factors = config.rope.divisors(config.head_dim);
+            };
+            let has_factors = |rope: &&Rope| {
+                matches!(
+                    rope.scaling,
+                    RopeScaling::Llama3 { .. } | RopeScaling::Factors { .. }
+                )
+            };
+            let Some(rope) = attention.rope.as_ref().filter(has_factors) else {
+                return Ok(None);
+            };
+            let factors = rope.divisors(attention.head_dim);
             let factors: Vec<f32> = factors.into_iter().map(|it| it as f32).collect();
             (GgmlType::F32, factors.len(), Content::RopeFactors(factors))
         }
@@ -281,7 +310,8 @@ fn repacked(database: &Database, id: WeightId, tensor: &GgufTensor) -> Result<Ve
     Ok(blocks)
 }
 
-/// Rows of each head from Hugging Face's order (the first half, the second half) to llama.cpp's (one of each in turn).
+/// Rows of each head from Hugging Face's order (the first half, the second half) to llama.cpp's
+/// (one of each in turn).
 fn interleave(bytes: &[u8], num_rows: usize, num_heads: usize) -> Vec<u8> {
     let row_bytes = bytes.len() / num_rows;
     let head_dim = num_rows / num_heads;

@@ -1,4 +1,5 @@
-//! The bytes of a GGUF file, version 3: header, metadata, the list of tensors, then their data, each at a multiple of 32 bytes.
+//! The bytes of a GGUF file, version 3: header, metadata, the list of tensors, then their data,
+//! each at a multiple of 32 bytes.
 
 use std::fs::File;
 use std::io::{BufWriter, Write};
@@ -6,7 +7,7 @@ use std::path::Path;
 
 use super::tensors::Tensors;
 use crate::error::{EngineError, Result};
-use crate::source::{Entries, push_string};
+use crate::source::gguf::{Entries, push_string};
 
 const VERSION: u32 = 3;
 const ALIGNMENT: u64 = 32;

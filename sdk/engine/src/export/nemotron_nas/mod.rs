@@ -1,12 +1,16 @@
-//! The result as a Hugging Face folder in the layout of Nemotron-NAS (DeciLM), whose blocks may lack an attention or an MLP: a sub-block that
-//! is dropped has no tensors, and runtimes of the layout go past it.
+//! The result as a Hugging Face folder in the layout of Nemotron-NAS (DeciLM), whose blocks may
+//! lack an attention or an MLP: a sub-block that is dropped has no tensors, and runtimes of the
+//! layout go past it.
 //!
-//! `block_configs` has for each block `attention: {no_op, n_heads_in_group, …}` and `ffn: {no_op, ffn_mult, …}`; an MLP is
-//! `2 · ffn_mult · hidden_size / 3` wide, rounded up to a multiple of 256. Blocks that are dropped whole are left out and the rest renumbered, as
-//! in the other formats; the first block keeps its attention, with zeros where it is dropped, because vLLM begins the residual stream there.
+//! `block_configs` has for each block `attention: {no_op, n_heads_in_group, …}` and
+//! `ffn: {no_op, ffn_mult, …}`; an MLP is `2 · ffn_mult · hidden_size / 3` wide, rounded up to a
+//! multiple of 256. Blocks that are dropped whole are left out and the rest renumbered, as in the
+//! other formats; the first block keeps its attention, with zeros where it is dropped, because vLLM
+//! begins the residual stream there.
 //!
-//! Neither transformers nor vLLM has a config class for the layout of its own; both take it from the folder (`trust_remote_code`). So the folder
-//! has one, and a model class of a few lines for transformers.
+//! Neither transformers nor vLLM has a config class for the layout of its own; both take it from
+//! the folder (`trust_remote_code`). So the folder has one, and a model class of a few lines for
+//! transformers.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -20,8 +24,9 @@ use super::{Written, adapted_files, dense, shards};
 use crate::error::{EngineError, Result};
 use crate::genotype::{Genotype, SearchSpace};
 use crate::levels::Database;
+use crate::source::Source;
 use crate::source::nemotron_nas::{MODEL_TYPE, ffn_mult};
-use crate::source::{ModelConfig, Source};
+use crate::source::spec::ModelSpec;
 
 /// Python for runtimes that ask the folder for it, by file name.
 const CODE: [(&str, &str); 2] = [
@@ -37,14 +42,17 @@ const CODE: [(&str, &str); 2] = [
 /// # Errors
 /// When its MLP has a width that the layout cannot say.
 pub fn check(source: &Source) -> Result<()> {
-    let config = source.config();
-    if ffn_mult(config.intermediate_size, config.hidden_size).is_some() {
-        return Ok(());
+    let spec = source.spec();
+    let mut widths = spec
+        .blocks
+        .iter()
+        .filter_map(|block| block.mlp.as_ref().map(|mlp| mlp.intermediate_size));
+    match widths.find(|&width| ffn_mult(width, spec.hidden_size).is_none()) {
+        None => Ok(()),
+        Some(width) => Err(EngineError::Artifact(format!(
+            "format `{MODEL_TYPE}` has MLPs whose width is a multiple of 256, found a width of {width} in this model; `huggingface` has every result"
+        ))),
     }
-    Err(EngineError::Artifact(format!(
-        "format `{MODEL_TYPE}` has MLPs whose width is a multiple of 256, found a width of {} in this model; `huggingface` has every result",
-        config.intermediate_size
-    )))
 }
 
 /// Whether results of a search may lack a sub-block: known before anything is searched.
@@ -64,8 +72,9 @@ pub fn check_space(space: &SearchSpace) -> Result<()> {
     )))
 }
 
-/// Writes the model that `genotype` stands for into `folder`, which exists and is empty. `databases` are in the order of the methods, `kind`
-/// is the run's. `progress` is told bytes written and bytes in all.
+/// Writes the model that `genotype` stands for into `folder`, which exists and is empty.
+/// `databases` are in the order of the methods, `kind` is the run's. `progress` is told bytes
+/// written and bytes in all.
 ///
 /// # Errors
 /// What [`check`] refuses, a tensor that cannot be read, or a file that cannot be written.
@@ -92,7 +101,7 @@ pub fn write(
     let blocks = layout
         .blocks
         .iter()
-        .map(|block| block_config(block, source.config()));
+        .map(|block| block_config(block, layout.spec));
     let settings = [
         ("model_type", json!(MODEL_TYPE)),
         ("architectures", json!(["DeciLMForCausalLM"])),
@@ -120,13 +129,17 @@ pub fn write(
 }
 
 /// A block's entry, with every key that NVIDIA's own models have.
-fn block_config(block: &KeptBlock, config: &ModelConfig) -> Value {
-    let in_group = config.num_heads / config.num_kv_heads;
-    let ffn_mult = ffn_mult(config.intermediate_size, config.hidden_size);
+fn block_config(kept: &KeptBlock, spec: &ModelSpec) -> Value {
+    let block = &spec.blocks[kept.idx];
+    let attention = block.attention.as_ref();
+    let in_group = attention.filter(|_| !kept.is_without_attention);
+    let in_group = in_group.map(|it| it.num_heads / it.num_kv_heads);
+    let mlp = block.mlp.as_ref().filter(|_| !kept.is_without_mlp);
+    let ffn_mult = mlp.and_then(|mlp| ffn_mult(mlp.intermediate_size, spec.hidden_size));
     json!({
         "attention": {
-            "no_op": block.is_without_attention,
-            "n_heads_in_group": (!block.is_without_attention).then_some(in_group),
+            "no_op": kept.is_without_attention,
+            "n_heads_in_group": in_group,
             "replace_with_linear": false,
             "num_sink_tokens": null,
             "sparsify": null,
@@ -135,8 +148,8 @@ fn block_config(block: &KeptBlock, config: &ModelConfig) -> Value {
             "window_length": null,
         },
         "ffn": {
-            "no_op": block.is_without_mlp,
-            "ffn_mult": ffn_mult.filter(|_| !block.is_without_mlp),
+            "no_op": kept.is_without_mlp,
+            "ffn_mult": ffn_mult,
             "replace_with_linear": false,
             "sparsify": null,
         },

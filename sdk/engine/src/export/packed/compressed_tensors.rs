@@ -7,8 +7,9 @@
 //! | `weight_zero_point` | int32 `[⌈N·b/32⌉, G]` | a group's zeros, over the rows, as one bit stream; none where symmetric |
 //! | `weight_shape` | int64 `[2]` | N, K |
 //!
-//! The package counts codes and zeros from −2^(b−1) and stores them from 0, as the level database does. Widths that do not divide 32 run
-//! over the ends of words, as the package has it since 0.18; those that do are laid out the same in all its releases.
+//! The package counts codes and zeros from −2^(b−1) and stores them from 0, as the level database
+//! does. Widths that do not divide 32 run over the ends of words, as the package has it since 0.18;
+//! those that do are laid out the same in all its releases.
 
 use std::collections::BTreeMap;
 
@@ -72,7 +73,8 @@ pub(super) fn tensors<'a>(layer: &Layer<'_>, parts: &[&'a [u8]]) -> Vec<FileTens
     tensors
 }
 
-/// `quantization_config`: a group for each kind of grid, with its modules by name. None where no layer is packed.
+/// `quantization_config`: a group for each kind of grid, with its modules by name. None where no
+/// layer is packed.
 pub(super) fn config(layers: &Layers<'_>) -> Option<Value> {
     let mut by_grid: BTreeMap<Grid, Vec<&str>> = BTreeMap::new();
     for layer in &layers.packed {
@@ -99,7 +101,7 @@ pub(super) fn config(layers: &Layers<'_>) -> Option<Value> {
         });
         groups.insert(format!("group_{idx}"), group);
     }
-    let ignore: Vec<&str> = ["lm_head"]
+    let ignore: Vec<&str> = [layers.layout.spec.head.name.as_str()]
         .into_iter()
         .chain(layers.dense.iter().copied())
         .collect();

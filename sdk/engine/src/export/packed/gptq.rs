@@ -7,8 +7,8 @@
 //! | `scales` | f16 `[G, N]` | |
 //! | `g_idx` | int32 `[K]` | each input's group |
 //!
-//! The first version of the format stores a zero less one, which 0 has no room for; the second stores it as it is. The first is written
-//! where it can be, because more runtimes read it.
+//! The first version of the format stores a zero less one, which 0 has no room for; the second
+//! stores it as it is. The first is written where it can be, because more runtimes read it.
 
 use std::collections::BTreeMap;
 
@@ -17,7 +17,7 @@ use safetensors::tensor::Dtype;
 use serde_json::{Map, Value, json};
 
 use super::super::shards::FileTensor;
-use super::grid::{Grid, PRODUCTS};
+use super::grid::Grid;
 use super::words::{transposed, words};
 use super::{Layer, Layers};
 
@@ -113,8 +113,9 @@ pub(super) fn tensors<'a>(
     ]
 }
 
-/// `quantization_config`: the grid that most weights have, and rules for the others. None where no layer is packed.
-pub(super) fn config(layers: &Layers<'_>, num_blocks: usize, version: Version) -> Option<Value> {
+/// `quantization_config`: the grid that most weights have, and rules for the others. None where no
+/// layer is packed.
+pub(super) fn config(layers: &Layers<'_>, version: Version) -> Option<Value> {
     let base = most_common(&layers.packed)?;
     let mut config = json!({
         "quant_method": "gptq",
@@ -127,7 +128,7 @@ pub(super) fn config(layers: &Layers<'_>, num_blocks: usize, version: Version) -
         "pack_dtype": "int32",
         "meta": {"quantizer": [concat!("evopressd:", env!("CARGO_PKG_VERSION"))]},
     });
-    let rules = rules(layers, num_blocks, base);
+    let rules = rules(layers, base);
     if !rules.is_empty() {
         config["dynamic"] = Value::Object(rules);
     }
@@ -147,41 +148,56 @@ fn group_size(grid: Grid) -> i64 {
     grid.group_size.map_or(-1, i64::from)
 }
 
-/// What a rule says, and of which product's layers.
-type Rule = (Option<Grid>, usize, Vec<&'static str>);
+/// What a rule says, and of which layers.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Rule {
+    /// None where they are not packed.
+    grid: Option<Grid>,
+    /// Which of their block's products they belong to.
+    product_idx: usize,
+    /// The module within the block.
+    parent: String,
+    names: Vec<String>,
+}
 
-/// GPTQModel's `dynamic`: `+:REGEX` for layers of another grid, `-:REGEX` for those that are not packed. Where all layers of a fused product
-/// agree, the fused name is in the rule too.
-fn rules(layers: &Layers<'_>, num_blocks: usize, base: Grid) -> Map<String, Value> {
+/// GPTQModel's `dynamic`: `+:REGEX` for layers of another grid, `-:REGEX` for those that are not
+/// packed. Where all layers of a fused product agree, the fused name is in the rule too.
+fn rules(layers: &Layers<'_>, base: Grid) -> Map<String, Value> {
     let grids = layers.grids();
     let mut rules: BTreeMap<Rule, Vec<String>> = BTreeMap::new();
-    for block_idx in 0..num_blocks {
-        for (product_idx, product) in PRODUCTS.iter().enumerate() {
-            let mut by_grid: BTreeMap<Option<Grid>, Vec<&'static str>> = BTreeMap::new();
-            for (layer, module) in product.modules(block_idx) {
+    for (block_idx, (block_name, products)) in layers.products().enumerate() {
+        for (product_idx, product) in products.iter().enumerate() {
+            let mut by_grid: BTreeMap<Option<Grid>, Vec<String>> = BTreeMap::new();
+            for (layer, module) in product.modules(&block_name) {
                 let grid = grids.get(module.as_str()).copied();
-                by_grid.entry(grid).or_default().push(layer);
+                by_grid.entry(grid).or_default().push(layer.to_owned());
             }
             for (grid, mut names) in by_grid {
                 if grid == Some(base) {
                     continue;
                 }
                 if names.len() == product.layers.len() {
-                    names.extend(product.fused);
+                    names.extend(product.fused.map(str::to_owned));
                 }
-                let rule = (grid, product_idx, names);
+                let rule = Rule {
+                    grid,
+                    product_idx,
+                    parent: product.parent.clone(),
+                    names,
+                };
                 rules.entry(rule).or_default().push(block_idx.to_string());
             }
         }
     }
-    let rule = |((grid, product_idx, names), blocks): (Rule, Vec<String>)| {
+    let blocks_name = layers.layout.spec.blocks_name.replace('.', r"\.");
+    let entry = |(rule, blocks): (Rule, Vec<String>)| {
         let pattern = format!(
-            r"model\.layers\.(?:{})\.{}\.(?:{})$",
+            r"{blocks_name}\.(?:{})\.{}\.(?:{})$",
             blocks.join("|"),
-            PRODUCTS[product_idx].parent,
-            names.join("|")
+            rule.parent,
+            rule.names.join("|")
         );
-        match grid {
+        match rule.grid {
             Some(grid) => {
                 let settings = json!({"bits": grid.bits, "group_size": group_size(grid), "sym": grid.symmetric});
                 (format!("+:{pattern}"), settings)
@@ -189,5 +205,5 @@ fn rules(layers: &Layers<'_>, num_blocks: usize, base: Grid) -> Map<String, Valu
             None => (format!("-:{pattern}"), json!({})),
         }
     };
-    rules.into_iter().map(rule).collect()
+    rules.into_iter().map(entry).collect()
 }

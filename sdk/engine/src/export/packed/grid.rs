@@ -3,6 +3,7 @@
 use evopress_plugin::Encoding;
 
 use super::PackedFormat;
+use crate::source::spec::{BlockSpec, InputGroup, LayerInput};
 
 /// GPTQ's words are filled along both sides of a weight.
 const GPTQ_MULTIPLE: usize = 32;
@@ -52,46 +53,49 @@ pub(super) fn has_bits(format: PackedFormat, bits: u8) -> bool {
     bits_of(format).contains(&bits)
 }
 
-/// Layers that share their inputs, and the name of the one layer that runtimes make of them.
+/// Layers of a block that share their input, and the name of the one layer that runtimes make of
+/// them.
 pub(super) struct Product {
-    pub(super) parent: &'static str,
-    pub(super) layers: &'static [&'static str],
+    /// The module within the block: `self_attn`.
+    pub(super) parent: String,
+    /// Names of the layers in that module.
+    pub(super) layers: Vec<String>,
     pub(super) fused: Option<&'static str>,
 }
 
-/// All linear layers of a block.
-pub(super) const PRODUCTS: [Product; 4] = [
-    Product {
-        parent: "self_attn",
-        layers: &["q_proj", "k_proj", "v_proj"],
-        fused: Some("qkv_proj"),
-    },
-    Product {
-        parent: "self_attn",
-        layers: &["o_proj"],
-        fused: None,
-    },
-    Product {
-        parent: "mlp",
-        layers: &["gate_proj", "up_proj"],
-        fused: Some("gate_up_proj"),
-    },
-    Product {
-        parent: "mlp",
-        layers: &["down_proj"],
-        fused: None,
-    },
-];
-
 impl Product {
-    /// Name and module of its layers in a block of the artifact.
-    pub(super) fn modules(
-        &self,
-        block_idx: usize,
-    ) -> impl Iterator<Item = (&'static str, String)> + '_ {
-        self.layers.iter().map(move |&layer| {
-            let module = format!("model.layers.{block_idx}.{}.{layer}", self.parent);
-            (layer, module)
+    /// All linear layers of a block.
+    pub(super) fn of_block(block: &BlockSpec) -> Vec<Self> {
+        let groups = block.layers_by_input().into_iter();
+        let product = |group: InputGroup| {
+            let names = group.slots.iter().map(|&slot| {
+                let name = block.layers[slot].name.as_str();
+                name.rsplit_once('.').unwrap_or(("", name))
+            });
+            let (parents, layers): (Vec<&str>, Vec<&str>) = names.unzip();
+            Self {
+                parent: parents[0].to_owned(),
+                layers: layers.into_iter().map(str::to_owned).collect(),
+                fused: fused(group.input),
+            }
+        };
+        groups.map(product).collect()
+    }
+
+    /// Names and modules of its layers in a block of the artifact.
+    pub(super) fn modules(&self, block_name: &str) -> impl Iterator<Item = (&str, String)> {
+        self.layers.iter().map(move |layer| {
+            let module = format!("{block_name}.{}.{layer}", self.parent);
+            (layer.as_str(), module)
         })
+    }
+}
+
+/// What runtimes call the layers of one input when they make them one.
+fn fused(input: LayerInput) -> Option<&'static str> {
+    match input {
+        LayerInput::AttentionInput => Some("qkv_proj"),
+        LayerInput::MlpInput => Some("gate_up_proj"),
+        LayerInput::AttentionHeads | LayerInput::MlpActivation => None,
     }
 }

@@ -1,12 +1,15 @@
-//! The result as a Hugging Face folder whose linear layers stay packed, as the level database has them: codes, scales and zeros in the
-//! layout of a format that runtimes multiply from.
+//! The result as a Hugging Face folder whose linear layers stay packed, as the level database has
+//! them: codes, scales and zeros in the layout of a format that runtimes multiply from.
 //!
-//! - [`PackedFormat::CompressedTensors`]: PyPI compressed-tensors' `pack-quantized`, a group of the config for each kind of grid.
-//! - [`PackedFormat::Gptq`]: GPTQ checkpoints, with GPTQModel's `dynamic` rules where layers differ.
+//! - [`PackedFormat::CompressedTensors`]: PyPI compressed-tensors' `pack-quantized`, a group of the
+//!   config for each kind of grid.
+//! - [`PackedFormat::Gptq`]: GPTQ checkpoints, with GPTQModel's `dynamic` rules where layers
+//!   differ.
 //!
-//! Both compute `(code − zero) · scale` with the database's own f16 scales, so nothing is lost. Layers without a grid that the format has
-//! (pruned ones, ggml's blocks, layers that no method touches, dropped sub-blocks) are written decoded and named as not quantized; what
-//! else there is to a folder is as [`huggingface`](super::huggingface) writes it.
+//! Both compute `(code − zero) · scale` with the database's own f16 scales, so nothing is lost.
+//! Layers without a grid that the format has (pruned ones, ggml's blocks, layers that no method
+//! touches, dropped sub-blocks) are written decoded and named as not quantized; what else there is
+//! to a folder is as [`huggingface`](super::huggingface) writes it.
 
 mod compressed_tensors;
 mod gptq;
@@ -28,7 +31,7 @@ use crate::genotype::{Candidate, Genotype, SearchSpace, WeightId};
 use crate::levels::Database;
 use crate::source::Source;
 
-use grid::{Grid, PRODUCTS};
+use grid::{Grid, Product};
 
 /// A format with packed weights.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,7 +62,8 @@ pub struct Summary {
     pub num_packed: usize,
     /// Layers that are written decoded.
     pub num_dense: usize,
-    /// Blocks whose q, k and v, or gate and up, are packed in different ways: a runtime that fuses them cannot load these.
+    /// Blocks whose q, k and v, or gate and up, are packed in different ways: a runtime that fuses
+    /// them cannot load these.
     pub num_untied_blocks: usize,
 }
 
@@ -118,12 +122,13 @@ pub fn summary(
         is_symmetric: layers.packed.iter().all(|layer| layer.grid.symmetric),
         num_packed: layers.packed.len(),
         num_dense: layers.dense.len(),
-        num_untied_blocks: layers.num_untied_blocks(layout.blocks.len()),
+        num_untied_blocks: layers.num_untied_blocks(),
     }
 }
 
-/// Writes the model that `genotype` stands for into `folder`, which exists and is empty. `databases` are in the order of the methods, `kind`
-/// is the run's. `progress` is told bytes written and bytes in all.
+/// Writes the model that `genotype` stands for into `folder`, which exists and is empty.
+/// `databases` are in the order of the methods, `kind` is the run's. `progress` is told bytes
+/// written and bytes in all.
 ///
 /// # Errors
 /// A tensor that cannot be read, or a file that cannot be written.
@@ -170,7 +175,7 @@ pub fn write(
     let mut files = adapted_files(source, space, genotype, &layout, kind)?;
     let quantization = match version {
         None => compressed_tensors::config(&layers),
-        Some(version) => gptq::config(&layers, layout.blocks.len(), version),
+        Some(version) => gptq::config(&layers, version),
     };
     if let Some(quantization) = quantization {
         files
@@ -186,7 +191,7 @@ pub fn write(
 
 /// A linear layer that is written packed: its weight `[N, K]`.
 struct Layer<'a> {
-    tensor: &'a OutTensor,
+    tensor: &'a OutTensor<'a>,
     id: WeightId,
     grid: Grid,
 }
@@ -217,19 +222,20 @@ impl Layer<'_> {
 
 /// All linear layers of the blocks.
 struct Layers<'a> {
+    layout: &'a Layout<'a>,
     packed: Vec<Layer<'a>>,
     /// Modules that are written decoded.
     dense: Vec<&'a str>,
 }
 
 impl<'a> Layers<'a> {
-    fn new(layout: &'a Layout, space: &SearchSpace, format: PackedFormat) -> Self {
+    fn new(layout: &'a Layout<'a>, space: &SearchSpace, format: PackedFormat) -> Self {
         let mut layers = Self {
+            layout,
             packed: Vec::new(),
             dense: Vec::new(),
         };
-        let is_linear = |tensor: &&OutTensor| tensor.name.ends_with("_proj.weight");
-        for tensor in layout.tensors.iter().filter(is_linear) {
+        for tensor in layout.tensors.iter().filter(|it| it.is_layer_weight()) {
             let grid = tensor.level.and_then(|id| {
                 let grid = Grid::of(format, &space.variant(id).encoding, &tensor.shape)?;
                 Some((id, grid))
@@ -248,22 +254,32 @@ impl<'a> Layers<'a> {
         packed.map(|layer| (layer.module(), layer.grid)).collect()
     }
 
-    fn num_untied_blocks(&self, num_blocks: usize) -> usize {
+    /// Name in the artifact and products of each of its blocks.
+    fn products(&self) -> impl Iterator<Item = (String, Vec<Product>)> {
+        let spec = self.layout.spec;
+        let blocks = self.layout.blocks.iter().enumerate();
+        blocks.map(|(new_idx, block)| {
+            let products = Product::of_block(&spec.blocks[block.idx]);
+            (spec.block_name(new_idx), products)
+        })
+    }
+
+    fn num_untied_blocks(&self) -> usize {
         let grids = self.grids();
-        let is_untied = |block_idx: &usize| {
-            PRODUCTS.iter().any(|product| {
+        let is_untied = |(block_name, products): &(String, Vec<Product>)| {
+            products.iter().any(|product| {
                 let mut of_layers = product
-                    .modules(*block_idx)
+                    .modules(block_name)
                     .map(|(_, module)| grids.get(module.as_str()).copied());
                 let first = of_layers.next();
                 of_layers.any(|grid| Some(grid) != first)
             })
         };
-        (0..num_blocks).filter(is_untied).count()
+        self.products().filter(is_untied).count()
     }
 }
 
-fn module(tensor: &OutTensor) -> &str {
+fn module<'a>(tensor: &'a OutTensor<'_>) -> &'a str {
     tensor
         .name
         .strip_suffix(".weight")

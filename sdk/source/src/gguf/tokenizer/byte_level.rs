@@ -78,8 +78,8 @@ fn merges(vocabulary: &Vocabulary<'_>) -> Result<Vec<(String, String)>, SourceEr
         .collect()
 }
 
-/// A vocabulary may lack a byte that its corpus never had (SmolLM2 lacks 21). llama.cpp drops such a byte but does not
-/// merge across it; the `tokenizers` crate would. So cut there.
+/// A vocabulary may lack a byte that its corpus never had (SmolLM2 lacks 21). llama.cpp drops such
+/// a byte but does not merge across it; the `tokenizers` crate would. So cut there.
 fn missing_bytes(tokens: &[String]) -> Option<String> {
     let present: HashSet<&str> = tokens.iter().map(String::as_str).collect();
     let mut missing: Vec<char> = ByteLevel::alphabet()

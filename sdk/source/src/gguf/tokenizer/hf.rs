@@ -14,8 +14,9 @@ const ROLES: [(&str, &str); 4] = [
     ("pad_token", "padding_token_id"),
 ];
 
-/// `tokenizer_config.json`. The class is the one that takes `tokenizer.json` as it is; a class of a family would rebuild
-/// parts of it by the family's rules and lose, for instance, the splitting of digits.
+/// `tokenizer_config.json`. The class is the one that takes `tokenizer.json` as it is; a class of a
+/// family would rebuild parts of it by the family's rules and lose, for instance, the splitting of
+/// digits.
 pub(in crate::gguf) fn tokenizer_config(
     metadata: &Metadata<'_>,
     spec: &ModelSpec,

@@ -1,9 +1,11 @@
-//! The tokenizer of a GGUF file, rebuilt with the `tokenizers` crate so that it gives llama.cpp's token ids.
+//! The tokenizer of a GGUF file, rebuilt with the `tokenizers` crate so that it gives llama.cpp's
+//! token ids.
 //!
-//! Two models: `gpt2` (byte-level BPE with merges, cut into words by the regexes that `tokenizer.ggml.pre` names) and
-//! `llama` (SentencePiece BPE, whose merges follow from the tokens' scores, with bytes for what is not in the
-//! vocabulary). Control and unknown tokens become special, user-defined ones added tokens; so text that looks like a
-//! special token becomes one, unless `set_encode_special_tokens(true)` asks for plain text.
+//! Two models: `gpt2` (byte-level BPE with merges, cut into words by the regexes that
+//! `tokenizer.ggml.pre` names) and `llama` (SentencePiece BPE, whose merges follow from the tokens'
+//! scores, with bytes for what is not in the vocabulary). Control and unknown tokens become
+//! special, user-defined ones added tokens; so text that looks like a special token becomes one,
+//! unless `set_encode_special_tokens(true)` asks for plain text.
 
 mod byte_level;
 mod hf;
@@ -103,7 +105,8 @@ impl<'a> Vocabulary<'a> {
         self.types.get(id).copied().unwrap_or(1)
     }
 
-    /// A builder that knows the vocabulary; where two tokens have one text, the later counts, as in llama.cpp.
+    /// A builder that knows the vocabulary; where two tokens have one text, the later counts, as in
+    /// llama.cpp.
     fn bpe(&self, merges: Vec<(String, String)>) -> BpeBuilder {
         let vocab = self
             .tokens

@@ -1,7 +1,8 @@
 //! How byte-level tokenizers cut a text into words before they merge.
 //!
-//! Each regex in turn cuts every piece that the ones before left; matches and the text between them become pieces.
-//! Checked against llama.cpp, whose contractions know no Unicode case folding (`(?i:'s)` would also match `'ſ`).
+//! Each regex in turn cuts every piece that the ones before left; matches and the text between them
+//! become pieces. Checked against llama.cpp, whose contractions know no Unicode case folding
+//! (`(?i:'s)` would also match `'ſ`).
 
 /// The rules that a value of `tokenizer.ggml.pre` stands for.
 #[derive(Debug, PartialEq, Eq)]

@@ -50,8 +50,9 @@ pub(super) fn build(vocabulary: &Vocabulary<'_>) -> Result<Tokenizer, SourceErro
     Ok(tokenizer)
 }
 
-/// Every way to put a token together from two others, the best-scored tokens first: SentencePiece always merges the
-/// neighbours whose union scores best. Plain text never merges to a control token, as in SentencePiece itself.
+/// Every way to put a token together from two others, the best-scored tokens first: SentencePiece
+/// always merges the neighbours whose union scores best. Plain text never merges to a control
+/// token, as in SentencePiece itself.
 fn merges(vocabulary: &Vocabulary<'_>) -> Result<Vec<(String, String)>, SourceError> {
     let tokens = vocabulary.tokens;
     let scores = match vocabulary.metadata.entries.get("tokenizer.ggml.scores") {

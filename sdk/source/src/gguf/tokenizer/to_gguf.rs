@@ -1,9 +1,9 @@
-//! The tokenizer of a Hugging Face folder in GGUF's terms: byte-level BPE whose rules have a name in
-//! llama.cpp.
+//! The tokenizer of a Hugging Face folder in GGUF's terms: byte-level BPE whose rules have a name
+//! in llama.cpp.
 //!
 //! What llama.cpp would do otherwise than `tokenizers` is refused here: a normalizer, words cut by
-//! other rules, tokens that take the spaces beside them, and SentencePiece vocabularies, whose merges
-//! do not follow from scores alone.
+//! other rules, tokens that take the spaces beside them, and SentencePiece vocabularies, whose
+//! merges do not follow from scores alone.
 
 use std::path::Path;
 

@@ -11,11 +11,11 @@ use evopress_spec::ArtifactFormat;
 use super::{snippets, speed};
 use crate::artifact_layout::{self, ArtifactLayout};
 
-/// What there is to say of each artifact, in the order of the spec.
+/// What is to be said of loading each artifact, in the order of the spec.
 pub(crate) struct Loading {
     artifacts: Vec<Artifact>,
     depth: Depth,
-    /// Whether a GGUF file goes without dropped sub-blocks.
+    /// Whether a GGUF file has no tensors for dropped sub-blocks.
     gguf_goes_without: bool,
 }
 
@@ -65,7 +65,7 @@ impl Loading {
         }
     }
 
-    /// What a user of vLLM would not expect.
+    /// What a user of vLLM would not expect, in sentences.
     pub(crate) fn warnings(&self) -> Vec<String> {
         let packed = self
             .artifacts
@@ -193,7 +193,8 @@ fn untied_sentence(summary: &Summary) -> String {
 pub(super) mod examples {
     use super::*;
 
-    /// Artifacts in these formats, the packed ones with these bits, and zeros where these are 3 and 4.
+    /// Artifacts in these formats, the packed ones with these bits. They have zeros if the bits are
+    /// 3 and 4.
     pub(crate) fn loading(
         formats: &[ArtifactFormat],
         bits: &[u8],

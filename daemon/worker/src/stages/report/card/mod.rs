@@ -9,7 +9,8 @@ use std::fmt::Write;
 
 use anyhow::Result;
 use evopress::source::Source;
-use evopress_spec::{Metric, Report, atomic_write};
+use evopress_core::atomic_write;
+use evopress_spec::{Metric, Report};
 
 use crate::artifact_layout::ArtifactLayout;
 use crate::names::Meaning;

@@ -1,6 +1,8 @@
-//! Code that loads an artifact, as a reader of the model card copies it. Tests run what runs on their machine.
+//! Code that loads an artifact, as a reader of the model card copies it. Tests run it where the
+//! runtime is installed.
 
-/// For transformers. `import` and `dtype` are what this artifact's weights need beside the usual, `trust` what its own code does.
+/// For transformers. `import` and `dtype` are what the artifact's weights need, `trust` is what the
+/// artifact's own code needs.
 pub(super) fn transformers(place: &str, import: &str, dtype: &str, trust: &str) -> String {
     format!(
         "```python\n{import}from transformers import AutoModelForCausalLM, AutoTokenizer\n\n\
@@ -30,7 +32,7 @@ pub(super) fn gptqmodel(place: &str) -> String {
 pub(super) fn llama_cpp(place: &str) -> String {
     format!(
         "With llama.cpp:\n\n```sh\nllama-cli -m {place} -p \"Once upon a time\" -n 64 --temp 0\n```\n\n\
-         The same in Node.js, with node-llama-cpp:\n\n```js\nimport {{getLlama, LlamaCompletion}} from \"node-llama-cpp\";\n\n\
+         In Node.js, with node-llama-cpp:\n\n```js\nimport {{getLlama, LlamaCompletion}} from \"node-llama-cpp\";\n\n\
          const llama = await getLlama();\n\
          const model = await llama.loadModel({{modelPath: \"{place}\"}});\n\
          const context = await model.createContext();\n\

@@ -1,12 +1,13 @@
-//! Which runtimes gain speed from a model that lacks some of its depth: a paragraph of the model card.
+//! Which runtimes are faster with a model that lacks some of its depth: a paragraph of the model
+//! card.
 
 use std::fmt::Write;
 
 use evopress::export::Depth;
 use evopress_spec::ArtifactFormat;
 
-/// What there is to say; nothing where no depth was dropped. `gguf_goes_without` is whether a GGUF file of this model goes without
-/// dropped sub-blocks.
+/// The paragraph; empty where no depth was dropped. `gguf_goes_without` is whether a GGUF file of
+/// this model has no tensors for dropped sub-blocks.
 pub(super) fn text(depth: Depth, formats: &[ArtifactFormat], gguf_goes_without: bool) -> String {
     let mut sentences = Vec::new();
     if depth.num_blocks > 0 {
