@@ -58,8 +58,16 @@ fn a_block_that_does_not_hold_is_found() {
     check("text", "anything", "");
     check("yaml", "a: 1", "is not checked");
     check("python", "print(1)", "is not checked");
-    check("toml file=clippy.toml", "not = \"there\"", "these lines are not in clippy.toml");
-    check("toml file=nowhere.toml", "a = 1", "there is no file nowhere.toml");
+    check(
+        "toml file=clippy.toml",
+        "not = \"there\"",
+        "these lines are not in clippy.toml",
+    );
+    check(
+        "toml file=nowhere.toml",
+        "a = 1",
+        "there is no file nowhere.toml",
+    );
     check("makefile file=Makefile", ".PHONY: help", "");
     check("yaml part", "target: {drop: 0.25}", "");
     check("yaml part", "target: {drop: 2}", "p.md:1: $.target.drop");

@@ -6,9 +6,28 @@ use crate::places::repository;
 
 /// Programs that readers have, or install as the docs say.
 const OTHERS: [&str; 22] = [
-    "apt-get", "cd", "cp", "curl", "cut", "dpkg-deb", "export", "git", "install", "jq", "kill",
-    "llama-cli", "llama-server", "mkdir", "mv", "nvidia-smi", "pip", "promtool", "python3", "rustup",
-    "systemctl", "useradd",
+    "apt-get",
+    "cd",
+    "cp",
+    "curl",
+    "cut",
+    "dpkg-deb",
+    "export",
+    "git",
+    "install",
+    "jq",
+    "kill",
+    "llama-cli",
+    "llama-server",
+    "mkdir",
+    "mv",
+    "nvidia-smi",
+    "pip",
+    "promtool",
+    "python3",
+    "rustup",
+    "systemctl",
+    "useradd",
 ];
 
 /// What is wrong with the commands of a block, one a line; a backslash continues a line, `#` begins a comment.
@@ -29,7 +48,14 @@ fn mistake(words: &[String]) -> Option<String> {
     let arguments: Vec<&str> = words.map(String::as_str).collect();
     let said = format!("`{program} {}`", arguments.join(" "));
     let wrong = match program.as_str() {
-        "sudo" => return mistake(&arguments.iter().map(|it| (*it).to_owned()).collect::<Vec<_>>()),
+        "sudo" => {
+            return mistake(
+                &arguments
+                    .iter()
+                    .map(|it| (*it).to_owned())
+                    .collect::<Vec<_>>(),
+            );
+        }
         "evopressd" => evopressd(&arguments),
         "make" => make(&arguments),
         "cargo" => cargo(&arguments),
@@ -39,7 +65,9 @@ fn mistake(words: &[String]) -> Option<String> {
         }
         other => {
             let known = OTHERS.contains(&other);
-            (!known).then(|| "this program is not one that daemon/tests/docs/commands.rs knows".to_owned())
+            (!known).then(|| {
+                "this program is not one that daemon/tests/docs/commands.rs knows".to_owned()
+            })
         }
     };
     wrong.map(|wrong| format!("{said}: {wrong}"))
@@ -60,7 +88,9 @@ fn make(arguments: &[&str]) -> Option<String> {
         let rule = format!("{target}:");
         !makefile.lines().any(|line| line.starts_with(&rule))
     });
-    missing.next().map(|target| format!("there is no target {target}"))
+    missing
+        .next()
+        .map(|target| format!("there is no target {target}"))
 }
 
 fn cargo(arguments: &[&str]) -> Option<String> {
@@ -78,11 +108,19 @@ fn cargo(arguments: &[&str]) -> Option<String> {
 /// The names of the workspace's packages.
 pub(crate) fn packages() -> Vec<String> {
     let mut command = Command::new(env!("CARGO"));
-    command.args(["metadata", "--no-deps", "--offline", "--format-version", "1"]);
+    command.args([
+        "metadata",
+        "--no-deps",
+        "--offline",
+        "--format-version",
+        "1",
+    ]);
     let output = command.current_dir(repository()).output().unwrap();
     let metadata: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     let packages = metadata["packages"].as_array().unwrap().iter();
-    packages.map(|it| it["name"].as_str().unwrap().to_owned()).collect()
+    packages
+        .map(|it| it["name"].as_str().unwrap().to_owned())
+        .collect()
 }
 
 fn is_assignment(word: &str) -> bool {
@@ -140,12 +178,21 @@ fn a_command_that_does_not_exist_is_found() {
             "{line}: {found}"
         );
     };
-    check("evopressd run spec.yaml --json | jq '.evaluation[0]' > report.json", "");
+    check(
+        "evopressd run spec.yaml --json | jq '.evaluation[0]' > report.json",
+        "",
+    );
     check("evopressd cache prune --max-size 10GiB", "");
-    check("EVOPRESS_LOG=debug evopressd serve \\\n  --watch pipelines", "");
+    check(
+        "EVOPRESS_LOG=debug evopressd serve \\\n  --watch pipelines",
+        "",
+    );
     check("evopressd cache prune --max-size ten", "ten");
     check("evopressd rnu spec.yaml", "rnu");
-    check("evopressd run spec.yaml && make teste", "there is no target teste");
+    check(
+        "evopressd run spec.yaml && make teste",
+        "there is no target teste",
+    );
     check("make test PIPELINE=x", "");
     check("cargo test -p evopress-spec", "");
     check("cargo test -p evopress-specs", "no package evopress-specs");

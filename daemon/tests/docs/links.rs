@@ -8,7 +8,14 @@ use crate::places::{page, repository};
 
 /// Folders of the repository; inline code that begins with one is a path in it.
 const FOLDERS: [&str; 8] = [
-    "daemon/", "docs/", "examples/", "pipelines/", "plugins/", "scripts/", "sdk/", "tests/",
+    "daemon/",
+    "docs/",
+    "examples/",
+    "pipelines/",
+    "plugins/",
+    "scripts/",
+    "sdk/",
+    "tests/",
 ];
 
 /// Links and paths of a page that lead nowhere. Addresses elsewhere are not asked.
@@ -23,8 +30,11 @@ pub(crate) fn mistakes(page: &Page) -> Vec<String> {
 /// Whether inline code is a path of the repository that is not there. Capitals and `*` stand for any name.
 fn is_missing(code: &str) -> bool {
     let is_path = FOLDERS.iter().any(|folder| code.starts_with(folder));
-    let stands_for_any = |part: &str| part.contains('*') || part.chars().all(|c| c.is_ascii_uppercase());
-    let has_name = code.split(['/', '.']).any(|part| !part.is_empty() && stands_for_any(part));
+    let stands_for_any =
+        |part: &str| part.contains('*') || part.chars().all(|c| c.is_ascii_uppercase());
+    let has_name = code
+        .split(['/', '.'])
+        .any(|part| !part.is_empty() && stands_for_any(part));
     is_path && !has_name && !code.contains(' ') && !repository().join(code).exists()
 }
 
@@ -41,9 +51,17 @@ fn wrong(from: &Page, link: &str) -> Option<String> {
     let is_there = heading.is_empty()
         || match path {
             "" => from.anchors.iter().any(|it| it == heading),
-            _ => self::page(&to.to_string_lossy()).anchors.iter().any(|it| it == heading),
+            _ => self::page(&to.to_string_lossy())
+                .anchors
+                .iter()
+                .any(|it| it == heading),
         };
-    (!is_there).then(|| format!("the link {link}: {} has no heading #{heading}", to.display()))
+    (!is_there).then(|| {
+        format!(
+            "the link {link}: {} has no heading #{heading}",
+            to.display()
+        )
+    })
 }
 
 /// The file that a link names, by its path in the repository.
@@ -90,13 +108,28 @@ fn a_link_that_leads_nowhere_is_found() {
             "{text}: {found}"
         );
     };
-    check("[a](../README.md) [b](https://example.org/nowhere) [c](#here)\n# Here", "");
-    check("[a](nowhere.md)", "docs/p.md:1: the link nowhere.md: there is no docs/nowhere.md");
+    check(
+        "[a](../README.md) [b](https://example.org/nowhere) [c](#here)\n# Here",
+        "",
+    );
+    check(
+        "[a](nowhere.md)",
+        "docs/p.md:1: the link nowhere.md: there is no docs/nowhere.md",
+    );
     check("[a](#there)\n# Here", "has no heading #there");
-    check("[a](../README.md#no-such-heading)", "README.md has no heading");
-    check("`sdk/spec/src/lib.rs`, `plugins/NAME/README.md`, `src/x.rs`", "");
+    check(
+        "[a](../README.md#no-such-heading)",
+        "README.md has no heading",
+    );
+    check(
+        "`sdk/spec/src/lib.rs`, `plugins/NAME/README.md`, `src/x.rs`",
+        "",
+    );
     check("`sdk/nowhere.rs`", "there is no sdk/nowhere.rs");
-    check("![a](images/nowhere.png)", "there is no docs/images/nowhere.png");
+    check(
+        "![a](images/nowhere.png)",
+        "there is no docs/images/nowhere.png",
+    );
 }
 
 #[test]

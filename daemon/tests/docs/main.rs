@@ -62,9 +62,15 @@ fn the_architecture_names_every_crate() {
         let is_test = name.starts_with("evopress-fault-") || name == "evopress-tests";
         !is_plugin && !is_test && name != "evopress-examples"
     };
-    let ours = packages.iter().map(String::as_str).filter(|it| has_a_row(it));
+    let ours = packages
+        .iter()
+        .map(String::as_str)
+        .filter(|it| has_a_row(it));
     let missing: Vec<&str> = ours.filter(|it| !named.contains(it)).collect();
-    assert!(missing.is_empty(), "docs/architecture.md has no row for {missing:?}");
+    assert!(
+        missing.is_empty(),
+        "docs/architecture.md has no row for {missing:?}"
+    );
 }
 
 #[test]
@@ -75,7 +81,10 @@ fn prose_fits_in_its_columns_and_the_readme_on_its_lines() {
 #[test]
 fn the_docs_use_the_words_of_the_glossary() {
     let replaced = words::replaced(&page("docs/glossary.md"));
-    assert!(replaced.len() > 10, "the glossary lists replaced words: {replaced:?}");
+    assert!(
+        replaced.len() > 10,
+        "the glossary lists replaced words: {replaced:?}"
+    );
     assert_no_mistakes(|page| words::mistakes(page, &replaced));
 }
 

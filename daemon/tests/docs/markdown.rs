@@ -79,10 +79,14 @@ impl Page {
                 Event::End(TagEnd::CodeBlock) => page.blocks.extend(block.take()),
                 Event::Text(words) | Event::Code(words) => {
                     if text[range.clone()].starts_with('`') {
-                        page.inline_code.push((line_of(range.start), words.to_string()));
+                        page.inline_code
+                            .push((line_of(range.start), words.to_string()));
                     }
                     let code = block.as_mut().map(|block| &mut block.code);
-                    for text in [code, heading.as_mut(), cell.as_mut()].into_iter().flatten() {
+                    for text in [code, heading.as_mut(), cell.as_mut()]
+                        .into_iter()
+                        .flatten()
+                    {
                         text.push_str(&words);
                     }
                 }
@@ -105,7 +109,8 @@ impl Page {
                     *before += 1;
                 }
                 Event::Start(Tag::Link { dest_url, .. } | Tag::Image { dest_url, .. }) => {
-                    page.links.push((line_of(range.start), dest_url.into_string()));
+                    page.links
+                        .push((line_of(range.start), dest_url.into_string()));
                 }
                 _ => {}
             }
@@ -149,6 +154,9 @@ fn a_page_is_taken_apart() {
     };
     assert_eq!(page.blocks, [block]);
     let prose: Vec<usize> = page.prose.iter().map(|(number, _)| *number).collect();
-    assert!(prose.contains(&3) && !prose.contains(&6) && !prose.contains(&13), "{prose:?}");
+    assert!(
+        prose.contains(&3) && !prose.contains(&6) && !prose.contains(&13),
+        "{prose:?}"
+    );
     assert_eq!(page.mistake(3, "wrong"), "p.md:3: wrong");
 }

@@ -30,8 +30,8 @@ pub(crate) fn page(path: &str) -> Page {
 }
 
 fn read(path: &Path) -> Page {
-    let text = std::fs::read_to_string(path)
-        .unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    let text =
+        std::fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     Page::new(path.strip_prefix(repository()).unwrap(), &text)
 }
 

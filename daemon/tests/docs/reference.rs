@@ -21,7 +21,11 @@ pub(crate) fn of_the_config() -> String {
                  Where a setting has a flag or an environment variable too, such as `--max-concurrent-runs` and \
                  `EVOPRESS_MAX_CONCURRENT_RUNS`, these go before the file: `evopressd help serve` lists them. Relative \
                  paths begin at the file's folder. [Operations](../operations.md) shows the settings at work.";
-    page("The config file of the daemon", intro, &evopressd::config::schema())
+    page(
+        "The config file of the daemon",
+        intro,
+        &evopressd::config::schema(),
+    )
 }
 
 /// Compares a committed page with what it should be; writes it where `EVOPRESS_UPDATE_DOCS` is set.
@@ -32,7 +36,10 @@ pub(crate) fn check(path: &str, expected: &str) {
         std::fs::write(&file, expected).unwrap();
     }
     let found = std::fs::read_to_string(&file).unwrap_or_default();
-    let differs = found.lines().zip(expected.lines()).position(|(a, b)| a != b);
+    let differs = found
+        .lines()
+        .zip(expected.lines())
+        .position(|(a, b)| a != b);
     assert!(
         found == expected,
         "{path} is not current, from line {}: set EVOPRESS_UPDATE_DOCS=1 and run this test again",
@@ -61,7 +68,11 @@ fn object<'a>(page: &mut String, path: &str, schema: &'a Value, secrets: &mut Ve
     if path.is_empty() {
         page.push_str("\n## Top level\n\n");
     } else {
-        let _ = writeln!(page, "\n## `{path}`\n\n{}\n", wrapped(description(schema).0));
+        let _ = writeln!(
+            page,
+            "\n## `{path}`\n\n{}\n",
+            wrapped(description(schema).0)
+        );
     }
     let inner = fields(page, path, schema, secrets);
     for (path, schema) in inner {
@@ -80,7 +91,11 @@ fn fields<'a>(
     page.push_str("| field | what | values | default |\n|---|---|---|---|\n");
     let required = schema["required"].as_array();
     for (name, field) in schema["properties"].as_object().into_iter().flatten() {
-        let place = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
+        let place = if path.is_empty() {
+            name.clone()
+        } else {
+            format!("{path}.{name}")
+        };
         let item = &field["items"];
         let values = if is_secret(field) {
             secrets.push(field);
@@ -118,7 +133,10 @@ fn fields<'a>(
 }
 
 fn link(words: &str, place: &str) -> String {
-    let anchor: String = place.chars().filter(|c| c.is_alphanumeric() || matches!(c, '_' | '-')).collect();
+    let anchor: String = place
+        .chars()
+        .filter(|c| c.is_alphanumeric() || matches!(c, '_' | '-'))
+        .collect();
     format!("[{words}](#{anchor})")
 }
 
@@ -137,7 +155,10 @@ fn values(schema: &Value) -> String {
     if let Some(choices) = schema["oneOf"].as_array() {
         let choices = choices.iter().map(|choice| {
             let word = choice["const"].as_str().unwrap_or_default();
-            format!("`{word}`: {}", lower_first(description(choice).0.trim_end_matches('.')))
+            format!(
+                "`{word}`: {}",
+                lower_first(description(choice).0.trim_end_matches('.'))
+            )
         });
         return choices.collect::<Vec<_>>().join("<br>");
     }
@@ -150,10 +171,12 @@ fn values(schema: &Value) -> String {
     };
     let pattern = schema["patternErrorMessage"].as_str();
     let example = schema["examples"].as_array().and_then(|all| all.first());
-    let example = example.filter(|it| !it.is_boolean()).map_or_else(String::new, |it| {
-        let text = it.as_str().map_or_else(|| it.to_string(), str::to_owned);
-        format!(", such as `{text}`")
-    });
+    let example = example
+        .filter(|it| !it.is_boolean())
+        .map_or_else(String::new, |it| {
+            let text = it.as_str().map_or_else(|| it.to_string(), str::to_owned);
+            format!(", such as `{text}`")
+        });
     format!("{}{}{example}", pattern.unwrap_or(&kind), range(schema))
 }
 

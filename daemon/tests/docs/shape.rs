@@ -22,7 +22,11 @@ pub(crate) fn mistakes(page: &Page) -> Vec<String> {
     for (number, line) in &page.prose {
         let columns = line.chars().count();
         // A line that cannot be broken: a link or an address.
-        let can_break = line.trim().trim_start_matches(['-', '*', '>']).trim().contains(' ');
+        let can_break = line
+            .trim()
+            .trim_start_matches(['-', '*', '>'])
+            .trim()
+            .contains(' ');
         if columns > COLUMNS && can_break {
             mistakes.push(page.mistake(*number, format!("{columns} columns, at most {COLUMNS}")));
         }
@@ -40,7 +44,11 @@ fn what_is_too_long_is_found() {
     check("docs/a.md", &long, 1);
     check("docs/a.md", &format!("```text\n{long}\n```"), 0);
     check("docs/a.md", &format!("| a |\n|---|\n| {long} |"), 0);
-    check("docs/a.md", &format!("- https://example.org/{}", "x".repeat(100)), 0);
+    check(
+        "docs/a.md",
+        &format!("- https://example.org/{}", "x".repeat(100)),
+        0,
+    );
     check("README.md", &"a\n".repeat(README_LINES), 0);
     check("README.md", &"a\n".repeat(README_LINES + 1), 1);
 }

@@ -12,11 +12,20 @@ const FIELDS: [(&str, &str); 8] = [
     ("apiVersion", "apiVersion: evopress/v1\n"),
     ("kind", "kind: Pipeline\n"),
     ("metadata", "metadata: {name: example}\n"),
-    ("model", "model: {source: models/SmolLM2-135M-Instruct.gguf}\n"),
-    ("calibration", "calibration: {source: text/calibration.txt}\n"),
+    (
+        "model",
+        "model: {source: models/SmolLM2-135M-Instruct.gguf}\n",
+    ),
+    (
+        "calibration",
+        "calibration: {source: text/calibration.txt}\n",
+    ),
     ("methods", "methods: [{plugin: drop}]\n"),
     ("target", "target: {drop: 0.25}\n"),
-    ("evaluation", "evaluation: [{source: text/evaluation.txt}]\n"),
+    (
+        "evaluation",
+        "evaluation: [{source: text/evaluation.txt}]\n",
+    ),
 ];
 
 /// The mistakes of a whole spec. It lies in `pipelines/`, and models of any name are there.

@@ -19,7 +19,10 @@ pub(crate) fn mistakes(page: &Page, replaced: &[String]) -> Vec<String> {
         let words = line.to_lowercase();
         let mut words = words.split(|c: char| !c.is_alphanumeric());
         if let Some(word) = words.find(|word| replaced.iter().any(|it| it == word)) {
-            mistakes.push(page.mistake(*number, format!("the glossary has another word for `{word}`")));
+            mistakes.push(page.mistake(
+                *number,
+                format!("the glossary has another word for `{word}`"),
+            ));
         }
     }
     mistakes
@@ -27,7 +30,8 @@ pub(crate) fn mistakes(page: &Page, replaced: &[String]) -> Vec<String> {
 
 #[test]
 fn a_replaced_word_is_found() {
-    let glossary = "| not used | use |\n|---|---|\n| champion, crown | incumbent |\n| dear | cost |\n";
+    let glossary =
+        "| not used | use |\n|---|---|\n| champion, crown | incumbent |\n| dear | cost |\n";
     let replaced = replaced(&Page::new("g.md".as_ref(), glossary));
     assert_eq!(replaced, ["champion", "crown", "dear"]);
     let found = |text: &str| mistakes(&Page::new("p.md".as_ref(), text), &replaced);

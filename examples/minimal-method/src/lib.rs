@@ -170,7 +170,11 @@ fn compress_layer(layer: &LayerTask<'_>) -> Result<Vec<PackedWeight>, PluginErro
         Encoding::Quantized { bits, .. } if variant.encoding == encoding(bits, columns as u64) => {
             round(&weights, bits, rows, columns)
         }
-        _ => Err(format!("layer `{}`: variant `{}` is not one of absmax", layer.name, variant.name).into()),
+        _ => Err(format!(
+            "layer `{}`: variant `{}` is not one of absmax",
+            layer.name, variant.name
+        )
+        .into()),
     });
     variants.collect()
 }
@@ -185,7 +189,9 @@ fn round(
     let mut codes = Vec::with_capacity(weights.len());
     let mut scales = Vec::with_capacity(rows);
     for row in weights.chunks(columns) {
-        let largest = row.iter().fold(0_f32, |largest, weight| largest.max(weight.abs()));
+        let largest = row
+            .iter()
+            .fold(0_f32, |largest, weight| largest.max(weight.abs()));
         // Scales are stored as f16: the codes are made for the scale that is stored.
         let scale = f16::from_f32(largest / most);
         let step = scale.to_f32().max(f32::MIN_POSITIVE);
