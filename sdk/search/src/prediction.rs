@@ -1,6 +1,7 @@
 //! What single level changes would do to the loss, as a fitness with gradients predicts it.
 
 use crate::genotype::Genotype;
+pub use crate::responses::Responses;
 
 /// A unit takes another level.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -39,8 +40,8 @@ pub struct Predictions {
     pub sink: Vec<(f64, f64)>,
     /// Responses that a second-order term of `sink` is the mean of.
     pub sink_samples: usize,
-    /// By pair of changes: `mean_t r_m[t] r_n[t]`. A set's second-order term is half the sum over its pairs.
-    pub gram: Vec<Vec<f64>>,
+    /// Responses of tokens to each change. A set's second-order term is half the sum of [`Responses::product`] over its pairs.
+    pub responses: Responses,
     /// What computing this took, in tokens of a forward pass.
     pub forward_tokens: u64,
 }

@@ -7,10 +7,10 @@
 
 use std::collections::BTreeSet;
 
-use super::Baseline;
+use super::baseline::Baseline;
 use crate::error::Result;
+use crate::fitness::{BlockCosines, Fitness};
 use crate::genotype::{Genotype, SearchSpace};
-use crate::search::Fitness;
 
 /// Both baselines, where all that the search can do is to drop, the budget amounts to whole blocks, and the fitness knows cosines.
 pub(super) fn baselines(
@@ -56,15 +56,6 @@ fn drop_blocks(space: &SearchSpace, blocks: &BTreeSet<usize>) -> Genotype {
             .map(|unit| u16::from(blocks.contains(&(unit.block_idx as usize))))
             .collect(),
     )
-}
-
-/// Mean cosines of the dense model's residual stream between block boundaries, over all tokens of some sequences.
-#[derive(Debug, Clone, PartialEq)]
-pub struct BlockCosines {
-    /// By block: between the stream before it and after it.
-    pub single: Vec<f64>,
-    /// By first block of a window of the blocks that are dropped: between the stream before the window and after it.
-    pub window: Vec<f64>,
 }
 
 impl BlockCosines {

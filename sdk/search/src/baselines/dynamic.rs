@@ -56,15 +56,62 @@ fn solve(space: &SearchSpace, group: &Group, errors: &[Vec<f64>], genotype: &mut
         _ => allowed.div_ceil(MAX_BUCKETS),
     };
     let num_buckets = (allowed / bucket) as usize + 1;
-    let mut best = vec![0.0_f64; num_buckets];
-    let mut chosen: Vec<Vec<u16>> = Vec::with_capacity(extra.len());
-    for (extra, &unit_idx) in extra.iter().zip(&group.unit_idxs) {
-        let mut next = vec![f64::INFINITY; num_buckets];
-        let mut level_at = vec![(extra.len() - 1) as u16; num_buckets];
-        for (level, &cost) in extra.iter().enumerate() {
-            let error = known(errors[unit_idx][level]);
-            let cost = cost.div_ceil(bucket) as usize;
-            for spent in cost..num_buckets {
+    // The levels chosen at every entry of every unit would be hundreds of megabytes for tens of thousands of units. So only the table
+    // before each segment of units is kept on the way there, and a segment's choices are made again on the way back.
+    let units: Vec<Unit<'_>> = extra
+        .iter()
+        .zip(&group.unit_idxs)
+        .map(|(extra, &unit_idx)| Unit {
+            unit_idx,
+            costs: extra
+                .iter()
+                .map(|cost| cost.div_ceil(bucket) as usize)
+                .collect(),
+            errors: &errors[unit_idx],
+        })
+        .collect();
+    let segments: Vec<&[Unit<'_>]> = units.chunks(units.len().isqrt().max(1)).collect();
+    let mut before = vec![vec![0.0_f64; num_buckets]];
+    for segment in &segments[..segments.len().saturating_sub(1)] {
+        let table = before.last().expect("there is a table before the first");
+        let after = segment
+            .iter()
+            .fold(table.clone(), |best, unit| unit.extend(&best).0);
+        before.push(after);
+    }
+    let mut left = num_buckets - 1;
+    for (segment, mut best) in segments.into_iter().zip(before).rev() {
+        let mut chosen: Vec<Vec<u16>> = Vec::with_capacity(segment.len());
+        for unit in segment {
+            let (next, level_at) = unit.extend(&best);
+            best = next;
+            chosen.push(level_at);
+        }
+        for (unit, level_at) in segment.iter().zip(&chosen).rev() {
+            let level = level_at[left];
+            genotype.0[unit.unit_idx] = level;
+            left -= unit.costs[usize::from(level)];
+        }
+    }
+}
+
+/// A unit of the knapsack.
+struct Unit<'a> {
+    unit_idx: usize,
+    /// By level: entries of the table beyond the cheapest level.
+    costs: Vec<usize>,
+    /// By level.
+    errors: &'a [f64],
+}
+
+impl Unit<'_> {
+    /// The least errors with this unit beside those of `best`, and the level that each takes.
+    fn extend(&self, best: &[f64]) -> (Vec<f64>, Vec<u16>) {
+        let mut next = vec![f64::INFINITY; best.len()];
+        let mut level_at = vec![(self.costs.len() - 1) as u16; best.len()];
+        for (level, (&cost, &error)) in self.costs.iter().zip(self.errors).enumerate() {
+            let error = known(error);
+            for spent in cost..best.len() {
                 let sum = best[spent - cost] + error;
                 if sum < next[spent] {
                     next[spent] = sum;
@@ -72,14 +119,7 @@ fn solve(space: &SearchSpace, group: &Group, errors: &[Vec<f64>], genotype: &mut
                 }
             }
         }
-        best = next;
-        chosen.push(level_at);
-    }
-    let mut left = num_buckets - 1;
-    for ((extra, level_at), &unit_idx) in extra.iter().zip(&chosen).zip(&group.unit_idxs).rev() {
-        let level = level_at[left];
-        genotype.0[unit_idx] = level;
-        left -= extra[usize::from(level)].div_ceil(bucket) as usize;
+        (next, level_at)
     }
 }
 
@@ -93,7 +133,7 @@ fn spend_rest(space: &SearchSpace, group: &Group, errors: &[Vec<f64>], genotype:
         });
         let best = raises
             .filter(|(idx, level, gain)| {
-                *gain > 0.0 && space.change(genotype, *idx, *level) <= slack
+                *gain > 0.0 && space.cost_change(genotype, *idx, *level) <= slack
             })
             .max_by(|a, b| a.2.total_cmp(&b.2));
         match best {

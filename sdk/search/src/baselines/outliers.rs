@@ -100,7 +100,7 @@ fn mend(
             .iter()
             .filter(|&&idx| genotype.level(idx) > 0)
             .map(|&idx| (idx, genotype.level(idx) - 1))
-            .filter(|&(idx, level)| space.change(genotype, idx, level) <= slack)
+            .filter(|&(idx, level)| space.cost_change(genotype, idx, level) <= slack)
             .min_by(|a, b| surplus(a.0, a.1).total_cmp(&surplus(b.0, b.1)));
         match raised {
             Some((idx, level)) => genotype.0[idx] = level as u16,

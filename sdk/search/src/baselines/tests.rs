@@ -1,9 +1,10 @@
 use evopress_plugin::{GroupBudget, Level, Method, ModelOutline, Unit};
 use proptest::prelude::*;
 
+use super::all::of_layers;
 use super::*;
 use crate::fixtures::{Bits, Drops, Sparse, measure, space};
-use crate::genotype::{Budget, Grouping};
+use crate::genotype::{Budget, Genotype, Grouping, SearchSpace};
 
 const BITS: Bits = Bits(&[2, 3, 4, 6]);
 const SPARSE: Sparse = Sparse { num_steps: 3 };

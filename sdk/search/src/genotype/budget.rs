@@ -1,6 +1,6 @@
 //! What a search may spend, and the sentences that say why a budget leaves no search.
 
-use super::{Group, SearchSpace};
+use super::space::{Group, SearchSpace};
 use crate::error::{Result, SearchError};
 
 /// The target of a search.
@@ -46,14 +46,14 @@ impl Budget {
 impl SearchSpace {
     /// Refuses a budget that no genotype meets, and one that every genotype meets.
     pub(super) fn check_budget(&self) -> Result<()> {
-        let cheapest = self.min_cost_genotype();
-        let dearest = self.max_cost_genotype();
+        let min_cost = self.min_cost_genotype();
+        let max_cost = self.max_cost_genotype();
         for group in self.groups() {
-            let least = self.cost(&cheapest, group);
+            let least = self.cost(&min_cost, group);
             if least > group.max_cost {
-                let most = self.cost(&dearest, group);
+                let most = self.cost(&max_cost, group);
                 return Err(SearchError::Budget(format!(
-                    "no genotype meets the budget of {}: {} asked for, but the cheapest levels come to {} (the dearest to {})",
+                    "no genotype meets the budget of {}: {} asked for, but the cheapest levels come to {} (the most costly to {})",
                     self.place(group),
                     self.show(group, group.max_cost),
                     self.show(group, least),
@@ -61,13 +61,13 @@ impl SearchSpace {
                 )));
             }
         }
-        if self.meets_budget(&dearest) {
+        if self.meets_budget(&max_cost) {
             let group = &self.groups()[0];
             return Err(SearchError::Budget(format!(
-                "the budget leaves nothing to search: {} asked for, and even the dearest levels come to {} (the cheapest to {})",
+                "the budget leaves nothing to search: {} asked for, and even the most costly levels come to {} (the cheapest to {})",
                 self.show(group, group.max_cost),
-                self.show(group, self.cost(&dearest, group)),
-                self.show(group, self.cost(&cheapest, group)),
+                self.show(group, self.cost(&max_cost, group)),
+                self.show(group, self.cost(&min_cost, group)),
             )));
         }
         Ok(())

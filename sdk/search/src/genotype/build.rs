@@ -1,12 +1,14 @@
 //! From what methods return to a search space: checked, tied, grouped, merged, with a budget for each group.
 
-use evopress_plugin::{BlockPart, Edit, GroupBudget, ModelOutline, Unit, check_units};
+use evopress_plugin::{BlockPart, Edit, GroupBudget, ModelOutline, SubBlock, Unit};
 
-use super::grouping::{self, ALL};
-use super::joint::{self, Sourced};
+use super::budget::Budget;
+use super::check::check;
+use super::grouping::{self, ALL, Grouping};
+use super::joint::{self, MethodUnits, Sourced};
 use super::sizes::Sizes;
-use super::space::Effect;
-use super::{Budget, Group, Grouping, LayerVariants, MethodUnits, SearchSpace, variants};
+use super::space::{Group, ResolvedEdit, SearchSpace};
+use super::variants::{self, LayerVariants};
 use crate::error::{Result, SearchError};
 
 impl SearchSpace {
@@ -106,9 +108,9 @@ impl SearchSpace {
         fixed_bytes: u64,
     ) -> Result<Self> {
         joint::check_overlap(&sourced, outline)?;
-        let effects = sourced
+        let edits = sourced
             .iter()
-            .map(|unit| effects(unit, &variants))
+            .map(|unit| resolved_edits(unit, &variants))
             .collect();
         let (units, method_idxs): (Vec<Unit>, _) = sourced
             .into_iter()
@@ -116,11 +118,12 @@ impl SearchSpace {
             .unzip();
         let space = Self {
             sizes: Sizes::new(outline, &units, fixed_bytes),
+            only_drops: units.iter().map(|unit| !joint::replaces(unit)).collect(),
             outline: outline.clone(),
             measure: measure.to_owned(),
             units,
             groups,
-            effects,
+            edits,
             method_idxs,
             variants,
         };
@@ -131,39 +134,6 @@ impl SearchSpace {
 
 fn refuse<T>(reason: impl Into<String>) -> Result<T> {
     Err(SearchError::Budget(reason.into()))
-}
-
-/// What every method's units must be before anything is made of them.
-fn check(units: &[Unit], outline: &ModelOutline) -> Result<(), String> {
-    check_units(units, outline).map_err(|error| error.message)?;
-    for unit in units {
-        for edit in unit.levels.iter().flat_map(|level| &level.edits) {
-            match edit {
-                Edit::Drop {
-                    part: BlockPart::Attention | BlockPart::Mlp,
-                    ..
-                }
-                | Edit::Replace { .. } => {}
-                Edit::Drop {
-                    block_idx,
-                    part: BlockPart::Expert { expert_idx },
-                } => {
-                    return Err(format!(
-                        "unit `{}` drops expert {expert_idx} of block {block_idx}, but this version can only \
-                         leave out whole attention and MLP sub-blocks",
-                        unit.name
-                    ));
-                }
-                other => {
-                    return Err(format!(
-                        "unit `{}` asks for {other:?}, which this engine does not know",
-                        unit.name
-                    ));
-                }
-            }
-        }
-    }
-    Ok(())
 }
 
 /// The one method of a budget in a method's measure.
@@ -215,26 +185,30 @@ fn groups(units: &[Unit], budgets: &[GroupBudget]) -> Result<Vec<Group>> {
 }
 
 /// What each level of a unit does.
-fn effects(sourced: &Sourced, variants: &[Vec<LayerVariants>]) -> Vec<Vec<Effect>> {
+fn resolved_edits(sourced: &Sourced, variants: &[Vec<LayerVariants>]) -> Vec<Vec<ResolvedEdit>> {
+    let drop = |block_idx: u32, sub_block| ResolvedEdit::Drop {
+        block_idx,
+        sub_block,
+    };
     let levels = sourced.unit.levels.iter().zip(&sourced.method_idxs);
     levels
         .map(|(level, &method_idx)| {
-            let effect = |edit: &Edit| match edit {
+            let resolved = |edit: &Edit| match edit {
                 Edit::Drop { block_idx, part } => match part {
-                    BlockPart::Attention => Some(Effect::DropAttention(*block_idx)),
-                    BlockPart::Mlp => Some(Effect::DropMlp(*block_idx)),
+                    BlockPart::Attention => Some(drop(*block_idx, SubBlock::Attention)),
+                    BlockPart::Mlp => Some(drop(*block_idx, SubBlock::Mlp)),
                     // `check` has refused every other part.
                     _ => None,
                 },
                 Edit::Replace { layer_idx, variant } => {
                     let layers = &variants[usize::from(method_idx)];
                     let id = variants::weight_id(layers, method_idx, *layer_idx, variant);
-                    Some(Effect::Replace(id))
+                    Some(ResolvedEdit::Replace(id))
                 }
                 // `check` has refused every other edit.
                 _ => None,
             };
-            level.edits.iter().filter_map(effect).collect()
+            level.edits.iter().filter_map(resolved).collect()
         })
         .collect()
 }

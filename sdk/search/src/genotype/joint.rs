@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use evopress_plugin::{Edit, Method, ModelOutline, Unit};
 
-use super::Budget;
+use super::budget::Budget;
 use super::sizes::Sizes;
 use crate::error::{Result, SearchError};
 

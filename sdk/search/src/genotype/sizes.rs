@@ -1,9 +1,11 @@
 //! Packed bytes of the model that a genotype stands for. They do not add up over units: a layer of a dropped sub-block takes none,
-//! whatever its own level.
+//! whatever its own level. Memory and time are linear in units and levels.
+
+use std::collections::{BTreeSet, HashMap};
 
 use evopress_plugin::{Edit, LayerOutline, Level, ModelOutline, Unit};
 
-use super::Genotype;
+use super::candidate::Genotype;
 
 /// Bytes of every layer at every level of the units that change it.
 #[derive(Debug, Clone)]
@@ -36,29 +38,27 @@ impl Sizes {
                 dropped: Vec::new(),
             })
             .collect();
-        let mut changed = vec![Vec::new(); units.len()];
+        let mut by_block: HashMap<u32, Vec<usize>> = HashMap::new();
+        for (layer_idx, layer) in outline.layers.iter().enumerate() {
+            by_block.entry(layer.block_idx).or_default().push(layer_idx);
+        }
+        let mut changed = Vec::with_capacity(units.len());
         for (unit_idx, unit) in units.iter().enumerate() {
-            for (layer_idx, layer) in outline.layers.iter().enumerate() {
-                let drops: Vec<bool> = unit.levels.iter().map(|l| drops(l, layer)).collect();
-                let bytes: Vec<Option<u64>> = unit
-                    .levels
-                    .iter()
-                    .map(|level| replaced_bytes(level, layer_idx, layer))
-                    .collect();
-                let is_dropped = drops.contains(&true);
-                let is_replaced = bytes.iter().any(Option::is_some);
+            let layer_idxs = touched(unit, outline, &by_block);
+            for &layer_idx in &layer_idxs {
+                let layer = &outline.layers[layer_idx];
                 let size = &mut layers[layer_idx];
-                if is_dropped {
+                let drops: Vec<bool> = unit.levels.iter().map(|l| drops(l, layer)).collect();
+                if drops.contains(&true) {
                     size.dropped.push((unit_idx, drops));
                 }
-                if is_replaced {
-                    let or_dense = |bytes: Option<u64>| bytes.unwrap_or(size.dense);
-                    size.replaced = Some((unit_idx, bytes.into_iter().map(or_dense).collect()));
-                }
-                if is_dropped || is_replaced {
-                    changed[unit_idx].push(layer_idx);
+                let bytes = |level: &Level| replaced_bytes(level, layer_idx, layer);
+                if unit.levels.iter().any(|level| bytes(level).is_some()) {
+                    let or_dense = |level: &Level| bytes(level).unwrap_or(size.dense);
+                    size.replaced = Some((unit_idx, unit.levels.iter().map(or_dense).collect()));
                 }
             }
+            changed.push(layer_idxs);
         }
         Self {
             fixed,
@@ -94,6 +94,19 @@ impl Sizes {
                 layer.bytes(after) as i64 - layer.bytes(|idx| genotype.level(idx)) as i64
             })
             .sum()
+    }
+
+    /// Units that change a layer which a unit changes too, the unit itself among them.
+    pub(super) fn units_with_shared_layers(&self, unit_idx: usize) -> Vec<usize> {
+        let layers = self.changed[unit_idx].iter().map(|&idx| &self.layers[idx]);
+        let units: BTreeSet<usize> = layers
+            .flat_map(|layer| {
+                let dropped = layer.dropped.iter().map(|(by, _)| *by);
+                dropped.chain(layer.replaced.as_ref().map(|(by, _)| *by))
+            })
+            .chain([unit_idx])
+            .collect();
+        units.into_iter().collect()
     }
 
     /// Whether everything that a unit changes is dropped by other units, so that its level makes no difference.
@@ -137,6 +150,24 @@ impl LayerSize {
             None => self.dense,
         }
     }
+}
+
+/// The layers that any level of a unit changes, in order.
+fn touched(unit: &Unit, outline: &ModelOutline, by_block: &HashMap<u32, Vec<usize>>) -> Vec<usize> {
+    let mut touched = BTreeSet::new();
+    for edit in unit.levels.iter().flat_map(|level| &level.edits) {
+        match edit {
+            Edit::Replace { layer_idx, .. } => {
+                touched.insert(*layer_idx as usize);
+            }
+            Edit::Drop { block_idx, .. } => {
+                let layers = by_block.get(block_idx).into_iter().flatten().copied();
+                touched.extend(layers.filter(|&idx| edit.drops(&outline.layers[idx])));
+            }
+            _ => {}
+        }
+    }
+    touched.into_iter().collect()
 }
 
 fn dense_bytes(outline: &ModelOutline, layer: &LayerOutline) -> u64 {

@@ -4,8 +4,10 @@ use std::collections::{BTreeSet, HashSet};
 
 use evopress_plugin::{Encoding, ModelOutline, SubBlock, Unit, Variant};
 
+use super::candidate::{Candidate, Dropped, Genotype, WeightId};
+use super::grouping;
 use super::sizes::Sizes;
-use super::{Candidate, Dropped, Genotype, LayerVariants, WeightId, grouping, joint};
+use super::variants::LayerVariants;
 
 /// Units with their levels, and the budget of each group of units.
 #[derive(Debug, Clone)]
@@ -16,7 +18,9 @@ pub struct SearchSpace {
     pub(super) units: Vec<Unit>,
     pub(super) groups: Vec<Group>,
     /// By unit and level.
-    pub(super) effects: Vec<Vec<Vec<Effect>>>,
+    pub(super) edits: Vec<Vec<Vec<ResolvedEdit>>>,
+    /// By unit: whether it replaces no weights.
+    pub(super) only_drops: Vec<bool>,
     /// By unit and level: the method that the level comes from.
     pub(super) method_idxs: Vec<Vec<u16>>,
     pub(super) sizes: Sizes,
@@ -35,11 +39,17 @@ pub struct Group {
     pub max_cost: u64,
 }
 
-/// One thing that a level does to the dense model.
-#[derive(Debug, Clone, Copy)]
-pub(super) enum Effect {
-    DropAttention(u32),
-    DropMlp(u32),
+/// What a level does to the dense model, in terms of the model rather than of the method.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ResolvedEdit {
+    /// A sub-block of a block is left out.
+    Drop {
+        /// The block.
+        block_idx: u32,
+        /// Its attention or its MLP.
+        sub_block: SubBlock,
+    },
+    /// A compressed weight stands in for a layer's dense one.
     Replace(WeightId),
 }
 
@@ -85,11 +95,10 @@ impl SearchSpace {
     /// If it is not one of this space's.
     pub fn variant(&self, id: WeightId) -> &Variant {
         let layers = &self.variants[usize::from(id.method_idx)];
-        let layer = layers
-            .iter()
-            .find(|layer| layer.layer_idx == id.layer_idx)
+        let at = layers
+            .binary_search_by_key(&id.layer_idx, |layer| layer.layer_idx)
             .expect("a weight's layer is one that its method compresses");
-        &layer.variants[usize::from(id.variant_idx)]
+        &layers[at].variants[usize::from(id.variant_idx)]
     }
 
     /// How the weights of all levels are packed, each way once.
@@ -99,30 +108,35 @@ impl SearchSpace {
         variants.map(|variant| variant.encoding.clone()).collect()
     }
 
+    /// What a level of a unit does.
+    pub fn edits(&self, unit_idx: usize, level: usize) -> &[ResolvedEdit] {
+        &self.edits[unit_idx][level]
+    }
+
     /// Compressed weights that a unit puts in at a level.
     pub fn weights(&self, unit_idx: usize, level: usize) -> Vec<WeightId> {
-        let effects = self.effects[unit_idx][level].iter();
-        effects
-            .filter_map(|effect| match effect {
-                Effect::Replace(id) => Some(*id),
-                Effect::DropAttention(_) | Effect::DropMlp(_) => None,
+        let edits = self.edits(unit_idx, level).iter();
+        edits
+            .filter_map(|edit| match edit {
+                ResolvedEdit::Replace(id) => Some(*id),
+                ResolvedEdit::Drop { .. } => None,
             })
             .collect()
     }
 
     /// Whether a unit has nothing to offer but to drop sub-blocks.
     pub fn only_drops(&self, unit_idx: usize) -> bool {
-        !joint::replaces(&self.units[unit_idx])
+        self.only_drops[unit_idx]
     }
 
     /// Whether a unit's levels give layers of an MLP other weights.
     pub(crate) fn changes_mlp(&self, unit_idx: usize) -> bool {
-        let mut effects = self.effects[unit_idx].iter().flatten();
-        effects.any(|effect| match effect {
-            Effect::Replace(id) => {
+        let mut edits = self.edits[unit_idx].iter().flatten();
+        edits.any(|edit| match edit {
+            ResolvedEdit::Replace(id) => {
                 self.outline.layers[id.layer_idx as usize].sub_block == SubBlock::Mlp
             }
-            Effect::DropAttention(_) | Effect::DropMlp(_) => false,
+            ResolvedEdit::Drop { .. } => false,
         })
     }
 
@@ -136,7 +150,7 @@ impl SearchSpace {
     }
 
     /// What the cost of a unit's group grows by when the unit gets another level.
-    pub(crate) fn change(&self, genotype: &Genotype, unit_idx: usize, level: usize) -> i64 {
+    pub(crate) fn cost_change(&self, genotype: &Genotype, unit_idx: usize, level: usize) -> i64 {
         if self.is_in_bytes() {
             return self.sizes.change(genotype, unit_idx, level);
         }
@@ -144,16 +158,43 @@ impl SearchSpace {
         levels[level].cost as i64 - levels[genotype.level(unit_idx)].cost as i64
     }
 
-    /// The levels next below (`lower`) or above a level of a unit, nearest first: of each method that shares the unit the nearest, as one
-    /// method's levels may all be worse than another's of the same size and would stand in the way.
-    pub(crate) fn next_levels(&self, unit_idx: usize, level: usize, lower: bool) -> Vec<usize> {
-        let mut methods = HashSet::new();
-        let mut is_nearest = |level: &usize| methods.insert(self.method_idx(unit_idx, *level));
-        match lower {
-            true => (level + 1..self.units[unit_idx].levels.len())
-                .filter(is_nearest)
-                .collect(),
-            false => (0..level).rev().filter(&mut is_nearest).collect(),
+    /// The levels next below (`lower`) or above a level of a unit, nearest first: the nearest of each method that shares the unit, as
+    /// one method's levels may all be worse than another's of the same size and would stand in the way.
+    pub(crate) fn next_levels(
+        &self,
+        unit_idx: usize,
+        level: usize,
+        lower: bool,
+    ) -> impl Iterator<Item = usize> + '_ {
+        let methods = &self.method_idxs[unit_idx];
+        let count = if lower {
+            methods.len() - level - 1
+        } else {
+            level
+        };
+        let nearest_first = move |at: usize| {
+            if lower {
+                level + 1 + at
+            } else {
+                level - 1 - at
+            }
+        };
+        let is_nearest_of_method = move |found: &usize| {
+            let nearer = if lower {
+                level + 1..*found
+            } else {
+                found + 1..level
+            };
+            !methods[nearer].contains(&methods[*found])
+        };
+        (0..count).map(nearest_first).filter(is_nearest_of_method)
+    }
+
+    /// Units whose cost change another level of `unit_idx` may change, itself among them.
+    pub(crate) fn units_with_shared_cost(&self, unit_idx: usize) -> Vec<usize> {
+        match self.is_in_bytes() {
+            true => self.sizes.units_with_shared_layers(unit_idx),
+            false => vec![unit_idx],
         }
     }
 
@@ -230,7 +271,7 @@ impl SearchSpace {
         }
     }
 
-    /// Where a group's budget lies between its cheapest (0) and its dearest levels (1).
+    /// Where a group's budget lies between its levels of least cost (0) and those of highest cost (1).
     pub(crate) fn allowed_share(&self, group: &Group) -> f64 {
         let least = self.cost(&self.min_cost_genotype(), group);
         let most = self.cost(&self.max_cost_genotype(), group);
@@ -252,11 +293,13 @@ impl SearchSpace {
     /// What the genotype leaves out of the model.
     pub fn dropped(&self, genotype: &Genotype) -> Dropped {
         let mut dropped = Dropped::none(self.num_blocks());
-        for effect in self.chosen(genotype) {
-            match effect {
-                Effect::DropAttention(block_idx) => dropped.attention[block_idx as usize] = true,
-                Effect::DropMlp(block_idx) => dropped.mlp[block_idx as usize] = true,
-                Effect::Replace(_) => {}
+        for edit in self.chosen(genotype) {
+            if let ResolvedEdit::Drop {
+                block_idx,
+                sub_block,
+            } = edit
+            {
+                dropped.drop(block_idx as usize, sub_block);
             }
         }
         dropped
@@ -266,8 +309,8 @@ impl SearchSpace {
     pub fn candidate(&self, genotype: &Genotype) -> Candidate {
         let dropped = self.dropped(genotype);
         let mut weights = vec![None; self.outline.layers.len()];
-        for effect in self.chosen(genotype) {
-            let Effect::Replace(id) = effect else {
+        for edit in self.chosen(genotype) {
+            let ResolvedEdit::Replace(id) = edit else {
                 continue;
             };
             let layer = &self.outline.layers[id.layer_idx as usize];
@@ -278,12 +321,12 @@ impl SearchSpace {
         Candidate { dropped, weights }
     }
 
-    /// Every unit at its dearest level.
+    /// Every unit at its level of highest cost.
     pub fn max_cost_genotype(&self) -> Genotype {
         Genotype(vec![0; self.units.len()])
     }
 
-    /// Every unit at its cheapest level.
+    /// Every unit at its level of least cost.
     pub fn min_cost_genotype(&self) -> Genotype {
         let last = |unit: &Unit| (unit.levels.len() - 1) as u16;
         Genotype(self.units.iter().map(last).collect())
@@ -302,8 +345,12 @@ impl SearchSpace {
             .sum()
     }
 
-    fn chosen<'a>(&'a self, genotype: &'a Genotype) -> impl Iterator<Item = Effect> + 'a {
-        let units = self.effects.iter().enumerate();
+    /// What the levels of all units do, in the order of the units.
+    pub(super) fn chosen<'a>(
+        &'a self,
+        genotype: &'a Genotype,
+    ) -> impl Iterator<Item = ResolvedEdit> + 'a {
+        let units = self.edits.iter().enumerate();
         units.flat_map(|(idx, levels)| levels[genotype.level(idx)].iter().copied())
     }
 }

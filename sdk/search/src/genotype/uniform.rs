@@ -2,11 +2,12 @@
 
 use std::collections::HashSet;
 
-use super::{Genotype, Group, SearchSpace};
+use super::candidate::Genotype;
+use super::space::{Group, SearchSpace};
 
 impl SearchSpace {
     /// The same level for all units of each group that replace weights (of the same name, or of the same position where names differ), the
-    /// dearest that the budget allows, and nothing dropped. None where there is no such level, or nothing that replaces weights.
+    /// most costly one that the budget allows, and nothing dropped. None where there is no such level, or nothing that replaces weights.
     pub fn uniform(&self) -> Option<Genotype> {
         let mut genotype = self.max_cost_genotype();
         for group in &self.groups {
@@ -24,7 +25,7 @@ impl SearchSpace {
             let slack = group.max_cost - self.cost(&uniform, group);
             group.unit_idxs.iter().any(|&idx| {
                 (0..uniform.level(idx)).any(|level| {
-                    let step = self.change(&uniform, idx, level);
+                    let step = self.cost_change(&uniform, idx, level);
                     step > 0 && step as u64 <= slack
                 })
             })
@@ -32,7 +33,7 @@ impl SearchSpace {
         (!has_room).then_some(uniform)
     }
 
-    /// Gives a group's replacing units the dearest uniform level that the budget allows, whatever the others are at; levels of
+    /// Gives a group's replacing units the most costly uniform level that the budget allows, whatever the others are at; levels of
     /// `method_idx` alone where one is given. False, and nothing changed, where there is none.
     pub(crate) fn make_uniform(
         &self,
@@ -51,7 +52,7 @@ impl SearchSpace {
             let mut found = of_units.map(|(&idx, &level)| self.method_idx(idx, level.into()));
             found.all(|found| method_idx.is_none_or(|method_idx| found == method_idx))
         };
-        let dearest = |levels: Vec<Vec<u16>>| {
+        let most_costly = |levels: Vec<Vec<u16>>| {
             let levels = levels.into_iter().filter(is_of_method);
             let costs = levels.filter_map(|levels| {
                 let mut tried = genotype.clone();
@@ -64,8 +65,8 @@ impl SearchSpace {
             // Of equals the first.
             costs.reduce(|best, next| if next.0 > best.0 { next } else { best })
         };
-        let found =
-            dearest(self.by_name(&unit_idxs)).or_else(|| dearest(self.by_position(&unit_idxs)));
+        let found = most_costly(self.by_name(&unit_idxs))
+            .or_else(|| most_costly(self.by_position(&unit_idxs)));
         match found {
             Some((_, uniform)) => {
                 *genotype = uniform;

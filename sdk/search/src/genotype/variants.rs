@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use evopress_plugin::{Edit, ModelOutline, Unit, Variant};
 
-use super::WeightId;
+use super::candidate::WeightId;
 use crate::error::{Result, SearchError};
 
 /// The compressed weights of one layer by one method.

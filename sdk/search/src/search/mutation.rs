@@ -1,8 +1,9 @@
-//! Genotypes out of other genotypes; all of them within the budget.
+//! The paper's mutation: genotypes out of other genotypes, all of them within the budget.
 
 use rand::Rng;
 use rand::seq::IndexedRandom;
 
+use super::fill::{CostedChange, fill};
 use crate::genotype::{Genotype, Group, SearchSpace};
 
 /// A mutated copy of `parent`: `min(U1, U2)` level switches, U1 and U2 uniform on {1, 2, 3}, each within a group that is drawn by its
@@ -14,7 +15,7 @@ pub(crate) fn mutate(space: &SearchSpace, parent: &Genotype, rng: &mut impl Rng)
         let unit_idx = rng.random_range(0..space.units().len());
         let mut groups = space.groups().iter();
         if let Some(group) = groups.find(|group| group.unit_idxs.contains(&unit_idx)) {
-            switch(space, group, &mut genotype, rng);
+            switch_levels(space, group, &mut genotype, rng);
             fill(space, group, &group.unit_idxs, &mut genotype, rng);
         }
     }
@@ -22,13 +23,13 @@ pub(crate) fn mutate(space: &SearchSpace, parent: &Genotype, rng: &mut impl Rng)
     genotype
 }
 
-/// One level switch: one unit is raised by a level and another lowered, so that the budget stays met. Where steps cost the same, that is
-/// the paper's switch whichever comes first. Elsewhere a coin decides: lowered first, it pays for something that it can pay for; raised
-/// first, it is paid for by as many as it takes. Another coin decides whether sub-blocks that are dropped and weights that are compressed
-/// go together, or each with its own kind where it has some: otherwise hardly any switch would swap one dropped sub-block for another,
-/// and many a small step would cost one. Nothing happens where no units allow a switch.
-fn switch(space: &SearchSpace, group: &Group, genotype: &mut Genotype, rng: &mut impl Rng) {
-    let mut tried = Switch {
+/// One level switch: one unit is raised by a level and another lowered, so that the budget stays met. Where all levels differ by the
+/// same cost, that is the paper's switch whichever comes first. Elsewhere a coin decides: lowered first, it pays for something that it
+/// can pay for; raised first, it is paid for by as many as it takes. Another coin decides whether sub-blocks that are dropped and weights
+/// that are compressed go together, or each with its own kind where it has some: otherwise hardly any switch would swap one dropped
+/// sub-block for another, and many small changes would pay for one. Nothing happens where no units allow a switch.
+fn switch_levels(space: &SearchSpace, group: &Group, genotype: &mut Genotype, rng: &mut impl Rng) {
+    let mut tried = LevelSwitch {
         space,
         group,
         cost: space.cost(genotype, group) as i64,
@@ -46,7 +47,7 @@ fn switch(space: &SearchSpace, group: &Group, genotype: &mut Genotype, rng: &mut
 }
 
 /// A level switch in the making.
-struct Switch<'a> {
+struct LevelSwitch<'a> {
     space: &'a SearchSpace,
     group: &'a Group,
     genotype: Genotype,
@@ -57,143 +58,84 @@ struct Switch<'a> {
     keeps_to_kind: bool,
 }
 
-/// A unit's move to a level, and what the group's cost grows by.
-#[derive(Debug, Clone, Copy)]
-struct Step {
-    unit_idx: usize,
-    level: usize,
-    change: i64,
-}
-
-impl Switch<'_> {
+impl LevelSwitch<'_> {
     fn lower_then_raise(&mut self, rng: &mut impl Rng) -> Option<()> {
         let mut first = None;
         loop {
-            let lowered = self.steps(true);
-            let step = self.partner(first, &lowered, rng)?;
-            first = first.or(Some(step.unit_idx));
-            self.take(step);
-            let mut payable = self.steps(false);
-            payable.retain(|step| {
-                self.cost + step.change <= self.group.max_cost as i64
-                    && !self.lowered.contains(&step.unit_idx)
+            let lowered = self.partner(first, &self.changes(true, |_| true), rng)?;
+            first = first.or(Some(lowered.change.unit_idx));
+            self.make(lowered);
+            let payable = self.changes(false, |raise| {
+                self.cost + raise.cost <= self.group.max_cost as i64
+                    && !self.lowered.contains(&raise.change.unit_idx)
             });
-            if let Some(step) = self.partner(Some(step.unit_idx), &payable, rng) {
-                self.take(step);
+            let unit_idx = lowered.change.unit_idx;
+            if let Some(raise) = self.partner(Some(unit_idx), &payable, rng) {
+                self.make(raise);
                 return Some(());
             }
         }
     }
 
     fn raise_then_lower(&mut self, rng: &mut impl Rng) -> Option<()> {
-        let raised = *self.steps(false).choose(rng)?;
-        self.take(raised);
+        let raised = *self.changes(false, |_| true).choose(rng)?;
+        self.make(raised);
         loop {
-            let mut lowered = self.steps(true);
-            lowered.retain(|step| step.unit_idx != raised.unit_idx);
-            let step = self.partner(Some(raised.unit_idx), &lowered, rng)?;
-            self.take(step);
+            let unit_idx = raised.change.unit_idx;
+            let lowered = self.changes(true, |lower| lower.change.unit_idx != unit_idx);
+            let lower = self.partner(Some(unit_idx), &lowered, rng)?;
+            self.make(lower);
             if self.cost <= self.group.max_cost as i64 {
                 return Some(());
             }
         }
     }
 
-    /// Every step down, or up, of a unit whose level makes a difference.
-    fn steps(&self, lower: bool) -> Vec<Step> {
-        let units = self.group.unit_idxs.iter().copied();
-        units
-            .filter(|&unit_idx| !self.space.is_idle(&self.genotype, unit_idx))
-            .flat_map(|unit_idx| {
-                let levels = self
-                    .space
-                    .next_levels(unit_idx, self.genotype.level(unit_idx), lower);
-                levels.into_iter().map(move |level| Step {
-                    unit_idx,
-                    level,
-                    change: self.space.change(&self.genotype, unit_idx, level),
-                })
-            })
-            .collect()
-    }
-
-    /// A random one of `steps` to go with that of a unit.
-    fn partner(&self, unit_idx: Option<usize>, steps: &[Step], rng: &mut impl Rng) -> Option<Step> {
-        let is_kin = |step: &Step| {
-            unit_idx.is_some_and(|unit_idx| {
-                self.space.only_drops(step.unit_idx) == self.space.only_drops(unit_idx)
-            })
-        };
-        let kin: Vec<Step> = steps.iter().copied().filter(is_kin).collect();
-        match self.keeps_to_kind && !kin.is_empty() {
-            true => kin.choose(rng).copied(),
-            false => steps.choose(rng).copied(),
+    /// Every change to a next lower, or higher, level of a unit whose level makes a difference, where it `is_allowed`.
+    fn changes(
+        &self,
+        lower: bool,
+        is_allowed: impl Fn(&CostedChange) -> bool,
+    ) -> Vec<CostedChange> {
+        let mut changes = Vec::with_capacity(self.group.unit_idxs.len());
+        for &unit_idx in &self.group.unit_idxs {
+            if self.space.is_idle(&self.genotype, unit_idx) {
+                continue;
+            }
+            let now = self.genotype.level(unit_idx);
+            let levels = self.space.next_levels(unit_idx, now, lower);
+            let costed =
+                levels.map(|level| CostedChange::new(self.space, &self.genotype, unit_idx, level));
+            changes.extend(costed.filter(&is_allowed));
         }
+        changes
     }
 
-    fn take(&mut self, step: Step) {
-        self.cost += step.change;
-        if usize::from(self.genotype.0[step.unit_idx]) < step.level {
-            self.lowered.push(step.unit_idx);
+    /// A random one of `changes` to go with that of a unit.
+    fn partner(
+        &self,
+        unit_idx: Option<usize>,
+        changes: &[CostedChange],
+        rng: &mut impl Rng,
+    ) -> Option<CostedChange> {
+        if let Some(unit_idx) = unit_idx.filter(|_| self.keeps_to_kind) {
+            let only_drops = self.space.only_drops(unit_idx);
+            let is_kin =
+                |it: &&CostedChange| self.space.only_drops(it.change.unit_idx) == only_drops;
+            let kin: Vec<CostedChange> = changes.iter().filter(is_kin).copied().collect();
+            if !kin.is_empty() {
+                return kin.choose(rng).copied();
+            }
         }
-        self.genotype.0[step.unit_idx] = step.level as u16;
+        changes.choose(rng).copied()
     }
-}
 
-/// Raises random ones of `unit_idxs`, all in `group`, to their method's next dearer level while one fits. What method compresses a unit is
-/// for switches to decide: this may raise many units at once, and some method may be bad for all of them.
-pub(crate) fn fill(
-    space: &SearchSpace,
-    group: &Group,
-    unit_idxs: &[usize],
-    genotype: &mut Genotype,
-    rng: &mut impl Rng,
-) {
-    let mut slack = group.max_cost as i64 - space.cost(genotype, group) as i64;
-    while slack > 0 {
-        let raises: Vec<Step> = unit_idxs
-            .iter()
-            .filter_map(|&unit_idx| dearer(space, genotype, unit_idx))
-            .filter(|step| step.change <= slack)
-            .collect();
-        let Some(step) = raises.choose(rng) else {
-            return;
-        };
-        genotype.0[step.unit_idx] = step.level as u16;
-        slack -= step.change;
-    }
-}
-
-/// The next level above of the same method that costs more.
-fn dearer(space: &SearchSpace, genotype: &Genotype, unit_idx: usize) -> Option<Step> {
-    let now = genotype.level(unit_idx);
-    let method_idx = space.method_idx(unit_idx, now);
-    (0..now)
-        .rev()
-        .filter(|&level| space.method_idx(unit_idx, level) == method_idx)
-        .map(|level| Step {
-            unit_idx,
-            level,
-            change: space.change(genotype, unit_idx, level),
-        })
-        .find(|step| step.change > 0)
-}
-
-/// `count` different genotypes from `generate`, fewer if it repeats itself too often; none of them is in `excluded`.
-pub(crate) fn distinct(
-    count: usize,
-    excluded: &[&Genotype],
-    mut generate: impl FnMut() -> Genotype,
-) -> Vec<Genotype> {
-    let mut found: Vec<Genotype> = Vec::with_capacity(count);
-    for _ in 0..count * 100 {
-        if found.len() == count {
-            break;
+    fn make(&mut self, costed: CostedChange) {
+        let change = costed.change;
+        self.cost += costed.cost;
+        if self.genotype.level(change.unit_idx) < change.level {
+            self.lowered.push(change.unit_idx);
         }
-        let genotype = generate();
-        if !found.contains(&genotype) && !excluded.contains(&&genotype) {
-            found.push(genotype);
-        }
+        self.genotype.0[change.unit_idx] = change.level as u16;
     }
-    found
 }

@@ -3,15 +3,15 @@
 use rand::Rng;
 use rand::seq::{IndexedRandom, SliceRandom};
 
-use super::mutation::fill;
+use super::fill::fill;
 use crate::genotype::{Genotype, Group, SearchSpace};
+use crate::random::{Purpose, stream};
 
 /// At most this part of the sub-blocks is dropped at random where weights are compressed too.
 const LARGEST_DROPPED_PART: usize = 8;
 
-/// A random genotype: from the highest uniform level within the budget (of a random method where there are several), random units step up
-/// until nothing fits. Where a group has
-/// nothing but sub-blocks to drop, that is a uniformly random choice of those that stay.
+/// A random genotype: from the highest uniform level within the budget (of a random method where there are several), random units are
+/// raised until nothing fits. Where a group has nothing but sub-blocks to drop, that is a uniformly random choice of those that stay.
 pub(crate) fn random_genotype(space: &SearchSpace, rng: &mut impl Rng) -> Genotype {
     let mut genotype = space.max_cost_genotype();
     for group in space.groups() {
@@ -33,7 +33,7 @@ pub(crate) fn random_genotype(space: &SearchSpace, rng: &mut impl Rng) -> Genoty
     genotype
 }
 
-/// Drops a random few sub-blocks and takes the highest uniform level for the rest, or drops as many as the budget needs at the cheapest.
+/// Drops a random few sub-blocks and takes the highest uniform level for the rest, or drops as many as the budget needs with the rest at their cheapest levels.
 fn drop_some(
     space: &SearchSpace,
     group: &Group,
@@ -62,6 +62,31 @@ fn drop_some(
             .expect("`SearchSpace::new` checked that the cheapest levels meet the budget");
         lower_fully(space, genotype, idx);
     }
+}
+
+/// `count` different genotypes from `generate`, fewer if it repeats itself too often; none of them is in `excluded`.
+pub(crate) fn distinct(
+    count: usize,
+    excluded: &[&Genotype],
+    mut generate: impl FnMut() -> Genotype,
+) -> Vec<Genotype> {
+    let mut found: Vec<Genotype> = Vec::with_capacity(count);
+    for _ in 0..count * 100 {
+        if found.len() == count {
+            break;
+        }
+        let genotype = generate();
+        if !found.contains(&genotype) && !excluded.contains(&&genotype) {
+            found.push(genotype);
+        }
+    }
+    found
+}
+
+/// `count` different random genotypes within the budget, for the baseline.
+pub(crate) fn random_genotypes(space: &SearchSpace, seed: u64, count: usize) -> Vec<Genotype> {
+    let mut rng = stream(seed, 0, Purpose::RandomBaseline);
+    distinct(count, &[], || random_genotype(space, &mut rng))
 }
 
 fn lower_fully(space: &SearchSpace, genotype: &mut Genotype, idx: usize) {

@@ -167,10 +167,10 @@ fn achieved_is_in_the_targets_measure() {
     assert_eq!(drop.uniform(), None);
     let compressed = space(4, &[("s", &SPARSE)], &Budget::Compression(1.4), None).unwrap();
     let dense = compressed.dense_bytes() as f64;
-    let dearest = compressed.max_cost_genotype();
+    let max_cost = compressed.max_cost_genotype();
     assert_eq!(
-        compressed.achieved(&dearest),
-        dense / compressed.size_bytes(&dearest) as f64
+        compressed.achieved(&max_cost),
+        dense / compressed.size_bytes(&max_cost) as f64
     );
     assert_eq!(compressed.groups()[0].max_cost, (dense / 1.4) as u64);
 }
@@ -228,7 +228,7 @@ fn changes_are_differences_of_costs() {
             changed.0[idx] = level as u16;
             let difference = space.size_bytes(&changed) as i64 - space.size_bytes(&genotype) as i64;
             assert_eq!(
-                space.change(&genotype, idx, level),
+                space.cost_change(&genotype, idx, level),
                 difference,
                 "{idx} {level}"
             );

@@ -46,16 +46,16 @@ fn refusals_say_what_is_possible() {
             Some(Grouping::None),
         ),
         "no genotype meets the budget of the run: 1.5 bits per weight asked for, but the cheapest levels come to 2 bits per weight (the \
-         dearest to 6 bits per weight)",
+         most costly to 6 bits per weight)",
     );
     check(
         refused(&[gptq], &measure("bits_per_weight", 1.5), None),
         "no genotype meets the budget of group `256 weights`: 1.5 bits per weight asked for, but the cheapest levels come to 2 bits per \
-         weight (the dearest to 6 bits per weight)",
+         weight (the most costly to 6 bits per weight)",
     );
     check(
         refused(&[gptq], &measure("bits_per_weight", 6.0), None),
-        "the budget leaves nothing to search: 6 bits per weight asked for, and even the dearest levels come to 6 bits per weight (the \
+        "the budget leaves nothing to search: 6 bits per weight asked for, and even the most costly levels come to 6 bits per weight (the \
          cheapest to 2 bits per weight)",
     );
     check(
@@ -65,16 +65,16 @@ fn refusals_say_what_is_possible() {
             Some(Grouping::None),
         ),
         "no genotype meets the budget of the run: a sparsity of 0.75 asked for, but the cheapest levels come to a sparsity of 0.5938 (the \
-         dearest to a sparsity of 0.4063)",
+         most costly to a sparsity of 0.4063)",
     );
     check(
         refused(&[gptq], &bytes(7000), None),
-        "no genotype meets the budget of the run: 7000 bytes asked for, but the cheapest levels come to 7624 bytes (the dearest to 10760 \
+        "no genotype meets the budget of the run: 7000 bytes asked for, but the cheapest levels come to 7624 bytes (the most costly to 10760 \
          bytes)",
     );
     check(
         refused(&[gptq], &Budget::Compression(1.1), None),
-        "the budget leaves nothing to search: a compression of 1.1000 (15716 bytes) asked for, and even the dearest levels come to a \
+        "the budget leaves nothing to search: a compression of 1.1000 (15716 bytes) asked for, and even the most costly levels come to a \
          compression of 1.6067 (10760 bytes) (the cheapest to a compression of 2.2676 (7624 bytes))",
     );
     check(

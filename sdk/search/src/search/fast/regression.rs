@@ -1,79 +1,45 @@
 //! A Bayesian linear regression of what changes do, on the paired differences of all races.
 //!
 //! ```text
-//! J(S) = Σ_m (α_c f_m + β_c ½ G_mm + σ_c f⁰_m + τ_c ½ G⁰_mm + θ_m) + γ_c ½ Σ_{m≠n} G_mn        c: the kind of step
+//! J(S) = Σ_m (α_c f_m + β_c ½ G_mm + σ_c f⁰_m + τ_c ½ G⁰_mm + θ_m) + γ_c ½ Σ_{m≠n} G_mn        c: the kind of level change
 //! ```
 //!
-//! with the predictions of [`Surrogate`] (`f⁰` and `G⁰` at the first token of sequences), factors for each kind of step (a level of an
-//! attention's or an MLP's layer up or down, a sub-block given back or left out), and a correction `θ` for every step between two levels of a unit. A quadratic model of the loss would have all factors 1; away
-//! from the dense model the loss grows slower than its curvature says, and how much is what the factors' priors hold and races correct.
-//! What is proposed is best under a *sample* of the posterior (Thompson sampling), so that doubt leads to trying.
+//! with the predictions of [`Surrogate`] (`f⁰` and `G⁰` at the first token of sequences), factors for each kind of level change (an
+//! attention's or an MLP's layer raised or lowered, a sub-block restored or dropped), and a correction `θ` for every change between two
+//! levels of a unit. A quadratic model of the loss would have all factors 1; away from the dense model the loss grows slower than its
+//! curvature says, and how much is what the factors' priors hold and races correct. What is proposed is best under a *sample* of the
+//! posterior (Thompson sampling), so that doubt leads to trying.
 
 use rand::Rng;
 use rand_distr::{Distribution, StandardNormal};
 
-use super::surrogate::{NUM_TERMS, Observation, Surrogate, Terms};
-
-/// Mean and spread of a factor before anything was evaluated, in the order of [`Terms`]. Those of levels are what regressions of 240 single
-/// moves, measured around a 3-bit SmolLM2, showed: an attention's layer does to the first token what is predicted; an MLP's layer moves the loss
-/// less than its curvature says, the more of it there is. Those of sub-blocks are what exchanges at the cosine window showed.
-const FACTORS: [(f64, f64); NUM_TERMS] = [
-    // Attention, up and down.
-    (0.45, 0.2),
-    (0.4, 0.25),
-    (0.4, 0.2),
-    (0.27, 0.15),
-    (0.15, 0.2),
-    (0.6, 0.25),
-    (0.85, 0.2),
-    (0.95, 0.2),
-    // MLP, up and down.
-    (0.35, 0.2),
-    (0.05, 0.2),
-    (0.3, 0.3),
-    (0.3, 0.3),
-    (-0.2, 0.2),
-    (0.22, 0.15),
-    (0.5, 0.3),
-    (0.5, 0.3),
-    // Sub-blocks, given back and left out.
-    (0.3, 0.3),
-    (0.2, 0.3),
-    (0.0, 0.0),
-    (0.0, 0.0),
-    (0.8, 0.3),
-    (1.1, 0.4),
-    (0.0, 0.0),
-    (0.0, 0.0),
-    // Together.
-    (0.4, 0.3),
-    (0.3, 0.4),
-];
-/// Spread of a step's correction, as a part of what is predicted for it and of what is predicted for a typical one.
-const STEP_SPREAD: f64 = 0.5;
-/// The least that a typical step's effect is taken to be.
-const LEAST_STEP: f64 = 1e-5;
-/// The same where nothing is predicted.
-const UNKNOWN_STEP: f64 = 0.01;
+use super::observation::{NUM_TERMS, Observation, Terms};
+use super::surrogate::Surrogate;
+use super::tuning::{Prior, RegressionTuning};
 
 /// One draw of the posterior.
 pub(super) struct Sampled {
     factors: Terms,
-    /// By pair of neighbouring levels: what the step to the higher index does beside its prediction, θ.
+    /// By pair of neighbouring levels: what the change to the higher index does beside its prediction, θ.
     corrections: Vec<f64>,
-    /// By move: all but what it does together with others.
-    steps: Vec<f64>,
+    /// By change: all but what it does together with others.
+    alone: Vec<f64>,
 }
 
 impl Sampled {
-    /// What a step does alone.
-    pub(super) fn step(&self, idx: usize) -> f64 {
-        self.steps[idx]
+    /// What a change does to the loss alone.
+    pub(super) fn alone(&self, idx: usize) -> f64 {
+        self.alone[idx]
     }
 
-    /// Factor of what steps do together, γ, by [`Surrogate::together`].
-    pub(super) fn factor(&self, term: usize) -> f64 {
-        self.factors[term].max(0.0)
+    /// Factor of what two changes between levels do together, γ.
+    pub(super) fn levels_together(&self) -> f64 {
+        self.factors[NUM_TERMS - 2].max(0.0)
+    }
+
+    /// Factor of what two changes do together of which one drops or restores a sub-block.
+    pub(super) fn drops_together(&self) -> f64 {
+        self.factors[NUM_TERMS - 1].max(0.0)
     }
 }
 
@@ -85,26 +51,33 @@ pub(super) struct Posterior<'a> {
     features: Vec<Vec<(usize, f64)>>,
     /// Of the observations' covariance; none where that is not positive definite.
     factor: Option<Vec<Vec<f64>>>,
-    /// Of each factor; none without learning.
+    /// Expected factor of each term.
+    factor_means: Terms,
+    /// Standard deviation of each factor; 0 without learning.
     factor_spreads: Terms,
     /// By pair of neighbouring levels.
     spreads: Vec<f64>,
 }
 
 impl<'a> Posterior<'a> {
-    /// What is known of the steps, given what was observed; just the predictions without learning.
+    /// What is known of the changes, given what was observed; just the predictions without learning.
     pub(super) fn new(
         surrogate: &'a Surrogate,
         observations: &'a [Observation],
         learns: bool,
+        tuning: &RegressionTuning,
     ) -> Self {
+        let priors = priors(tuning);
         let observations = if learns { observations } else { &[] };
         let features: Vec<Vec<(usize, f64)>> = observations
             .iter()
             .map(|seen| surrogate.features(seen))
             .collect();
         let (factor_spreads, spreads) = match learns {
-            true => (FACTORS.map(|(_, spread)| spread), step_spreads(surrogate)),
+            true => (
+                priors.map(|prior| prior.spread),
+                correction_spreads(surrogate, &priors, tuning),
+            ),
             false => ([0.0; NUM_TERMS], vec![0.0; surrogate.num_pairs()]),
         };
         let covariance = |i: usize, j: usize| {
@@ -121,9 +94,20 @@ impl<'a> Posterior<'a> {
             observations,
             factor: cholesky(observations.len(), covariance),
             features,
+            factor_means: priors.map(|prior| prior.mean),
             factor_spreads,
             spreads,
         }
+    }
+
+    /// The predictions that it corrects.
+    pub(super) fn surrogate(&self) -> &'a Surrogate {
+        self.surrogate
+    }
+
+    /// Whether the observations could be taken into account. Where not, draws are those of the prior.
+    pub(super) fn is_solved(&self) -> bool {
+        self.factor.is_some()
     }
 
     /// A draw whose deviation from the mean is scaled by `temperature`: 0 is the mean itself.
@@ -135,22 +119,22 @@ impl<'a> Posterior<'a> {
         let surrogate = self.surrogate;
         let mut sampled = Sampled {
             factors: std::array::from_fn(|idx| {
-                FACTORS[idx].0 + self.factor_spreads[idx] * normal()
+                self.factor_means[idx] + self.factor_spreads[idx] * normal()
             }),
             corrections: self
                 .spreads
                 .iter()
                 .map(|spread| spread * normal())
                 .collect(),
-            steps: Vec::new(),
+            alone: Vec::new(),
         };
         self.condition(&mut sampled, &mut normal);
-        let steps = (0..surrogate.num_steps()).map(|idx| {
-            let pairs = surrogate.pairs_of_step(idx);
+        let alone = (0..surrogate.num_changes()).map(|idx| {
+            let pairs = surrogate.pairs_of_change(idx);
             let correction = pairs.map(|(key, sign)| sign * sampled.corrections[key]);
             dot(&sampled.factors, &surrogate.alone(idx)) + correction.sum::<f64>()
         });
-        sampled.steps = steps.collect();
+        sampled.alone = alone.collect();
         sampled
     }
 
@@ -183,22 +167,34 @@ fn dot(a: &Terms, b: &Terms) -> f64 {
     a.iter().zip(b).map(|(a, b)| a * b).sum()
 }
 
+/// The priors of all factors, in the order of [`Terms`].
+fn priors(tuning: &RegressionTuning) -> [Prior; NUM_TERMS] {
+    let together = [tuning.levels_together, tuning.drops_together];
+    let mut all = tuning.kinds.iter().flatten().chain(&together);
+    std::array::from_fn(|_| *all.next().expect("a prior for every term"))
+}
+
 /// By pair of neighbouring levels: how uncertain its correction is, in proportion to what is predicted for it.
-fn step_spreads(surrogate: &Surrogate) -> Vec<f64> {
+fn correction_spreads(
+    surrogate: &Surrogate,
+    priors: &[Prior; NUM_TERMS],
+    tuning: &RegressionTuning,
+) -> Vec<f64> {
+    let spread = tuning.correction_spread;
     if !surrogate.has_gradients() {
-        return vec![STEP_SPREAD * UNKNOWN_STEP; surrogate.num_pairs()];
+        return vec![spread * tuning.unknown_change; surrogate.num_pairs()];
     }
-    let means = FACTORS.map(|(mean, _)| mean.abs());
+    let means = priors.map(|prior| prior.mean.abs());
     let size = |idx: usize| dot(&means, &surrogate.alone(idx).map(f64::abs));
-    let sizes: Vec<f64> = (0..surrogate.num_steps()).map(size).collect();
+    let sizes: Vec<f64> = (0..surrogate.num_changes()).map(size).collect();
     let mut sorted = sizes.clone();
     sorted.sort_by(f64::total_cmp);
     let typical = sorted.get(sorted.len() / 2).copied().unwrap_or(0.0);
-    let typical = typical.max(LEAST_STEP);
-    let mut spreads = vec![STEP_SPREAD * typical; surrogate.num_pairs()];
+    let typical = typical.max(tuning.min_typical_change);
+    let mut spreads = vec![spread * typical; surrogate.num_pairs()];
     for (idx, size) in sizes.into_iter().enumerate() {
-        for (key, _) in surrogate.pairs_of_step(idx) {
-            spreads[key] = STEP_SPREAD * (size + typical);
+        for (key, _) in surrogate.pairs_of_change(idx) {
+            spreads[key] = spread * (size + typical);
         }
     }
     spreads
@@ -245,4 +241,23 @@ fn solve(factor: &[Vec<f64>], mut b: Vec<f64>) -> Vec<f64> {
         b[i] = (b[i] - dot) / factor[i][i];
     }
     b
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_system_is_solved_by_its_factor() {
+        let a = [[4.0, 2.0, 0.6], [2.0, 5.0, 1.0], [0.6, 1.0, 3.0]];
+        let factor = cholesky(3, |i, j| a[i][j]).unwrap();
+        let x = solve(&factor, vec![1.0, -2.0, 0.5]);
+        for (row, expected) in a.iter().zip([1.0, -2.0, 0.5]) {
+            let found: f64 = row.iter().zip(&x).map(|(a, x)| a * x).sum();
+            assert!((found - expected).abs() < 1e-12);
+        }
+        let indefinite = [[1.0, 2.0], [2.0, 1.0]];
+        assert!(cholesky(2, |i, j| indefinite[i][j]).is_none());
+        assert!(cholesky(1, |_, _| f64::NAN).is_none());
+    }
 }

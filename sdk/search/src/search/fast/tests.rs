@@ -3,11 +3,15 @@ use std::cell::Cell;
 use evopress_plugin::Method;
 
 use super::*;
-use crate::error::Result;
+use crate::error::{Result, SearchError};
+use crate::fitness::Fitness;
 use crate::fixtures::{self, Bits, measure};
-use crate::genotype::{Genotype, Grouping};
-use crate::prediction::{PredictionRequest, Predictions};
-use crate::search::random_genotype;
+use crate::genotype::{Genotype, Grouping, SearchSpace};
+use crate::prediction::{PredictionRequest, Predictions, Responses};
+use crate::random::{Purpose, stream};
+use crate::search::SearchState;
+use crate::search::mutation::mutate;
+use crate::search::start::random_genotype;
 
 const BITS: Bits = Bits(&[2, 3, 4, 6]);
 
@@ -58,7 +62,7 @@ impl Fitness for Quadratic {
         let count = (genotypes.len() * minibatch.len()) as u64;
         self.evaluated.set(self.evaluated.get() + count);
         if self.evaluated.get() > self.stop_after {
-            return Err(crate::SearchError::Interrupted);
+            return Err(SearchError::Interrupted);
         }
         let noise = |genotype: &Genotype, idx: usize| {
             let mixed = genotype.0.iter().enumerate();
@@ -91,10 +95,10 @@ impl Fitness for Quadratic {
             .map(|(a, b)| a * b)
             .sum();
         let step = |idx: usize| {
-            let step = request.changes[idx];
+            let change = request.changes[idx];
             (
-                step.unit_idx,
-                step.level as f64 - request.parent.level(step.unit_idx) as f64,
+                change.unit_idx,
+                change.level as f64 - request.parent.level(change.unit_idx) as f64,
             )
         };
         // What every other unit does, it does at the first token.
@@ -110,18 +114,19 @@ impl Fitness for Quadratic {
             true => (slope(idx), response(idx).powi(2)),
             false => (0.0, 0.0),
         });
-        let product = |a: usize, b: usize| match is_at_sink(a) || is_at_sink(b) {
+        // One column: the product of two rows is that of two responses.
+        let column = idxs().map(|idx| match is_at_sink(idx) {
             true => 0.0,
-            false => response(a) * response(b),
-        };
-        let row = |a| idxs().map(|b| product(a, b)).collect();
+            false => response(idx) as f32,
+        });
+        let responses = Responses::new(request.changes.len(), column.collect());
         self.evaluated.set(self.evaluated.get() + 8);
         self.samples.push(request.samples_of_levels);
         Ok(Some(Predictions {
             first: first.collect(),
             sink: sink.collect(),
             sink_samples: request.samples_of_levels * request.sequence_idxs.len(),
-            gram: idxs().map(row).collect(),
+            responses,
             forward_tokens: 8,
         }))
     }
@@ -133,6 +138,7 @@ fn settings(seed: u64) -> Settings {
         gradient_sequences: 2,
         limit: Limit::default(),
         without: Without::default(),
+        tuning: Tuning::default(),
         seed,
     }
 }
@@ -141,16 +147,20 @@ fn search(
     space: &SearchSpace,
     fitness: &mut Quadratic,
     settings: &Settings,
-) -> (State, Memory, Vec<(State, Memory)>) {
-    let (state, memory) = start(space, fitness, settings, &[]).unwrap();
-    let mut seen = vec![(state.clone(), memory.clone())];
-    let keep = |state: &State, memory: &Memory| {
-        seen.push((state.clone(), memory.clone()));
+) -> (
+    SearchState,
+    FastSearchState,
+    Vec<(SearchState, FastSearchState)>,
+) {
+    let (state, fast) = start(space, fitness, settings, &[]).unwrap();
+    let mut seen = vec![(state.clone(), fast.clone())];
+    let keep = |state: &SearchState, fast: &FastSearchState| {
+        seen.push((state.clone(), fast.clone()));
         Ok(())
     };
-    let state = run(space, fitness, settings, state, memory, &|| 0.0, keep).unwrap();
-    let memory = seen.last().unwrap().1.clone();
-    (state, memory, seen)
+    let state = run(space, fitness, settings, state, fast, &|| 0.0, keep).unwrap();
+    let fast = seen.last().unwrap().1.clone();
+    (state, fast, seen)
 }
 
 #[test]
@@ -169,13 +179,16 @@ fn comes_near_the_optimum_and_says_why_it_stops() {
     let space = space(4);
     for seed in 0..3 {
         let mut fitness = Quadratic::new(28);
-        let (state, memory, seen) = search(&space, &mut fitness, &settings(seed));
-        assert!(matches!(memory.stop, Some(Stop::DoesNotPay { .. })));
+        let (state, fast, seen) = search(&space, &mut fitness, &settings(seed));
+        assert!(matches!(
+            fast.stop_reason(),
+            Some(StopReason::DoesNotPay { .. })
+        ));
         let begun = fitness.exact(&seen[0].0.parent);
         let found = fitness.exact(&state.parent);
         // What a mutation may still gain is little beside what was gained.
         let mut rng = stream(seed, 0, Purpose::RandomBaseline);
-        let near = (0..2000).map(|_| mutation::mutate(&space, &state.parent, &mut rng));
+        let near = (0..2000).map(|_| mutate(&space, &state.parent, &mut rng));
         let best = near.map(|it| fitness.exact(&it)).fold(found, f64::min);
         assert!(
             found < begun && found - best < 0.02 * (begun - found),
@@ -200,8 +213,8 @@ fn gradients_save_evaluations() {
             },
             ..settings(1)
         };
-        let (_, memory, _) = search(&space, &mut fitness, &settings);
-        memory.forward_tokens
+        let (_, fast, _) = search(&space, &mut fitness, &settings);
+        fast.forward_tokens
     };
     let (with, without) = (spent(true), spent(false));
     assert!(2 * with < without, "{with} {without}");
@@ -223,14 +236,14 @@ fn budget_is_kept_and_the_parent_only_gets_better() {
 #[test]
 fn an_interrupted_search_ends_like_an_undisturbed_one() {
     let space = space(4);
-    let (state, memory, seen) = search(&space, &mut Quadratic::new(28), &settings(2));
+    let (state, fast, seen) = search(&space, &mut Quadratic::new(28), &settings(2));
     for (at, (resumed, kept)) in seen.iter().enumerate().step_by(8) {
         // What is kept goes through the checkpoint's JSON.
         let text = serde_json::to_string(kept).unwrap();
-        let kept: Memory = serde_json::from_str(&text).unwrap();
+        let kept: FastSearchState = serde_json::from_str(&text).unwrap();
         let mut last = kept.clone();
-        let keep = |_: &State, memory: &Memory| {
-            last = memory.clone();
+        let keep = |_: &SearchState, fast: &FastSearchState| {
+            last = fast.clone();
             Ok(())
         };
         let mut fitness = Quadratic::new(28);
@@ -244,7 +257,7 @@ fn an_interrupted_search_ends_like_an_undisturbed_one() {
             keep,
         );
         assert_eq!(again.unwrap(), state, "resumed after generation {at}");
-        assert_eq!(last, memory);
+        assert_eq!(last, fast);
     }
 }
 
@@ -264,8 +277,8 @@ fn every_ingredient_can_be_left_out() {
             ..settings(3)
         };
         let mut fitness = Quadratic::new(28);
-        let (state, memory, seen) = search(&space, &mut fitness, &settings);
-        assert!(memory.stop.is_some());
+        let (state, fast, seen) = search(&space, &mut fitness, &settings);
+        assert!(fast.stop_reason().is_some());
         assert!(fitness.exact(&state.parent) < fitness.exact(&seen[0].0.parent));
     }
 }
@@ -279,10 +292,10 @@ fn limits_end_a_search() {
             ..settings(1)
         };
         let mut fitness = Quadratic::new(28);
-        let (state, memory) = start(&space, &mut fitness, &settings, &[]).unwrap();
+        let (state, fast) = start(&space, &mut fitness, &settings, &[]).unwrap();
         let mut stop = None;
-        let keep = |_: &State, memory: &Memory| {
-            stop = memory.stop;
+        let keep = |_: &SearchState, fast: &FastSearchState| {
+            stop = fast.stop_reason();
             Ok(())
         };
         run(
@@ -290,7 +303,7 @@ fn limits_end_a_search() {
             &mut fitness,
             &settings,
             state,
-            memory,
+            fast,
             &|| seconds,
             keep,
         )
@@ -302,15 +315,15 @@ fn limits_end_a_search() {
         forward_tokens: Some(200),
         ..limit
     };
-    assert_eq!(ended(tokens, 0.0), Stop::Tokens);
+    assert_eq!(ended(tokens, 0.0), StopReason::Tokens);
     let time = Limit {
         seconds: Some(60.0),
         ..limit
     };
-    assert_eq!(ended(time, 61.0), Stop::Time);
+    assert_eq!(ended(time, 61.0), StopReason::Time);
     let enough = Limit {
         fitness: Some(1e9),
         ..limit
     };
-    assert_eq!(ended(enough, 0.0), Stop::Reached);
+    assert_eq!(ended(enough, 0.0), StopReason::Reached);
 }

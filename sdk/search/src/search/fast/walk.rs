@@ -1,125 +1,121 @@
-//! Walking ahead of the champion.
+//! Walking ahead of the incumbent.
 //!
 //! A step of a small gain needs many sequences to be told from noise, and most searches are made of such steps. So a step is taken when it
-//! is only likely to be one forwards. The champion, the best genotype beyond doubt, stays behind; after some steps, or where there is no
-//! next one, it is held against where the search has come to. Gains add up and the noise of one comparison does not, so that one strict
-//! test does for all of them; where it fails the search goes back.
+//! is only likely to be one forwards. The incumbent stays behind; after some steps, or where there is no next one, where the search has
+//! come to is held against it. Gains add up and the noise of one comparison does not, so that one strict test does for all of
+//! them; where it fails the search goes back.
 
-use std::collections::BTreeMap;
-
-use super::Search;
-use super::memory::Memory;
+use super::fast_search::FastSearch;
+use super::phase::Phase;
 use super::race::{Race, Verdict};
+use super::state::FastSearchState;
 use crate::error::Result;
-use crate::genotype::Genotype;
-use crate::search::{Fitness, Purpose, State};
+use crate::fitness::Fitness;
+use crate::random::Purpose;
+use crate::search::SearchState;
 
-/// Steps ahead of the champion, after which it is held against where they have led.
-const STEPS: u32 = 4;
-/// Part of a limit in tokens that is left for the last comparison.
-const RESERVE: u64 = 8;
+/// What came of holding a challenger against the incumbent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Judgement {
+    /// It is the incumbent now.
+    Promoted,
+    /// It seems to be better, and the search goes on from it.
+    Undecided,
+    /// It is not better, and the search is back at the incumbent.
+    Returned,
+}
 
-impl Search<'_> {
-    /// Goes on from a genotype that is better or seems to be.
-    pub(super) fn step(
-        &self,
-        memory: &mut Memory,
-        genotype: Genotype,
-        losses: BTreeMap<usize, f64>,
-        is_beyond_doubt: bool,
-    ) {
-        if memory.champion.is_none() && !is_beyond_doubt {
-            memory.leave_champion(false);
-        }
-        memory.accept(genotype, losses);
-        memory.steps += 1;
-        let surrogate = self.surrogate.as_ref();
-        if surrogate.is_none_or(|surrogate| surrogate.is_stale(&memory.current)) {
-            memory.origin = None;
-        }
-    }
-
-    /// A step from the champion that was beyond doubt makes a new one; a walk is judged when it is long enough.
+impl FastSearch<'_> {
+    /// After a step: one from the incumbent that was beyond doubt makes a new incumbent; a walk is judged when it is long enough.
     pub(super) fn after_step(
         &self,
         fitness: &mut dyn Fitness,
-        state: &mut State,
-        memory: &mut Memory,
-    ) -> Result<()> {
-        if memory.champion.is_none() {
-            state.parent = memory.current.clone();
-            state.fitness = memory.fitness();
-            state.accepted = true;
-            return Ok(());
+        best: &mut SearchState,
+        mut state: FastSearchState,
+    ) -> Result<FastSearchState> {
+        let surrogate = self.surrogate.as_ref();
+        if surrogate.is_none_or(|surrogate| surrogate.is_stale(&state.position.genotype)) {
+            state.gradients.origin = None;
         }
+        let num_steps = match state.phase {
+            Phase::Exploring => {
+                promote(best, &state);
+                return Ok(state);
+            }
+            Phase::Restarting { .. } | Phase::Stopped(_) => return Ok(state),
+            Phase::Walking { num_steps, .. } => num_steps,
+        };
+        let tuning = &self.settings.tuning.evidence;
         let limit = self.settings.limit.forward_tokens;
-        let left = self.tokens_left(fitness);
         let is_scarce = limit
-            .zip(left)
-            .is_some_and(|(limit, left)| left < limit / RESERVE);
-        if !memory.is_walking() || memory.steps < STEPS && !is_scarce {
-            return Ok(());
+            .zip(self.tokens_left(fitness))
+            .is_some_and(|(limit, left)| left < limit / tuning.reserve_divisor);
+        if num_steps < tuning.steps_of_walk && !is_scarce {
+            return Ok(state);
         }
-        let is_crowned = self.crown(fitness, state, memory, false)?;
-        match is_crowned || memory.is_walking() {
-            true => Ok(()),
-            false => self.ask_for_more(fitness, state, memory, false),
+        match self.try_promote(fitness, best, state, false)? {
+            (state, Judgement::Returned) => self.request_more_evidence(fitness, best, state, false),
+            (state, _) => Ok(state),
         }
     }
 
-    /// Holds where the search is against the champion that it left, and says whether it is better beyond doubt. Where it is not the search
-    /// goes back, unless it seems to be better and this is not its last chance.
-    pub(super) fn crown(
+    /// Holds where the search is against the incumbent that it left. Where it is not better beyond doubt the search goes back, unless it
+    /// seems to be better and this is not its last chance.
+    pub(super) fn try_promote(
         &self,
         fitness: &mut dyn Fitness,
-        state: &mut State,
-        memory: &mut Memory,
+        best: &mut SearchState,
+        mut state: FastSearchState,
         is_last: bool,
-    ) -> Result<bool> {
-        let Some(champion) = memory.champion.take() else {
-            return Ok(false);
+    ) -> Result<(FastSearchState, Judgement)> {
+        let Some(incumbent) = state.phase.incumbent() else {
+            return Ok((state, Judgement::Returned));
         };
-        let is_restart = champion.is_restart;
-        let ahead = memory.clone();
-        memory.return_to(champion);
-        let sequences = self.sequences(fitness, state.generation, Purpose::Minibatch(1));
+        let tuning = &self.settings.tuning;
+        let challenger = state.position.genotype.clone();
+        let mut held = incumbent
+            .clone()
+            .into_position(&challenger, tuning.proposals.max_exchanges);
+        let sequences = self.sequences(fitness, best.generation, Purpose::Minibatch(1));
         let race = Race {
-            evidence: self.most_evidence,
+            evidence: self.max_evidence,
+            min_evidence: tuning.evidence.min_sequences,
             sequences: &sequences,
-            drops: true,
-            walks: false,
+            eliminates: true,
+            accepts_likely: false,
             tokens_left: self.tokens_left(fitness),
+            tuning: &tuning.race,
         };
-        let challenger = std::slice::from_ref(&ahead.current);
-        let outcome = race.run(fitness, memory, challenger)?;
+        let outcome = race.run(fitness, &mut held, std::slice::from_ref(&challenger))?;
         match outcome.verdict {
             Verdict::Better { losses, .. } => {
-                *memory = Memory {
-                    losses,
-                    fruitless_restarts: 0,
-                    steps: 0,
-                    ..ahead
-                };
-                state.parent = memory.current.clone();
-                state.fitness = memory.fitness();
-                state.accepted = true;
-                return Ok(true);
+                state.phase = Phase::Exploring;
+                state.position.losses = losses;
+                state.fruitless_restarts = 0;
+                promote(best, &state);
+                Ok((state, Judgement::Promoted))
             }
             Verdict::NoneBetter { is_open } if is_open && !is_last => {
-                memory.leave_champion(is_restart);
-                let champion = memory.champion.take();
-                *memory = Memory {
-                    champion,
-                    steps: 0,
-                    ..ahead
-                };
+                state.phase = state.phase.undecided(held.into_incumbent());
+                Ok((state, Judgement::Undecided))
             }
             Verdict::NoneBetter { .. } => {
-                memory.reject(challenger, &outcome.results);
-                state.fitness = memory.fitness();
-                memory.fruitless_restarts += u32::from(is_restart);
+                state.fruitless_restarts += u32::from(state.phase.is_restart());
+                state.phase = Phase::Exploring;
+                let means = outcome.results.iter().map(|result| result.mean);
+                held.reject(std::slice::from_ref(&challenger), means);
+                state.position = held;
+                state.gradients.origin = None;
+                best.fitness = state.position.fitness();
+                Ok((state, Judgement::Returned))
             }
         }
-        Ok(false)
     }
+}
+
+/// The genotype at the state's position is the search's answer from now on.
+fn promote(best: &mut SearchState, state: &FastSearchState) {
+    best.parent = state.position.genotype.clone();
+    best.fitness = state.position.fitness();
+    best.accepted = true;
 }

@@ -11,7 +11,7 @@ use crate::genotype::{Budget, Grouping};
 const BITS: Bits = Bits(&[2, 3, 4, 6]);
 const SPARSE: Sparse = Sparse { num_steps: 3 };
 
-/// A search of every kind; `share` says where the budget lies between the cheapest and the dearest levels.
+/// A search of every kind; `share` says where the budget lies between the levels of least and of highest cost.
 fn any_space() -> impl Strategy<Value = SearchSpace> {
     let groupings = [
         Grouping::Size,
@@ -94,7 +94,7 @@ fn has_room(space: &SearchSpace, genotype: &Genotype) -> bool {
         group.unit_idxs.iter().any(|&idx| {
             let method = space.method_idx(idx, genotype.level(idx));
             let above = (0..genotype.level(idx)).filter(|&l| space.method_idx(idx, l) == method);
-            let mut steps = above.map(|level| space.change(genotype, idx, level));
+            let mut steps = above.map(|level| space.cost_change(genotype, idx, level));
             steps.any(|step| step > 0 && step <= slack)
         })
     })
@@ -108,7 +108,7 @@ proptest! {
         prop_assert!(space.meets_budget(&genotype));
         prop_assert!(!has_room(&space, &genotype));
         for _ in 0..60 {
-            genotype = mutation::mutate(&space, &genotype, &mut rng);
+            genotype = mutate(&space, &genotype, &mut rng);
             prop_assert!(space.meets_budget(&genotype));
             prop_assert!(!has_room(&space, &genotype));
         }
@@ -138,7 +138,7 @@ fn has_any_room(space: &SearchSpace, genotype: &Genotype) -> bool {
         let units = group.unit_idxs.iter();
         let steps = units.flat_map(|&idx| (0..genotype.level(idx)).map(move |level| (idx, level)));
         steps.into_iter().any(|(idx, level)| {
-            let step = space.change(genotype, idx, level);
+            let step = space.cost_change(genotype, idx, level);
             step > 0 && step <= slack
         })
     })
@@ -170,7 +170,7 @@ fn a_dropped_sub_block_comes_back() {
     let mut genotype = random_genotype(&space, &mut rng);
     let mut seen = std::collections::HashSet::new();
     for _ in 0..300 {
-        genotype = mutation::mutate(&space, &genotype, &mut rng);
+        genotype = mutate(&space, &genotype, &mut rng);
         seen.insert((genotype.0[0], genotype.0[1]));
     }
     assert_eq!(
@@ -189,7 +189,7 @@ fn levels_of_equal_bytes_are_all_reached() {
     let mut genotype = random_genotype(&space, &mut rng);
     let mut seen = std::collections::HashSet::new();
     for _ in 0..2000 {
-        genotype = mutation::mutate(&space, &genotype, &mut rng);
+        genotype = mutate(&space, &genotype, &mut rng);
         seen.extend(genotype.0.iter().copied());
     }
     assert_eq!(seen.len(), 8);

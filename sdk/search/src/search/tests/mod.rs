@@ -1,7 +1,13 @@
 use evopress_plugin::{Edit, GroupBudget, Level, ModelOutline, SubBlock, Unit};
 use proptest::prelude::*;
 
+use super::mutation::mutate;
+use super::start::random_genotype;
 use super::*;
+use crate::error::{Result, SearchError};
+use crate::fitness::{Fitness, draw_minibatch};
+use crate::genotype::{Genotype, SearchSpace};
+use crate::random::{Purpose, stream};
 
 mod layers;
 
@@ -65,7 +71,7 @@ impl Fitness for Hidden {
     fn losses(&mut self, genotypes: &[Genotype], minibatch: &[usize]) -> Result<Vec<Vec<f64>>> {
         self.evaluated += genotypes.len();
         if self.evaluated > self.stop_after {
-            return Err(crate::SearchError::Interrupted);
+            return Err(SearchError::Interrupted);
         }
         let noise = |sequence_idx: &usize| *sequence_idx as f64 * 1e-3;
         let distance = |genotype: &Genotype| -> f64 {
@@ -107,7 +113,7 @@ fn settings(generations: u32, seed: u64) -> Settings {
     }
 }
 
-fn search(space: &SearchSpace, fitness: &mut Hidden, settings: &Settings) -> State {
+fn search(space: &SearchSpace, fitness: &mut Hidden, settings: &Settings) -> SearchState {
     let start = initial(space, fitness, settings, &[]).unwrap();
     run(space, fitness, settings, start, |_| Ok(())).unwrap()
 }
@@ -131,7 +137,7 @@ fn the_parent_survives_where_nothing_is_better() {
     let wanted = [1, 1, 1, 0, 0, 0];
     let space = space(6, 2, 1, 3);
     let mut fitness = Hidden::new(&wanted);
-    let start = State {
+    let start = SearchState {
         generation: 0,
         parent: Genotype(wanted.to_vec()),
         fitness: 0.0,
@@ -179,7 +185,7 @@ fn a_search_that_was_cut_off_anywhere_ends_the_same() {
 fn a_minibatch_holds_different_sequences_and_another_generation_draws_others() {
     let fitness = Hidden::new(&[]);
     let draws: Vec<Vec<usize>> = (1..6)
-        .map(|g| draw(&fitness, 3, g, Purpose::Minibatch(0), 6))
+        .map(|g| draw_minibatch(&fitness, 3, g, Purpose::Minibatch(0), 6))
         .collect();
     assert!(
         draws
@@ -187,7 +193,10 @@ fn a_minibatch_holds_different_sequences_and_another_generation_draws_others() {
             .all(|draw| draw.windows(2).all(|pair| pair[0] < pair[1]) && draw.len() == 6)
     );
     assert!(draws.windows(2).any(|pair| pair[0] != pair[1]));
-    assert_eq!(draw(&fitness, 3, 1, Purpose::Minibatch(0), 99).len(), 16);
+    assert_eq!(
+        draw_minibatch(&fitness, 3, 1, Purpose::Minibatch(0), 99).len(),
+        16
+    );
 }
 
 proptest! {
@@ -202,7 +211,7 @@ proptest! {
         prop_assert!(space.meets_budget(&genotype));
         let cost = space.cost(&genotype, &space.groups()[0]);
         for _ in 0..50 {
-            genotype = mutation::mutate(&space, &genotype, &mut rng);
+            genotype = mutate(&space, &genotype, &mut rng);
             prop_assert!(space.meets_budget(&genotype));
             prop_assert_eq!(space.cost(&genotype, &space.groups()[0]), cost, "equal steps keep the cost");
         }
@@ -224,7 +233,7 @@ proptest! {
         let mut rng = stream(seed, 1, Purpose::Mutation);
         let mut genotype = random_genotype(&space, &mut rng);
         for _ in 0..20 {
-            genotype = mutation::mutate(&space, &genotype, &mut rng);
+            genotype = mutate(&space, &genotype, &mut rng);
             let costs: Vec<u64> = space.groups().iter().map(|group| space.cost(&genotype, group)).collect();
             prop_assert_eq!(costs, [3, 1]);
         }
