@@ -70,7 +70,7 @@ fn a_block_that_does_not_hold_is_found() {
     );
     check("makefile file=Makefile", ".PHONY: help", "");
     check("yaml part", "target: {drop: 0.25}", "");
-    check("yaml part", "target: {drop: 2}", "p.md:1: target.drop");
+    check("yaml part", "target: {drop: 2}", "p.md:1: $.target.drop");
     check("yaml part", "targets: {drop: 0.2}", "targets");
     check("yaml config", "watch: pipelines", "");
     check("yaml config", "wach: pipelines", "wach");

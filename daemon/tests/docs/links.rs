@@ -45,7 +45,7 @@ fn is_elsewhere(link: &str) -> bool {
 fn wrong(from: &Page, link: &str) -> Option<String> {
     let (path, heading) = link.split_once('#').unwrap_or((link, ""));
     let to = target(from, path);
-    if !repository().join(&to).exists() {
+    if !path.is_empty() && !repository().join(&to).exists() {
         return Some(format!("the link {link}: there is no {}", to.display()));
     }
     let is_there = heading.is_empty()

@@ -8,18 +8,19 @@ use crate::places::repository;
 
 /// The page of pipeline specs.
 pub(crate) fn of_specs() -> String {
-    let intro = "A pipeline spec is one YAML document. Fields that are not listed here are mistakes. Editors\n\
-                 complete fields from the JSON Schema, [pipeline.schema.json](../../pipelines/pipeline.schema.json),\n\
-                 which `evopressd schema` prints. [Writing a spec](../specs.md) explains how the fields work together.\n";
+    let intro = "A pipeline spec is one YAML document. Fields that are not listed here are mistakes. Editors \
+                 complete fields from the JSON Schema, \
+                 [pipeline.schema.json](../../pipelines/pipeline.schema.json), which `evopressd schema` prints. \
+                 [Writing a spec](../specs.md) explains how the fields work together.";
     page("Pipeline specs", intro, &evopress_spec::schema())
 }
 
 /// The page of the daemon's config file.
 pub(crate) fn of_the_config() -> String {
-    let intro = "`evopressd serve --config FILE` reads these settings from a YAML file. Every one is optional. A flag or an\n\
-                 environment variable of the same name goes before it: `--max-concurrent-runs`,\n\
-                 `EVOPRESS_MAX_CONCURRENT_RUNS`. Relative paths begin at the file's folder.\n\
-                 [Operations](../operations.md) shows the settings at work.\n";
+    let intro = "`evopressd serve --config FILE` reads these settings from a YAML file. Every one is optional. \
+                 Where a setting has a flag or an environment variable too, such as `--max-concurrent-runs` and \
+                 `EVOPRESS_MAX_CONCURRENT_RUNS`, these go before the file: `evopressd help serve` lists them. Relative \
+                 paths begin at the file's folder. [Operations](../operations.md) shows the settings at work.";
     page(
         "The config file of the daemon",
         intro,
@@ -48,8 +49,9 @@ pub(crate) fn check(path: &str, expected: &str) {
 
 fn page(title: &str, intro: &str, schema: &Value) -> String {
     let mut page = format!(
-        "# {title}\n\n{intro}\n\
-         *Generated from the JSON Schema by `daemon/tests/docs`; changes here are lost.*\n"
+        "# {title}\n\n{}\n\n\
+         *Generated from the JSON Schema by `daemon/tests/docs`; changes here are lost.*\n",
+        wrapped(intro)
     );
     let mut secrets = Vec::new();
     object(&mut page, "", schema, &mut secrets);
@@ -196,7 +198,7 @@ fn range(schema: &Value) -> String {
     words.extend(bound("minimum").map(|it| format!("from {it}")));
     words.extend(bound("exclusiveMinimum").map(|it| format!("above {it}")));
     words.extend(bound("maximum").map(|it| format!("to {it}")));
-    words.extend(bound("exclusiveMaximum").map(|it| format!("below {it}")));
+    words.extend(bound("exclusiveMaximum").map(|it| format!("to below {it}")));
     match words.is_empty() {
         true => String::new(),
         false => format!(" {}", words.join(" ")),
@@ -277,7 +279,7 @@ fn a_schema_becomes_tables() {
                     "token": {"description": "Where it is.", "properties": {"env": {}, "file": {}}}}}}
         }
     });
-    let found = page("Title", "Intro.\n", &schema);
+    let found = page("Title", "Intro.", &schema);
     for expected in [
         "| `a` | The first. | a whole number from 1 to 100,000 | *required* |",
         "| `b` | The second. | [an object](#b) | none |",

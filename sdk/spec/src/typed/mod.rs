@@ -42,7 +42,7 @@ pub(crate) struct Spec {
     pub(crate) methods: Vec<Method>,
     /// The budget: exactly one measure. It is never exceeded.
     pub(crate) target: Target,
-    /// The evolutionary search; what is left out is the paper's setting for the target.
+    /// The evolutionary search. Default: the fast search, until it does not pay any more.
     #[serde(default)]
     pub(crate) search: Search,
     /// Baselines that the report compares with.
