@@ -11,7 +11,7 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use evopress_plugin::{Chunk, Target, TargetView};
-use evopress_search::baselines::BlockCosines;
+use evopress_search::fitness::{self, BlockCosines};
 use evopress_search::prediction::{PredictionRequest, Predictions};
 use tch::{Device, Kind};
 
@@ -23,7 +23,6 @@ use crate::head::Head;
 use crate::model::Model;
 use crate::pool::Pool;
 use crate::prefixes::Prefixes;
-use crate::search;
 use crate::source::ModelConfig;
 pub(crate) use context::Context;
 use context::Lane;
@@ -129,7 +128,7 @@ impl Engine {
     }
 }
 
-/// The fitness of genotypes on calibration text: [`search::Fitness`] over an [`Engine`].
+/// The fitness of genotypes on calibration text: [`fitness::Fitness`] over an [`Engine`].
 pub struct CalibratedFitness<'a> {
     engine: &'a Engine,
     space: &'a SearchSpace,
@@ -299,7 +298,7 @@ impl<'a> CalibratedFitness<'a> {
     }
 }
 
-impl search::Fitness for CalibratedFitness<'_> {
+impl fitness::Fitness for CalibratedFitness<'_> {
     fn num_sequences(&self) -> usize {
         self.corpus.num_sequences()
     }
@@ -316,7 +315,7 @@ impl search::Fitness for CalibratedFitness<'_> {
         self.forward_tokens.get()
     }
 
-    fn share_prefixes_of(&mut self, parent: &Genotype) {
+    fn set_parent(&mut self, parent: &Genotype) {
         self.prefixes.keep_of(self.space.candidate(parent));
     }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use evopress_search::baselines::BlockCosines;
+use evopress_search::fitness::BlockCosines;
 use tch::Kind;
 
 use super::{CalibratedFitness, Context};

@@ -1,27 +1,27 @@
-//! What moves change in each block.
+//! What level changes do to each block.
 
 use evopress_plugin::SubBlock;
 use evopress_search::prediction::LevelChange;
 
-use crate::genotype::{Candidate, Genotype, SearchSpace, WeightId};
+use crate::genotype::{BlockEdit, BlockEdits, Candidate, Genotype, SearchSpace, WeightId};
 use crate::source::{LAYERS_PER_BLOCK, ModelConfig};
 
 /// Layers of an attention; those of the MLP come after them.
 pub(super) const ATTENTION_LAYERS: usize = 4;
 
-/// The parent, and what each move changes of it, by block.
+/// The parent, and what each level change does to it, by block.
 pub(super) struct Edits {
     pub(super) parent: Candidate,
-    /// By move: whether it does no more than to give layers other weights.
+    /// By change: whether it does no more than to give layers other weights.
     pub(super) are_levels: Vec<bool>,
     pub(super) blocks: Vec<Vec<Edit>>,
     /// Tokens that are sampled at each token of a sequence.
     pub(super) num_samples: usize,
 }
 
-/// One thing that a move changes in a block.
+/// One thing that a level change does to a block.
 pub(super) struct Edit {
-    pub(super) move_idx: usize,
+    pub(super) change_idx: usize,
     pub(super) kind: EditKind,
 }
 
@@ -32,36 +32,32 @@ pub(super) enum EditKind {
         level: Option<WeightId>,
     },
     /// A sub-block that runs is left out.
-    Take(SubBlock),
+    Drop(SubBlock),
     /// One that is left out runs, with these weights of the block's seven layers.
-    Give(SubBlock, Vec<Option<WeightId>>),
+    Restore(SubBlock, Vec<Option<WeightId>>),
 }
 
 impl Edits {
-    /// Of `moves` from `parent`, with so many samples where levels are at stake.
+    /// Of level changes of `parent`, with so many samples where levels are at stake.
     pub(super) fn new(
         space: &SearchSpace,
         parent: &Genotype,
-        moves: &[LevelChange],
+        changes: &[LevelChange],
         samples_of_levels: usize,
     ) -> Self {
-        let candidate = space.candidate(parent);
+        let of_changes = BlockEdits::new(space, parent);
         let mut blocks: Vec<Vec<Edit>> = Vec::new();
         blocks.resize_with(space.num_blocks(), Vec::new);
-        let mut are_levels = vec![true; moves.len()];
-        for (move_idx, step) in moves.iter().enumerate() {
-            let mut moved = parent.clone();
-            moved.0[step.unit_idx] = step.level as u16;
-            let moved = space.candidate(&moved);
-            for (block_idx, edits) in blocks.iter_mut().enumerate() {
-                let changes = changes(&candidate, &moved, block_idx);
-                let mut kinds = changes.iter();
-                are_levels[move_idx] &= kinds.all(|kind| matches!(kind, EditKind::Layer { .. }));
-                edits.extend(changes.into_iter().map(|kind| Edit { move_idx, kind }));
+        let mut are_levels = vec![true; changes.len()];
+        for (change_idx, change) in changes.iter().enumerate() {
+            for edit in of_changes.of_change(change.unit_idx, change.level) {
+                let (block_idx, kind) = placed(edit);
+                are_levels[change_idx] &= matches!(kind, EditKind::Layer { .. });
+                blocks[block_idx].push(Edit { change_idx, kind });
             }
         }
         Self {
-            parent: candidate,
+            parent: of_changes.parent().clone(),
             num_samples: match are_levels.contains(&true) {
                 true => samples_of_levels,
                 false => 1,
@@ -71,7 +67,7 @@ impl Edits {
         }
     }
 
-    pub(super) fn num_moves(&self) -> usize {
+    pub(super) fn num_changes(&self) -> usize {
         self.are_levels.len()
     }
 
@@ -103,8 +99,8 @@ impl Edits {
                 .iter()
                 .map(|edit| match &edit.kind {
                     EditKind::Layer { slot, .. } => layer(*slot),
-                    EditKind::Take(_) => 0.0,
-                    EditKind::Give(sub_block, _) => weights(*sub_block),
+                    EditKind::Drop(_) => 0.0,
+                    EditKind::Restore(sub_block, _) => weights(*sub_block),
                 })
                 .sum::<f64>();
         }
@@ -120,25 +116,30 @@ pub(super) fn slots(sub_block: SubBlock) -> std::ops::Range<usize> {
     }
 }
 
-fn changes(parent: &Candidate, moved: &Candidate, block_idx: usize) -> Vec<EditKind> {
-    let layers = block_idx * LAYERS_PER_BLOCK..(block_idx + 1) * LAYERS_PER_BLOCK;
-    let (before, after) = (&parent.weights[layers.clone()], &moved.weights[layers]);
-    let mut changes = Vec::new();
-    for sub_block in [SubBlock::Attention, SubBlock::Mlp] {
-        let was_dropped = parent.dropped.contains(block_idx, sub_block);
-        let is_dropped = moved.dropped.contains(block_idx, sub_block);
-        match (was_dropped, is_dropped) {
-            (true, true) => {}
-            (false, true) => changes.push(EditKind::Take(sub_block)),
-            (true, false) => changes.push(EditKind::Give(sub_block, after.to_vec())),
-            (false, false) => {
-                let changed = slots(sub_block).filter(|&slot| before[slot] != after[slot]);
-                changes.extend(changed.map(|slot| EditKind::Layer {
-                    slot,
-                    level: after[slot],
-                }));
+/// An edit by its block and the places of layers within it.
+fn placed(edit: BlockEdit) -> (usize, EditKind) {
+    match edit {
+        BlockEdit::Replace { layer_idx, weight } => {
+            let kind = EditKind::Layer {
+                slot: layer_idx % LAYERS_PER_BLOCK,
+                level: weight,
+            };
+            (layer_idx / LAYERS_PER_BLOCK, kind)
+        }
+        BlockEdit::Drop {
+            block_idx,
+            sub_block,
+        } => (block_idx, EditKind::Drop(sub_block)),
+        BlockEdit::Restore {
+            block_idx,
+            sub_block,
+            weights,
+        } => {
+            let mut of_block = vec![None; LAYERS_PER_BLOCK];
+            for (slot, weight) in slots(sub_block).zip(weights) {
+                of_block[slot] = weight;
             }
+            (block_idx, EditKind::Restore(sub_block, of_block))
         }
     }
-    changes
 }

@@ -1,17 +1,17 @@
-//! What single moves would do to the loss, predicted for all of them at once from one forward and a few backward passes.
+//! What single level changes would do to the loss, predicted for all of them at once from one forward and a few backward passes.
 //!
-//! In go a parent genotype, moves (a unit at another level) and calibration sequences; out comes, for every move, a first-order term and a
-//! second-order one that also says how moves act together. With `h_t` a layer's input at token `t`, `ΔW` the difference of two levels'
+//! In go a parent genotype, level changes and calibration sequences; out comes, for every change, a first-order term and a
+//! second-order one that also says how changes act together. With `h_t` a layer's input at token `t`, `ΔW` the difference of two levels'
 //! weights and `δ_t = ΔW h_t` (for a sub-block: what it adds, given back or taken away),
 //!
 //! ```text
 //! first order    f_m = mean_t ⟨∂loss/∂y_t, δ_t⟩
 //! response       r_m[t] = ⟨g_t, δ_t⟩
-//! second order   ½ mean_t (Σ_m r_m[t])²                (Fisher, over the moves that are made together)
+//! second order   ½ mean_t (Σ_m r_m[t])²                (Fisher, over the changes that are made together)
 //! ```
 //!
 //! where `g_t` is the gradient of the loss of a token that is *sampled from the student's own distribution*: `E[g gᵀ]` is the
-//! Fisher information, the curvature of the loss where the student's distribution is near the target. Moves are proposals only: real fitness on
+//! Fisher information, the curvature of the loss where the student's distribution is near the target. Changes are proposals only: real fitness on
 //! real tokens selects.
 //!
 //! A sequence's first token is the one that all later ones attend to (an attention sink, with activations hundreds of times as large as
@@ -29,7 +29,8 @@ mod responses;
 use std::sync::Arc;
 
 use evopress_plugin::Target;
-use evopress_search::prediction::{PredictionRequest, Predictions};
+use evopress_search::prediction::{self, PredictionRequest, Predictions};
+use evopress_search::random::{Purpose, stream};
 use rand::Rng;
 use tch::{Kind, Tensor};
 
@@ -40,12 +41,12 @@ use crate::corpus::Corpus;
 use crate::error::Result;
 use crate::evaluator::{Context, Engine, SharedFitness};
 use crate::genotype::SearchSpace;
-use crate::search::{Purpose, stream};
+use crate::kernels;
 
-/// A response is cut at so many times a move's root mean square.
+/// A response is cut at so many times a change's root mean square.
 const OUTLIER: f64 = 5.0;
 
-/// Predicts `moves` of `parent` on some sequences, whose targets (where the fitness has any) are there. None where the fitness has no
+/// Predicts level changes of a parent on some sequences, whose targets (where the fitness has any) are there. None where the fitness has no
 /// gradient.
 ///
 /// # Errors
@@ -105,22 +106,22 @@ pub(crate) fn predict(
     let responses = passes.iter().map(|pass| pass.second.f_flatten(1, 2));
     let responses = responses.collect::<std::result::Result<Vec<_>, _>>()?;
     let responses = without_outliers(&Tensor::f_cat(&responses, 1)?)?;
-    let gram = responses
-        .f_matmul(&responses.f_transpose(0, 1)?)?
-        .f_div_scalar(responses.size()[1] as f64)?;
-    let gram = Vec::<Vec<f64>>::try_from(&gram.f_to_kind(Kind::Double)?)?;
+    let responses = prediction::Responses::new(
+        request.changes.len(),
+        kernels::to_vec(&responses.f_contiguous()?)?,
+    );
     let share = edits.forward_passes(engine.config());
     let tokens = (request.sequence_idxs.len() * length) as f64;
     Ok(Some(Predictions {
         first,
         sink,
         sink_samples: passes.len() * edits.num_samples,
-        gram,
+        responses,
         forward_tokens: (share * tokens).round() as u64,
     }))
 }
 
-/// Responses `[M, T]` within [`OUTLIER`] of each move: a token that reacts out of all proportion says little about other tokens.
+/// Responses `[M, T]` within [`OUTLIER`] of each change: a token that reacts out of all proportion says little about other tokens.
 fn without_outliers(responses: &Tensor) -> Result<Tensor> {
     let squares = responses.f_square()?;
     let squares = squares.f_mean_dim([-1i64].as_slice(), true, Kind::Float)?;
@@ -129,23 +130,23 @@ fn without_outliers(responses: &Tensor) -> Result<Tensor> {
     Ok(responses.f_minimum(&most)?.f_maximum(&least)?)
 }
 
-/// By move: the mean over sequences, and its standard error. A few sequences say how large the errors are, but not whose: that is taken
+/// By change: the mean over sequences, and its standard error. A few sequences say how large the errors are, but not whose: that is taken
 /// from the tokens, which are many and not independent.
-fn first_orders(passes: &[Responses], num_moves: usize) -> Vec<(f64, f64)> {
+fn first_orders(passes: &[Responses], num_changes: usize) -> Vec<(f64, f64)> {
     let count = passes.len() as f64;
-    let of_move = |idx: usize| passes.iter().map(move |pass| pass.first[idx]);
-    let mean = |idx: usize| of_move(idx).map(|(mean, _)| mean).sum::<f64>() / count;
+    let of_change = |idx: usize| passes.iter().map(move |pass| pass.first[idx]);
+    let mean = |idx: usize| of_change(idx).map(|(mean, _)| mean).sum::<f64>() / count;
     let by_tokens =
-        |idx: usize| of_move(idx).map(|(_, square)| square).sum::<f64>() / count.powi(2);
+        |idx: usize| of_change(idx).map(|(_, square)| square).sum::<f64>() / count.powi(2);
     let by_sequences = |idx: usize| {
-        let squares = of_move(idx).map(|(value, _)| (value - mean(idx)).powi(2));
+        let squares = of_change(idx).map(|(value, _)| (value - mean(idx)).powi(2));
         squares.sum::<f64>() / (count - 1.0) / count
     };
     let scale = match passes.len() {
         0 | 1 => 1.0,
         _ => {
-            let tokens: f64 = (0..num_moves).map(by_tokens).sum();
-            let sequences: f64 = (0..num_moves).map(by_sequences).sum();
+            let tokens: f64 = (0..num_changes).map(by_tokens).sum();
+            let sequences: f64 = (0..num_changes).map(by_sequences).sum();
             if tokens > 0.0 {
                 sequences / tokens
             } else {
@@ -153,8 +154,8 @@ fn first_orders(passes: &[Responses], num_moves: usize) -> Vec<(f64, f64)> {
             }
         }
     };
-    let moves = (0..num_moves).map(|idx| (mean(idx), (scale * by_tokens(idx)).sqrt()));
-    moves.collect()
+    let changes = (0..num_changes).map(|idx| (mean(idx), (scale * by_tokens(idx)).sqrt()));
+    changes.collect()
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
-//! One forward and some backward passes of some sequences side by side, and what every move would do along the way.
+//! One forward and some backward passes of some sequences side by side, and what every level change would do along the way.
 //!
-//! Shapes: B sequences of L tokens, T = B·L, D hidden size, K and N widths of a layer, M moves, S sampled tokens.
+//! Shapes: B sequences of L tokens, T = B·L, D hidden size, K and N widths of a layer, M level changes, S sampled tokens.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -57,7 +57,7 @@ pub(super) fn run(
         .map(side_by_side)
         .collect::<Result<Gradients>>()?;
     drop(of_head);
-    let size = [edits.num_moves() as i64, num_sequences * length];
+    let size = [edits.num_changes() as i64, num_sequences * length];
     let empty = || Ok(Tensor::f_zeros(size, (Kind::Float, last.device()))?);
     let mut responses = (0..gradients.len())
         .map(|_| empty())
@@ -139,7 +139,7 @@ struct Block<'a> {
 }
 
 impl Block<'_> {
-    /// Adds what the block's moves do to `responses`; returns the gradients with respect to the stream before the block.
+    /// Adds what the block's level changes do to `responses`; returns the gradients with respect to the stream before the block.
     fn backward(
         &self,
         stream: &Tensor,
@@ -227,22 +227,22 @@ impl Block<'_> {
         .map(Some)
     }
 
-    /// What the moves of a sub-block do.
+    /// What the level changes of a sub-block do.
     fn respond(&self, place: &Place, orders: &[Order], responses: &mut [Tensor]) -> Result<()> {
         let edits = &self.edits.blocks[self.block_idx];
         let mut given: Option<Tensor> = None;
-        // The parent's weights, which all moves of a layer are held against.
+        // The parent's weights, which all changes of a layer are held against.
         let mut parents: HashMap<usize, Tensor> = HashMap::new();
         for edit in edits {
             match &edit.kind {
-                EditKind::Take(sub_block) if *sub_block == place.sub_block => {
-                    let traced = place.traced.as_ref().expect("what is taken has run");
+                EditKind::Drop(sub_block) if *sub_block == place.sub_block => {
+                    let traced = place.traced.as_ref().expect("what is dropped has run");
                     let change = traced.added.f_detach()?.f_neg()?;
                     add(edit, &change, orders, responses, |order| {
                         order.stream(place.sub_block)
                     })?;
                 }
-                EditKind::Give(sub_block, weights) if *sub_block == place.sub_block => {
+                EditKind::Restore(sub_block, weights) if *sub_block == place.sub_block => {
                     let change = match &given {
                         Some(change) => change.shallow_clone(),
                         None => {
@@ -353,7 +353,7 @@ fn add<'a>(
     for (order, response) in orders.iter().zip(responses) {
         let product = change.f_mul(at(order))?;
         let product = product.f_sum_dim_intlist(-1i64, false, Kind::Float)?;
-        let mut row = response.f_select(0, edit.move_idx as i64)?;
+        let mut row = response.f_select(0, edit.change_idx as i64)?;
         let _ = row.f_add_(&product)?;
     }
     Ok(())

@@ -1,6 +1,6 @@
-//! What moves do to one sequence: responses of tokens, and those of the first token apart.
+//! What level changes do to one sequence: responses of tokens, and those of the first token apart.
 //!
-//! Shapes: L tokens, M moves, S sampled tokens.
+//! Shapes: L tokens, M level changes, S sampled tokens.
 
 use tch::{Kind, Tensor};
 
@@ -8,13 +8,13 @@ use super::edits::Edits;
 use crate::error::{EngineError, Result};
 use crate::kernels;
 
-/// What moves do to one sequence.
+/// What level changes do to one sequence.
 pub(super) struct Responses {
-    /// By move: the mean over tokens of the first-order change, and its squared standard error.
+    /// By change: the mean over tokens of the first-order change, and its squared standard error.
     pub(super) first: Vec<(f64, f64)>,
     /// `r_m[t]`, `[M, S, L − 1]` in f32 on the CPU.
     pub(super) second: Tensor,
-    /// By move: what both terms of its [`evopress_search::prediction::Predictions::sink`] are here, which are 0 in the others.
+    /// By change: what both terms of its [`evopress_search::prediction::Predictions::sink`] are here, which are 0 in the others.
     pub(super) sink: Vec<(f64, f64)>,
 }
 
@@ -43,7 +43,7 @@ impl Responses {
     }
 }
 
-/// Takes what level moves do at the first token out of the responses `[M, L − 1]` and `[M, S, L − 1]`: both terms by move, 0 for others.
+/// Takes what changes between levels do at the first token out of the responses `[M, L − 1]` and `[M, S, L − 1]`: both terms by change, 0 for others.
 fn cut_sink(edits: &Edits, first: &Tensor, second: &Tensor) -> Result<Vec<(f64, f64)>> {
     let counted = first.size()[1] as f64;
     let is_level: Vec<f32> = edits

@@ -3,8 +3,8 @@ use std::sync::atomic::AtomicBool;
 
 use crate::evaluator::{CalibratedFitness, Engine};
 use crate::genotype::Genotype;
-use crate::search::Fitness;
 use crate::small_models::{CrossEntropy, LENGTH, corpus, drops, open};
+use evopress_search::Fitness;
 
 const NUM_SEQUENCES: usize = 3;
 
@@ -32,11 +32,11 @@ fn losses(fixture: &str, bytes: u64) -> (Vec<Vec<f64>>, usize) {
     });
     let children: Vec<Genotype> = children.collect();
     let all: Vec<usize> = (0..NUM_SEQUENCES).collect();
-    fitness.share_prefixes_of(&parent);
+    fitness.set_parent(&parent);
     let mut found = fitness.losses(std::slice::from_ref(&parent), &all).unwrap();
     found.extend(fitness.losses(&children, &all).unwrap());
     // The best child takes its parent's place.
-    fitness.share_prefixes_of(&children[1]);
+    fitness.set_parent(&children[1]);
     found.extend(fitness.losses(&children[1..2], &all[..2]).unwrap());
     found.extend(fitness.losses(&children, &all).unwrap());
     (found, fitness.num_prefixes())

@@ -7,8 +7,8 @@ use std::time::Instant;
 use anyhow::Result;
 use evopress::SearchError;
 use evopress::evaluator::CalibratedFitness;
-use evopress::search::fast::{self, Memory};
-use evopress::search::{self, Settings, State};
+use evopress::search::fast::{self, FastSearchState};
+use evopress::search::{self, SearchState, Settings};
 use evopress_spec::{EventKind, HistoryEntry};
 
 use super::held_out::HeldOut;
@@ -40,7 +40,9 @@ pub(super) fn run(
     match fast {
         Some(fast) => {
             let settings = setup::fast_settings(inputs.plan);
-            let each = |state: &State, fast: &Memory| recorder.record(state, Some(fast), seconds());
+            let each = |state: &SearchState, fast: &FastSearchState| {
+                recorder.record(state, Some(fast), seconds())
+            };
             fast::run(
                 inputs.space,
                 fitness,
@@ -52,7 +54,7 @@ pub(super) fn run(
             )?;
         }
         None => {
-            let each = |state: &State| recorder.record(state, None, seconds());
+            let each = |state: &SearchState| recorder.record(state, None, seconds());
             search::run(inputs.space, fitness, settings, state, each)?;
         }
     }
@@ -105,8 +107,8 @@ impl<'a> GenerationRecorder<'a> {
     /// Records the generation that led to `state`.
     fn record(
         &mut self,
-        state: &State,
-        fast: Option<&Memory>,
+        state: &SearchState,
+        fast: Option<&FastSearchState>,
         seconds: f64,
     ) -> Result<(), SearchError> {
         let switch_seconds = self.switched_before + self.inputs.engine.switch_seconds();
@@ -142,7 +144,7 @@ impl<'a> GenerationRecorder<'a> {
     }
 
     /// The parent's KL divergence on held-out text, if it is time for it.
-    fn measure(&mut self, state: &State, is_over: bool) -> evopress::Result<Option<f64>> {
+    fn measure(&mut self, state: &SearchState, is_over: bool) -> evopress::Result<Option<f64>> {
         let Some(held_out) = &self.held_out else {
             return Ok(None);
         };

@@ -8,7 +8,7 @@ use anyhow::Result;
 use evopress::evaluation::Reference;
 use evopress::evaluator::Engine;
 use evopress::genotype::{Genotype, SearchSpace};
-use evopress::search::State;
+use evopress::search::SearchState;
 use serde::{Deserialize, Serialize};
 
 use super::inputs::Inputs;
@@ -67,7 +67,7 @@ impl<'a> HeldOut<'a> {
     pub(super) fn measure(
         &self,
         record: &mut HeldOutRecord,
-        state: &State,
+        state: &SearchState,
         forward_tokens: u64,
         is_over: bool,
     ) -> evopress::Result<Option<f64>> {

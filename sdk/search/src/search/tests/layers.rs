@@ -11,7 +11,8 @@ use crate::genotype::{Budget, Grouping};
 const BITS: Bits = Bits(&[2, 3, 4, 6]);
 const SPARSE: Sparse = Sparse { num_steps: 3 };
 
-/// A search of every kind; `share` says where the budget lies between the levels of least and of highest cost.
+/// A search of every kind; `share` says where the budget lies between the levels of least and of
+/// highest cost.
 fn any_space() -> impl Strategy<Value = SearchSpace> {
     let groupings = [
         Grouping::Size,
