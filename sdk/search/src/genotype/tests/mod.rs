@@ -4,6 +4,7 @@ use super::*;
 use crate::error::Result;
 use crate::fixtures::{Bits, Drops, FIXED, Sparse, measure, outline, space};
 
+mod block_edits;
 mod refusals;
 
 const BITS: Bits = Bits(&[2, 3, 4, 6]);
