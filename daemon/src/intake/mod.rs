@@ -159,7 +159,9 @@ impl Intake {
         // The daemon has the state folder to itself, so the command that began the run is gone.
         let adopted = origin == Origin::Watch && self.journal.adopt(id, Origin::Watch)?;
         if adopted && !run.state.is_final() && run.state != RunState::Queued {
-            let change = Change::because("a command began it, and the daemon continues it for the watched folder");
+            let change = Change::because(
+                "a command began it, and the daemon continues it for the watched folder",
+            );
             return Ok(Some(self.journal.transition(
                 id,
                 RunState::Queued,
