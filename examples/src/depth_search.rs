@@ -8,11 +8,12 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use anyhow::{Context, Result};
-use evopress::corpus::Corpus;
-use evopress::evaluator::{CalibratedFitness, Engine};
+use evopress::evaluate::CalibratedFitness;
 use evopress::genotype::SearchSpace;
+use evopress::model::Engine;
 use evopress::model::Model;
 use evopress::search::{self, SelectionStage, Settings};
+use evopress::source::Corpus;
 use evopress::source::Source;
 use evopress_plugin::{
     Chunk, Edit, Fitness, GroupBudget, HeadOps, Level, ModelOutline, PluginError, SubBlock, Target,
@@ -57,7 +58,7 @@ fn main() -> Result<()> {
     let text = arguments.next().context("usage: depth-search MODEL TEXT")?;
 
     let source = Arc::new(Source::open(&model)?);
-    let num_blocks = source.config().num_blocks;
+    let num_blocks = source.spec().num_blocks();
     let space = whole_blocks(num_blocks, num_blocks / 4)?;
     let corpus = Corpus::read(
         &text,

@@ -7,11 +7,11 @@
 
 use std::sync::Arc;
 
-use evopress::corpus::Corpus;
 use evopress::device::of_tests;
 use evopress::genotype::Candidate;
-use evopress::head::Head;
+use evopress::model::Head;
 use evopress::model::Model;
+use evopress::source::Corpus;
 use evopress::source::Source;
 use evopress_plugin::Chunk;
 use evopress_plugin::host::PluginDir;

@@ -15,9 +15,20 @@ pub(crate) struct Checkpoint {
     identity: Identity,
 }
 
+/// What files of a checkpoint hold, counted up when that changes. 2: the fast search has a phase.
+const FORMAT: u32 = 2;
+
+/// The part of a file that every version has; 0 where it is not there.
+#[derive(Deserialize)]
+struct Version {
+    #[serde(default)]
+    format: u32,
+}
+
 /// A file of a checkpoint.
 #[derive(Serialize, Deserialize)]
 struct Sealed<T> {
+    format: u32,
     identity: Identity,
     content: T,
 }
@@ -33,7 +44,7 @@ impl Checkpoint {
     /// What was saved under `name`, if anything.
     ///
     /// # Errors
-    /// A file that is damaged, or that was made from other inputs.
+    /// A file that is damaged, of another version, or that was made from other inputs.
     pub(crate) fn load<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>> {
         let path = self.path(name);
         let text = match std::fs::read_to_string(&path) {
@@ -41,8 +52,16 @@ impl Checkpoint {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(error).with_context(|| path.display().to_string()),
         };
-        let sealed: Sealed<T> = serde_json::from_str(&text)
-            .with_context(|| format!("{}: the checkpoint is damaged", path.display()))?;
+        let damaged = || format!("{}: the checkpoint is damaged", path.display());
+        let Version { format } = serde_json::from_str(&text).with_context(damaged)?;
+        if format != FORMAT {
+            bail!(
+                "{}: the checkpoint was written by another version of this program (format {format}, not {FORMAT}). \
+                 Go on with that version, or start a new run",
+                path.display()
+            );
+        }
+        let sealed: Sealed<T> = serde_json::from_str(&text).with_context(damaged)?;
         let changes = self.identity.changes_since(&sealed.identity);
         if !changes.is_empty() {
             bail!(
@@ -58,6 +77,7 @@ impl Checkpoint {
     /// Saves atomically: the file holds the old or the new content at every instant.
     pub(crate) fn save<T: Serialize>(&self, name: &str, content: &T) -> Result<()> {
         let sealed = Sealed {
+            format: FORMAT,
             identity: self.identity.clone(),
             content,
         };
@@ -96,6 +116,16 @@ mod tests {
             error.contains("Changed since then: /texts/calibration.txt. Restore"),
             "{error}"
         );
+    }
+
+    #[test]
+    fn a_file_of_another_version_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let checkpoint = Checkpoint::open(folder.path().to_owned(), identity::example()).unwrap();
+        let text = r#"{"identity": "1f", "content": 7}"#;
+        std::fs::write(folder.path().join("search.json"), text).unwrap();
+        let error = checkpoint.load::<u32>("search").unwrap_err().to_string();
+        assert!(error.contains("(format 0, not 2). Go on"), "{error}");
     }
 
     #[test]

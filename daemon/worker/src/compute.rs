@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Result;
-use evopress::evaluator::Engine;
+use evopress::device;
 use evopress::levels::Database;
-use evopress::model::Model;
+use evopress::model::{Engine, LevelSource, Model};
 use evopress::source::Source;
-use evopress::{EngineError, device};
+use evopress::tensor::Interrupted;
 use tch::{Device, Kind};
 
 use crate::process;
@@ -50,12 +50,15 @@ impl Compute {
         databases: &[Arc<Database>],
         limit_bytes: u64,
     ) -> Result<Model> {
-        let databases = databases.to_vec();
+        let levels = databases
+            .iter()
+            .map(|it| Arc::clone(it) as Arc<dyn LevelSource>);
+        let levels = levels.collect();
         Ok(Model::open(
             source,
             self.kind,
             self.device,
-            databases,
+            levels,
             limit_bytes,
         )?)
     }
@@ -72,10 +75,10 @@ impl Compute {
     }
 
     /// # Errors
-    /// [`EngineError::Interrupted`] once the run has been asked to stop.
-    pub(crate) fn check_stop(&self) -> Result<(), EngineError> {
+    /// [`Interrupted`] once the run has been asked to stop.
+    pub(crate) fn check_stop(&self) -> Result<(), Interrupted> {
         match self.stop.load(Ordering::Relaxed) {
-            true => Err(EngineError::Interrupted),
+            true => Err(Interrupted),
             false => Ok(()),
         }
     }

@@ -30,7 +30,6 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::Parser;
-use evopress::{EngineError, SearchError};
 use evopress_spec::{EventKind, RunDir, Status};
 
 use cli::{Cli, Command, RunOptions};
@@ -79,7 +78,7 @@ fn open(dir: &RunDir) -> Result<(Recorder, File)> {
 
 /// Records why a run has no result: it was asked to stop, or it failed.
 fn ended_early(error: &anyhow::Error, recorder: &Recorder) -> ExitCode {
-    if is_interruption(error) {
+    if evopress::Error::is_interruption(error.as_ref()) {
         tracing::info!("interrupted; the next attempt continues from the checkpoint");
         recorder.event(EventKind::Interrupted { generation: None });
         return ExitCode::from(process::INTERRUPTED);
@@ -88,10 +87,4 @@ fn ended_early(error: &anyhow::Error, recorder: &Recorder) -> ExitCode {
     tracing::error!(%reason, "the run failed");
     recorder.event(EventKind::Failed { reason });
     ExitCode::FAILURE
-}
-
-/// Whether a stage ended because the run was asked to stop.
-fn is_interruption(error: &anyhow::Error) -> bool {
-    matches!(error.downcast_ref(), Some(EngineError::Interrupted))
-        || matches!(error.downcast_ref(), Some(SearchError::Interrupted))
 }

@@ -1,7 +1,7 @@
 //! The texts of a plan as sequences of token ids.
 
 use anyhow::Result;
-use evopress::corpus::Corpus;
+use evopress::source::Corpus;
 use evopress::source::Source;
 use evopress_spec::{Calibration, Database, Evaluation, Sample};
 

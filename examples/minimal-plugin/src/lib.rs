@@ -1,13 +1,15 @@
 //! A whole fitness plugin, to copy: `regret`.
 //!
-//! It asks how much *more* surprised than the dense model the compressed one is by each next token of the text, and forgives a surprise that
-//! the dense model shares:
+//! It asks how much *more* surprised than the dense model the compressed one is by each next token
+//! of the text, and forgives a surprise that the dense model shares:
 //!
 //! ```text
-//! loss = max(0, CE_student − CE_dense − tolerance)        CE = −log softmax(W h)_next = logsumexp(W h) − ⟨h, W_next⟩
+//! loss = max(0, CE_student − CE_dense − tolerance)
+//! CE = −log softmax(W h)_next = logsumexp(W h) − ⟨h, W_next⟩
 //! ```
 //!
-//! Unlike `perplexity` it gives no credit for tokens that the compressed model happens to guess better. A spec uses it like this:
+//! Unlike `perplexity` it gives no credit for tokens that the compressed model happens to guess
+//! better. A spec uses it like this:
 //!
 //! ```yaml
 //! search:
@@ -30,7 +32,8 @@ fn info() -> Info {
         description:
             "How much more surprised than the dense model the compressed one is, in nats a token."
                 .to_owned(),
-        // evopressd checks the options of a spec against this before it calls `create`, and reports all mistakes at once.
+        // evopressd checks the options of a spec against this before it calls `create`, and reports
+        // all mistakes at once.
         options_schema: r#"{
             "type": "object",
             "additionalProperties": false,
@@ -55,14 +58,15 @@ struct Regret {
     tolerance: f32,
 }
 
-/// Options come as JSON text. An error's message ends up before the user, so it is a sentence that helps.
+/// Options come as JSON text. An error's message ends up before the user, so it is a sentence that
+/// helps.
 fn create(options: &str) -> Result<Regret, PluginError> {
     serde_json::from_str(options).map_err(|error| PluginError::new(error.to_string()))
 }
 
 impl Fitness for Regret {
-    /// Called once for every chunk of calibration text, with the dense model's final hidden states. What it returns is kept for the whole
-    /// search: here one number a token.
+    /// Called once for every chunk of calibration text, with the dense model's final hidden states.
+    /// What it returns is kept for the whole search: here one number a token.
     fn target(&self, ops: &dyn HeadOps, dense: &Chunk<'_>) -> Result<Target, PluginError> {
         Ok(Target {
             scalars: vec![cross_entropy(ops, dense)?],
@@ -70,7 +74,8 @@ impl Fitness for Regret {
         })
     }
 
-    /// Called for every candidate of the search, with its hidden states and the target of the same tokens.
+    /// Called for every candidate of the search, with its hidden states and the target of the same
+    /// tokens.
     fn loss(
         &self,
         ops: &dyn HeadOps,
@@ -97,8 +102,9 @@ impl Fitness for Regret {
     }
 }
 
-/// `−log softmax(W h)_next`, and 0 where no token follows. The vocabulary's size never shows up here: the host computes what needs the
-/// head, on the device that holds it, so the same plugin serves a CPU and a GPU.
+/// `−log softmax(W h)_next`, and 0 where no token follows. The vocabulary's size never shows up
+/// here: the host computes what needs the head, on the device that holds it, so the same plugin
+/// serves a CPU and a GPU.
 fn cross_entropy(ops: &dyn HeadOps, chunk: &Chunk<'_>) -> Result<Vec<f32>, PluginError> {
     let log_sum_exps = ops.log_sum_exp(&chunk.hidden)?;
     let logits = ops.token_logits(&chunk.hidden, chunk.next_tokens)?;

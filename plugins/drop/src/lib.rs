@@ -1,8 +1,9 @@
 //! The method `drop`: whole sub-blocks or blocks are kept or left out (depth pruning).
 //!
-//! In goes the outline of a model with `n` blocks, out come units with the levels `keep` (cost 1) and `drop` (cost 0) and, for a target
-//! `drop: r`, the budget `n − k` with `k = ⌊r n⌋` units dropped. The unit and its grouping follow the EvoPress paper's depth pruning
-//! (section 4.1 and the reference code's `evo_drop_search.py`):
+//! In goes the outline of a model with `n` blocks, out come units with the levels `keep` (cost 1)
+//! and `drop` (cost 0) and, for a target `drop: r`, the budget `n − k` with `k = ⌊r n⌋` units
+//! dropped. The unit and its grouping follow the EvoPress paper's depth pruning (section 4.1 and
+//! the reference code's `evo_drop_search.py`):
 //!
 //! | `granularity` | units | groups | dropped |
 //! |---|---|---|---|
@@ -95,7 +96,8 @@ impl Method for Drop {
         "drop"
     }
 
-    /// `k = ⌊target n⌋` of each group's `n` units are dropped; where attention and MLP share a group of `2n` units, `2k`.
+    /// `k = ⌊target n⌋` of each group's `n` units are dropped; where attention and MLP share a
+    /// group of `2n` units, `2k`.
     fn budget(
         &self,
         _model: &ModelOutline,

@@ -105,7 +105,8 @@ pub(crate) fn quantize(
     of_pairs.collect()
 }
 
-/// Weights of inputs that are always 0 count for nothing: they become 0 and leave the grids to the others.
+/// Weights of inputs that are always 0 count for nothing: they become 0 and leave the grids to the
+/// others.
 fn clear_dead(weights: &Tensor, factor: &Factor) -> Result<(), TchError> {
     for (place, _) in factor.is_dead.iter().enumerate().filter(|(_, dead)| **dead) {
         let _ = weights.f_get(place as i64)?.f_zero_()?;

@@ -1,8 +1,9 @@
-//! The method `gptq`: every linear layer quantized column by column, later columns taking over the errors of earlier ones, at several bit
-//! widths.
+//! The method `gptq`: every linear layer quantized column by column, later columns taking over the
+//! errors of earlier ones, at several bit widths.
 //!
-//! In go a layer's weight and the second moment of its inputs, out come codes, scales and zeros. One factor of the second moment and one sweep
-//! serve all layers that share inputs and all their bit widths. README.md has the options, formulas and sources.
+//! In go a layer's weight and the second moment of its inputs, out come codes, scales and zeros.
+//! One factor of the second moment and one sweep serve all layers that share inputs and all their
+//! bit widths. README.md has the options, formulas and sources.
 
 mod compress;
 mod rounding;

@@ -8,7 +8,8 @@ use evopress_layerwise::{MAX_SCALE, MIN_SCALE, highest_code};
 use evopress_obs::{Batch, Factor, Path, Rule, Span};
 use tch::{Device, Kind, TchError, Tensor};
 
-/// Added to a number of at most this size and taken away again, it rounds to whole numbers, ties to even.
+/// Added to a number of at most this size and taken away again, it rounds to whole numbers, ties to
+/// even.
 const ROUNDER: f32 = 12_582_912.0;
 
 /// What the pairs of a batch share.
@@ -107,7 +108,8 @@ impl Rounding {
             .f_view([num_columns, num_rows])
     }
 
-    /// Fits the grid of one group to `weights [group_size, rows]`, as `evopress_layerwise::Grid::fit` does.
+    /// Fits the grid of one group to `weights [group_size, rows]`, as
+    /// `evopress_layerwise::Grid::fit` does.
     fn fit(&mut self, group: usize, rows: Range<usize>, weights: &Tensor) -> Result<(), TchError> {
         let highest = self.highest_r.narrow(rows.clone())?;
         let mut least = weights.f_amin([0], false)?.f_clamp_max(0.0)?;

@@ -1,4 +1,5 @@
-//! Against the textbook's numbers (`tests/fixtures/make_obs.py`), rounding to nearest, and itself by other means.
+//! Against the textbook's numbers (`tests/fixtures/make_obs.py`), rounding to nearest, and itself
+//! by other means.
 
 use evopress_layerwise::Grid;
 use evopress_obs::{Factor, Order, Path, batches};
@@ -174,7 +175,8 @@ fn both_paths_agree() {
             quantize(Path::Tensors).unwrap(),
         );
         for (slices, tensors) in slices.iter().zip(&tensors) {
-            // Sums in another order may tip a weight to the other side of a tie, and what follows in its row.
+            // Sums in another order may tip a weight to the other side of a tie, and what follows
+            // in its row.
             let num_others = slices
                 .iter()
                 .zip(tensors)

@@ -1,15 +1,19 @@
-//! The fitness `kl`: Kullback-Leibler divergence from the dense model's next-token distribution to the compressed model's.
+//! The fitness `kl`: Kullback-Leibler divergence from the dense model's next-token distribution to
+//! the compressed model's.
 //!
-//! With a head `W`, dense hidden state `g`, `p = softmax(W g)`, student's hidden state `h` and `q = softmax(W h)`,
+//! With a head `W`, dense hidden state `g`, `p = softmax(W g)`, student's hidden state `h` and
+//! `q = softmax(W h)`,
 //!
 //! ```text
 //! KL(p‖q) = Σ_v p_v (log p_v − log q_v)            log q_v = (W h)_v − logsumexp(W h)
 //!         = Σ_v p_v log p_v − ⟨h, Wᵀp⟩ + logsumexp(W h)
 //! ```
 //!
-//! because `Σ_v p_v (W h)_v = ⟨h, Wᵀp⟩` and `Σ_v p_v = 1`. So a token's target is one number, `Σ p log p`, and one vector, `Wᵀp`, of the
-//! hidden size, where stored logits would be of the vocabulary's size; nothing is approximated. This is the fitness of the EvoPress paper
-//! (section 3.1). In nats; 0 where the distributions agree, up to rounding, which may leave it slightly below.
+//! because `Σ_v p_v (W h)_v = ⟨h, Wᵀp⟩` and `Σ_v p_v = 1`. So a token's target is one number,
+//! `Σ p log p`, and one vector, `Wᵀp`, of the hidden size, where stored logits would be of the
+//! vocabulary's size; nothing is approximated. This is the fitness of the EvoPress paper (section
+//! 3.1). In nats; 0 where the distributions agree, up to rounding, which may leave it slightly
+//! below.
 
 use evopress_plugin::{
     Chunk, Fitness, HeadOps, Info, OwnedTensor, PluginError, Target, TargetView, TensorView,
@@ -154,7 +158,8 @@ mod tests {
                     "{loss} is not {expected}"
                 );
             }
-            // Per sequence, as the search compares it. (At divergences below 0.01 the terms' rounding is what remains.)
+            // Per sequence, as the search compares it. (At divergences below 0.01 the terms'
+            // rounding is what remains.)
             let (sum, expected): (f64, f64) = (
                 losses.iter().map(|loss| f64::from(*loss)).sum(),
                 expected.iter().sum(),

@@ -1,7 +1,8 @@
 //! Blocks whose columns take over the errors of the columns before them, as in GPTQ.
 //!
-//! When the sweep enters a block its grids are fitted to the weights as they are by then, in all rows; then its columns are rounded to these
-//! grids one after another. Legend: K columns, B blocks of a row, G groups of a block, R rows of all pairs of a batch.
+//! When the sweep enters a block its grids are fitted to the weights as they are by then, in all
+//! rows; then its columns are rounded to these grids one after another. Legend: K columns, B blocks
+//! of a row, G groups of a block, R rows of all pairs of a batch.
 
 use std::ops::Range;
 
@@ -116,7 +117,8 @@ impl Moments {
     }
 }
 
-/// Rows of a batch with error feedback, and each weight for itself: of weights that lie on a grid already feedback moves some away.
+/// Rows of a batch with error feedback, and each weight for itself: of weights that lie on a grid
+/// already feedback moves some away.
 struct Both<'a> {
     format: Format,
     /// The rows as they were, one after another.

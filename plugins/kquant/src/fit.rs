@@ -1,14 +1,16 @@
 //! Scales and minima of a group of weights with the least weighted squared error `Σ v (x − x̂)²`.
 //!
-//! For given codes `q` the best scale, or scale and minimum, has a closed form; for a given scale the best codes are the nearest ones. So a few
-//! dozen first guesses of the scale are tried, each improved once by the closed form, and the best is kept.
+//! For given codes `q` the best scale, or scale and minimum, has a closed form; for a given scale
+//! the best codes are the nearest ones. So a few dozen first guesses of the scale are tried, each
+//! improved once by the closed form, and the best is kept.
 
 use evopress_plugin::IQ4_VALUES;
 
-/// Of a symmetric grid: how far apart the first guesses are, in codes at the end of the range, and how many there are on each side.
+/// Of a symmetric grid: how far apart the first guesses are, in codes at the end of the range, and
+/// how many there are on each side.
 const STEP: f32 = 0.1;
 const NUM_GUESSES: i32 = 9;
-/// The same where the range ends at −127.
+/// How far apart first guesses are where the range ends at −127, in codes there.
 const CODEBOOK_STEP: f32 = 1.5;
 
 /// What a scale is multiplied with, one side of the range a little longer than the other.
@@ -52,7 +54,8 @@ pub(crate) fn iq4_value(code: f32) -> f32 {
     f32::from(IQ4_VALUES[code as usize])
 }
 
-/// The scale of `x ≈ s · q`, `q` one of the multiples. It may be negative: the range is longer on one side.
+/// The scale of `x ≈ s · q`, `q` one of the multiples. It may be negative: the range is longer on
+/// one side.
 pub(crate) fn scale(weights: &[f32], importance: &[f32], multiples: Multiples) -> f32 {
     let extreme = weights.iter().fold(
         0_f32,
@@ -79,7 +82,8 @@ pub(crate) fn scale(weights: &[f32], importance: &[f32], multiples: Multiples) -
     best
 }
 
-/// Scale and minimum of `x ≈ s · q + m`, `q` in `0 ..= high`. With `is_below_zero`, `m` is not positive.
+/// Scale and minimum of `x ≈ s · q + m`, `q` in `0 ..= high`. With `is_below_zero`, `m` is not
+/// positive.
 pub(crate) fn scale_and_minimum(
     weights: &[f32],
     importance: &[f32],
@@ -155,7 +159,8 @@ impl Sums {
     }
 }
 
-/// Added to a number of at most this size and taken away again, it rounds to whole numbers, ties to even.
+/// Added to a number of at most this size and taken away again, it rounds to whole numbers, ties to
+/// even.
 const ROUNDER: f32 = 12_582_912.0;
 
 /// The whole number in a small range that is nearest to `value`; `low` where it is not a number.

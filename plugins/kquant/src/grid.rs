@@ -1,7 +1,8 @@
 //! Scales and minima of a block, and the values that its weights can have.
 //!
-//! In all of ggml's formats here a weight of group `g` becomes `unit · scale_g · q − minimum_unit · minimum_g` with a whole number `q`
-//! in a range. Blocks of 32 and 64 are one group with scale and minimum 1.
+//! In all of ggml's formats here a weight of group `g` becomes
+//! `unit · scale_g · q − minimum_unit · minimum_g` with a whole number `q` in a range. Blocks of 32
+//! and 64 are one group with scale and minimum 1.
 
 use evopress_plugin::half::f16;
 

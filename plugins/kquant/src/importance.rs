@@ -1,7 +1,7 @@
 //! What an error of a weight costs.
 
-/// What an error of a weight costs, by its column, from the mean square of each input. A feature that was always zero keeps a trace of
-/// importance, so that its weights stay near what they were.
+/// What an error of a weight costs, by its column, from the mean square of each input. A feature
+/// that was always zero keeps a trace of importance, so that its weights stay near what they were.
 pub(crate) fn importance(squares: impl Iterator<Item = f64> + Clone) -> Vec<f32> {
     const TRACE: f32 = 1e-4;
     // In units of the greatest, so that no sum is out of range.

@@ -30,8 +30,8 @@ fn push(format: &Format, grid: &Grid, codes: &[f32], packed: &mut Vec<u8>) {
     }
 }
 
-/// `d`, in the `_1` types `m`, the fifth bits of all codes, where there are some, then nibbles: low ones of codes 0 to 15, high ones of 16
-/// to 31; or bytes.
+/// `d`, in the `_1` types `m`, the fifth bits of all codes, where there are some, then nibbles: low
+/// ones of codes 0 to 15, high ones of 16 to 31; or bytes.
 fn push_block(ggml_type: GgmlType, grid: &Grid, codes: &[u8], packed: &mut Vec<u8>) {
     push_f16(grid.unit, packed);
     if matches!(ggml_type, GgmlType::Q4_1 | GgmlType::Q5_1) {
@@ -50,7 +50,8 @@ fn push_block(ggml_type: GgmlType, grid: &Grid, codes: &[u8], packed: &mut Vec<u
     packed.extend(low.iter().zip(high).map(|(low, high)| low & 15 | high << 4));
 }
 
-/// Here codes go from −1 to 2, not from −2 to 1: with the scale negated it is the same. Four codes a byte.
+/// Here codes go from −1 to 2, not from −2 to 1: with the scale negated it is the same. Four codes
+/// a byte.
 fn push_q2_0(grid: &Grid, codes: &[u8], packed: &mut Vec<u8>) {
     push_f16(-grid.unit, packed);
     let bytes = codes.chunks(4).map(|codes| {

@@ -1,8 +1,10 @@
-//! The method `kquant`: every linear layer in one of llama.cpp's own formats, block for block as a GGUF file has them.
+//! The method `kquant`: every linear layer in one of llama.cpp's own formats, block for block as a
+//! GGUF file has them.
 //!
-//! In go a layer's weight and statistics of its inputs, out come rows of ggml's blocks. Scales, minima and codes have the least squared error
-//! weighted by what an error of each column costs; with error feedback later columns take over the errors of earlier ones as in GPTQ.
-//! README.md has the options and formulas.
+//! In go a layer's weight and statistics of its inputs, out come rows of ggml's blocks. Scales,
+//! minima and codes have the least squared error weighted by what an error of each column costs;
+//! with error feedback later columns take over the errors of earlier ones as in GPTQ. README.md has
+//! the options and formulas.
 
 mod alone;
 mod blocks;

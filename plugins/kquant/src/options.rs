@@ -21,7 +21,8 @@ const BLOCKS: [GgmlType; 5] = [
     GgmlType::Q4_1,
     GgmlType::Iq4Nl,
 ];
-/// For those who ask for them: `Q4_0` has the bits of `IQ4_NL` and errs more, `Q2_0` is younger than many readers.
+/// For those who ask for them: `Q4_0` has the bits of `IQ4_NL` and errs more, `Q2_0` is younger
+/// than many readers.
 const BLOCKS_ON_REQUEST: [GgmlType; 2] = [GgmlType::Q4_0, GgmlType::Q2_0];
 /// Where the calibration goes on, unless an option says so: the nearest to these bits a weight.
 const CALIBRATION_BITS: f64 = 4.5;
@@ -58,7 +59,8 @@ impl Default for Options {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Importance {
-    /// What is left of its input's mean square beside the inputs of later columns, which can take errors over.
+    /// What is left of its input's mean square beside the inputs of later columns, which can take
+    /// errors over.
     Residual,
     /// The mean square of its input, llama.cpp's importance matrix.
     InputNorms,
@@ -127,7 +129,7 @@ impl Options {
         ]
     }
 
-    /// The same with its types read, if they make sense together.
+    /// These options with their types read, if they make sense together.
     pub(crate) fn checked(mut self) -> Result<Self, PluginError> {
         if !(0.0..=1.0).contains(&self.damping) {
             let found = self.damping;
@@ -178,7 +180,8 @@ impl Options {
         })
     }
 
-    /// A unit for each linear layer, its levels in falling bits (`Q4_K`, cost: bits of all its blocks).
+    /// A unit for each linear layer, its levels in falling bits (`Q4_K`, cost: bits of all its
+    /// blocks).
     pub(crate) fn units(&self, model: &ModelOutline) -> Result<Vec<Unit>, PluginError> {
         self.check_widths(model)?;
         layer_units(model, |layer| {

@@ -1,7 +1,9 @@
-//! Super-blocks of 256 weights: scales (and minima) of groups are themselves small whole numbers, in units of `d` (and `dmin`) in f16.
+//! Super-blocks of 256 weights: scales (and minima) of groups are themselves small whole numbers,
+//! in units of `d` (and `dmin`) in f16.
 //!
-//! First each group gets the scale (and minimum) that suits it best. The greatest of them set the units; then, in turn, each group takes the
-//! whole numbers near its own with the least error, and the units are fitted again to all codes at once. The best turn is kept.
+//! First each group gets the scale (and minimum) that suits it best. The greatest of them set the
+//! units; then, in turn, each group takes the whole numbers near its own with the least error, and
+//! the units are fitted again to all codes at once. The best turn is kept.
 
 use evopress_plugin::GgmlType;
 
@@ -30,7 +32,8 @@ impl Tried {
         }
     }
 
-    /// Gives group `at` the codes nearest to its weights at `scale` and `minimum` (in their units) if that is better than `error`.
+    /// Gives group `at` the codes nearest to its weights at `scale` and `minimum` (in their units)
+    /// if that is better than `error`.
     fn improve(
         &mut self,
         format: &Format,

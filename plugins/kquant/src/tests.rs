@@ -223,7 +223,8 @@ fn independent_inputs_leave_rounding_alone() {
     }
 }
 
-/// What the sweep made of the weights, and passed the errors of on, is what the blocks say; no group has more values than its codes.
+/// What the sweep made of the weights, and passed the errors of on, is what the blocks say; no
+/// group has more values than its codes.
 #[test]
 fn blocks_hold_what_the_sweep_fixed() {
     let inputs = Inputs::random(COLUMNS, 5);
@@ -285,7 +286,8 @@ fn rows_on_a_grid_stay_there() {
     }
 }
 
-/// All types of several layers at once, as one by one: not to the bit, since sums in another order may tip a scale.
+/// All types of several layers at once, as one by one: not to the bit, since sums in another order
+/// may tip a scale.
 #[test]
 fn a_shared_sweep_is_as_good_as_one_for_each() {
     let inputs = Inputs::random(COLUMNS, 7);

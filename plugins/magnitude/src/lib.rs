@@ -1,6 +1,7 @@
 //! The method `magnitude`: every linear layer without its smallest weights, at several sparsities.
 //!
-//! In goes a layer's weight alone, out come masks and what is kept. README.md has the options and formulas.
+//! In goes a layer's weight alone, out come masks and what is kept. README.md has the options and
+//! formulas.
 
 use evopress_layerwise::{SparsityOptions, options_schema, parse_options, prune, sparsity_budget};
 use evopress_plugin::{

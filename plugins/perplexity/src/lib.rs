@@ -1,13 +1,15 @@
 //! The fitness `perplexity`: how surprised the compressed model is by the text itself.
 //!
-//! A token's loss is the cross-entropy of the token that follows it, with head `W` and hidden state `h`:
+//! A token's loss is the cross-entropy of the token that follows it, with head `W` and hidden state
+//! `h`:
 //!
 //! ```text
 //! −log softmax(W h)_y = logsumexp(W h) − ⟨h, W_y⟩
 //! ```
 //!
-//! in nats. The exponential of its mean over a text is the perplexity, so both order models alike, and the search can add up losses. The
-//! dense model is not asked. Where no token follows (−1) the loss is 0. One of the two fitnesses of the EvoPress paper (section 4.3).
+//! in nats. The exponential of its mean over a text is the perplexity, so both order models alike,
+//! and the search can add up losses. The dense model is not asked. Where no token follows (−1) the
+//! loss is 0. One of the two fitnesses of the EvoPress paper (section 4.3).
 
 use evopress_plugin::{
     Chunk, Fitness, HeadOps, Info, OwnedTensor, PluginError, Target, TargetView, TensorView,

@@ -1,6 +1,8 @@
-//! The method `rtn`: every linear layer rounded to the nearest values of its grids, at several bit widths.
+//! The method `rtn`: every linear layer rounded to the nearest values of its grids, at several bit
+//! widths.
 //!
-//! In goes a layer's weight alone, out come codes, scales and zeros (see the crate `evopress-layerwise` for the grid). README.md has the options.
+//! In goes a layer's weight alone, out come codes, scales and zeros (see the crate
+//! `evopress-layerwise` for the grid). README.md has the options.
 
 use evopress_layerwise::{
     Grid, GroupSize, WidthOptions, bits_budget, finite_weights, options_schema, pack_quantized,

@@ -1,6 +1,9 @@
 //! The library as it was built, against the rules for methods.
 
-use evopress_plugin::conformance::{Library, MethodCase, MethodSuite, check_method};
+use evopress_plugin::{
+    Edit,
+    conformance::{Library, MethodCase, MethodSuite, check_method, mixture_outline},
+};
 use serde_json::json;
 
 #[test]
@@ -33,4 +36,26 @@ fn library_conforms() {
         ],
     };
     check_method(&library, &suite).assert_none();
+}
+
+#[test]
+fn layers_of_experts_are_units_as_all_others() {
+    let library = Library::build(env!("CARGO_PKG_NAME")).unwrap();
+    let method = library.method(&json!({"group_size": 32})).unwrap();
+    let model = mixture_outline(2, 3);
+    let units = method.units(&model, None).unwrap();
+    let names = |idx: usize| (units[idx].name.as_str(), model.layers[idx].name.as_str());
+    assert_eq!(units.len(), 2 * (4 + 3 * 3));
+    assert!((0..units.len()).all(|idx| names(idx).0 == names(idx).1));
+    let of_expert = |idx: &usize| model.layers[*idx].expert_idx == Some(2);
+    let of_expert: Vec<usize> = (0..units.len()).filter(of_expert).collect();
+    assert_eq!(
+        names(of_expert[5]).0,
+        "model.layers.1.mlp.experts.2.down_proj"
+    );
+    for idx in of_expert {
+        let replaces = |edit: &Edit| matches!(edit, Edit::Replace { layer_idx, .. } if *layer_idx as usize == idx);
+        let mut edits = units[idx].levels.iter().flat_map(|level| &level.edits);
+        assert!(edits.all(replaces));
+    }
 }

@@ -1,9 +1,9 @@
-//! The method `sparsegpt`: every linear layer pruned column by column, later columns taking over the errors of earlier ones, at several
-//! sparsities.
+//! The method `sparsegpt`: every linear layer pruned column by column, later columns taking over
+//! the errors of earlier ones, at several sparsities.
 //!
-//! In go a layer's weight and the second moment of its inputs, out come masks and the kept weights, which are no longer the original ones. One
-//! factor of the second moment and one sweep serve all layers that share inputs and all their levels. README.md has the options, formulas and
-//! sources.
+//! In go a layer's weight and the second moment of its inputs, out come masks and the kept weights,
+//! which are no longer the original ones. One factor of the second moment and one sweep serve all
+//! layers that share inputs and all their levels. README.md has the options, formulas and sources.
 
 mod compress;
 mod removing;

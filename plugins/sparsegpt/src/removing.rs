@@ -1,7 +1,7 @@
 //! Columns that lose the weights whose removal costs least.
 //!
-//! Removing `w_ij` when all columns before `j` are fixed costs `w_ij² / U_jj²`, with `H⁻¹ = Uᵀ U`. Legend: K columns, R rows of all pairs of a
-//! batch, C columns that are chosen together.
+//! Removing `w_ij` when all columns before `j` are fixed costs `w_ij² / U_jj²`, with `H⁻¹ = Uᵀ U`.
+//! Legend: K columns, R rows of all pairs of a batch, C columns that are chosen together.
 
 use std::ops::Range;
 
@@ -72,7 +72,8 @@ impl<'a> Removing<'a> {
         is_removed.f_logical_not()
     }
 
-    /// How many of a pair's weights go in some columns: the same share of every block, so that the sum is exact.
+    /// How many of a pair's weights go in some columns: the same share of every block, so that the
+    /// sum is exact.
     fn count_in(&self, columns: &Range<usize>, rows: &Range<usize>, count: u64) -> usize {
         let num_columns = self.factor.num_columns();
         let shares = columns
@@ -191,7 +192,8 @@ impl Rule for Removing<'_> {
     }
 }
 
-/// A finite number rounded to bf16, ties to even; without a branch, so that many are rounded at once.
+/// A finite number rounded to bf16, ties to even; without a branch, so that many are rounded at
+/// once.
 fn as_bf16(number: f32) -> f32 {
     let bits = number.to_bits();
     f32::from_bits((bits + 0x7FFF + (bits >> 16 & 1)) & 0xFFFF_0000)
@@ -210,7 +212,8 @@ fn scores(weights: &[f32], num_rows: usize, rows: Range<usize>, importance: &[f3
     scores
 }
 
-/// Marks the lowest `zeros` of the `of` scores of each row, `scores [of, rows]`; earlier ones among equals.
+/// Marks the lowest `zeros` of the `of` scores of each row, `scores [of, rows]`; earlier ones among
+/// equals.
 fn mark_pattern(scores: &[f32], pattern: Pattern, is_removed: &mut [bool]) {
     let num_rows = scores.len() / pattern.of;
     let of_column = |column: usize| &scores[column * num_rows..][..num_rows];

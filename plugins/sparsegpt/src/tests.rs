@@ -1,4 +1,5 @@
-//! Against the textbook's numbers (`tests/fixtures/make_obs.py`), simpler methods, and itself by other means.
+//! Against the textbook's numbers (`tests/fixtures/make_obs.py`), simpler methods, and itself by
+//! other means.
 
 use evopress_layerwise::{Removal, prune};
 use evopress_obs::{Factor, Order, Path, batches};
@@ -107,7 +108,8 @@ fn nothing_removed_is_nothing_changed() {
         let found = decoded(&packed[0][0], &variant, 64);
         match dtype {
             DType::F32 => assert_eq!(found, weights),
-            // What rounding to bf16 changes is made up for, too: the outputs are closer than with every weight rounded for itself.
+            // What rounding to bf16 changes is made up for, too: the outputs are closer than with
+            // every weight rounded for itself.
             _ => {
                 let rounded: Vec<f32> = weights
                     .iter()

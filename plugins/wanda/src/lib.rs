@@ -1,6 +1,8 @@
-//! The method `wanda`: every linear layer without the weights that matter least to its outputs row by row, at several sparsities.
+//! The method `wanda`: every linear layer without the weights that matter least to its outputs row
+//! by row, at several sparsities.
 //!
-//! In go a layer's weight and the root mean square of each input feature, out come masks and what is kept. README.md has the options and formulas.
+//! In go a layer's weight and the root mean square of each input feature, out come masks and what
+//! is kept. README.md has the options and formulas.
 
 use evopress_layerwise::{
     SparsityOptions, layer_names, options_schema, parse_options, prune, sparsity_budget,

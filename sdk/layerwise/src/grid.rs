@@ -1,8 +1,9 @@
 //! The uniform grid of a group of weights.
 //!
-//! A weight is `(code − zero) · scale` with codes `0 ..= 2^bits − 1`. The grid spans the group's least and greatest weight, and zero:
-//! `scale = (max − min) / (2^bits − 1)`, `zero = round(−min / scale)`; a symmetric one spans `±max |w|` with `zero = 2^(bits − 1)`. The scale
-//! is stored as f16, so it is rounded to f16 before anything is computed with it.
+//! A weight is `(code − zero) · scale` with codes `0 ..= 2^bits − 1`. The grid spans the group's
+//! least and greatest weight, and zero: `scale = (max − min) / (2^bits − 1)`,
+//! `zero = round(−min / scale)`; a symmetric one spans `±max |w|` with `zero = 2^(bits − 1)`. The
+//! scale is stored as f16, so it is rounded to f16 before anything is computed with it.
 
 use evopress_plugin::half::f16;
 
@@ -97,7 +98,8 @@ mod tests {
             let grid = Grid::fit(&weights, bits, false);
             for &weight in &weights {
                 let error = (grid.value(grid.code(weight, bits)) - weight).abs();
-                // Rounding the scale to f16 and the zero to a whole number may cut off a little at either end.
+                // Rounding the scale to f16 and the zero to a whole number may cut off a little at
+                // either end.
                 let slack = highest_code(bits) * grid.scale / 2048.0 + 0.5 * grid.scale;
                 prop_assert!(error <= 0.5 * grid.scale + slack, "{weight} by {error}, scale {}", grid.scale);
             }

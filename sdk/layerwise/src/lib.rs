@@ -1,8 +1,9 @@
 //! What methods that compress the linear layers one by one share.
 //!
-//! In goes the outline of a model and a method's options, out come units (one per linear layer), their levels and the groups' budgets;
-//! and from a layer's weights come grids, masks and packed parts. The levels follow the EvoPress paper, section 4: bit widths for
-//! quantization ([`WidthOptions`]), equal numbers of weights for sparsity ([`SparsityOptions`]).
+//! In goes the outline of a model and a method's options, out come units (one per linear layer),
+//! their levels and the groups' budgets; and from a layer's weights come grids, masks and packed
+//! parts. The levels follow the EvoPress paper, section 4: bit widths for quantization
+//! ([`WidthOptions`]), equal numbers of weights for sparsity ([`SparsityOptions`]).
 
 mod budget;
 mod grid;

@@ -6,7 +6,8 @@ pub fn share_of(total: u64, idx: u64, num_parts: u64) -> u64 {
     up_to(idx + 1) - up_to(idx)
 }
 
-/// Marks the `count` lowest scores, earlier ones among equals; unmarks the others. Scores are not negative and not NaN.
+/// Marks the `count` lowest scores, earlier ones among equals; unmarks the others. Scores are not
+/// negative and not NaN.
 ///
 /// # Panics
 /// If `scores` and `is_low` differ in length or are shorter than `count`.

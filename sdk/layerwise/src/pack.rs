@@ -6,7 +6,8 @@ use evopress_plugin::{
     pack_codes, pack_sparse,
 };
 
-/// A quantized weight of `rows × columns`: `codes [rows, columns]`, `scales` and, unless the grids are symmetric, `zeros`, both `[rows, columns / group_size]`.
+/// A quantized weight of `rows × columns`: `codes [rows, columns]`, `scales` and, unless the grids
+/// are symmetric, `zeros`, both `[rows, columns / group_size]`.
 ///
 /// # Errors
 /// When the lengths do not fit.

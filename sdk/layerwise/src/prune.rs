@@ -41,8 +41,8 @@ impl Removal {
     }
 }
 
-/// The variants of a layer, each without the weights of the lowest scores: of the whole layer, or, if `by_row`, of each row. `score` takes a
-/// weight and its column.
+/// The variants of a layer, each without the weights of the lowest scores: of the whole layer, or,
+/// if `by_row`, of each row. `score` takes a weight and its column.
 ///
 /// # Errors
 /// When a weight is not finite, or a variant is not sparse; the sentence names the layer.

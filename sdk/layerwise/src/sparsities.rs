@@ -8,7 +8,8 @@ use crate::{
     units::{LayerLevel, layer_units},
 };
 
-/// Steps are multiples of this many weights, so that a step's half, third, quarter, sixth and twelfth are whole.
+/// Steps are multiples of this many weights, so that a step's half, third, quarter, sixth and
+/// twelfth are whole.
 const STEP_UNIT: u64 = 12;
 /// Shares are meant to hit whole numbers of weights.
 const ROUNDING: f64 = 1e-12;
@@ -111,7 +112,7 @@ impl SparsityOptions {
         ]
     }
 
-    /// The same, if the options make sense together.
+    /// These options, if they make sense together.
     ///
     /// # Errors
     /// What does not.
@@ -135,7 +136,8 @@ impl SparsityOptions {
     /// A unit for each linear layer, its levels in rising sparsity (cost: kept weights).
     ///
     /// # Errors
-    /// When there are no layers, a layer is too small or no multiple of a pattern, or nothing says where the middle is.
+    /// When there are no layers, a layer is too small or no multiple of a pattern, or nothing says
+    /// where the middle is.
     pub fn units(
         &self,
         model: &ModelOutline,
@@ -265,7 +267,8 @@ impl SparsityOptions {
     }
 }
 
-/// Enough weights to reach the share, so that every layer at its share meets the budget in any grouping.
+/// Enough weights to reach the share, so that every layer at its share meets the budget in any
+/// grouping.
 fn removed_at(layer: &LayerOutline, share: f64) -> u64 {
     let num_weights = layer.num_weights();
     let removed = (share * num_weights as f64 * (1.0 - ROUNDING)).ceil() as u64;
@@ -280,7 +283,8 @@ fn default_step(model: &ModelOutline) -> u64 {
     units.max(1) * STEP_UNIT
 }
 
-/// Removed weights of each level: the centre, and steps to either side of the least whole part of `step` with which all fit.
+/// Removed weights of each level: the centre, and steps to either side of the least whole part of
+/// `step` with which all fit.
 fn steps(
     layer: &LayerOutline,
     around: f64,

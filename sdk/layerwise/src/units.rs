@@ -14,8 +14,8 @@ pub struct LayerLevel {
     pub encoding: Encoding,
 }
 
-/// A unit for each linear layer of the model, named after it and in no group; `levels` gives a layer's levels in order of falling cost and
-/// the one at which the calibration goes on.
+/// A unit for each linear layer of the model, named after it and in no group; `levels` gives a
+/// layer's levels in order of falling cost and the one at which the calibration goes on.
 ///
 /// # Errors
 /// When there are no layers, or those of `levels`.

@@ -74,7 +74,7 @@ impl WidthOptions {
         ]
     }
 
-    /// The same, if the options make sense together.
+    /// These options, if they make sense together.
     ///
     /// # Errors
     /// What does not.

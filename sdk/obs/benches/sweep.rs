@@ -1,6 +1,7 @@
 //! One block of SmolLM2-135M through the plugins that sweep: `cargo bench -p evopress-obs`.
 //!
-//! Inputs are made up; the time does not depend on them. One compute thread, as the engine gives a task.
+//! Inputs are made up; the time does not depend on them. One compute thread, as the engine gives a
+//! task.
 
 use criterion::Criterion;
 use evopress_plugin::{

@@ -27,15 +27,17 @@ pub struct Pair {
 pub struct Batch {
     /// Which, in order of their rows.
     pub pairs: Vec<Pair>,
-    /// `[K, R]` f32: the rows of all pairs, transposed, so that a column of the weights lies in one piece; columns in the factor's order.
+    /// `[K, R]` f32: the rows of all pairs, transposed, so that a column of the weights lies in one
+    /// piece; columns in the factor's order.
     pub weights: Tensor,
 }
 
-/// Calls `each` with one batch after another until every layer and variant of the task has had its turn. Pairs share a batch only if `key` says
-/// the same of them.
+/// Calls `each` with one batch after another until every layer and variant of the task has had its
+/// turn. Pairs share a batch only if `key` says the same of them.
 ///
 /// # Errors
-/// When a weight does not fit the factor or is not finite, the sentence naming the layer; or what `each` returns.
+/// When a weight does not fit the factor or is not finite, the sentence naming the layer; or what
+/// `each` returns.
 pub fn batches<K: PartialEq>(
     task: &CompressTask<'_>,
     factor: &Factor,
@@ -73,7 +75,8 @@ pub fn batches<K: PartialEq>(
     Ok(())
 }
 
-/// The same where `each` packs the pairs of a batch, in their order: the packed weights by layer and variant.
+/// The packed weights of all layers and variants of the task, by layer and variant. `each` packs
+/// the pairs of a batch, in their order.
 ///
 /// # Errors
 /// As [`batches`].

@@ -21,9 +21,11 @@ pub enum Order {
 /// `U` of `H⁻¹ = Uᵀ U`, each row divided by its diagonal.
 #[derive(Debug)]
 pub struct Factor {
-    /// `[K, K]` f32, unit upper triangular: what column `k` takes over of an error of column `j`. Below the diagonal are zeros.
+    /// `[K, K]` f32, unit upper triangular: what column `k` takes over of an error of column `j`.
+    /// Below the diagonal are zeros.
     pub spread: Tensor,
-    /// `[K]`: `1 / U_jj²`, by which the square of a column's error counts; 0 for an input that is always 0.
+    /// `[K]`: `1 / U_jj²`, by which the square of a column's error counts; 0 for an input that is
+    /// always 0.
     pub importance: Vec<f32>,
     /// `[K]` i64: the column that comes `j`-th, unless the order is natural.
     pub order: Option<Tensor>,
@@ -32,13 +34,15 @@ pub struct Factor {
 }
 
 impl Factor {
-    /// The factor of `H + damping · mean(diag H) · I`. Inputs that are always 0 get the mean on the diagonal, so they neither spread errors nor
-    /// take any over.
+    /// The factor of `H + damping · mean(diag H) · I`. Inputs that are always 0 get the mean on the
+    /// diagonal, so they neither spread errors nor take any over.
     ///
-    /// Where the matrix is not positive definite the damping is raised tenfold, three times at most.
+    /// Where the matrix is not positive definite the damping is raised tenfold, three times at
+    /// most.
     ///
     /// # Errors
-    /// When the matrix is not square or finite, or not positive definite even so; the sentence says of which layers, by `names`.
+    /// When the matrix is not square or finite, or not positive definite even so; the sentence says
+    /// of which layers, by `names`.
     pub fn new(
         hessian: &TensorView<'_>,
         damping: f64,
@@ -172,7 +176,8 @@ impl Moments {
 
 /// `U`, or nothing where the damped matrix is not positive definite.
 ///
-/// With `J` reversing the order, `J A J = L Lᵀ` gives `A⁻¹ = Uᵀ U` with `U = J L⁻¹ J`: no inverse is formed.
+/// With `J` reversing the order, `J A J = L Lᵀ` gives `A⁻¹ = Uᵀ U` with `U = J L⁻¹ J`: no inverse
+/// is formed.
 fn factorize(
     hessian: &Tensor,
     moments: &Moments,
@@ -195,7 +200,8 @@ fn factorize(
     if info.f_int64_value(&[])? != 0 {
         return Ok(None);
     }
-    // The square root of a damped matrix is conditioned well enough for f32, which takes half the time.
+    // The square root of a damped matrix is conditioned well enough for f32, which takes half the
+    // time.
     let lower = lower.f_to_kind(Kind::Float)?;
     let identity = Tensor::f_eye(lower.size()[0], (Kind::Float, hessian.device()))?;
     let inverse = lower.f_linalg_solve_triangular(&identity, false, true, false)?;

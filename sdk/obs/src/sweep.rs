@@ -1,8 +1,9 @@
 //! Column after column, in blocks.
 //!
-//! Within a block of up to 128 columns errors are passed on at once; what they do to all later columns is one matrix product per block. On the
-//! CPU a block is done for a few hundred rows at a time, which stay in the cache, and again in blocks of 32 columns.
-//! Legend: K columns of the weights, R rows of all layers and variants, C columns of a block, N rows of a chunk.
+//! Within a block of up to 128 columns errors are passed on at once; what they do to all later
+//! columns is one matrix product per block. On the CPU a block is done for a few hundred rows at a
+//! time, which stay in the cache, and again in blocks of 32 columns. Legend: K columns of the
+//! weights, R rows of all layers and variants, C columns of a block, N rows of a chunk.
 
 use std::ops::Range;
 
@@ -19,7 +20,8 @@ const INNER: usize = 32;
 /// Rows of a chunk: an inner block of them is 32 KB.
 const CHUNK: usize = 256;
 
-/// Columns that a [`Rule`] wants to see together, with all errors of the columns before them passed on.
+/// Columns that a [`Rule`] wants to see together, with all errors of the columns before them passed
+/// on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Span {
     /// So many; the last span may be shorter.
@@ -50,7 +52,7 @@ pub trait Rule {
     /// When libtorch fails.
     fn fix(&self, column: usize, weights: &Tensor) -> Result<Tensor, TchError>;
 
-    /// The same for a range of rows in main memory.
+    /// What the `weights` of some rows of a column, in main memory, become: written to `fixed`.
     fn fix_slice(&self, column: usize, rows: Range<usize>, weights: &[f32], fixed: &mut [f32]);
 }
 
@@ -123,7 +125,8 @@ fn blocks(
     Ok(())
 }
 
-/// Whether a rule sees its spans before a block begins, with all rows; otherwise within a block, chunk by chunk.
+/// Whether a rule sees its spans before a block begins, with all rows; otherwise within a block,
+/// chunk by chunk.
 fn is_entered_at_once(span: Span) -> bool {
     span.needs_all_rows || span.columns >= BLOCK
 }
@@ -176,7 +179,7 @@ impl Block<'_> {
         Ok(())
     }
 
-    /// The same, chunk by chunk of rows.
+    /// As [`Self::by_tensors`], but for a chunk of rows after the other, in plain Rust.
     fn by_slices(
         &self,
         weights: &Tensor,

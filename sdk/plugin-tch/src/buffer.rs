@@ -29,8 +29,8 @@ impl Buffer {
     /// The elements in row-major order.
     ///
     /// # Errors
-    /// When aliases of the tensor are still around, which could be written to meanwhile, or when it is no contiguous f32 tensor
-    /// in main memory any more.
+    /// When aliases of the tensor are still around, which could be written to meanwhile, or when it
+    /// is no contiguous f32 tensor in main memory any more.
     pub fn as_mut_slice(&mut self) -> Result<&mut [f32], PluginError> {
         let kind = self
             .tensor
@@ -47,8 +47,9 @@ impl Buffer {
         if num_elements == 0 {
             return Ok(&mut []);
         }
-        // SAFETY: as many f32 in a row, initialised, and reachable through `self` alone, all just checked. `self` is borrowed
-        // mutably for the lifetime of the slice, so that no alias can be made meanwhile.
+        // SAFETY: as many f32 in a row, initialised, and reachable through `self` alone, all just
+        // checked. `self` is borrowed mutably for the lifetime of the slice, so that no alias can
+        // be made meanwhile.
         Ok(unsafe { std::slice::from_raw_parts_mut(self.tensor.data_ptr().cast(), num_elements) })
     }
 }

@@ -29,7 +29,8 @@ pub(crate) fn dtype_of(kind: Kind) -> Result<DType, PluginError> {
     })
 }
 
-/// A failure of libtorch as a plugin's: the first line of its message. What follows there is a C++ backtrace.
+/// A failure of libtorch as a plugin's: the first line of its message. What follows there is a C++
+/// backtrace.
 pub fn to_plugin_error(error: &TchError) -> PluginError {
     let text = error.to_string();
     PluginError::new(text.lines().next().unwrap_or_default())

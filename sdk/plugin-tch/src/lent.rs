@@ -10,8 +10,8 @@ use crate::storage::settle;
 
 /// Lends the view's memory to `work` as a tensor, and returns what `work` returns.
 ///
-/// `work` may hand out aliases of the tensor (`shallow_clone`, `narrow`, …): when it returns they get their own copy of the
-/// memory. No other thread may compute with them at that moment.
+/// `work` may hand out aliases of the tensor (`shallow_clone`, `narrow`, …): when it returns they
+/// get their own copy of the memory. No other thread may compute with them at that moment.
 ///
 /// # Errors
 /// When libtorch does not take the strides or the device.
@@ -29,8 +29,8 @@ pub fn with_tensor<R>(
                 .map_err(|_| PluginError::new(format!("there is no device cuda:{index}")))?,
         ),
     };
-    // SAFETY: the view vouches for the memory while it is borrowed, which is until this function returns or unwinds. `Lent` is
-    // dropped before that and sees to aliases that stay.
+    // SAFETY: the view vouches for the memory while it is borrowed, which is until this function
+    // returns or unwinds. `Lent` is dropped before that and sees to aliases that stay.
     let tensor = unsafe {
         Tensor::f_from_blob(
             view.data().cast(),

@@ -8,7 +8,8 @@ use tch::Tensor;
 use crate::kinds::{dtype_of, to_plugin_error};
 use crate::storage::is_sole;
 
-/// A tensor as a view. Nobody may write to the tensor, through any of its aliases, while the view is in use.
+/// A tensor as a view. Nobody may write to the tensor, through any of its aliases, while the view
+/// is in use.
 ///
 /// # Errors
 /// When its kind, device or layout has no DLPack counterpart here.
@@ -27,7 +28,8 @@ pub fn view(tensor: &Tensor) -> Result<TensorView<'_>, PluginError> {
     Ok(view?)
 }
 
-/// A tensor as an owned one. A tensor that has aliases is copied, so that nobody else can write to what the receiver holds.
+/// A tensor as an owned one. A tensor that has aliases is copied, so that nobody else can write to
+/// what the receiver holds.
 ///
 /// # Errors
 /// When its kind, device or layout has no DLPack counterpart here.
@@ -39,8 +41,8 @@ pub fn into_owned(tensor: Tensor) -> Result<OwnedTensor, PluginError> {
         false => tensor,
     };
     let parts = Parts::of(&tensor)?;
-    // SAFETY: `tensor` moves into the owned one and keeps its storage alive, which has no other owner. Tensors may be dropped on
-    // any thread.
+    // SAFETY: `tensor` moves into the owned one and keeps its storage alive, which has no other
+    // owner. Tensors may be dropped on any thread.
     let owned = unsafe {
         OwnedTensor::from_keeper(
             tensor,

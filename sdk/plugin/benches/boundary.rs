@@ -1,5 +1,5 @@
-//! What a call across the boundary costs: `perplexity` as a shared library against the same arithmetic called directly, on a host
-//! whose operations are free, for 512 tokens.
+//! What a call across the boundary costs: `perplexity` as a shared library against the same
+//! arithmetic called directly, on a host whose operations are free, for 512 tokens.
 // Criterion's macros make functions without documentation.
 #![allow(missing_docs)]
 

@@ -4,7 +4,8 @@ use std::fmt;
 
 /// A failure of a plugin or of the host's operations that a plugin called.
 ///
-/// The message is a sentence without a full stop, in lower case, and names what was expected and what was found.
+/// The message is a sentence without a full stop, in lower case, and names what was expected and
+/// what was found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PluginError {
     /// The sentence.

@@ -1,7 +1,8 @@
 //! A fitness: a loss per token from final hidden states and the model's head.
 //!
-//! With a head `W` (`[V, D]`) the logits of a token are `W h`. The engine hands over hidden states after the final norm in chunks of
-//! tokens of its own choice, and a fitness asks the host for what needs `W`, so that nothing of size `[T, V]` has to be stored.
+//! With a head `W` (`[V, D]`) the logits of a token are `W h`. The engine hands over hidden states
+//! after the final norm in chunks of tokens of its own choice, and a fitness asks the host for what
+//! needs `W`, so that nothing of size `[T, V]` has to be stored.
 
 use crate::{OwnedTensor, PluginError, TensorView};
 
@@ -14,9 +15,11 @@ pub struct Chunk<'a> {
     pub next_tokens: &'a [i64],
 }
 
-/// What a fitness wants to remember of the dense model: per-token numbers and vectors, O(D) a token.
+/// What a fitness wants to remember of the dense model: per-token numbers and vectors, O(D) a
+/// token.
 ///
-/// The engine keeps targets and cuts them along the tokens as it likes, so every entry must have `T` rows.
+/// The engine keeps targets and cuts them along the tokens as it likes, so every entry must have
+/// `T` rows.
 #[derive(Debug, Default)]
 pub struct Target {
     /// Per-token numbers, each `[T]`.
@@ -26,7 +29,7 @@ pub struct Target {
 }
 
 impl Target {
-    /// The same, borrowed.
+    /// A view of the target.
     pub fn view(&self) -> TargetView<'_> {
         TargetView {
             scalars: self.scalars.iter().map(Vec::as_slice).collect(),
@@ -55,7 +58,8 @@ pub struct Expectation {
 
 /// What the host computes with the model's head `W` (`[V, D]`), on the run's device.
 ///
-/// `hidden` is always `[T, D]`, in the run's dtype or f32. Products may run in bf16; their output and all sums are f32.
+/// `hidden` is always `[T, D]`, in the run's dtype or f32. Products may run in bf16; their output
+/// and all sums are f32.
 pub trait HeadOps {
     /// `log Σ_v exp(W h)_v`, `[T]`.
     ///
@@ -110,13 +114,15 @@ pub trait HeadOps {
 
 /// A fitness: how far a compressed model is from what it should be, token by token.
 pub trait Fitness: Send + Sync {
-    /// What `loss` needs to know of the dense model, from its hidden states of one chunk. The engine keeps it.
+    /// What `loss` needs to know of the dense model, from its hidden states of one chunk. The
+    /// engine keeps it.
     ///
     /// # Errors
     /// When a shape does not fit or the host's operations fail.
     fn target(&self, ops: &dyn HeadOps, dense: &Chunk<'_>) -> Result<Target, PluginError>;
 
-    /// Loss per token, `[T]`; lower is better. A chunk's losses do not depend on how the engine cuts the chunks.
+    /// Loss per token, `[T]`; lower is better. A chunk's losses do not depend on how the engine
+    /// cuts the chunks.
     ///
     /// # Errors
     /// When a shape does not fit or the host's operations fail.
@@ -127,9 +133,10 @@ pub trait Fitness: Send + Sync {
         target: &TargetView<'_>,
     ) -> Result<Vec<f32>, PluginError>;
 
-    /// Gradient of each token's loss with respect to its hidden state, `[T, D]`, f32; none where the fitness has none, and the search
-    /// does without. `expected_head` is `Wᵀq [T, D]` of the student's `q = softmax(W h)`, which every loss of `q` needs: the gradient
-    /// of `logsumexp(W h)`. The tokens of `student` all have a next token.
+    /// Gradient of each token's loss with respect to its hidden state, `[T, D]`, f32; none where
+    /// the fitness has none, and the search does without. `expected_head` is `Wᵀq [T, D]` of the
+    /// student's `q = softmax(W h)`, which every loss of `q` needs: the gradient of
+    /// `logsumexp(W h)`. The tokens of `student` all have a next token.
     ///
     /// # Errors
     /// When a shape does not fit or the host's operations fail.

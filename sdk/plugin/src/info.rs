@@ -11,7 +11,8 @@ pub struct Info {
     pub version: String,
     /// One sentence for `evopressd plugins`.
     pub description: String,
-    /// JSON Schema of the options, as text. The host checks a spec's options against it before it creates the plugin.
+    /// JSON Schema of the options, as text. The host checks a spec's options against it before it
+    /// creates the plugin.
     pub options_schema: String,
 }
 

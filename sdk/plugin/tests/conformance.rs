@@ -50,6 +50,9 @@ fn wrong_expectations_of_a_method_are_found() {
 - options {"granularity":"block"}, 30 blocks, target 0.01: method `drop`: a drop of 0.01 leaves out none of 30 blocks; the smallest that does is 0.0334
 - options {"granularity":"block"}, 30 blocks: the budgets of `block` go up and down: [15, 23, 8]
 - options {"granularity":"block"}, 30 blocks: the target 0.5 is accepted
+- options {"granularity":"block"}, 12 blocks with experts, target 0.01: method `drop`: a drop of 0.01 leaves out none of 12 blocks; the smallest that does is 0.0834
+- options {"granularity":"block"}, 12 blocks with experts: the budgets of `block` go up and down: [6, 9, 3]
+- options {"granularity":"block"}, 12 blocks with experts: the target 0.5 is accepted
 "#);
 }
 

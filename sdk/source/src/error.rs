@@ -115,6 +115,16 @@ pub enum SourceError {
         /// The name asked for.
         name: String,
     },
+    /// Too little text for what was asked.
+    #[error("{}: {found} tokens, but {needed} are needed", path.display())]
+    TooLittleText {
+        /// The text file.
+        path: PathBuf,
+        /// Tokens in it.
+        found: usize,
+        /// Tokens asked for.
+        needed: usize,
+    },
     /// The tokenizer cannot be built.
     #[error("{}: tokenizer: {what}", file.display())]
     Tokenizer {

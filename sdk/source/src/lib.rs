@@ -10,6 +10,7 @@
 //! ```
 
 mod compat;
+mod corpus;
 mod dequantize;
 mod error;
 mod families;
@@ -25,9 +26,11 @@ pub mod spec;
 mod tensor;
 
 pub use compat::{LAYERS_PER_BLOCK, ModelConfig, half_of, to_gguf, with_mlp_width};
+pub use corpus::Corpus;
 pub use error::SourceError;
 pub use folder::nemotron_nas;
 pub use hf_files::HfFiles;
+pub use mapped_file::MappedFile;
 pub use source::Source;
 pub use spec::{ModelSpec, Rope, RopeScaling};
 pub use tensor::StoredTensor;

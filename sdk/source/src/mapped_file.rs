@@ -9,13 +9,17 @@ use crate::error::SourceError;
 
 /// A memory-mapped file that knows its name.
 #[derive(Debug)]
-pub(crate) struct MappedFile {
+pub struct MappedFile {
     pub(crate) path: PathBuf,
     map: Mmap,
 }
 
 impl MappedFile {
-    pub(crate) fn open(path: &Path) -> Result<Self, SourceError> {
+    /// Maps a file.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn open(path: &Path) -> Result<Self, SourceError> {
         let read = |cause| SourceError::Read {
             file: path.to_path_buf(),
             cause,
@@ -31,7 +35,13 @@ impl MappedFile {
         })
     }
 
-    pub(crate) fn bytes(&self) -> &[u8] {
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The content.
+    pub fn bytes(&self) -> &[u8] {
         &self.map
     }
 

@@ -2,7 +2,8 @@
 //! become an entry of the cache, which every run of that version shares.
 //!
 //! ```text
-//! Origin ── list ──▶ version, files ── download, verify ──▶ CACHE/models/KEY/NAME/…  or  CACHE/models/KEY/FILE.gguf
+//! Origin ── list ──▶ version, files ── download, verify ──▶ CACHE/models/KEY/NAME/…
+//!                                                       or CACHE/models/KEY/FILE.gguf
 //! ```
 //! Only the files that a model needs are fetched. A file that is in the cache is not fetched again,
 //! and where the spec names a commit or a digest the server is not even asked. An interrupted

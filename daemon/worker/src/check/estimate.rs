@@ -89,14 +89,14 @@ fn evaluated_tokens(plan: &Plan) -> u64 {
 }
 
 fn head_weights(source: &Source) -> u64 {
-    let config = source.config();
-    (config.vocab_size * config.hidden_size) as u64
+    let spec = source.spec();
+    (spec.vocab_size * spec.hidden_size) as u64
 }
 
 /// Bytes on the device that computes.
 fn memory_bytes(plan: &Plan, source: &Source, space: &SearchSpace) -> u64 {
-    let config = source.config();
-    let (hidden_size, num_blocks) = (config.hidden_size as u64, config.num_blocks as u64);
+    let spec = source.spec();
+    let (hidden_size, num_blocks) = (spec.hidden_size as u64, spec.num_blocks() as u64);
     let bytes_per_weight = u64::from(setup::bytes_per_weight(plan.model.dtype));
     let weights = source.num_parameters() * bytes_per_weight;
     let head = head_weights(source) * bytes_per_weight;
@@ -112,7 +112,7 @@ fn memory_bytes(plan: &Plan, source: &Source, space: &SearchSpace) -> u64 {
             2 * head + streams.min(compute::residual_cache_limit_bytes())
         }
     };
-    let logits = 128 * 4 * 3 * config.vocab_size as u64;
+    let logits = 128 * 4 * 3 * spec.vocab_size as u64;
     weights + levels + head + targets + for_predictions + logits
 }
 
@@ -170,7 +170,7 @@ fn matrix_rate() -> f64 {
     tch::set_num_threads(1);
     let _no_grad = tch::no_grad_guard();
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let kind = evopress::device::product_kind(Kind::BFloat16, Device::Cpu);
+    let kind = evopress::tensor::product_kind(Kind::BFloat16, Device::Cpu);
     let size = 384;
     let a = Tensor::zeros([size, size], (kind, Device::Cpu));
     let mut best = f64::INFINITY;

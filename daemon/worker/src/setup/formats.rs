@@ -29,7 +29,7 @@ pub(crate) fn misplaced(plan: &Plan, space: &SearchSpace) -> Option<(usize, Stri
 /// The first artifact of a plan that `check` refuses, by its index, and why.
 fn refused(
     plan: &Plan,
-    check: impl Fn(ArtifactFormat) -> evopress::Result<()>,
+    check: impl Fn(ArtifactFormat) -> export::Result<()>,
 ) -> Option<(usize, String)> {
     let mut artifacts = plan.artifacts.iter().enumerate();
     artifacts.find_map(|(idx, artifact)| {

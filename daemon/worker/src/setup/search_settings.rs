@@ -29,6 +29,7 @@ pub(crate) fn fast_settings(plan: &Plan) -> fast::Settings {
             walks: without(Ingredient::Walks),
             restarts: without(Ingredient::Restarts),
         },
+        tuning: fast::Tuning::default(),
         seed: search.seed,
     }
 }

@@ -63,7 +63,7 @@ fn budget(target: Target) -> Budget {
 
 /// What a method sees of a model.
 fn outline(source: &Source, dtype: Dtype) -> ModelOutline {
-    source.config().outline(bytes_per_weight(dtype))
+    source.spec().outline(bytes_per_weight(dtype))
 }
 
 /// Bytes of a weight that is not compressed.

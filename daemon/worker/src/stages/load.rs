@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use anyhow::Result;
-use evopress::evaluator::Engine;
 use evopress::levels::Database;
+use evopress::model::Engine;
 use evopress::source::Source;
 use evopress_spec::{Plan, Stage};
 
@@ -19,7 +19,7 @@ pub(crate) fn run(
     compute: &Compute,
     recorder: &Recorder,
 ) -> Result<Engine> {
-    let num_blocks = source.config().num_blocks as u64;
+    let num_blocks = source.spec().num_blocks() as u64;
     let sets = plan.evaluation.iter().map(|set| set.sequence_length);
     let lengths = sets.chain([plan.calibration.sequence_length]);
     let longest = lengths.max().unwrap_or(1);

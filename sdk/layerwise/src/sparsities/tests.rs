@@ -116,7 +116,8 @@ fn budgets_are_kept_weights() {
 }
 
 proptest! {
-    /// Every layer has all its levels, evenly spaced, within the layer; and steps are whole parts of the one asked for.
+    /// Every layer has all its levels, evenly spaced, within the layer; and steps are whole parts
+    /// of the one asked for.
     #[test]
     fn every_layer_has_its_full_range(rows in 1_u64..200, columns in 8_u64..200, around in 0.05..0.95, step in 1_u64..3000, num_steps in 1_u64..5) {
         let layer = layer(rows, columns);
@@ -135,7 +136,8 @@ proptest! {
         }
     }
 
-    /// Layers at their share meet the budget of any group of them, with less than a weight each to spare.
+    /// Layers at their share meet the budget of any group of them, with less than a weight each to
+    /// spare.
     #[test]
     fn the_centre_meets_the_budget(around in 0.01..0.99, num_blocks in 1_u32..4) {
         let model = llama_outline(num_blocks);

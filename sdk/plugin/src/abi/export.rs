@@ -69,9 +69,10 @@ extern "C" fn create<E: Export>(options: RStr<'_>) -> RResult<InstanceTwin, Faul
 
 /// Makes a library a plugin.
 ///
-/// `info` is a `fn() -> Info`; `method` or `fitness` is a `fn(&str) -> Result<M, PluginError>`, with `M` a [`Method`](crate::Method) or
-/// a [`Fitness`](crate::Fitness), which gets the options as JSON text. They have been checked against the plugin's schema by then.
-/// The crate's type is `cdylib`, its library is called `evopress_NAME`, and the macro is used once.
+/// `info` is a `fn() -> Info`; `method` or `fitness` is a `fn(&str) -> Result<M, PluginError>`,
+/// with `M` a [`Method`](crate::Method) or a [`Fitness`](crate::Fitness), which gets the options as
+/// JSON text. They have been checked against the plugin's schema by then. The crate's type is
+/// `cdylib`, its library is called `evopress_NAME`, and the macro is used once.
 ///
 /// ```
 /// use evopress_plugin::{Chunk, Fitness, HeadOps, Info, PluginError, Target, TargetView};

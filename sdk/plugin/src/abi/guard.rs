@@ -12,8 +12,8 @@ use super::Fault;
 
 /// Runs `call` and turns a panic into a fault.
 pub(crate) fn catch<T>(call: impl FnOnce() -> Result<T, Fault>) -> RResult<T, Fault> {
-    // A plugin whose call panicked stays usable as far as it goes: memory is intact, and what its own invariants are worth
-    // after a panic is the plugin's affair.
+    // A plugin whose call panicked stays usable as far as it goes: memory is intact, and what its
+    // own invariants are worth after a panic is the plugin's affair.
     match catch_unwind(AssertUnwindSafe(call)) {
         Ok(result) => result.into(),
         Err(payload) => RResult::RErr(Fault {

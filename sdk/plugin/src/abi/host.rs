@@ -40,7 +40,8 @@ pub(crate) enum ModuleError {
 impl Module {
     /// Loads the library at `path` for good. Its ABI version has been compared.
     pub(crate) fn open(path: &Path) -> Result<Self, ModuleError> {
-        // Not `RootModule::load_from_file`: that remembers one module per type, so every plugin would be the first one.
+        // Not `RootModule::load_from_file`: that remembers one module per type, so every plugin
+        // would be the first one.
         let module = lib_header_from_path(path).and_then(|header| header.init_root_module());
         module.map(Module).map_err(|error| match error {
             LibraryError::RootModule {

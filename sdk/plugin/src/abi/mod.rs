@@ -1,8 +1,9 @@
 //! The boundary: ABI-stable twins of the plain types and traits, and the conversions between them.
 //!
-//! Everything that knows `abi_stable` is in this module, so that it could be replaced. The author's side wraps a plain
-//! [`Method`](crate::Method) or [`Fitness`](crate::Fitness) in a guard that catches panics and offers the twin trait; the host's
-//! side wraps the twin back into the plain trait. Tensors cross as pointers to DLPack structures.
+//! Everything that knows `abi_stable` is in this module, so that it could be replaced. The author's
+//! side wraps a plain [`Method`](crate::Method) or [`Fitness`](crate::Fitness) in a guard that
+//! catches panics and offers the twin trait; the host's side wraps the twin back into the plain
+//! trait. Tensors cross as pointers to DLPack structures.
 //!
 //! Any change to a type in here is a new [`ABI_VERSION`].
 // What `#[sabi_trait]` and `#[derive(StableAbi)]` expand to.
@@ -43,7 +44,8 @@ use method::MethodTwin;
 /// Version of everything that crosses the boundary. Host and plugin must agree on it.
 pub const ABI_VERSION: u32 = 4;
 
-/// Name of the plain C function that returns [`ABI_VERSION`], read before anything else of a plugin is touched.
+/// Name of the plain C function that returns [`ABI_VERSION`], read before anything else of a plugin
+/// is touched.
 pub const ABI_VERSION_SYMBOL: &str = "evopress_plugin_abi_version";
 
 /// What a plugin library exports.
@@ -61,7 +63,8 @@ impl RootModule for PluginModuleRef {
     declare_root_module_statics! {PluginModuleRef}
     const BASE_NAME: &'static str = "evopress_plugin";
     const NAME: &'static str = "evopress_plugin";
-    // The version that counts is ABI_VERSION, and it has been compared by the time that this one is.
+    // The version that counts is ABI_VERSION, and it has been compared by the time that this one
+    // is.
     const VERSION_STRINGS: VersionStrings = VersionStrings::new("1.0.0");
 }
 

@@ -39,8 +39,10 @@ const STEP: f32 = 1e-2;
 /// Of a slope, whose losses are in f32.
 const GRADIENT_TOLERANCE: f32 = 1e-2;
 
-/// Which rules a fitness breaks: losses are finite, one a token, the same the second time, and do not depend on where chunks are cut; hidden
-/// states may be bf16; a gradient, where there is one, is that of the loss; shapes that do not fit and failures of the host come back as errors, not as panics or numbers; bad options are refused.
+/// Which rules a fitness breaks: losses are finite, one a token, the same the second time, and do
+/// not depend on where chunks are cut; hidden states may be bf16; a gradient, where there is one,
+/// is that of the loss; shapes that do not fit and failures of the host come back as errors, not as
+/// panics or numbers; bad options are refused.
 pub fn check_fitness(library: &Library, suite: &FitnessSuite) -> Findings {
     let mut findings = Findings::default();
     library.check_options_refused(&mut findings, &suite.bad_options);
@@ -299,7 +301,8 @@ impl Check<'_> {
     }
 }
 
-/// Hidden states of a dense model and of a student near it, and next tokens, the last of which is missing.
+/// Hidden states of a dense model and of a student near it, and next tokens, the last of which is
+/// missing.
 struct Sample {
     dense: Vec<f32>,
     student: Vec<f32>,

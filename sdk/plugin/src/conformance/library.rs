@@ -68,8 +68,9 @@ impl Library {
     /// # Errors
     /// When it does not build.
     pub fn build_file(package: &str) -> Result<PathBuf, BuildError> {
-        // `cargo test` builds libraries that a test could link, but not what it loads at run time. The whole workspace is asked for,
-        // since one package alone may use other features of what it shares with the rest, and all of that would be built once more.
+        // `cargo test` builds libraries that a test could link, but not what it loads at run time.
+        // The whole workspace is asked for, since one package alone may use other features of what
+        // it shares with the rest, and all of that would be built once more.
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"));
         let output = Command::new(cargo)
             .args([
@@ -173,7 +174,8 @@ impl Library {
             .check_options(&self.info.name, self.kind, options)
     }
 
-    /// Rules of both kinds: the schema closes the options, and what breaks it is refused with a message.
+    /// Rules of both kinds: the schema closes the options, and what breaks it is refused with a
+    /// message.
     pub(super) fn check_options_refused(
         &self,
         findings: &mut super::Findings,
@@ -210,7 +212,8 @@ impl Library {
 fn is_library_of(message: &Value, package: &str) -> bool {
     let kinds = message["target"]["crate_types"].as_array();
     let is_cdylib = kinds.is_some_and(|kinds| kinds.iter().any(|kind| kind == "cdylib"));
-    // A package id is `path+file:///…/folder#name@version`, or `…/name#version` where folder and package share a name.
+    // A package id is `path+file:///…/folder#name@version`, or `…/name#version` where folder and
+    // package share a name.
     let id = message["package_id"].as_str().unwrap_or_default();
     let (path, fragment) = id.rsplit_once('#').unwrap_or((id, ""));
     let name = match fragment.split_once('@') {

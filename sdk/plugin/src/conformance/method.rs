@@ -27,11 +27,18 @@ pub struct MethodCase {
     pub bad_targets: Vec<f64>,
 }
 
-/// Which rules a method breaks: units are there, with unique names and levels of falling cost; budgets name the units' groups, can be met,
-/// ask for something, and move in one direction with the target; layers that are to be compressed come back in the parts that their encoding has
-/// and are not far off at the dearest level; the same question gets the same answer; bad input is refused with a message.
+/// Which rules a method breaks. It is tried with the outlines of Llama models and of a mixture of
+/// experts.
 ///
-/// A method that cannot choose its levels without a target may say so; it then has to have units for every target of the case.
+/// - There are units, with unique names and levels of falling cost.
+/// - Budgets name the units' groups, can be met, ask for something, and move in one direction with
+///   the target.
+/// - Layers come back in the parts that their encoding has, and are not far off at the level of
+///   highest cost.
+/// - The same question gets the same answer, and bad input is refused with a message.
+///
+/// A method that cannot choose its levels without a target may say so. It then has to have units
+/// for every target of the case.
 pub fn check_method(library: &Library, suite: &MethodSuite) -> Findings {
     let mut findings = Findings::default();
     library.check_options_refused(&mut findings, &suite.bad_options);
@@ -139,7 +146,8 @@ fn budget_of(
     }
 }
 
-/// Every group has one budget, which its cheapest levels meet and its dearest do not.
+/// Every group has one budget, which its levels of lowest cost meet and those of highest cost do
+/// not.
 fn check_budget(findings: &mut Findings, place: &str, units: &[Unit], budget: &[GroupBudget]) {
     let mut costs: BTreeMap<&str, (u64, u64)> = BTreeMap::new();
     for unit in units {

@@ -56,15 +56,16 @@ fn outline(num_blocks: u32, of_block: &[Row]) -> ModelOutline {
     }
 }
 
-/// The outline of a Llama model with grouped-query attention in bf16: hidden size 64, 4 heads with 2 key and value heads, 160 MLP
-/// features.
+/// The outline of a Llama model with grouped-query attention in bf16: hidden size 64, 4 heads with
+/// 2 key and value heads, 160 MLP features.
 pub fn llama_outline(num_blocks: u32) -> ModelOutline {
     let mut of_block = attention();
     of_block.extend(mlp("mlp", None, 2));
     outline(num_blocks, &of_block)
 }
 
-/// The outline of a mixture of experts in bf16. Its blocks are those of [`llama_outline`], with `num_experts` MLPs in place of one.
+/// The outline of a mixture of experts in bf16. Its blocks are those of [`llama_outline`], with
+/// `num_experts` MLPs in place of one.
 pub fn mixture_outline(num_blocks: u32, num_experts: u32) -> ModelOutline {
     let mut of_block = attention();
     for expert_idx in 0..num_experts {

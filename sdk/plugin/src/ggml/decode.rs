@@ -1,5 +1,5 @@
-//! From the bytes of a block to its weights, all in f32 and in the order of operations of the reference, so that the results are the
-//! same bit for bit.
+//! From the bytes of a block to its weights, all in f32 and in the order of operations of the
+//! reference, so that the results are the same bit for bit.
 
 use half::{bf16, f16};
 
@@ -120,7 +120,8 @@ fn two_bits(codes: &[u8], idx: usize) -> u8 {
     (codes[idx / 128 * 32 + idx % 32] >> (idx % 128 / 32 * 2)) & 3
 }
 
-/// Weight `idx` of 256 in four-bit codes of Q4_K and Q5_K: quarters of 64, each in two planes of 32 bytes.
+/// Weight `idx` of 256 in four-bit codes of Q4_K and Q5_K: quarters of 64, each in two planes of 32
+/// bytes.
 fn four_bits(codes: &[u8], idx: usize) -> u8 {
     (codes[idx / 64 * 32 + idx % 32] >> (idx % 64 / 32 * 4)) & 15
 }

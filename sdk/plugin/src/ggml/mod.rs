@@ -1,7 +1,9 @@
-//! ggml's types of weights, the formats of llama.cpp: what a block of each holds, what it weighs, how it is read.
+//! ggml's types of weights, the formats of llama.cpp: what a block of each holds, what it weighs,
+//! how it is read.
 //!
-//! A row of a weight is a sequence of blocks. A block of 32 or 64 weights has one scale `d` (and a minimum `m` in the `_1` types); a super-block
-//! of 256 (the K-quants) has `d` (and `dmin`) in f16 and, for each group of 16 or 32 weights, a scale (and a minimum) of 4, 6 or 8 bits:
+//! A row of a weight is a sequence of blocks. A block of 32 or 64 weights has one scale `d` (and a
+//! minimum `m` in the `_1` types); a super-block of 256 (the K-quants) has `d` (and `dmin`) in f16
+//! and, for each group of 16 or 32 weights, a scale (and a minimum) of 4, 6 or 8 bits:
 //!
 //! | type | weight | codes | group | bytes a block | bits a weight |
 //! |---|---|---|---|---|---|
@@ -17,7 +19,8 @@
 //!
 //! `Q2_0` is younger than the others: llama.cpp has it since 0.5.0, PyPI's gguf 0.19 not yet.
 //!
-//! The engine reads GGUF models with the same decoder as level databases, and the GGUF writer copies blocks as they are.
+//! The engine reads GGUF models with the same decoder as level databases, and the GGUF writer
+//! copies blocks as they are.
 
 mod decode;
 #[cfg(test)]

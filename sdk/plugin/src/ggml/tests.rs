@@ -12,7 +12,8 @@ fn numbers_and_names_are_ggmls() {
     assert_eq!(GgmlType::Q6K.size_bytes(512), 420);
 }
 
-/// One hand-made block of each shape; all types but `Q2_0` are held against gguf-py in the engine's tests.
+/// One hand-made block of each shape; all types but `Q2_0` are held against gguf-py in the engine's
+/// tests.
 #[test]
 fn blocks_become_weights() {
     let mut weights = [0.0; 32];

@@ -1,5 +1,11 @@
-//! A look at an ELF file's headers before the system's loader maps it: a shared library that is shorter than its headers say
-//! would kill the process with SIGBUS.
+//! A check of an ELF file's headers before the system's loader maps it: a shared library that is
+//! shorter than its headers say would kill the process with SIGBUS.
+
+use object::{
+    LittleEndian,
+    elf::{self, FileHeader64, ProgramHeader64, SectionHeader64},
+    pod::{self, Pod},
+};
 
 /// What is wrong with a file.
 #[derive(Debug, PartialEq, Eq)]
@@ -9,14 +15,15 @@ pub(super) enum ElfError {
 }
 
 #[cfg(target_arch = "x86_64")]
-const MACHINE: u16 = 62;
+const MACHINE: u16 = elf::EM_X86_64;
 #[cfg(target_arch = "aarch64")]
-const MACHINE: u16 = 183;
+const MACHINE: u16 = elf::EM_AARCH64;
 
-const HEADER_SIZE: u64 = 64;
-const TYPE_SHARED: u16 = 3;
-const SEGMENT_LOAD: u32 = 1;
-const SECTION_NO_BITS: u32 = 8;
+const LE: LittleEndian = LittleEndian;
+
+type Header = FileHeader64<LittleEndian>;
+type Segment = ProgramHeader64<LittleEndian>;
+type Section = SectionHeader64<LittleEndian>;
 
 /// Whether `bytes` are a whole 64-bit little-endian shared library for this machine.
 pub(super) fn check(bytes: &[u8]) -> Result<(), ElfError> {
@@ -24,89 +31,106 @@ pub(super) fn check(bytes: &[u8]) -> Result<(), ElfError> {
     if bytes.is_empty() {
         return not_a_library("the file is empty");
     }
-    if !bytes.starts_with(b"\x7fELF") {
+    if !bytes.starts_with(&elf::ELFMAG) {
         return not_a_library("it does not start with the ELF magic number");
     }
-    fits(bytes, HEADER_SIZE)?;
-    if bytes[4] != 2 || bytes[5] != 1 {
+    let header: &Header = read(bytes, 0)?;
+    if header.e_ident.class != elf::ELFCLASS64 || header.e_ident.data != elf::ELFDATA2LSB {
         return not_a_library("it is not a 64-bit little-endian ELF file");
     }
-    if u16_at(bytes, 16) != TYPE_SHARED {
+    if header.e_type.get(LE) != elf::ET_DYN {
         return not_a_library("it is an ELF file, but not a shared library");
     }
-    if u16_at(bytes, 18) != MACHINE {
+    if header.e_machine.get(LE) != MACHINE {
         return not_a_library("it was built for another processor");
     }
-    let (segments, sections) = (u64_at(bytes, 32), u64_at(bytes, 40));
-    let (segment_size, num_segments) = (u16_at(bytes, 54), u16_at(bytes, 56));
-    let (section_size, num_sections) = (u16_at(bytes, 58), u16_at(bytes, 60));
-    if num_segments == 0 || segment_size < 56 || (num_sections > 0 && section_size < 64) {
+    let segments = Table {
+        start: header.e_phoff.get(LE),
+        entry_size: header.e_phentsize.get(LE).into(),
+        num_entries: header.e_phnum.get(LE).into(),
+    };
+    let sections = Table {
+        start: header.e_shoff.get(LE),
+        entry_size: header.e_shentsize.get(LE).into(),
+        num_entries: header.e_shnum.get(LE).into(),
+    };
+    if segments.num_entries == 0 || !segments.holds::<Segment>() || !sections.holds::<Section>() {
         return not_a_library("its header tables make no sense");
     }
-    fits_at(
-        bytes,
-        segments,
-        u64::from(segment_size) * u64::from(num_segments),
-    )?;
-    fits_at(
-        bytes,
-        sections,
-        u64::from(section_size) * u64::from(num_sections),
-    )?;
-    // Both tables are inside the file now, so indexing them is safe.
-    for index in 0..usize::from(num_segments) {
-        let at = segments as usize + index * usize::from(segment_size);
-        if u32_at(bytes, at) == SEGMENT_LOAD {
-            fits_at(bytes, u64_at(bytes, at + 8), u64_at(bytes, at + 32))?;
+    segments.check(bytes)?;
+    sections.check(bytes)?;
+    for offset in segments.offsets() {
+        let segment: &Segment = read(bytes, offset)?;
+        if segment.p_type.get(LE) == elf::PT_LOAD {
+            fits(bytes, segment.p_offset.get(LE), segment.p_filesz.get(LE))?;
         }
     }
-    for index in 0..usize::from(num_sections) {
-        let at = sections as usize + index * usize::from(section_size);
-        if !matches!(u32_at(bytes, at + 4), 0 | SECTION_NO_BITS) {
-            fits_at(bytes, u64_at(bytes, at + 24), u64_at(bytes, at + 32))?;
+    for offset in sections.offsets() {
+        let section: &Section = read(bytes, offset)?;
+        if !matches!(section.sh_type.get(LE), elf::SHT_NULL | elf::SHT_NOBITS) {
+            fits(bytes, section.sh_offset.get(LE), section.sh_size.get(LE))?;
         }
     }
     Ok(())
 }
 
-fn fits_at(bytes: &[u8], offset: u64, size: u64) -> Result<(), ElfError> {
-    fits(bytes, offset.saturating_add(size))
+/// Where a file has its program or section headers.
+struct Table {
+    start: u64,
+    entry_size: u64,
+    num_entries: u64,
 }
 
-fn fits(bytes: &[u8], expected: u64) -> Result<(), ElfError> {
-    if expected > bytes.len() as u64 {
-        Err(ElfError::Truncated { expected })
-    } else {
-        Ok(())
+impl Table {
+    /// Whether its entries, if it has some, are large enough for a header.
+    fn holds<T>(&self) -> bool {
+        self.num_entries == 0 || self.entry_size >= size_of::<T>() as u64
+    }
+
+    fn check(&self, bytes: &[u8]) -> Result<(), ElfError> {
+        fits(bytes, self.start, self.entry_size * self.num_entries)
+    }
+
+    /// Where each entry begins. The table is inside the file.
+    fn offsets(&self) -> impl Iterator<Item = u64> {
+        (0..self.num_entries).map(|index| self.start + index * self.entry_size)
     }
 }
 
-fn u16_at(bytes: &[u8], at: usize) -> u16 {
-    u16::from_le_bytes([bytes[at], bytes[at + 1]])
+/// The structure at an offset.
+fn read<T: Pod>(bytes: &[u8], offset: u64) -> Result<&T, ElfError> {
+    let size = size_of::<T>() as u64;
+    fits(bytes, offset, size)?;
+    let truncated = |()| ElfError::Truncated {
+        expected: offset + size,
+    };
+    let (value, _) = pod::from_bytes(&bytes[offset as usize..]).map_err(truncated)?;
+    Ok(value)
 }
 
-fn u32_at(bytes: &[u8], at: usize) -> u32 {
-    u32::from(u16_at(bytes, at)) | u32::from(u16_at(bytes, at + 2)) << 16
-}
-
-fn u64_at(bytes: &[u8], at: usize) -> u64 {
-    u64::from(u32_at(bytes, at)) | u64::from(u32_at(bytes, at + 4)) << 32
+fn fits(bytes: &[u8], offset: u64, size: u64) -> Result<(), ElfError> {
+    let expected = offset.saturating_add(size);
+    match expected > bytes.len() as u64 {
+        true => Err(ElfError::Truncated { expected }),
+        false => Ok(()),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// A file header, one program header that loads `load_size` bytes from the start, and `len` bytes in all.
+    /// A file header, one program header that loads `load_size` bytes from the start, and `len`
+    /// bytes in all.
     fn library(len: usize, load_size: u64) -> Vec<u8> {
         let mut bytes = vec![0; len];
         bytes[..6].copy_from_slice(b"\x7fELF\x02\x01");
-        bytes[16..18].copy_from_slice(&TYPE_SHARED.to_le_bytes());
+        bytes[16..18].copy_from_slice(&elf::ET_DYN.to_le_bytes());
         bytes[18..20].copy_from_slice(&MACHINE.to_le_bytes());
         bytes[32..40].copy_from_slice(&64_u64.to_le_bytes());
         bytes[54..56].copy_from_slice(&56_u16.to_le_bytes());
         bytes[56..58].copy_from_slice(&1_u16.to_le_bytes());
-        bytes[64..68].copy_from_slice(&SEGMENT_LOAD.to_le_bytes());
+        bytes[64..68].copy_from_slice(&elf::PT_LOAD.to_le_bytes());
         bytes[96..104].copy_from_slice(&load_size.to_le_bytes());
         bytes
     }
@@ -150,6 +174,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "it reads a file of many megabytes")]
     fn every_prefix_of_this_test_is_refused_without_a_panic() {
         let whole = std::fs::read(std::env::current_exe().unwrap()).unwrap();
         assert_eq!(check(&whole), Ok(()));

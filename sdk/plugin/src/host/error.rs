@@ -61,7 +61,7 @@ pub enum LoadError {
         /// Version of this host.
         expected: u32,
     },
-    /// The same version, but types that differ.
+    /// Types that differ although the ABI version is the host's.
     #[error("{} has another layout of the plugin interface: {}: rebuild the plugin", path.display(), reasons.join("; "))]
     Layout {
         /// The file.
@@ -87,7 +87,8 @@ pub enum LoadError {
         /// What is wrong.
         reason: String,
     },
-    /// The file changed after this process loaded it, or while it did. Another process gets the new one.
+    /// The file changed after this process loaded it, or while it did. Another process gets the new
+    /// one.
     #[error("{} changed while this process was using it: start a new one", path.display())]
     Changed {
         /// The file.

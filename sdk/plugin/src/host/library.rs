@@ -22,7 +22,8 @@ use crate::{
 /// Device, inode, size and time of change: which bytes a path stands for.
 type Identity = (u64, u64, u64, i64, i64);
 
-/// The files that this process has loaded. The system's loader knows them by path and inode, and gives the old library for a new file.
+/// The files that this process has loaded. The system's loader knows them by path and inode, and
+/// gives the old library for a new file.
 static LOADED: Mutex<Vec<(PathBuf, Identity)>> = Mutex::new(Vec::new());
 
 /// A plugin file's bytes, by digest.
@@ -85,7 +86,8 @@ pub(super) fn load(path: &Path, examined: &Fingerprint) -> Result<Library, LoadE
     check_abi_version(path)?;
     loaded.push((path.to_owned(), examined.identity));
     let module = Module::open(path).map_err(|error| explain(path, error))?;
-    // The digest goes into the run's manifest, so it has to be that of the library which is in memory now.
+    // The digest goes into the run's manifest, so it has to be that of the library which is in
+    // memory now.
     if identity(path).ok() != Some(examined.identity) {
         return Err(changed());
     }
@@ -134,9 +136,11 @@ impl Library {
     }
 }
 
-/// Compares versions through a plain C function, so that a plugin of another version gets a sentence and nothing of it is interpreted.
+/// Compares versions through a plain C function, so that a plugin of another version gets a
+/// sentence and nothing of it is interpreted.
 fn check_abi_version(path: &Path) -> Result<(), LoadError> {
-    // SAFETY: runs the library's initialisers; only files of the configured folder get here, and they run with the worker's rights anyway.
+    // SAFETY: runs the library's initialisers; only files of the configured folder get here, and
+    // they run with the worker's rights anyway.
     let library = unsafe { libloading::Library::new(path) }.map_err(|error| LoadError::Open {
         path: path.to_owned(),
         reason: describe_open(path, &error),
@@ -171,7 +175,8 @@ fn describe_open(path: &Path, error: &libloading::Error) -> String {
     text.strip_prefix(&prefix).unwrap_or(&text).to_owned()
 }
 
-/// A layout mismatch fills up to 50 KB with both type layouts; only the lines that name a difference are worth reading.
+/// A layout mismatch fills up to 50 KB with both type layouts; only the lines that name a
+/// difference are worth reading.
 fn explain(path: &Path, error: ModuleError) -> LoadError {
     let path = path.to_owned();
     match error {

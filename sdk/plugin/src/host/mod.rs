@@ -1,7 +1,9 @@
 //! The host's side: the plugins of a folder, listed, loaded, and made with checked options.
 //!
-//! Only files named `libevopress_*.so` in the given folder are plugins. A file is read once: its digest and what was loaded from it
-//! stay the same for the life of the [`PluginDir`], and nothing is ever unloaded: a changed file is for the next process. Loading runs foreign code, so it belongs into a worker process.
+//! Only files named `libevopress_*.so` in the given folder are plugins. A file is read once: its
+//! digest and what was loaded from it stay the same for the life of the [`PluginDir`], and nothing
+//! is ever unloaded: a changed file is for the next process. Loading runs foreign code, so it
+//! belongs into a worker process.
 
 mod elf;
 mod error;
@@ -80,7 +82,8 @@ impl PluginDir {
         &self.path
     }
 
-    /// Loads every plugin file of the folder, in the order of their names, and says what it is or why it cannot be used.
+    /// Loads every plugin file of the folder, in the order of their names, and says what it is or
+    /// why it cannot be used.
     pub fn list(&self) -> Vec<Listed> {
         self.files().iter().map(|file| file.listed()).collect()
     }

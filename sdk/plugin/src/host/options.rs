@@ -31,7 +31,8 @@ impl fmt::Display for OptionMistake {
     }
 }
 
-/// Every way in which `options` break `schema`; empty when they keep it. `null` stands for no options.
+/// Every way in which `options` break `schema`; empty when they keep it. `null` stands for no
+/// options.
 ///
 /// A schema that cannot be used itself is one mistake that says so.
 pub fn check_options(schema: &Value, options: &Value) -> Vec<OptionMistake> {
@@ -155,7 +156,8 @@ fn not_one_of(found: &Value, allowed: &[Value]) -> String {
     message
 }
 
-/// The property names of the object schema whose `additionalProperties` keyword is at `schema_path`.
+/// The property names of the object schema whose `additionalProperties` keyword is at
+/// `schema_path`.
 fn known_properties<'a>(schema: &'a Value, schema_path: &str) -> Vec<&'a str> {
     let object = schema_path
         .rsplit_once('/')

@@ -5,9 +5,9 @@ use std::collections::HashSet;
 use super::{BlockPart, Edit, Level, ModelOutline, Unit};
 use crate::PluginError;
 
-/// Whether units are what the search relies on. There are some, with distinct names. Their blocks, layers and experts are the
-/// model's. Each has at least two levels in order of falling cost, and encodings that fit its layers. The host checks every
-/// method's units in this way.
+/// Whether units are what the search relies on. There are some, with distinct names. Their blocks,
+/// layers and experts are the model's. Each has at least two levels in order of falling cost, and
+/// encodings that fit its layers. The host checks every method's units in this way.
 ///
 /// # Errors
 /// The first unit that is not, and why.
@@ -88,7 +88,8 @@ fn check_calibration(unit: &Unit) -> Result<(), String> {
     }
 }
 
-/// What a level drops is in the model, and what it replaces is one of the unit's layers, in an encoding that fits it.
+/// What a level drops is in the model, and what it replaces is one of the unit's layers, in an
+/// encoding that fits it.
 ///
 /// `experts` are the model's, by block and number.
 fn check_edit(

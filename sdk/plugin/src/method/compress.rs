@@ -15,8 +15,9 @@ pub enum Statistics {
     Hessian,
 }
 
-/// Layers that read the same activations (one [`LayerOutline::input_idx`](super::LayerOutline::input_idx)), and the statistics of
-/// these activations.
+/// Layers that read the same activations (one
+/// [`LayerOutline::input_idx`](super::LayerOutline::input_idx)), and the statistics of these
+/// activations.
 #[derive(Debug)]
 pub struct CompressTask<'a> {
     /// Calibration tokens that the statistics are over. 0 where the method needs none.
@@ -40,7 +41,8 @@ pub struct LayerTask<'a> {
     pub variants: &'a [Variant],
 }
 
-/// A compressed weight: the tensors of its [`Encoding::parts`](crate::Encoding::parts), in that order, on the CPU.
+/// A compressed weight: the tensors of its [`Encoding::parts`](crate::Encoding::parts), in that
+/// order, on the CPU.
 #[derive(Debug)]
 pub struct PackedWeight {
     /// The parts.

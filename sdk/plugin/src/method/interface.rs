@@ -5,18 +5,20 @@ use crate::PluginError;
 
 /// A compression method.
 pub trait Method: Send + Sync {
-    /// The units of a model, each with its levels. `target` is the pipeline's budget where that is in this method's measure: a
-    /// method may choose its levels around it.
+    /// The units of a model, each with its levels. `target` is the pipeline's budget where that is
+    /// in this method's measure: a method may choose its levels around it.
     ///
     /// # Errors
-    /// When the model has nothing that this method can compress, or the options do not fit its layers.
+    /// When the model has nothing that this method can compress, or the options do not fit its
+    /// layers.
     fn units(&self, model: &ModelOutline, target: Option<f64>) -> Result<Vec<Unit>, PluginError>;
 
-    /// The measure by which `target:` of a spec names this method's budget: `drop`, `sparsity`, `bits_per_weight`.
+    /// The measure by which `target:` of a spec names this method's budget: `drop`, `sparsity`,
+    /// `bits_per_weight`.
     fn measure(&self) -> &str;
 
-    /// The budget of every group for a target in that measure (`0.25`). Units may have been tied and grouped since
-    /// [`Method::units`] returned them.
+    /// The budget of every group for a target in that measure (`0.25`). Units may have been tied
+    /// and grouped since [`Method::units`] returned them.
     ///
     /// # Errors
     /// When the target is out of range or leaves nothing to choose.
@@ -32,7 +34,8 @@ pub trait Method: Send + Sync {
         Statistics::None
     }
 
-    /// The variants of some layers, by layer and variant in the order of the task. The same task gets the same answer.
+    /// The variants of some layers, by layer and variant in the order of the task. The same task
+    /// gets the same answer.
     ///
     /// # Errors
     /// When a weight or a statistic is such that no sound result can be had.

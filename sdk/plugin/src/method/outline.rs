@@ -11,8 +11,8 @@ pub enum SubBlock {
 
 /// A linear layer `y = W x + b` with `W` of shape `[out_features, in_features]`.
 ///
-/// Nothing follows from the position of a layer among the others or from its name: what a method or the engine has to know is
-/// in the fields.
+/// Nothing follows from the position of a layer among the others or from its name: what a method or
+/// the engine has to know is in the fields.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LayerOutline {
     /// Hugging Face's weight name without `.weight`: `model.layers.3.self_attn.q_proj`.
@@ -21,11 +21,12 @@ pub struct LayerOutline {
     pub block_idx: u32,
     /// The half of the block.
     pub sub_block: SubBlock,
-    /// The expert of the MLP that the layer belongs to, counted from 0. None where all tokens go through the layer.
+    /// The expert of the MLP that the layer belongs to, counted from 0. None where all tokens go
+    /// through the layer.
     pub expert_idx: Option<u32>,
-    /// The activations that the layer reads, counted from 0 over the whole model. Layers with the same number read the same
-    /// activations (query, key and value; gate and up) and have equally many columns. An expert reads the activations of the
-    /// tokens that are routed to it.
+    /// The activations that the layer reads, counted from 0 over the whole model. Layers with the
+    /// same number read the same activations (query, key and value; gate and up) and have equally
+    /// many columns. An expert reads the activations of the tokens that are routed to it.
     pub input_idx: u32,
     /// Rows of the weight.
     pub out_features: u64,

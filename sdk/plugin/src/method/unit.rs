@@ -99,18 +99,21 @@ pub struct Level {
 /// Something that gets a level: a layer, an expert, a sub-block, a block.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unit {
-    /// Unique name: `model.layers.3.self_attn`, `model.layers.3.mlp`, `model.layers.3`, `model.layers.3.mlp.up_proj`.
+    /// Unique name: `model.layers.3.self_attn`, `model.layers.3.mlp`, `model.layers.3`,
+    /// `model.layers.3.mlp.up_proj`.
     pub name: String,
-    /// Level switches move cost only between units of one group: `attention`, `mlp`, `sub-block`, `block`. Where it is empty,
-    /// the pipeline's `search.grouping` decides.
+    /// Level switches move cost only between units of one group: `attention`, `mlp`, `sub-block`,
+    /// `block`. Where it is empty, the pipeline's `search.grouping` decides.
     pub group: String,
     /// The block, counted from 0.
     pub block_idx: u32,
-    /// The layers that its levels change, indices into [`ModelOutline::layers`](super::ModelOutline::layers).
+    /// The layers that its levels change, indices into
+    /// [`ModelOutline::layers`](super::ModelOutline::layers).
     pub layer_idxs: Vec<u32>,
     /// At least two levels in order of falling cost.
     pub levels: Vec<Level>,
-    /// The level at which the calibration of a level database goes on to the next block, an index into `levels`.
+    /// The level at which the calibration of a level database goes on to the next block, an index
+    /// into `levels`.
     pub calibration_level: u32,
 }
 

@@ -20,7 +20,8 @@ impl<'a> Decoder<'a> {
     /// A weight of `rows × columns` in the bytes of its parts.
     ///
     /// # Errors
-    /// When a part is missing or has another size, or a mask does not have as many bits as there are values.
+    /// When a part is missing or has another size, or a mask does not have as many bits as there
+    /// are values.
     pub fn new(
         encoding: &Encoding,
         rows: usize,
@@ -158,7 +159,8 @@ mod tests {
     use super::*;
     use crate::{GgmlType, pack_codes, pack_sparse};
 
-    /// Every width of codes, rows that end within a byte, and groups of one column up to the whole row.
+    /// Every width of codes, rows that end within a byte, and groups of one column up to the whole
+    /// row.
     #[test]
     fn quantized_weights_come_back() {
         for bits in 1..=8_u8 {

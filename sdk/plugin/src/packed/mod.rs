@@ -1,4 +1,5 @@
-//! How a level database writes down a compressed weight `W [N, K]`: which parts there are, what they weigh, how they are read.
+//! How a level database writes down a compressed weight `W [N, K]`: which parts there are, what
+//! they weigh, how they are read.
 //!
 //! | encoding | parts | weight |
 //! |---|---|---|
@@ -6,8 +7,8 @@
 //! | [`Encoding::Sparse`] | `mask`, `values` | the next value where the mask's bit is set, else 0 |
 //! | [`Encoding::Ggml`] | `blocks` | as [`GgmlType`] says |
 //!
-//! Codes, zeros and mask bits are little-endian bit streams, each row padded to whole bytes: number `i` of a row is in bits
-//! `i·b .. (i + 1)·b`, bit 0 being the lowest of the first byte.
+//! Codes, zeros and mask bits are little-endian bit streams, each row padded to whole bytes: number
+//! `i` of a row is in bits `i·b .. (i + 1)·b`, bit 0 being the lowest of the first byte.
 
 mod decode;
 mod pack;
@@ -21,8 +22,9 @@ use crate::{DType, GgmlType, PluginError};
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Encoding {
-    /// A uniform grid for each group of a row's columns: `codes [N, ⌈K·bits/8⌉]` u8, `scales [N, K/group_size]` f16, and, unless
-    /// symmetric, `zeros [N, ⌈K/group_size·bits/8⌉]` u8. A symmetric grid's zero is `2^(bits − 1)`.
+    /// A uniform grid for each group of a row's columns: `codes [N, ⌈K·bits/8⌉]` u8,
+    /// `scales [N, K/group_size]` f16, and, unless symmetric, `zeros [N, ⌈K/group_size·bits/8⌉]`
+    /// u8. A symmetric grid's zero is `2^(bits − 1)`.
     Quantized {
         /// Bits of a code, 1 to 8.
         bits: u8,
@@ -38,7 +40,8 @@ pub enum Encoding {
         /// Dtype of the values: bf16, f16 or f32.
         dtype: DType,
     },
-    /// Rows of ggml's blocks, as a GGUF file has them: `blocks [N, K / block_len · block_bytes]` u8.
+    /// Rows of ggml's blocks, as a GGUF file has them: `blocks [N, K / block_len · block_bytes]`
+    /// u8.
     Ggml {
         /// The blocks' type, a quantized one; its `block_len` divides K.
         ggml_type: GgmlType,
@@ -67,7 +70,8 @@ impl Encoding {
     /// Whether it fits a weight of `rows × columns`.
     ///
     /// # Errors
-    /// Bits out of range, a group or a block that does not divide the columns, more values than weights, or values that are no floats.
+    /// Bits out of range, a group or a block that does not divide the columns, more values than
+    /// weights, or values that are no floats.
     pub fn check(&self, rows: u64, columns: u64) -> Result<(), PluginError> {
         match *self {
             Encoding::Quantized { bits, .. } if !(1..=8).contains(&bits) => {

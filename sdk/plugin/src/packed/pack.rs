@@ -47,7 +47,8 @@ pub(super) fn code(stream: &[u8], bits: u8, idx: usize) -> u8 {
     ((low | high << 8) >> (first % 8)) as u8 & (0xFF >> (8 - bits))
 }
 
-/// The mask and the kept values of rows of `columns` weights; `is_kept` says of each weight whether it stays.
+/// The mask and the kept values of rows of `columns` weights; `is_kept` says of each weight whether
+/// it stays.
 ///
 /// # Errors
 /// When not `expected` weights are kept.

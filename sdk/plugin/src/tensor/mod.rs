@@ -1,7 +1,9 @@
-//! Tensors that cross the boundary: DLPack's structures behind a borrowed [`TensorView`] and an owning [`OwnedTensor`].
+//! Tensors that cross the boundary: DLPack's structures behind a borrowed [`TensorView`] and an
+//! owning [`OwnedTensor`].
 //!
-//! DLPack carries a pointer, dtype, shape, strides, device and, for owned tensors, a deleter, so nothing is copied and
-//! neither side has to know the other's tensor library. A dtype, rank or layout that is not supported is an error, never undefined behaviour.
+//! DLPack carries a pointer, dtype, shape, strides, device and, for owned tensors, a deleter, so
+//! nothing is copied and neither side has to know the other's tensor library. A dtype, rank or
+//! layout that is not supported is an error, never undefined behaviour.
 
 mod dlpack;
 mod dtype;

@@ -4,7 +4,8 @@ use std::{ffi::c_void, fmt, ptr::NonNull};
 
 use super::{DLManagedTensor, Device, Element, TensorError, TensorView, view::num_elements};
 
-/// A tensor with ownership. Whoever made it also frees it, through the deleter, so it may cross the boundary.
+/// A tensor with ownership. Whoever made it also frees it, through the deleter, so it may cross the
+/// boundary.
 #[repr(transparent)]
 pub struct OwnedTensor {
     managed: NonNull<DLManagedTensor>,
@@ -30,14 +31,17 @@ impl OwnedTensor {
             });
         }
         let data = elements.as_ptr().cast::<c_void>();
-        // SAFETY: the vector is moved into the tensor and keeps its heap memory until the deleter runs.
+        // SAFETY: the vector is moved into the tensor and keeps its heap memory until the deleter
+        // runs.
         unsafe { Self::from_keeper(elements, data, T::DTYPE, Device::Cpu, shape, None) }
     }
 
-    /// A tensor at `data` that `keeper` keeps alive: the deleter drops it.
+    /// A tensor at `data` that `keeper` keeps alive: the deleter drops the keeper.
     ///
     /// # Safety
-    /// As [`TensorView::from_raw_parts`], for as long as `keeper` lives, wherever it is moved to; the keeper may be dropped on another thread.
+    /// As [`TensorView::from_raw_parts`], for as long as `keeper` lives. Moving the keeper does not
+    /// invalidate `data`, so it is not a `Box` or a `&mut` of the elements. It may be used from any
+    /// thread and dropped on any.
     ///
     /// # Errors
     /// When the shape is impossible, or the pointer null or misaligned.
@@ -73,10 +77,11 @@ impl OwnedTensor {
     /// Takes over a DLPack tensor.
     ///
     /// # Safety
-    /// `managed` is a valid managed tensor that the caller gives up; its elements are not written to from now on.
+    /// `managed` is a valid managed tensor that the caller gives up. Nobody writes to it or to its
+    /// elements from now on, and its deleter may be called on any thread.
     ///
     /// # Errors
-    /// When dtype, device, rank or shape is not supported; the tensor is freed then too.
+    /// When dtype, device, rank or shape is not supported. The tensor is freed in this case too.
     pub unsafe fn from_dlpack(managed: NonNull<DLManagedTensor>) -> Result<Self, TensorError> {
         let tensor = OwnedTensor { managed };
         // SAFETY: the caller gives a valid tensor, which `tensor` keeps alive.
@@ -84,14 +89,32 @@ impl OwnedTensor {
         Ok(tensor)
     }
 
-    /// Gives the DLPack tensor away; the receiver calls its deleter.
+    /// Gives the DLPack tensor away. The receiver calls its deleter.
     pub fn into_dlpack(self) -> NonNull<DLManagedTensor> {
         let managed = self.managed;
         std::mem::forget(self);
         managed
     }
 
-    /// The same, borrowed.
+    /// The elements of a contiguous tensor on the CPU, row-major, little-endian.
+    ///
+    /// # Panics
+    /// For another layout or device: the host has checked what plugins return.
+    pub fn bytes(&self) -> &[u8] {
+        let view = self.view();
+        assert!(
+            view.device() == Device::Cpu && view.is_contiguous(),
+            "a tensor's bytes are read where it is contiguous and on the CPU"
+        );
+        let length = view.num_elements() * view.dtype().size_bytes();
+        if length == 0 {
+            return &[];
+        }
+        // SAFETY: a contiguous tensor on the CPU has so many initialised bytes, which `self` keeps alive and nobody writes to.
+        unsafe { std::slice::from_raw_parts(view.data().cast(), length) }
+    }
+
+    /// A view of the elements.
     pub fn view(&self) -> TensorView<'_> {
         // SAFETY: `self` keeps shape and elements alive for the view's lifetime.
         let view = unsafe { TensorView::from_dlpack(&self.managed.as_ref().dl_tensor) };

@@ -7,7 +7,8 @@ use super::{DLTensor, DType, Device, Element, TensorError};
 /// Highest number of dimensions.
 pub const MAX_RANK: usize = 8;
 
-/// A tensor that someone else owns for as long as `'a`. Cheap to copy; its elements do not change while it lives.
+/// A tensor that someone else owns for as long as `'a`. Cheap to copy; its elements do not change
+/// while it lives.
 #[derive(Clone, Copy)]
 pub struct TensorView<'a> {
     data: *const c_void,
@@ -44,10 +45,12 @@ impl<'a> TensorView<'a> {
         }
     }
 
-    /// A view of memory at `data`; without strides it is contiguous.
+    /// A view of memory at `data`. Without strides it is contiguous.
     ///
     /// # Safety
-    /// Every element that shape and strides reach is valid for `'a` and not written to, and `device` is where it is.
+    /// Every element that shape and strides reach is initialised, valid for `'a` and not written
+    /// to, and `device` is where it is. The elements lie in one allocation, which starts no further
+    /// than `isize::MAX` bytes before its end.
     ///
     /// # Errors
     /// When the shape is impossible, or the pointer null or misaligned.
@@ -94,7 +97,8 @@ impl<'a> TensorView<'a> {
     /// A view of what a DLPack tensor describes.
     ///
     /// # Safety
-    /// `tensor`'s shape and strides are valid now, and its elements for `'a`, as for [`TensorView::from_raw_parts`].
+    /// `tensor`'s shape and strides are valid now, and its elements for `'a`, as for
+    /// [`TensorView::from_raw_parts`].
     ///
     /// # Errors
     /// When dtype, device, rank or shape is not supported.
@@ -127,7 +131,7 @@ impl<'a> TensorView<'a> {
         unsafe { Self::from_raw_parts(data, dtype, device, shape, strides) }
     }
 
-    /// The same as a DLPack tensor, which points into `self` for its shape and strides.
+    /// The view as a DLPack tensor, which points into `self` for its shape and strides.
     pub fn to_dlpack(&self) -> DLTensor {
         DLTensor {
             data: self.data.cast_mut(),
@@ -213,11 +217,13 @@ impl<'a> TensorView<'a> {
         if self.num_elements() == 0 {
             return Ok(&[]);
         }
-        // SAFETY: checked above and in the constructor: T's dtype, main memory, aligned, not null, without gaps, valid for 'a.
+        // SAFETY: checked above and in the constructor: T's dtype, main memory, aligned, not null,
+        // without gaps, valid for 'a.
         Ok(unsafe { std::slice::from_raw_parts(self.data.cast(), self.num_elements()) })
     }
 
-    /// All elements of a float tensor in main memory as f32, in row-major order, whatever the strides.
+    /// All elements of a float tensor in main memory as f32, in row-major order, whatever the
+    /// strides.
     ///
     /// # Errors
     /// When the dtype is not a float or the tensor is on a GPU.
@@ -257,7 +263,10 @@ impl<'a> TensorView<'a> {
         }
         let mut rows = *self;
         rows.shape[0] = (end - start) as i64;
-        let offset = start as isize * self.strides[0] as isize * self.dtype.size_bytes() as isize;
+        // Of a tensor without elements the strides may be anything.
+        let offset = (start as isize)
+            .wrapping_mul(self.strides[0] as isize)
+            .wrapping_mul(self.dtype.size_bytes() as isize);
         rows.data = self.data.wrapping_byte_offset(offset);
         Ok(rows)
     }
@@ -280,8 +289,9 @@ impl<'a> TensorView<'a> {
                 .zip(&self.strides)
                 .map(|(i, stride)| i * stride)
                 .sum();
-            // SAFETY: the index is within the shape, so the constructor's caller vouched for this element.
-            elements.push(unsafe { *self.data.cast::<T>().offset(offset as isize) });
+            // SAFETY: the index is within the shape, so the constructor's caller vouched for this
+            // element.
+            elements.push(unsafe { self.data.cast::<T>().offset(offset as isize).read() });
             for dim in (0..self.rank).rev() {
                 index[dim] += 1;
                 if index[dim] < self.shape[dim] {
@@ -311,8 +321,12 @@ impl fmt::Debug for TensorView<'_> {
 /// # Safety
 /// `pointer` is null or valid for `rank` values.
 unsafe fn dims<'a>(pointer: *const i64, rank: usize) -> Option<&'a [i64]> {
-    // SAFETY: the caller's promise.
-    (!pointer.is_null()).then(|| unsafe { std::slice::from_raw_parts(pointer, rank) })
+    (!pointer.is_null()).then(|| match rank {
+        // The pointer may be anything where nothing is behind it.
+        0 => &[][..],
+        // SAFETY: the caller's promise.
+        _ => unsafe { std::slice::from_raw_parts(pointer, rank) },
+    })
 }
 
 /// Number of elements of a shape that fits into memory.
@@ -342,10 +356,11 @@ pub(super) fn num_elements(shape: &[i64]) -> Result<usize, TensorError> {
 /// Row-major strides.
 pub(super) fn contiguous_strides(shape: &[i64]) -> [i64; MAX_RANK] {
     let mut strides = [0; MAX_RANK];
-    let mut stride = 1;
+    let mut stride = 1_i64;
     for dim in (0..shape.len()).rev() {
         strides[dim] = stride;
-        stride *= shape[dim].max(1);
+        // Of a tensor without elements the other dimensions may be of any size.
+        stride = stride.wrapping_mul(shape[dim].max(1));
     }
     strides
 }

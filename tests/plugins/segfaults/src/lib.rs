@@ -1,4 +1,5 @@
-//! A fitness for tests: like `perplexity` for two calls of `loss`, and a segmentation fault at the third.
+//! A fitness for tests: like `perplexity` for two calls of `loss`, and a segmentation fault at the
+//! third.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 

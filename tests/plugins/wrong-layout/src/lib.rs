@@ -1,5 +1,5 @@
-//! A library for tests that has the right ABI version and another layout behind it: what a fork of the SDK could look like that forgot
-//! to count the version up.
+//! A library for tests that has the right ABI version and another layout behind it: what a fork of
+//! the SDK could look like that forgot to count the version up.
 // The module is for others to read.
 #![allow(dead_code)]
 

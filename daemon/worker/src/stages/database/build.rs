@@ -3,9 +3,9 @@
 use std::time::Instant;
 
 use anyhow::Result;
-use evopress::corpus::Corpus;
 use evopress::genotype::LayerVariants;
 use evopress::levels::Build;
+use evopress::source::Corpus;
 use evopress::source::Source;
 use evopress_cache::{Entry, Manifest};
 use evopress_plugin::Statistics;

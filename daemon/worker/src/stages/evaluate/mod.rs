@@ -8,8 +8,8 @@ mod results;
 use std::cell::Cell;
 
 use anyhow::Result;
-use evopress::evaluation::Reference;
-use evopress::evaluator::Engine;
+use evopress::evaluate::Reference;
+use evopress::model::Engine;
 use evopress_spec::{EventKind, Stage};
 
 use self::results::Measured;

@@ -1,6 +1,6 @@
 //! What the measurements come to: metrics, gates, and the baselines that are better.
 
-use evopress::evaluation::{Quality, Reference};
+use evopress::evaluate::{Quality, Reference};
 use evopress_spec::{Evaluation, GateResult, Metric, MetricResult};
 use indexmap::IndexMap;
 

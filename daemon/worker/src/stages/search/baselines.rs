@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use evopress::baselines::{self, Baseline};
-use evopress::evaluator::CalibratedFitness;
+use evopress::evaluate::CalibratedFitness;
 use evopress::genotype::Genotype;
 use evopress::search::Settings;
 use evopress_spec::Mode;

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use anyhow::Result;
 use evopress::baselines::Baseline;
-use evopress::evaluator::CalibratedFitness;
+use evopress::evaluate::CalibratedFitness;
 use evopress::genotype::Genotype;
 use evopress::search::{self, Settings, fast};
 use evopress_spec::{HistoryEntry, Mode};

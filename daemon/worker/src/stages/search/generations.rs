@@ -6,9 +6,9 @@ use std::time::Instant;
 
 use anyhow::Result;
 use evopress::SearchError;
-use evopress::evaluator::CalibratedFitness;
-use evopress::search::fast::{self, Memory};
-use evopress::search::{self, Settings, State};
+use evopress::evaluate::CalibratedFitness;
+use evopress::search::fast::{self, FastSearchState};
+use evopress::search::{self, SearchState, Settings};
 use evopress_spec::{EventKind, HistoryEntry};
 
 use super::held_out::HeldOut;
@@ -40,7 +40,9 @@ pub(super) fn run(
     match fast {
         Some(fast) => {
             let settings = setup::fast_settings(inputs.plan);
-            let each = |state: &State, fast: &Memory| recorder.record(state, Some(fast), seconds());
+            let each = |state: &SearchState, fast: &FastSearchState| {
+                recorder.record(state, Some(fast), seconds())
+            };
             fast::run(
                 inputs.space,
                 fitness,
@@ -52,7 +54,7 @@ pub(super) fn run(
             )?;
         }
         None => {
-            let each = |state: &State| recorder.record(state, None, seconds());
+            let each = |state: &SearchState| recorder.record(state, None, seconds());
             search::run(inputs.space, fitness, settings, state, each)?;
         }
     }
@@ -87,13 +89,13 @@ impl<'a> GenerationRecorder<'a> {
             generations,
             tokens,
             tokens_before: progress.forward_tokens,
-            switched_before: progress.switch_seconds - inputs.engine.switch_seconds(),
+            switched_before: progress.switch_seconds - inputs.engine.decode_seconds(),
             progress,
         }
     }
 
     /// Where the search is at its beginning, the first parent gets its point on held-out text.
-    fn measure_first_parent(&mut self) -> evopress::Result<()> {
+    fn measure_first_parent(&mut self) -> evopress::evaluate::Result<()> {
         if let [_] = &self.progress.history[..] {
             let state = self.progress.state.clone();
             let measured = self.measure(&state, false)?;
@@ -105,11 +107,11 @@ impl<'a> GenerationRecorder<'a> {
     /// Records the generation that led to `state`.
     fn record(
         &mut self,
-        state: &State,
-        fast: Option<&Memory>,
+        state: &SearchState,
+        fast: Option<&FastSearchState>,
         seconds: f64,
     ) -> Result<(), SearchError> {
-        let switch_seconds = self.switched_before + self.inputs.engine.switch_seconds();
+        let switch_seconds = self.switched_before + self.inputs.engine.decode_seconds();
         self.progress.state = state.clone();
         self.progress.fast = fast.cloned();
         self.progress.forward_tokens = match fast {
@@ -142,7 +144,11 @@ impl<'a> GenerationRecorder<'a> {
     }
 
     /// The parent's KL divergence on held-out text, if it is time for it.
-    fn measure(&mut self, state: &State, is_over: bool) -> evopress::Result<Option<f64>> {
+    fn measure(
+        &mut self,
+        state: &SearchState,
+        is_over: bool,
+    ) -> evopress::evaluate::Result<Option<f64>> {
         let Some(held_out) = &self.held_out else {
             return Ok(None);
         };

@@ -5,10 +5,10 @@
 //! tokens.
 
 use anyhow::Result;
-use evopress::evaluation::Reference;
-use evopress::evaluator::Engine;
+use evopress::evaluate::Reference;
 use evopress::genotype::{Genotype, SearchSpace};
-use evopress::search::State;
+use evopress::model::Engine;
+use evopress::search::SearchState;
 use serde::{Deserialize, Serialize};
 
 use super::inputs::Inputs;
@@ -67,10 +67,10 @@ impl<'a> HeldOut<'a> {
     pub(super) fn measure(
         &self,
         record: &mut HeldOutRecord,
-        state: &State,
+        state: &SearchState,
         forward_tokens: u64,
         is_over: bool,
-    ) -> evopress::Result<Option<f64>> {
+    ) -> evopress::evaluate::Result<Option<f64>> {
         let is_first = record.genotype.is_none();
         let since = forward_tokens.saturating_sub(record.forward_tokens);
         let enough = SEARCH_TOKENS_PER_TOKEN * self.reference.num_tokens();

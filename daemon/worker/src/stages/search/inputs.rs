@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use evopress::evaluator::Engine;
 use evopress::genotype::SearchSpace;
+use evopress::model::Engine;
 use evopress::source::Source;
 use evopress_plugin::Fitness;
 use evopress_spec::Plan;

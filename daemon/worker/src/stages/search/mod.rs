@@ -12,7 +12,7 @@ use std::cell::Cell;
 
 use anyhow::Result;
 use evopress::baselines::Baseline;
-use evopress::evaluator::CalibratedFitness;
+use evopress::evaluate::CalibratedFitness;
 use evopress_spec::{Mode, Stage};
 
 use crate::{compute, setup, texts};
@@ -74,7 +74,7 @@ fn calibrated<'a>(inputs: &Inputs<'a>, stage: &'a Cell<Stage>) -> Result<Calibra
     let corpus = texts::calibration(&inputs.plan.calibration, inputs.source)?;
     let plugin = inputs.fitness.clone();
     let mut fitness = CalibratedFitness::new(inputs.engine, inputs.space, plugin, corpus);
-    fitness.limit_prefixes(compute::residual_cache_limit_bytes());
+    fitness.limit_residual_cache(compute::residual_cache_limit_bytes());
     let recorder = inputs.recorder;
     fitness.on_progress(move |done, total| {
         if stage.get() != Stage::Search {

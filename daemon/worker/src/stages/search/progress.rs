@@ -1,8 +1,8 @@
 //! How far a search is: what its checkpoint holds after each generation.
 
 use anyhow::Result;
-use evopress::search::State;
-use evopress::search::fast::Memory;
+use evopress::search::SearchState;
+use evopress::search::fast::FastSearchState;
 use evopress_spec::HistoryEntry;
 use serde::{Deserialize, Serialize};
 
@@ -15,9 +15,9 @@ const FILE: &str = "search";
 /// The search after a generation. Tokens and seconds are those of all attempts.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct SearchProgress {
-    pub(crate) state: State,
+    pub(crate) state: SearchState,
     /// Of a fast search only.
-    pub(crate) fast: Option<Memory>,
+    pub(crate) fast: Option<FastSearchState>,
     pub(crate) forward_tokens: u64,
     pub(crate) seconds: f64,
     /// What went into decoding levels: the mean over the compute threads.
@@ -40,15 +40,15 @@ impl SearchProgress {
     /// Whether there is nothing left to do; `generations` is what a paper search has in all.
     pub(super) fn is_over(&self, generations: u32) -> bool {
         match &self.fast {
-            Some(fast) => fast.stop.is_some(),
+            Some(fast) => fast.stop_reason().is_some(),
             None => self.state.generation >= generations,
         }
     }
 
     /// Why a fast search ended, in words.
     pub(crate) fn ended(&self) -> Option<String> {
-        let stop = self.fast.as_ref().and_then(|fast| fast.stop);
-        stop.map(|stop| stop.to_string())
+        let fast = self.fast.as_ref()?;
+        fast.stop_reason().map(|reason| reason.to_string())
     }
 
     /// What the user should know of the search, in sentences. `fitness` is the plugin's name.
@@ -60,7 +60,12 @@ impl SearchProgress {
                  took longer"
             )
         });
+        let failures = self.fast.iter().flat_map(FastSearchState::warnings);
         let diverged = self.held_out.divergence();
-        without.into_iter().chain(diverged).collect()
+        without
+            .into_iter()
+            .chain(failures)
+            .chain(diverged)
+            .collect()
     }
 }

@@ -150,8 +150,8 @@ fn about_packed(layout: &str, summary: &Summary) -> String {
         ..
     } = summary;
     format!(
-        "{num_packed} of the {} linear layers are stored in {layout}, with the very codes, scales and zeros that were searched; all else is \
-         in the dtype of the run. Scales are f16: loaded in float16 or float32 they are what was measured, in bfloat16 they are \
+        "{num_packed} of the {} linear layers are stored in {layout}, with exactly the codes, scales and \
+         zeros that were searched; everything else is in the dtype of the run. Scales are f16: loaded in float16 or float32 they are what was measured, in bfloat16 they are \
          rounded to 8 significant bits.\n\n",
         num_packed + num_dense
     )

@@ -41,7 +41,7 @@ fn by_format(formats: &[ArtifactFormat], gguf_goes_without: bool) -> String {
     let mut text = String::new();
     if formats.contains(&ArtifactFormat::NemotronNas) {
         text.push_str(
-            "not there in `nemotron-nas`, so vLLM and transformers go past them and are faster; ",
+            "not there in `nemotron-nas`, so vLLM and transformers skip them and are faster; ",
         );
     }
     if formats.contains(&ArtifactFormat::Gguf) && gguf_goes_without {

@@ -1,0 +1,291 @@
+//! One block on the way back: gradients through it, and what level changes do in it.
+//!
+//! Shapes: T tokens, D hidden size, N outputs of a layer.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+
+use evopress_model::{Context, Traced};
+use evopress_plugin::SubBlock;
+use evopress_search::genotype::{BlockEdit, WeightId};
+use evopress_source::spec::{BlockSpec, LayerRole};
+use tch::{Kind, Tensor};
+
+use super::changes::Changes;
+use crate::error::Result;
+
+/// Gradients with respect to the stream `[T, D]`: of the loss, then of the loss of each of the S sampled tokens.
+pub(super) type Gradients = Vec<Tensor>;
+
+/// One block on its way back.
+pub(super) struct Block<'a> {
+    pub(super) context: &'a Context,
+    pub(super) changes: &'a Changes,
+    pub(super) block_idx: usize,
+    /// Tokens of a sequence.
+    pub(super) length: i64,
+    /// Dtype of products.
+    pub(super) kind: Kind,
+}
+
+impl Block<'_> {
+    /// Adds what the block's level changes do to `responses`; returns the gradients with respect to the stream before the block.
+    pub(super) fn backward(
+        &self,
+        stream: &Tensor,
+        gradients: &[Tensor],
+        responses: &mut [Tensor],
+    ) -> Result<Gradients> {
+        let before = stream.f_detach()?.f_set_requires_grad(true)?;
+        let attention = self.traced(SubBlock::Attention, &before)?;
+        let middle = match &attention {
+            Some(traced) => tch::with_grad(|| before.f_add(&traced.added))?,
+            None => before.shallow_clone(),
+        };
+        let mlp = self.traced(SubBlock::Mlp, &middle)?;
+        let after = match &mlp {
+            Some(traced) => tch::with_grad(|| middle.f_add(&traced.added))?,
+            None => middle.shallow_clone(),
+        };
+        let mut by_order = Vec::with_capacity(gradients.len());
+        for (idx, gradient) in gradients.iter().enumerate() {
+            let outputs = |traced: &Option<Traced>| -> Vec<Tensor> {
+                let outputs = traced.iter().flat_map(|traced| &traced.outputs);
+                outputs.map(Tensor::shallow_clone).collect()
+            };
+            let (of_attention, of_mlp) = (outputs(&attention), outputs(&mlp));
+            let mut inputs = vec![before.shallow_clone(), middle.shallow_clone()];
+            let num_attention = of_attention.len();
+            inputs.extend(of_attention.into_iter().chain(of_mlp));
+            let mut found = match attention.is_none() && mlp.is_none() {
+                true => vec![gradient.shallow_clone(), gradient.shallow_clone()],
+                false => {
+                    let inner = tch::with_grad(|| after.f_mul(gradient)?.f_sum(Kind::Float))?;
+                    let keep = idx + 1 < gradients.len();
+                    Tensor::f_run_backward(&[inner], &inputs, keep, false)?
+                }
+            };
+            let mut layers = found.split_off(2);
+            let of_mlp = layers.split_off(num_attention);
+            let before = found.swap_remove(0);
+            let middle = found.swap_remove(0);
+            by_order.push(Order {
+                after: gradient.shallow_clone(),
+                before,
+                of_attention: layers,
+                of_mlp,
+                middle,
+            });
+        }
+        for (traced, sub_block, input) in [
+            (attention, SubBlock::Attention, &before),
+            (mlp, SubBlock::Mlp, &middle),
+        ] {
+            let place = Place {
+                sub_block,
+                slots: self.slots(sub_block),
+                input: input.f_detach()?,
+                traced,
+            };
+            self.respond(&place, &by_order, responses)?;
+        }
+        Ok(by_order.into_iter().map(|order| order.before).collect())
+    }
+
+    /// What the block computes.
+    fn spec(&self) -> &BlockSpec {
+        &self.context.model.spec().blocks[self.block_idx]
+    }
+
+    /// The slots of a sub-block's layers in the order in which a traced pass takes their weights.
+    fn slots(&self, sub_block: SubBlock) -> Vec<usize> {
+        use LayerRole::{Down, Gate, Key, Output, Query, Up, Value};
+        let roles: &[LayerRole] = match sub_block {
+            SubBlock::Attention => &[Query, Key, Value, Output],
+            SubBlock::Mlp => &[Gate, Up, Down],
+        };
+        let slots = roles.iter().filter_map(|&role| self.spec().layer(role));
+        slots.collect()
+    }
+
+    fn first_layer(&self) -> usize {
+        self.context.model.spec().first_layer(self.block_idx)
+    }
+
+    /// A sub-block as the parent runs it; none where the parent leaves it out or the block has none.
+    fn traced(&self, sub_block: SubBlock, stream: &Tensor) -> Result<Option<Traced>> {
+        let parent = &self.changes.parent;
+        let is_left_out = parent.dropped.contains(self.block_idx, sub_block);
+        if is_left_out || !self.spec().has(sub_block) {
+            return Ok(None);
+        }
+        let first_layer = self.first_layer();
+        self.traced_with(sub_block, stream, |slot| parent.weights[first_layer + slot])
+            .map(Some)
+    }
+
+    /// A sub-block with the weight of each slot.
+    fn traced_with(
+        &self,
+        sub_block: SubBlock,
+        stream: &Tensor,
+        weight: impl Fn(usize) -> Option<WeightId>,
+    ) -> Result<Traced> {
+        let (model, first_layer) = (&self.context.model, self.first_layer());
+        let weights: Vec<Tensor> = self
+            .slots(sub_block)
+            .into_iter()
+            .map(|slot| model.plain_weight(first_layer + slot, weight(slot), self.kind))
+            .collect::<Result<_, _>>()?;
+        let traced = tch::with_grad(|| match sub_block {
+            SubBlock::Attention => {
+                model.traced_attention(self.block_idx, stream, self.length, &weights)
+            }
+            SubBlock::Mlp => model.traced_mlp(self.block_idx, stream, &weights),
+        });
+        Ok(traced?)
+    }
+
+    /// What the level changes do in a sub-block.
+    fn respond(&self, place: &Place, orders: &[Order], responses: &mut [Tensor]) -> Result<()> {
+        let mut restored: Option<Tensor> = None;
+        // The parent's weights, which all changes of a layer are held against.
+        let mut parents: HashMap<usize, Tensor> = HashMap::new();
+        for (change_idx, edit) in &self.changes.blocks[self.block_idx] {
+            match edit {
+                BlockEdit::Drop { sub_block, .. } if *sub_block == place.sub_block => {
+                    let traced = place.traced.as_ref().expect("what is left out has run");
+                    let difference = traced.added.f_detach()?.f_neg()?;
+                    add(*change_idx, &difference, orders, responses, |order| {
+                        order.stream(place.sub_block)
+                    })?;
+                }
+                BlockEdit::Restore {
+                    sub_block, weights, ..
+                } if *sub_block == place.sub_block => {
+                    let difference = match &restored {
+                        Some(difference) => difference.shallow_clone(),
+                        None => self.restored(place, weights)?,
+                    };
+                    // Several levels may restore alike only where nothing but the drop is at stake.
+                    if weights.iter().all(Option::is_none) {
+                        restored = Some(difference.shallow_clone());
+                    }
+                    add(*change_idx, &difference, orders, responses, |order| {
+                        order.stream(place.sub_block)
+                    })?;
+                }
+                BlockEdit::Replace { layer_idx, weight } => {
+                    let slot = layer_idx - self.first_layer();
+                    let Some(at) = place.slots.iter().position(|&it| it == slot) else {
+                        continue;
+                    };
+                    let before = match parents.entry(slot) {
+                        Entry::Occupied(known) => known.into_mut(),
+                        Entry::Vacant(new) => new.insert(self.parent_weight(*layer_idx)?),
+                    };
+                    let traced = place.traced.as_ref().expect("a changed layer has run");
+                    let input = &traced.inputs[at];
+                    let difference = self.difference(input, *layer_idx, before, *weight)?;
+                    add(*change_idx, &difference, orders, responses, |order| {
+                        order.layer(place.sub_block, at)
+                    })?;
+                }
+                BlockEdit::Drop { .. } | BlockEdit::Restore { .. } => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// What a sub-block adds that the parent leaves out; `weights` are those of its layers in the order of their slots.
+    fn restored(&self, place: &Place, weights: &[Option<WeightId>]) -> Result<Tensor> {
+        let in_order: Vec<usize> = self.spec().slots_of(place.sub_block).collect();
+        let weight = |slot: usize| {
+            let at = in_order.iter().position(|&it| it == slot);
+            at.and_then(|at| weights[at])
+        };
+        let traced = self.traced_with(place.sub_block, &place.input, weight)?;
+        Ok(traced.added.f_detach()?)
+    }
+
+    /// A layer's weight in f32 as the parent has it.
+    fn parent_weight(&self, layer_idx: usize) -> Result<Tensor> {
+        let level = self.changes.parent.weights[layer_idx];
+        let weight = self
+            .context
+            .model
+            .plain_weight(layer_idx, level, Kind::Float);
+        Ok(weight?)
+    }
+
+    /// `δ = h ΔWᵀ [T, N]` of a layer that reads `input` and whose weight is `before`.
+    fn difference(
+        &self,
+        input: &Tensor,
+        layer_idx: usize,
+        before: &Tensor,
+        level: Option<WeightId>,
+    ) -> Result<Tensor> {
+        let model = &self.context.model;
+        let after = model.plain_weight(layer_idx, level, Kind::Float)?;
+        let change = after.f_sub(before)?.f_to_kind(self.kind)?;
+        Ok(input.f_detach()?.f_linear(&change, None::<&Tensor>)?)
+    }
+}
+
+/// A sub-block and the stream before it.
+struct Place {
+    sub_block: SubBlock,
+    /// Its layers, in the order of `traced`.
+    slots: Vec<usize>,
+    input: Tensor,
+    traced: Option<Traced>,
+}
+
+/// One gradient at all places of a block.
+struct Order {
+    before: Tensor,
+    middle: Tensor,
+    after: Tensor,
+    /// With respect to the outputs of q, k and v; none where the attention is left out.
+    of_attention: Vec<Tensor>,
+    /// With respect to the outputs of gate and up.
+    of_mlp: Vec<Tensor>,
+}
+
+impl Order {
+    /// With respect to the stream after a sub-block.
+    fn stream(&self, sub_block: SubBlock) -> &Tensor {
+        match sub_block {
+            SubBlock::Attention => &self.middle,
+            SubBlock::Mlp => &self.after,
+        }
+    }
+
+    /// With respect to the output of a sub-block's layer, in the order of a traced pass. What the last layer puts out is added to
+    /// the stream.
+    fn layer(&self, sub_block: SubBlock, at: usize) -> &Tensor {
+        let outputs = match sub_block {
+            SubBlock::Attention => &self.of_attention,
+            SubBlock::Mlp => &self.of_mlp,
+        };
+        outputs.get(at).unwrap_or_else(|| self.stream(sub_block))
+    }
+}
+
+/// `r_m[t] += ⟨g_t, δ_t⟩` for each gradient.
+fn add<'a>(
+    change_idx: usize,
+    difference: &Tensor,
+    orders: &'a [Order],
+    responses: &mut [Tensor],
+    at: impl Fn(&'a Order) -> &'a Tensor,
+) -> Result<()> {
+    for (order, response) in orders.iter().zip(responses) {
+        let product = difference.f_mul(at(order))?;
+        let product = product.f_sum_dim_intlist(-1i64, false, Kind::Float)?;
+        let mut row = response.f_select(0, change_idx as i64)?;
+        let _ = row.f_add_(&product)?;
+    }
+    Ok(())
+}

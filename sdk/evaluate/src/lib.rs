@@ -1,0 +1,21 @@
+//! From genotypes to numbers.
+//!
+//! - [`CalibratedFitness`]: the fitness of genotypes on calibration text, as the searches ask for it. It begins an offspring's
+//!   forward pass at the first block in which it differs from its parent.
+//! - [`gradient`]: what single level changes of a genotype would do, predicted for all of them at once.
+//! - [`quality`]: perplexity and KL divergence on held-out text.
+#![forbid(unsafe_code)]
+
+mod cosines;
+mod error;
+mod fitness;
+pub mod gradient;
+mod passes;
+pub mod quality;
+mod residual_cache;
+#[cfg(test)]
+mod small_models;
+
+pub use error::{EvaluateError, Result};
+pub use fitness::{CalibratedFitness, SharedFitness};
+pub use quality::{Quality, Reference};

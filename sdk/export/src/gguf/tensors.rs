@@ -1,0 +1,359 @@
+//! The file's tensors: their names, types and bytes.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use evopress_model::read_tensor;
+use evopress_plugin::{Encoding, GgmlType, SubBlock};
+use half::f16;
+use tch::{Device, Kind, Tensor};
+
+use super::repack;
+use crate::error::Result;
+use crate::layout::{Layout, OutTensor};
+use evopress_levels::Database;
+use evopress_search::genotype::{SearchSpace, WeightId};
+use evopress_source::Source;
+use evopress_source::gguf::{ROPE_FACTORS, names};
+use evopress_source::spec::{LayerRole, ModelSpec, Rope, RopeScaling, TensorPart};
+
+/// Width of an MLP that adds nothing, in a file whose blocks may have different ones: a block of
+/// ggml's smaller types.
+const IDLE_WIDTH: usize = 32;
+
+/// All tensors of a file, in its order.
+pub(super) struct Tensors<'a> {
+    source: &'a Source,
+    databases: &'a [Arc<Database>],
+    tensors: Vec<GgufTensor>,
+    is_deci: bool,
+}
+
+pub(super) struct GgufTensor {
+    /// llama.cpp's.
+    pub(super) name: String,
+    /// Rows first, `[out_features, in_features]`.
+    pub(super) shape: Vec<usize>,
+    pub(super) ggml_type: GgmlType,
+    content: Content,
+    /// Heads whose rows are to be interleaved.
+    num_heads: Option<usize>,
+}
+
+/// Where the bytes come from.
+enum Content {
+    /// The level database's own blocks.
+    Blocks(WeightId),
+    /// A level's codes in blocks of 32.
+    Repacked(WeightId),
+    /// A level's weights in the run's dtype.
+    Decoded(WeightId, Kind),
+    /// The bytes of a GGUF source, by the name there or Hugging Face's.
+    Stored(String),
+    /// The weights of a folder.
+    Dense(String),
+    /// Divisors of the rotary frequencies.
+    RopeFactors(Vec<f32>),
+    Zeros,
+}
+
+impl GgufTensor {
+    pub(super) fn num_weights(&self) -> u64 {
+        self.shape.iter().product::<usize>() as u64
+    }
+
+    pub(super) fn size_bytes(&self) -> u64 {
+        self.ggml_type.size_bytes(self.num_weights())
+    }
+}
+
+impl<'a> Tensors<'a> {
+    pub(super) fn new(
+        source: &'a Source,
+        space: &SearchSpace,
+        databases: &'a [Arc<Database>],
+        layout: &Layout<'_>,
+        kind: Kind,
+    ) -> Result<Self> {
+        let goes_without = layout.tensors.iter().any(|it| it.omissible.is_some());
+        let is_deci = goes_without && has_deci(source);
+        let mut tensors = Vec::new();
+        for tensor in &layout.tensors {
+            let half = tensor.omissible.filter(|_| is_deci);
+            let shape = match half {
+                Some(SubBlock::Attention) => continue,
+                Some(SubBlock::Mlp) => idle_shape(layout.spec, tensor),
+                None => tensor.shape.clone(),
+            };
+            let (ggml_type, content) = content(source, space, tensor, &shape, kind)?;
+            let num_heads = source.interleaved_heads(tensor.source.part);
+            tensors.push(GgufTensor {
+                name: names::of_tensor(layout.spec, tensor.source.part, tensor.block_idx),
+                shape,
+                ggml_type,
+                // What a GGUF source has is in llama.cpp's order already.
+                num_heads: num_heads
+                    .filter(|_| !matches!(content, Content::Stored(_)))
+                    .map(|heads| heads as usize),
+                content,
+            });
+        }
+        tensors.extend(rope_factors(source)?);
+        Ok(Self {
+            source,
+            databases,
+            tensors,
+            is_deci,
+        })
+    }
+
+    /// Whether blocks lack an attention or have MLPs of different widths.
+    pub(super) fn is_deci(&self) -> bool {
+        self.is_deci
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &GgufTensor> {
+        self.tensors.iter()
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.tensors.len()
+    }
+
+    pub(super) fn size_bytes(&self) -> u64 {
+        self.iter().map(GgufTensor::size_bytes).sum()
+    }
+
+    /// A tensor's bytes as the file has them.
+    pub(super) fn bytes(&self, tensor: &GgufTensor) -> Result<Cow<'a, [u8]>> {
+        let database = |id: &WeightId| &self.databases[usize::from(id.method_idx)];
+        let bytes: Cow<'a, [u8]> = match &tensor.content {
+            Content::Blocks(id) => Cow::Borrowed(database(id).parts(*id)[0]),
+            Content::Repacked(id) => Cow::Owned(repacked(database(id), *id, tensor)?),
+            Content::Decoded(id, kind) => {
+                let weight = database(id).decode(*id, *kind, Device::Cpu)?;
+                Cow::Owned(plain(&weight)?)
+            }
+            Content::Stored(name) => {
+                let stored = self.source.gguf_tensor(name)?;
+                Cow::Borrowed(stored.map_or(&[][..], |(_, bytes)| bytes))
+            }
+            Content::Dense(name) => {
+                let weight = read_tensor(self.source, name)?;
+                let kind = match tensor.ggml_type {
+                    GgmlType::F32 => Kind::Float,
+                    _ => weight.kind(),
+                };
+                Cow::Owned(plain(&weight.f_to_kind(kind)?)?)
+            }
+            Content::RopeFactors(factors) => {
+                Cow::Owned(factors.iter().flat_map(|it| it.to_le_bytes()).collect())
+            }
+            Content::Zeros => Cow::Owned(vec![0; tensor.size_bytes() as usize]),
+        };
+        Ok(match tensor.num_heads {
+            Some(num_heads) => Cow::Owned(interleave(&bytes, tensor.shape[0], num_heads)),
+            None => bytes,
+        })
+    }
+}
+
+/// Whether `deci` is the same model where no block goes without a half. llama.cpp's biases of
+/// queries there are as wide as the model.
+pub(super) fn has_deci(source: &Source) -> bool {
+    let spec = source.spec();
+    let is_too_wide = |block_idx: usize| {
+        let block = &spec.blocks[block_idx];
+        let query = block
+            .layer(LayerRole::Query)
+            .map(|slot| &block.layers[slot]);
+        query.is_some_and(|query| query.has_bias && query.out_features != spec.hidden_size)
+    };
+    source.gguf_architecture() == "llama" && !(0..spec.num_blocks()).any(is_too_wide)
+}
+
+/// Width of the MLP of a block of the source.
+pub(super) fn mlp_width(spec: &ModelSpec, block_idx: usize) -> usize {
+    let mlp = spec.blocks[block_idx].mlp.as_ref();
+    mlp.map_or(0, |mlp| mlp.intermediate_size as usize)
+}
+
+/// Width of an MLP that adds nothing, in the place of one of `width`.
+pub(super) fn idle_width(width: usize) -> usize {
+    IDLE_WIDTH.min(width)
+}
+
+/// The shape of a tensor of an MLP that adds nothing.
+fn idle_shape(spec: &ModelSpec, tensor: &OutTensor<'_>) -> Vec<usize> {
+    let mut shape = tensor.shape.clone();
+    let is_weight = matches!(tensor.source.part, TensorPart::Weight { .. });
+    let width = tensor
+        .source
+        .part
+        .block_idx()
+        .map_or(0, |block_idx| mlp_width(spec, block_idx));
+    match tensor.layer.map(|layer| layer.role) {
+        Some(LayerRole::Gate | LayerRole::Up) => shape[0] = idle_width(width),
+        Some(LayerRole::Down) if is_weight => shape[1] = idle_width(width),
+        _ => {}
+    }
+    shape
+}
+
+fn content(
+    source: &Source,
+    space: &SearchSpace,
+    tensor: &OutTensor<'_>,
+    shape: &[usize],
+    kind: Kind,
+) -> Result<(GgmlType, Content)> {
+    if tensor.is_idle_weight() {
+        return Ok((type_of_zeros(shape), Content::Zeros));
+    }
+    if let Some(id) = tensor.level {
+        let encoding = &space.variant(id).encoding;
+        if let Encoding::Ggml { ggml_type } = *encoding {
+            return Ok((ggml_type, Content::Blocks(id)));
+        }
+        return Ok(match repack::lossless_type(encoding) {
+            Some(ggml_type) => (ggml_type, Content::Repacked(id)),
+            None => (type_of(kind), Content::Decoded(id, kind)),
+        });
+    }
+    let name = &tensor.source.name;
+    if let Some((ggml_type, _)) = source.gguf_tensor(name)? {
+        return Ok((ggml_type, Content::Stored(name.clone())));
+    }
+    // llama.cpp wants norms and biases in f32.
+    let ggml_type = match tensor.shape.len() {
+        1 => GgmlType::F32,
+        _ => type_of(read_tensor(source, name)?.kind()),
+    };
+    Ok((ggml_type, Content::Dense(name.clone())))
+}
+
+fn type_of(kind: Kind) -> GgmlType {
+    match kind {
+        Kind::BFloat16 => GgmlType::Bf16,
+        Kind::Half => GgmlType::F16,
+        _ => GgmlType::F32,
+    }
+}
+
+/// The type in which zeros take the least room.
+fn type_of_zeros(shape: &[usize]) -> GgmlType {
+    match shape {
+        [_, columns] if columns.is_multiple_of(256) => GgmlType::Q2K,
+        [_, columns] if columns.is_multiple_of(32) => GgmlType::Q4_0,
+        [_, _] => GgmlType::F16,
+        _ => GgmlType::F32,
+    }
+}
+
+fn rope_factors(source: &Source) -> Result<Option<GgufTensor>> {
+    let (ggml_type, count, content) = match source.gguf_tensor(ROPE_FACTORS)? {
+        Some((ggml_type, bytes)) => {
+            let count = bytes.len() / ggml_type.block_bytes() * ggml_type.block_len();
+            (ggml_type, count, Content::Stored(ROPE_FACTORS.into()))
+        }
+        None => {
+            let Some(attention) = source.spec().first_attention() else {
+                return Ok(None);
+            };
+            let has_factors = |rope: &&Rope| {
+                matches!(
+                    rope.scaling,
+                    RopeScaling::Llama3 { .. } | RopeScaling::Factors { .. }
+                )
+            };
+            let Some(rope) = attention.rope.as_ref().filter(has_factors) else {
+                return Ok(None);
+            };
+            let factors = rope.divisors(attention.head_dim);
+            let factors: Vec<f32> = factors.into_iter().map(|it| it as f32).collect();
+            (GgmlType::F32, factors.len(), Content::RopeFactors(factors))
+        }
+    };
+    Ok(Some(GgufTensor {
+        name: ROPE_FACTORS.into(),
+        shape: vec![count],
+        ggml_type,
+        content,
+        num_heads: None,
+    }))
+}
+
+/// The elements of a tensor of floats.
+fn plain(tensor: &Tensor) -> Result<Vec<u8>> {
+    let tensor = tensor.f_contiguous()?;
+    let mut bytes = vec![0; tensor.numel() * tensor.kind().elt_size_in_bytes()];
+    tensor.f_copy_data_u8(&mut bytes, tensor.numel())?;
+    Ok(bytes)
+}
+
+fn repacked(database: &Database, id: WeightId, tensor: &GgufTensor) -> Result<Vec<u8>> {
+    let (rows, columns) = (tensor.shape[0], tensor.shape[1]);
+    let decoder = database.decoder(id)?;
+    let scales: Vec<f16> = database.parts(id)[1]
+        .as_chunks::<2>()
+        .0
+        .iter()
+        .map(|bytes| f16::from_le_bytes(*bytes))
+        .collect();
+    let groups = scales.len() / rows;
+    let mut weights = vec![0.0; columns];
+    let mut blocks = Vec::with_capacity(tensor.size_bytes() as usize);
+    for row in 0..rows {
+        decoder.row(row, &mut weights);
+        let scales = &scales[row * groups..][..groups];
+        repack::row(tensor.ggml_type, &weights, scales, &mut blocks);
+    }
+    Ok(blocks)
+}
+
+/// Rows of each head from Hugging Face's order (the first half, the second half) to llama.cpp's
+/// (one of each in turn).
+fn interleave(bytes: &[u8], num_rows: usize, num_heads: usize) -> Vec<u8> {
+    let row_bytes = bytes.len() / num_rows;
+    let head_dim = num_rows / num_heads;
+    let mut out = Vec::with_capacity(bytes.len());
+    for row in 0..num_rows {
+        let (head, at) = (row / head_dim, row % head_dim);
+        let from = head * head_dim + at % 2 * (head_dim / 2) + at / 2;
+        out.extend(&bytes[from * row_bytes..][..row_bytes]);
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn halves_of_heads_are_interleaved() {
+        // Two heads of four rows of two bytes.
+        let rows = [
+            [0, 0],
+            [1, 1],
+            [2, 2],
+            [3, 3],
+            [4, 4],
+            [5, 5],
+            [6, 6],
+            [7, 7],
+        ]
+        .concat();
+        let expected = [
+            [0, 0],
+            [2, 2],
+            [1, 1],
+            [3, 3],
+            [4, 4],
+            [6, 6],
+            [5, 5],
+            [7, 7],
+        ]
+        .concat();
+        assert_eq!(interleave(&rows, 8, 2), expected);
+    }
+}

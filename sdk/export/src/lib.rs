@@ -1,0 +1,234 @@
+//! The result as a Hugging Face folder that any runtime of the family loads; [`gguf`] writes it as
+//! one file for llama.cpp, [`packed`] as a folder with packed weights, [`nemotron_nas`] as a folder
+//! whose blocks may lack an attention or an MLP.
+//!
+//! Blocks that are dropped whole are left out and the rest renumbered; `num_hidden_layers` and
+//! every list with an entry per block follow. A sub-block that is dropped alone keeps its tensors,
+//! with an output projection of zeros: it adds exactly nothing, in every runtime. Compressed
+//! weights are written decoded, in the run's dtype. Weights are streamed; no more than one tensor
+//! is in memory.
+
+#![forbid(unsafe_code)]
+
+mod error;
+pub mod gguf;
+mod layout;
+pub mod nemotron_nas;
+pub mod packed;
+mod shards;
+mod verify;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use evopress_model::read_tensor;
+use evopress_plugin::Edit;
+use safetensors::tensor::Dtype;
+use serde_json::{Map, Value, json};
+use tch::{Device, Kind};
+
+use evopress_levels::Database;
+use evopress_search::genotype::{Candidate, Genotype, SearchSpace};
+use evopress_source::{HfFiles, Source};
+
+pub use error::{ExportError, Result};
+use layout::{Layout, OutTensor};
+use shards::FileTensor;
+pub use verify::verify;
+
+/// What was written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Written {
+    /// Parameters that still do something: zeroed sub-blocks and pruned weights do not count.
+    pub parameters: u64,
+    /// Bytes of all weights files.
+    pub weight_bytes: u64,
+}
+
+/// Writes the model that `genotype` stands for into `folder`, which exists and is empty.
+/// `databases` are in the order of the methods. `progress` is told bytes written and bytes in all.
+///
+/// # Errors
+/// A tensor that cannot be read, or a file that cannot be written.
+pub fn huggingface(
+    source: &Source,
+    space: &SearchSpace,
+    databases: &[Arc<Database>],
+    genotype: &Genotype,
+    kind: Kind,
+    folder: &Path,
+    progress: impl FnMut(u64, u64),
+) -> Result<Written> {
+    let layout = Layout::new(source, space, &space.candidate(genotype));
+    let tensors = layout.tensors.iter();
+    let tensors: Vec<_> = tensors
+        .map(|tensor| dense(source, databases, tensor, kind))
+        .collect();
+    let weight_bytes = shards::write(&tensors, folder, progress)?;
+    adapted_files(source, space, genotype, &layout, kind)?.write(folder)?;
+    Ok(Written {
+        parameters: layout.num_parameters(),
+        weight_bytes,
+    })
+}
+
+/// What a candidate drops of a model's depth.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Depth {
+    /// Blocks that are dropped whole.
+    pub num_blocks: usize,
+    /// Attentions and MLPs that are dropped alone.
+    pub num_alone: usize,
+    /// Those among them that formats with blocks without an attention or an MLP go without: all but
+    /// the attention of the first block.
+    pub num_omissible: usize,
+}
+
+impl Depth {
+    /// Of a candidate.
+    pub fn of(candidate: &Candidate) -> Self {
+        let dropped = &candidate.dropped;
+        let blocks = layout::kept_blocks(dropped);
+        let num_blocks = dropped.attention.len() - blocks.len();
+        let halves = blocks.iter().map(|block| {
+            usize::from(block.is_without_attention) + usize::from(block.is_without_mlp)
+        });
+        Self {
+            num_blocks,
+            num_alone: 2 * blocks.len() - dropped.num_kept(),
+            num_omissible: halves.sum(),
+        }
+    }
+}
+
+/// Parameters that a candidate leaves working.
+pub fn num_parameters(source: &Source, space: &SearchSpace, candidate: &Candidate) -> u64 {
+    Layout::new(source, space, candidate).num_parameters()
+}
+
+/// A tensor as plain numbers in the run's dtype, compressed weights decoded.
+fn dense<'a>(
+    source: &'a Source,
+    databases: &'a [Arc<Database>],
+    tensor: &'a OutTensor<'_>,
+    kind: Kind,
+) -> FileTensor<'a> {
+    let read = move || {
+        let num_bytes = tensor.shape.iter().product::<usize>() * kind.elt_size_in_bytes();
+        let mut bytes = vec![0; num_bytes];
+        if !tensor.is_zero {
+            let weight = match tensor.level {
+                Some(id) => {
+                    let database = &databases[usize::from(id.method_idx)];
+                    database.decode(id, kind, Device::Cpu)?
+                }
+                None => read_tensor(source, &tensor.source.name)?,
+            };
+            let weight = weight.f_to_kind(kind)?.f_contiguous()?;
+            weight.f_copy_data_u8(&mut bytes, weight.numel())?;
+        }
+        Ok(bytes)
+    };
+    FileTensor {
+        name: tensor.name.clone(),
+        dtype: if kind == Kind::Float {
+            Dtype::F32
+        } else {
+            Dtype::BF16
+        },
+        shape: tensor.shape.clone(),
+        bytes: Box::new(read),
+    }
+}
+
+/// All files of a folder but the weights: the source's, with what the compression has changed.
+fn adapted_files(
+    source: &Source,
+    space: &SearchSpace,
+    genotype: &Genotype,
+    layout: &Layout<'_>,
+    kind: Kind,
+) -> Result<HfFiles> {
+    let mut files = source.hf_files()?;
+    adapt_config(&mut files.config, source.spec().num_blocks(), layout, kind);
+    files
+        .config
+        .insert("evopress".into(), describe(space, genotype));
+    Ok(files)
+}
+
+fn adapt_config(
+    config: &mut Map<String, Value>,
+    num_blocks: usize,
+    layout: &Layout<'_>,
+    kind: Kind,
+) {
+    let kept_blocks = layout.kept_blocks();
+    for (key, value) in config.iter_mut() {
+        // A model with as many end tokens as blocks has a list of that length that is about
+        // something else.
+        let is_other =
+            key == "architectures" || key.ends_with("token_id") || key.ends_with("token_ids");
+        if let Value::Array(list) = value
+            && list.len() == num_blocks
+            && !is_other
+        {
+            let mut idx = 0;
+            list.retain(|_| {
+                idx += 1;
+                kept_blocks.contains(&(idx - 1))
+            });
+        }
+    }
+    config.insert("num_hidden_layers".into(), json!(kept_blocks.len()));
+    config.insert(
+        "torch_dtype".into(),
+        json!(if kind == Kind::Float {
+            "float32"
+        } else {
+            "bfloat16"
+        }),
+    );
+}
+
+/// What the config and the model card say of the compression; unit names are those of the dense
+/// model.
+fn describe(space: &SearchSpace, genotype: &Genotype) -> Value {
+    let levels: Map<String, Value> = space
+        .describe(genotype)
+        .into_iter()
+        .map(|(unit, level)| (unit, Value::String(level)))
+        .collect();
+    let dropped: Vec<&String> = space
+        .units()
+        .iter()
+        .zip(&genotype.0)
+        .filter(|(unit, level)| {
+            let edits = &unit.levels[usize::from(**level)].edits;
+            edits
+                .iter()
+                .any(|edit| !matches!(edit, Edit::Replace { .. }))
+        })
+        .map(|(unit, _)| &unit.name)
+        .collect();
+    json!({"num_hidden_layers_dense": space.num_blocks(), "dropped": dropped, "levels": levels})
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dropped_depth_is_counted() {
+        let mut candidate = Candidate::dense(4, 0);
+        assert_eq!(Depth::of(&candidate), Depth::default());
+        candidate.dropped.attention = vec![true, false, true, true];
+        candidate.dropped.mlp = vec![false, true, true, false];
+        let expected = Depth {
+            num_blocks: 1,
+            num_alone: 3,
+            num_omissible: 2,
+        };
+        assert_eq!(Depth::of(&candidate), expected);
+    }
+}

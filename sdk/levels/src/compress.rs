@@ -1,0 +1,85 @@
+//! One task of a build: layers that share their inputs go to the method, and what comes back is measured and made durable.
+
+use std::sync::{Mutex, PoisonError};
+
+use evopress_cache::{Entry, Manifest};
+use evopress_plugin::{CompressTask, LayerTask, Method, Variant};
+use evopress_tensor::to_vec;
+use tch::Tensor;
+
+use crate::error::{LevelsError, Result};
+use crate::file::{self, Measured, file_name};
+use crate::statistics::Statistics;
+use crate::{decode, quality};
+
+/// A layer on its way to the method.
+pub(crate) struct ToCompress {
+    pub(crate) name: String,
+    /// `[N, K]` f32, on the run's device.
+    pub(crate) weight: Tensor,
+    pub(crate) variants: Vec<Variant>,
+}
+
+/// Compresses layers that share their inputs, measures the result and commits it.
+pub(crate) fn compress(
+    method: &dyn Method,
+    statistics: &Statistics,
+    layers: &[ToCompress],
+    entry: &Entry,
+    manifest: &Mutex<Manifest>,
+) -> Result<()> {
+    let norms = statistics.input_norms.as_ref().map(to_vec);
+    let norms = norms.transpose()?;
+    let hessian = statistics.hessian()?;
+    let task = CompressTask {
+        num_tokens: statistics.num_tokens,
+        input_norms: norms.as_deref(),
+        hessian: hessian
+            .as_ref()
+            .map(evopress_plugin_tch::view)
+            .transpose()?,
+        layers: layers
+            .iter()
+            .map(|layer| {
+                Ok(LayerTask {
+                    name: &layer.name,
+                    weight: evopress_plugin_tch::view(&layer.weight)?,
+                    variants: &layer.variants,
+                })
+            })
+            .collect::<Result<_>>()?,
+    };
+    let packed = method.compress(&task)?;
+    for (layer, weights) in layers.iter().zip(&packed) {
+        let size = layer.weight.size();
+        let shape = (size[0] as usize, size[1] as usize);
+        let whole = quality::output_energy(&layer.weight, statistics)?;
+        let mut measured = Measured {
+            outlier_ratio: quality::outlier_ratio(&layer.weight, statistics)?,
+            ..Measured::default()
+        };
+        for (variant, weight) in layer.variants.iter().zip(weights) {
+            let decoded = decode::packed(weight, &variant.encoding, shape)?;
+            let difference = layer
+                .weight
+                .f_sub(&decoded.f_to_device(layer.weight.device())?)?;
+            let lost = quality::output_energy(&difference, statistics)?;
+            let error = if whole > 0.0 { lost / whole } else { 0.0 };
+            if !error.is_finite() {
+                return Err(LevelsError::NotFinite {
+                    layer: layer.name.clone(),
+                    what: "compressed weights",
+                });
+            }
+            measured.errors.insert(variant.name.clone(), error);
+        }
+        let shape = (shape.0 as u64, shape.1 as u64);
+        let bytes = file::serialize(shape, &layer.variants, weights, &measured)?;
+        let name = file_name(&layer.name);
+        let record = entry.commit_file(&name, bytes.as_slice())?;
+        let mut manifest = manifest.lock().unwrap_or_else(PoisonError::into_inner);
+        manifest.files.insert(name, record);
+        entry.save_manifest(&manifest)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,113 @@
+//! The dense model on its compute threads.
+
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use evopress_search::genotype::Candidate;
+use evopress_source::ModelSpec;
+use evopress_tensor::Pool;
+use tch::{Device, Kind};
+
+use crate::context::Context;
+use crate::error::Result;
+use crate::head::Head;
+use crate::model::Model;
+
+/// Tokens that one forward pass takes on a GPU: enough to hide the time to launch a small model's kernels.
+const GPU_TOKENS: usize = 8192;
+
+/// The dense model on its compute threads.
+pub struct Engine {
+    pool: Pool<Context>,
+    /// For what needs no thread of its own.
+    model: Mutex<Model>,
+    dense: Candidate,
+    spec: Arc<ModelSpec>,
+    kind: Kind,
+    device: Device,
+}
+
+impl Engine {
+    /// Spreads `model` over `num_threads` compute threads. Setting `stop` ends every later call with
+    /// [`ModelError::Interrupted`](crate::ModelError::Interrupted).
+    ///
+    /// # Errors
+    /// When the rotary table for sequences of `sequence_length` tokens cannot be made.
+    pub fn new(
+        mut model: Model,
+        num_threads: usize,
+        sequence_length: usize,
+        stop: Arc<AtomicBool>,
+    ) -> Result<Self> {
+        model.prepare_length(sequence_length)?;
+        let num_threads = num_threads.max(1);
+        if !model.device().is_cuda() {
+            // Parallel over sequences, not inside an operator.
+            tch::set_num_threads(1);
+        }
+        let head = Head::new(&model)?;
+        let contexts = (0..num_threads)
+            .map(|_| Context {
+                model: model.share(),
+                head: head.share(),
+            })
+            .collect();
+        Ok(Self {
+            pool: Pool::new(contexts, stop),
+            dense: model.dense(),
+            spec: Arc::clone(model.shared_spec()),
+            kind: model.kind(),
+            device: model.device(),
+            model: Mutex::new(model),
+        })
+    }
+
+    /// What the model computes.
+    pub fn spec(&self) -> &ModelSpec {
+        &self.spec
+    }
+
+    /// A handle to what the model computes.
+    pub fn shared_spec(&self) -> Arc<ModelSpec> {
+        Arc::clone(&self.spec)
+    }
+
+    /// The dense model as a candidate.
+    pub fn dense(&self) -> &Candidate {
+        &self.dense
+    }
+
+    /// Dtype of weights and activations.
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// Where it computes.
+    pub fn device(&self) -> Device {
+        self.device
+    }
+
+    /// Seconds that the compute threads spent decoding levels so far, on average.
+    pub fn decode_seconds(&self) -> f64 {
+        let model = self.model.lock().unwrap_or_else(PoisonError::into_inner);
+        model.decode_time().as_secs_f64() / self.num_threads() as f64
+    }
+
+    /// Compute threads.
+    pub fn num_threads(&self) -> usize {
+        self.pool.num_threads()
+    }
+
+    /// The compute threads.
+    pub fn pool(&self) -> &Pool<Context> {
+        &self.pool
+    }
+
+    /// How many sequences of `length` tokens go through the model side by side: one on the CPU, where threads do.
+    pub fn batch_size(&self, length: usize) -> usize {
+        match self.device.is_cuda() {
+            true => (GPU_TOKENS / length).max(1),
+            false => 1,
+        }
+    }
+}

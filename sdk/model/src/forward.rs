@@ -1,0 +1,203 @@
+//! The forward pass: blocks on a residual stream, with the weights of the candidates that share it.
+
+use evopress_search::genotype::Candidate;
+use evopress_source::spec::LayerInput;
+use evopress_tensor::{add_projection, gated, project, rotary_attention};
+use tch::{Kind, Tensor};
+
+use crate::block_weights::{AttentionWeights, MlpWeights};
+use crate::error::Result;
+use crate::model::Model;
+use crate::runs::Runs;
+use crate::stream::Stream;
+
+/// Sees the inputs `[T, K]` of a block's linear layers as they come by.
+pub type Observer<'a> = &'a mut dyn FnMut(LayerInput, &Tensor);
+
+impl Model {
+    /// Final hidden states `[T, D]` (after the final norm) of `tokens` (`[B, L]` int64 on the model's device) with the
+    /// candidate's weights; its dropped sub-blocks add nothing to the residual stream.
+    ///
+    /// # Errors
+    /// When a weight cannot be read or libtorch refuses an operation.
+    pub fn forward(&self, tokens: &Tensor, candidate: &Candidate) -> Result<Tensor> {
+        let stream = self.embed(tokens)?;
+        self.forward_from(0, stream, &[candidate], &mut |_| Ok(()))
+    }
+
+    /// Final hidden states `[T, D]` from a block on, given the stream before it, whose rows are divided evenly among
+    /// `candidates`; `observe` sees the stream after each block.
+    ///
+    /// # Errors
+    /// As [`Self::forward`].
+    pub fn forward_from(
+        &self,
+        first_block: usize,
+        mut stream: Stream,
+        candidates: &[&Candidate],
+        observe: &mut dyn FnMut(&Stream) -> Result<()>,
+    ) -> Result<Tensor> {
+        for block_idx in first_block..self.spec().num_blocks() {
+            self.run_block(block_idx, &mut stream, candidates)?;
+            observe(&stream)?;
+        }
+        self.final_norm.of(&stream, self.kind())
+    }
+
+    /// Logits `[T, V]` in f32 of all tokens of one sequence: for tests and small inputs.
+    ///
+    /// # Errors
+    /// As [`Self::forward`].
+    pub fn logits(&self, tokens: &[i64]) -> Result<Tensor> {
+        let ids = Tensor::f_from_slice(tokens)?
+            .f_view([1, -1])?
+            .f_to_device(self.device())?;
+        let hidden = self.forward(&ids, &self.dense())?;
+        let head = self.head().f_to_kind(Kind::Float)?;
+        let hidden = hidden.f_to_kind(Kind::Float)?;
+        Ok(hidden.f_matmul(&head.f_transpose(0, 1)?)?)
+    }
+
+    /// The stream of `tokens [B, L]` before the first block.
+    ///
+    /// # Errors
+    /// When a token is not in the vocabulary.
+    pub fn embed(&self, tokens: &Tensor) -> Result<Stream> {
+        let (length, ids) = (tokens.size()[1], tokens.f_reshape([-1])?);
+        let residual = Tensor::f_embedding(&self.embedding, &ids, -1, false, false)?;
+        // `embedding` has made new memory, so the buffer is the stream's alone even where no conversion happens.
+        Ok(Stream {
+            residual: residual.f_to_kind(Kind::Float)?,
+            length,
+        })
+    }
+
+    /// Runs one block, or what the candidates leave of it. The stream's rows are divided evenly among `candidates`.
+    ///
+    /// # Errors
+    /// As [`Self::forward`].
+    pub fn run_block(
+        &self,
+        block_idx: usize,
+        stream: &mut Stream,
+        candidates: &[&Candidate],
+    ) -> Result<()> {
+        let spec = &self.spec().blocks[block_idx];
+        let has_attention = |candidate: &Candidate| !candidate.dropped.attention[block_idx];
+        stream.run_where(candidates, has_attention, |stream, candidates| {
+            let rows = stream.rows_of_one(candidates);
+            let runs = |slots: &[usize]| self.runs(block_idx, slots, candidates, rows);
+            match AttentionWeights::new(spec, runs)? {
+                Some(weights) => self.attention(block_idx, stream, &weights, &mut |_, _| ()),
+                None => Ok(()),
+            }
+        })?;
+        let has_mlp = |candidate: &Candidate| !candidate.dropped.mlp[block_idx];
+        stream.run_where(candidates, has_mlp, |stream, candidates| {
+            let rows = stream.rows_of_one(candidates);
+            let runs = |slots: &[usize]| self.runs(block_idx, slots, candidates, rows);
+            match MlpWeights::new(spec, runs)? {
+                Some(weights) => self.mlp(block_idx, stream, &weights, &mut |_, _| ()),
+                None => Ok(()),
+            }
+        })
+    }
+
+    /// The weights of some slots of a block, for `candidates` of so many rows each.
+    fn runs(
+        &self,
+        block_idx: usize,
+        slots: &[usize],
+        candidates: &[&Candidate],
+        rows: i64,
+    ) -> Result<Runs> {
+        let first = self.first_layer(block_idx);
+        let levels = |candidate: &Candidate, slot: usize| candidate.weights[first + slot];
+        let agree = |a: &&Candidate, b: &&Candidate| {
+            let mut slots = slots.iter();
+            slots.all(|&slot| levels(a, slot) == levels(b, slot))
+        };
+        let runs = candidates.chunk_by(agree).map(|run| {
+            let weights = slots.iter();
+            let weights = weights.map(|&slot| self.weights.get(first + slot, levels(run[0], slot)));
+            Ok((run.len() as i64 * rows, weights.collect::<Result<_>>()?))
+        });
+        Ok(Runs(runs.collect::<Result<_>>()?))
+    }
+
+    /// Adds the attention of a block to the stream.
+    ///
+    /// # Errors
+    /// When libtorch refuses an operation.
+    pub fn attention(
+        &self,
+        block_idx: usize,
+        stream: &mut Stream,
+        weights: &AttentionWeights,
+        observe: Observer<'_>,
+    ) -> Result<()> {
+        let Some(attention) = &self.blocks[block_idx].attention else {
+            return Ok(());
+        };
+        let normed = attention.norm.of(stream, self.kind())?;
+        observe(LayerInput::AttentionInput, &normed);
+        let (cos, sin) = self.rope_of(block_idx).rows(stream.length)?;
+        let bias = attention.projection_bias.as_ref();
+        let qkv = weights
+            .projections
+            .map(&normed, |weights, input| Ok(project(weights, bias, input)?))?;
+        let attended = rotary_attention(&qkv, self.kind(), attention.shape, &cos, &sin)?;
+        observe(LayerInput::AttentionHeads, &attended);
+        let bias = attention.output_bias.as_ref();
+        let output = &weights.output;
+        output.add(&mut stream.residual, &attended, |sum, weights, input| {
+            Ok(add_projection(sum, &weights[0], bias, input)?)
+        })
+    }
+
+    /// Adds the MLP of a block to the stream.
+    ///
+    /// # Errors
+    /// When libtorch refuses an operation.
+    pub fn mlp(
+        &self,
+        block_idx: usize,
+        stream: &mut Stream,
+        weights: &MlpWeights,
+        observe: Observer<'_>,
+    ) -> Result<()> {
+        let Some(activated) = self.mlp_activation(block_idx, stream, weights, observe)? else {
+            return Ok(());
+        };
+        let mlp = self.blocks[block_idx].mlp.as_ref();
+        let bias = mlp.and_then(|mlp| mlp.down_bias.as_ref());
+        let down = &weights.down;
+        down.add(&mut stream.residual, &activated, |sum, weights, input| {
+            Ok(add_projection(sum, &weights[0], bias, input)?)
+        })
+    }
+
+    /// What the down projection of a block's MLP would read, `[T, I]`; none where the block has no MLP.
+    ///
+    /// # Errors
+    /// When libtorch refuses an operation.
+    pub fn mlp_activation(
+        &self,
+        block_idx: usize,
+        stream: &Stream,
+        weights: &MlpWeights,
+        observe: Observer<'_>,
+    ) -> Result<Option<Tensor>> {
+        let Some(mlp) = &self.blocks[block_idx].mlp else {
+            return Ok(None);
+        };
+        let normed = mlp.norm.of(stream, self.kind())?;
+        observe(LayerInput::MlpInput, &normed);
+        let biases = mlp.gate_up_biases.as_ref();
+        let activated = weights.gate_up.map(&normed, |weights, input| {
+            Ok(gated([&weights[0], &weights[1]], biases, input)?)
+        })?;
+        observe(LayerInput::MlpActivation, &activated);
+        Ok(Some(activated))
+    }
+}

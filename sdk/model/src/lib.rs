@@ -1,0 +1,37 @@
+//! The decoder: token ids and a candidate in, hidden states and what a fitness needs of the head out.
+//!
+//! One decoder serves every family: it iterates over a [`ModelSpec`](evopress_source::ModelSpec), and refuses by name what it does not compute.
+//! A [`Candidate`](evopress_search::genotype::Candidate) says which weights stand in for the dense ones and which sub-blocks are left
+//! out. [`Engine`] is a model on its compute threads; each of them has a [`Context`].
+//!
+//! Shapes: B sequences of L tokens, T = B·L, D hidden size, d head size, I intermediate size, V vocabulary.
+#![forbid(unsafe_code)]
+
+mod block;
+mod block_weights;
+mod context;
+mod engine;
+mod error;
+mod forward;
+mod head;
+mod model;
+mod norm;
+mod read;
+mod rope_table;
+mod runs;
+mod stream;
+mod supported;
+mod traced;
+mod weights;
+
+pub use block_weights::{AttentionWeights, MlpWeights};
+pub use context::Context;
+pub use engine::Engine;
+pub use error::{ModelError, Result};
+pub use forward::Observer;
+pub use head::Head;
+pub use model::Model;
+pub use read::read_tensor;
+pub use stream::Stream;
+pub use traced::Traced;
+pub use weights::LevelSource;

@@ -1,0 +1,60 @@
+//! Weights of candidates side by side in one pass.
+//!
+//! A small model's kernels take longer to launch than to run, so on a GPU several candidates share a pass: each has the rows
+//! of its sequence, and whatever all candidates have in common is one kernel. Candidates of a generation differ from each
+//! other in a few layers; there, *runs* of neighbouring candidates that agree go through the layer together.
+
+use evopress_tensor::Weight;
+use tch::Tensor;
+
+use crate::error::Result;
+
+/// The weights of some layers of a block, for each run of rows.
+pub(crate) struct Runs(pub(crate) Vec<(i64, Vec<Weight>)>);
+
+impl Runs {
+    /// One set of weights for all rows.
+    pub(crate) fn one(weights: Vec<Weight>) -> Self {
+        Self(vec![(0, weights)])
+    }
+
+    /// `function` of each run's weights and rows of `input`, row after row.
+    pub(crate) fn map(
+        &self,
+        input: &Tensor,
+        mut function: impl FnMut(&[Weight], &Tensor) -> Result<Tensor>,
+    ) -> Result<Tensor> {
+        if let [(_, weights)] = self.0.as_slice() {
+            return function(weights, input);
+        }
+        let mut first = 0;
+        let mut parts = Vec::with_capacity(self.0.len());
+        for (rows, weights) in &self.0 {
+            parts.push(function(weights, &input.f_narrow(0, first, *rows)?)?);
+            first += rows;
+        }
+        Ok(Tensor::f_cat(&parts, 0)?)
+    }
+
+    /// Lets `function` add to each run's rows of `sum` what follows from its weights and rows of `input`.
+    pub(crate) fn add(
+        &self,
+        sum: &mut Tensor,
+        input: &Tensor,
+        mut function: impl FnMut(&mut Tensor, &[Weight], &Tensor) -> Result<()>,
+    ) -> Result<()> {
+        if let [(_, weights)] = self.0.as_slice() {
+            return function(sum, weights, input);
+        }
+        let mut first = 0;
+        let before = sum.shallow_clone();
+        *sum = self.map(input, |weights, input| {
+            let rows = input.size()[0];
+            let mut part = before.f_narrow(0, first, rows)?.f_detach_copy()?;
+            first += rows;
+            function(&mut part, weights, input)?;
+            Ok(part)
+        })?;
+        Ok(())
+    }
+}
