@@ -36,7 +36,7 @@ pub(crate) fn mistakes(code: &str) -> Vec<String> {
     let lines = joined.lines().map(str::trim);
     let lines = lines.filter(|line| !line.is_empty() && !line.starts_with('#'));
     lines
-        .flat_map(|line| simple_commands(line))
+        .flat_map(simple_commands)
         .filter_map(|words| mistake(&words))
         .collect()
 }

@@ -33,7 +33,8 @@ pub enum SearchError {
     /// The caller could not handle a generation, for example not save its checkpoint.
     #[error(transparent)]
     Generation(Box<dyn Error + Send + Sync>),
-    /// The caller asked the search to stop. Everything up to the last generation is with the caller.
+    /// The caller asked the search to stop. Everything up to the last generation is with the
+    /// caller.
     #[error("interrupted")]
     Interrupted,
 }

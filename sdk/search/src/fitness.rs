@@ -14,7 +14,8 @@ pub trait Fitness {
     /// Calibration sequences that minibatches are drawn from.
     fn num_sequences(&self) -> usize;
 
-    /// The loss of each genotype on each sequence of `minibatch`: as many rows as genotypes, as many entries as sequences.
+    /// The loss of each genotype on each sequence of `minibatch`: as many rows as genotypes, as
+    /// many entries as sequences.
     ///
     /// # Errors
     /// When the forward pass or the fitness plugin fails, or the run was interrupted.
@@ -25,10 +26,12 @@ pub trait Fitness {
         0
     }
 
-    /// Says whose offspring are evaluated next, so that what they have in common with it may be computed once. Changes no loss.
+    /// Says whose offspring are evaluated next, so that what they have in common with it may be
+    /// computed once. Changes no loss.
     fn set_parent(&mut self, _parent: &Genotype) {}
 
-    /// What level changes of a genotype would do to the loss; none where the fitness has no gradient.
+    /// What level changes of a genotype would do to the loss; none where the fitness has no
+    /// gradient.
     ///
     /// # Errors
     /// As [`Self::losses`].
@@ -36,8 +39,8 @@ pub trait Fitness {
         Ok(None)
     }
 
-    /// How much the blocks of the dense model turn its residual stream, with windows of `num_dropped` blocks; none where the fitness
-    /// knows no residual stream.
+    /// How much the blocks of the dense model turn its residual stream, with windows of
+    /// `num_dropped` blocks; none where the fitness knows no residual stream.
     ///
     /// # Errors
     /// As [`Self::losses`].
@@ -60,17 +63,19 @@ pub trait Fitness {
     }
 }
 
-/// Mean cosines of the dense model's residual stream between block boundaries, over all tokens of some sequences.
+/// Mean cosines of the dense model's residual stream between block boundaries, over all tokens of
+/// some sequences.
 #[derive(Debug, Clone, PartialEq)]
 pub struct BlockCosines {
     /// By block: between the stream before it and after it.
     pub single: Vec<f64>,
-    /// By first block of a window of consecutive blocks: between the stream before the window and after it.
+    /// By first block of a window of consecutive blocks: between the stream before the window and
+    /// after it.
     pub window: Vec<f64>,
 }
 
-/// Draws `count` different calibration sequences (all where there are fewer), in rising order. What is drawn depends on nothing but the
-/// seed, the generation and the purpose.
+/// Draws `count` different calibration sequences (all where there are fewer), in rising order. What
+/// is drawn depends on nothing but the seed, the generation and the purpose.
 pub fn draw_minibatch(
     fitness: &dyn Fitness,
     seed: u64,

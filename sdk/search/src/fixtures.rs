@@ -1,4 +1,5 @@
-//! A small made-up model and methods of every measure, for the tests of this crate and of those that search with it.
+//! A small made-up model and methods of every measure, for the tests of this crate and of those
+//! that search with it.
 
 use evopress_plugin::{
     DType, Edit, Encoding, GroupBudget, LayerOutline, Level, Method, ModelOutline, PluginError,
@@ -50,7 +51,8 @@ pub struct Bits(
     pub &'static [u8],
 );
 
-/// A unit for each layer, with kept weights in steps of 1/16 around a half; small layers have finer steps.
+/// A unit for each layer, with kept weights in steps of 1/16 around a half; small layers have finer
+/// steps.
 pub struct Sparse {
     /// Levels below and above a half, each.
     pub num_steps: u64,

@@ -1,5 +1,6 @@
-//! Random numbers without state: a stream of its own for each (seed, generation, purpose), so that a resumed search
-//! draws exactly what an undisturbed one would have drawn and a checkpoint holds no generator.
+//! Random numbers without state: a stream of its own for each (seed, generation, purpose), so that
+//! a resumed search draws exactly what an undisturbed one would have drawn and a checkpoint holds
+//! no generator.
 
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;

@@ -3,8 +3,8 @@
 /// Partial sums of a product, so that it can be computed several entries at a time.
 const LANES: usize = 16;
 
-/// Responses `r_m[t]` of tokens `t` to level changes `m`, `[changes, columns]` in f32. Memory is linear in changes; products of pairs are
-/// computed when they are asked for.
+/// Responses `r_m[t]` of tokens `t` to level changes `m`, `[changes, columns]` in f32. Memory is
+/// linear in changes; products of pairs are computed when they are asked for.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Responses {
     num_columns: usize,
@@ -40,7 +40,8 @@ impl Responses {
         &self.values[change_idx * self.num_columns..][..self.num_columns]
     }
 
-    /// `mean_t r_a[t] r_b[t]`: twice the second-order change of two level changes together, beyond that of each.
+    /// `mean_t r_a[t] r_b[t]`: twice the second-order change of two level changes together, beyond
+    /// that of each.
     pub fn product(&self, a: usize, b: usize) -> f64 {
         dot(self.row(a), self.row(b)) / self.num_columns.max(1) as f64
     }

@@ -24,9 +24,11 @@ pub struct Settings {
 /// What level databases know of single layers; a baseline that lacks its part is left out.
 #[derive(Clone, Copy, Default)]
 pub struct Scores<'a> {
-    /// Output error of a compressed weight relative to the dense layer's output, `‖(W − W') X‖² / ‖W X‖²`.
+    /// Output error of a compressed weight relative to the dense layer's output, `‖(W − W') X‖² /
+    /// ‖W X‖²`.
     pub weight_error: Option<&'a dyn Fn(WeightId) -> f64>,
-    /// By layer of the outline: share of weights with `|W_ij| · ‖X_j‖` above 5 times the layer's mean of it.
+    /// By layer of the outline: share of weights with `|W_ij| · ‖X_j‖` above 5 times the layer's
+    /// mean of it.
     pub outlier_ratios: Option<&'a [f64]>,
 }
 

@@ -1,9 +1,9 @@
 //! Blocks to drop by how little they turn the residual stream.
 //!
-//! - Block influence (ShortGPT, Men et al. 2024): `BI_i = 1 − mean_t cos(x_i,t , x_{i+1},t)` of the residual stream before
-//!   and after block i; the blocks of least influence go.
-//! - Cosine window (Gromov et al. 2024): the `k` consecutive blocks whose removal turns the stream least,
-//!   `argmax_i mean_t cos(x_i,t , x_{i+k},t)`.
+//! - Block influence (ShortGPT, Men et al. 2024): `BI_i = 1 − mean_t cos(x_i,t , x_{i+1},t)` of the
+//!   residual stream before and after block i; the blocks of least influence go.
+//! - Cosine window (Gromov et al. 2024): the `k` consecutive blocks whose removal turns the stream
+//!   least, `argmax_i mean_t cos(x_i,t , x_{i+k},t)`.
 
 use std::collections::BTreeSet;
 
@@ -12,7 +12,8 @@ use crate::error::Result;
 use crate::fitness::{BlockCosines, Fitness};
 use crate::genotype::{Genotype, SearchSpace};
 
-/// Both baselines, where all that the search can do is to drop, the budget amounts to whole blocks, and the fitness knows cosines.
+/// Both baselines, where all that the search can do is to drop, the budget amounts to whole blocks,
+/// and the fitness knows cosines.
 pub(super) fn baselines(
     space: &SearchSpace,
     fitness: &mut dyn Fitness,

@@ -1,15 +1,18 @@
-//! Dynamic programming over errors of single layers: the best genotype there is, were a model's error the sum of its layers' errors. The paper's
-//! section 2 shows that it is not; as a baseline this says what the search over whole models is worth.
+//! Dynamic programming over errors of single layers: the best genotype there is, were a model's
+//! error the sum of its layers' errors. The paper's section 2 shows that it is not; as a baseline
+//! this says what the search over whole models is worth.
 //!
-//! `min Σ_u error(u, level_u)` under each group's budget is a knapsack with one choice per unit: `best[b]` after u units is the least
-//! error for at most b of cost beyond that of the cheapest levels.
+//! `min Σ_u error(u, level_u)` under each group's budget is a knapsack with one choice per unit:
+//! `best[b]` after u units is the least error for at most b of cost beyond that of the cheapest
+//! levels.
 
 use crate::genotype::{Genotype, Group, SearchSpace, WeightId};
 
 /// Entries of the table, at most; finer costs are rounded up to it.
 const MAX_BUCKETS: u64 = 20_000;
 
-/// The sum of the relative errors of the weights that each unit puts in at each level; 0 for dense weights.
+/// The sum of the relative errors of the weights that each unit puts in at each level; 0 for dense
+/// weights.
 pub fn unit_errors(space: &SearchSpace, weight_error: &dyn Fn(WeightId) -> f64) -> Vec<Vec<f64>> {
     let error = |unit_idx: usize, level: usize| {
         let weights = space.weights(unit_idx, level).into_iter();
@@ -23,8 +26,9 @@ pub fn unit_errors(space: &SearchSpace, weight_error: &dyn Fn(WeightId) -> f64) 
         .collect()
 }
 
-/// The genotype with the least sum of `errors`, by unit and level, within the budget. None where costs do not add up because sub-blocks
-/// can be dropped as well. An error that is not a number counts as infinite.
+/// The genotype with the least sum of `errors`, by unit and level, within the budget. None where
+/// costs do not add up because sub-blocks can be dropped as well. An error that is not a number
+/// counts as infinite.
 ///
 /// # Panics
 /// Where `errors` lacks a unit or a level.
@@ -56,8 +60,9 @@ fn solve(space: &SearchSpace, group: &Group, errors: &[Vec<f64>], genotype: &mut
         _ => allowed.div_ceil(MAX_BUCKETS),
     };
     let num_buckets = (allowed / bucket) as usize + 1;
-    // The levels chosen at every entry of every unit would be hundreds of megabytes for tens of thousands of units. So only the table
-    // before each segment of units is kept on the way there, and a segment's choices are made again on the way back.
+    // The levels chosen at every entry of every unit would be hundreds of megabytes for tens of
+    // thousands of units. So only the table before each segment of units is kept on the way there,
+    // and a segment's choices are made again on the way back.
     let units: Vec<Unit<'_>> = extra
         .iter()
         .zip(&group.unit_idxs)

@@ -1,14 +1,16 @@
-//! Outlier-weighed layerwise sparsity (OWL, Yin et al. 2024): blocks with more outliers keep more weights.
+//! Outlier-weighed layerwise sparsity (OWL, Yin et al. 2024): blocks with more outliers keep more
+//! weights.
 
 use crate::genotype::{Genotype, Group, SearchSpace};
 
 /// How far, at the mean, a block's density may lie from the target's, λ of the paper.
 const LAMBDA: f64 = 0.08;
 
-/// OWL's genotype. `outlier_ratios` has, by layer of the outline, the share of weights that are outliers. With `D_b` the share in block b, its
-/// density is `2 λ (D_b − min D) / (max D − min D)`, shifted so that the mean over all weights is the budget's; each unit takes the level nearest
-/// to its block's density, and what rounding has made of the budget is mended where it strays least from that. None where the target is not a
-/// sparsity.
+/// OWL's genotype. `outlier_ratios` has, by layer of the outline, the share of weights that are
+/// outliers. With `D_b` the share in block b, its density is `2 λ (D_b − min D) / (max D − min D)`,
+/// shifted so that the mean over all weights is the budget's; each unit takes the level nearest to
+/// its block's density, and what rounding has made of the budget is mended where it strays least
+/// from that. None where the target is not a sparsity.
 ///
 /// # Panics
 /// Where `outlier_ratios` lacks a layer.
@@ -75,7 +77,8 @@ fn density_at(space: &SearchSpace, unit_idx: usize, level: usize) -> f64 {
     cost as f64 / space.num_weights(&[unit_idx]) as f64
 }
 
-/// Lowers the units with the largest surplus until the budget is met, then raises those with the least while one fits.
+/// Lowers the units with the largest surplus until the budget is met, then raises those with the
+/// least while one fits.
 fn mend(
     space: &SearchSpace,
     group: &Group,

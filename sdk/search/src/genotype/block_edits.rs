@@ -1,4 +1,5 @@
-//! What single level changes do to the blocks of a parent, said by the change's own edits rather than by a candidate for each.
+//! What single level changes do to the blocks of a parent, said by the change's own edits rather
+//! than by a candidate for each.
 
 use evopress_plugin::SubBlock;
 
@@ -38,7 +39,8 @@ pub struct BlockEdits<'a> {
     space: &'a SearchSpace,
     parent: &'a Genotype,
     candidate: Candidate,
-    /// By layer: the weight that the parent's levels choose, whether or not its sub-block is dropped.
+    /// By layer: the weight that the parent's levels choose, whether or not its sub-block is
+    /// dropped.
     chosen: Vec<Option<WeightId>>,
     /// By block, attention and MLP: how many units drop it.
     num_drops: Vec<[u32; 2]>,
@@ -80,7 +82,8 @@ impl<'a> BlockEdits<'a> {
         &self.candidate
     }
 
-    /// What another level of a unit does, block by block, attention before MLP. Empty where other units drop all that it changes.
+    /// What another level of a unit does, block by block, attention before MLP. Empty where other
+    /// units drop all that it changes.
     pub fn of_change(&self, unit_idx: usize, level: usize) -> Vec<BlockEdit> {
         let before = self.space.edits(unit_idx, self.parent.level(unit_idx));
         let after = self.space.edits(unit_idx, level);

@@ -1,4 +1,5 @@
-//! From what methods return to a search space: checked, tied, grouped, merged, with a budget for each group.
+//! From what methods return to a search space: checked, tied, grouped, merged, with a budget for
+//! each group.
 
 use evopress_plugin::{BlockPart, Edit, GroupBudget, ModelOutline, SubBlock, Unit};
 
@@ -12,12 +13,13 @@ use super::variants::{self, LayerVariants};
 use crate::error::{Result, SearchError};
 
 impl SearchSpace {
-    /// The search space of some methods under one budget. `fixed_bytes` is what no method changes: embeddings, norms and head in the
-    /// run's dtype. `grouping` is for units whose method gives them no group; by default `size`, and `none` for budgets in bytes.
+    /// The search space of some methods under one budget. `fixed_bytes` is what no method changes:
+    /// embeddings, norms and head in the run's dtype. `grouping` is for units whose method gives
+    /// them no group; by default `size`, and `none` for budgets in bytes.
     ///
     /// # Errors
-    /// Units that a search cannot work with, methods that do not go together, or a budget that no genotype meets or that all do: a sentence
-    /// that says what is possible.
+    /// Units that a search cannot work with, methods that do not go together, or a budget that no
+    /// genotype meets or that all do: a sentence that says what is possible.
     pub fn new(
         outline: &ModelOutline,
         methods: &[MethodUnits<'_>],
@@ -116,9 +118,12 @@ impl SearchSpace {
             .into_iter()
             .map(|sourced| (sourced.unit, sourced.method_idxs))
             .unzip();
+        let costs = |unit: &Unit| unit.levels.iter().map(|level| level.cost).collect();
         let space = Self {
             sizes: Sizes::new(outline, &units, fixed_bytes),
             only_drops: units.iter().map(|unit| !joint::replaces(unit)).collect(),
+            costs: units.iter().map(costs).collect(),
+            is_in_bytes: matches!(measure, "size_bytes" | "compression"),
             outline: outline.clone(),
             measure: measure.to_owned(),
             units,

@@ -75,8 +75,8 @@ pub struct WeightId {
 pub struct Candidate {
     /// Sub-blocks that do not run.
     pub dropped: Dropped,
-    /// By layer of the outline: the compressed weight that stands in for the dense one. None where the dense weight stays, and for
-    /// the layers of a dropped sub-block.
+    /// By layer of the outline: the compressed weight that stands in for the dense one. None where
+    /// the dense weight stays, and for the layers of a dropped sub-block.
     pub weights: Vec<Option<WeightId>>,
 }
 

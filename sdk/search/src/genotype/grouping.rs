@@ -18,7 +18,8 @@ pub enum Grouping {
     Name,
     /// One group over all units.
     None,
-    /// One group, and the layers of a sub-block that read the same input share a level: q, k and v; gate and up.
+    /// One group, and the layers of a sub-block that read the same input share a level: q, k and v;
+    /// gate and up.
     Tied,
 }
 
@@ -46,7 +47,8 @@ pub(super) fn num_weights(unit: &Unit, outline: &ModelOutline) -> u64 {
         .sum()
 }
 
-/// What a unit's first layer is within its block, the same for all experts: `mlp.up_proj`, `experts.up_proj`.
+/// What a unit's first layer is within its block, the same for all experts: `mlp.up_proj`,
+/// `experts.up_proj`.
 fn kind(unit: &Unit, outline: &ModelOutline) -> Option<String> {
     let layer = &outline.layers[*unit.layer_idxs.first()? as usize];
     let is_number = |part: &&str| part.bytes().all(|byte| byte.is_ascii_digit());
@@ -93,7 +95,8 @@ fn tie_of(unit: &Unit, outline: &ModelOutline) -> Option<Tie> {
     ties.all(|other| other == first).then_some(first)
 }
 
-/// The name of some layers' unit in their module: `model.layers.3.self_attn.qkv`, `model.layers.3.mlp.gate_up`.
+/// The name of some layers' unit in their module: `model.layers.3.self_attn.qkv`,
+/// `model.layers.3.mlp.gate_up`.
 fn tied_name(members: &[Unit], outline: &ModelOutline) -> String {
     let layers = members.iter().flat_map(|unit| &unit.layer_idxs);
     let layers: Vec<&LayerOutline> = layers.map(|&idx| &outline.layers[idx as usize]).collect();
@@ -113,7 +116,8 @@ fn tied_name(members: &[Unit], outline: &ModelOutline) -> String {
     }
 }
 
-/// One unit of several: levels of the same name together, or of the same position where names differ.
+/// One unit of several: levels of the same name together, or of the same position where names
+/// differ.
 fn joined(name: String, members: &[Unit]) -> Unit {
     let first = &members[0];
     let by_name: Vec<Vec<&Level>> = first

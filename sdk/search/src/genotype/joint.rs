@@ -62,8 +62,9 @@ pub(super) fn replaces(unit: &Unit) -> bool {
         .any(|edit| matches!(edit, Edit::Replace { .. }))
 }
 
-/// One list of units with costs in bytes: those of different methods that replace the same layers are one unit with the levels of both, in
-/// order of bytes that do not rise, of equals the earlier method's first. Units that only drop stay their own and cost nothing.
+/// One list of units with costs in bytes: those of different methods that replace the same layers
+/// are one unit with the levels of both, in order of bytes that do not rise, of equals the earlier
+/// method's first. Units that only drop stay their own and cost nothing.
 pub(super) fn merged(
     methods: Vec<(&str, Vec<Unit>)>,
     outline: &ModelOutline,
@@ -98,7 +99,8 @@ pub(super) fn merged(
     merged
 }
 
-/// Gives the levels their bytes as costs, sorts them, and says whose they are where several methods share the unit.
+/// Gives the levels their bytes as costs, sorts them, and says whose they are where several methods
+/// share the unit.
 fn in_bytes(sourced: &mut Sourced, outline: &ModelOutline, names: &[&str]) {
     let unit = &mut sourced.unit;
     let bytes = match replaces(unit) {

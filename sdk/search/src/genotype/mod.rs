@@ -1,8 +1,9 @@
 //! Genotypes: one level per unit, and what that means for the model.
 //!
-//! In go the outline of a model, the units of one or several methods and a budget; out comes a [`SearchSpace`] that knows what a
-//! genotype costs and which weights it stands for. Units, levels and groups are those of the paper's section 3; [`Grouping`] is how
-//! the reference implementation groups linear layers.
+//! In go the outline of a model, the units of one or several methods and a budget; out comes a
+//! [`SearchSpace`] that knows what a genotype costs and which weights it stands for. Units, levels
+//! and groups are those of the paper's section 3; [`Grouping`] is how the reference implementation
+//! groups linear layers.
 
 mod block_edits;
 mod budget;

@@ -1,5 +1,6 @@
-//! Packed bytes of the model that a genotype stands for. They do not add up over units: a layer of a dropped sub-block takes none,
-//! whatever its own level. Memory and time are linear in units and levels.
+//! Packed bytes of the model that a genotype stands for. They do not add up over units: a layer of
+//! a dropped sub-block takes none, whatever its own level. Memory and time are linear in units and
+//! levels.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -109,7 +110,8 @@ impl Sizes {
         units.into_iter().collect()
     }
 
-    /// Whether everything that a unit changes is dropped by other units, so that its level makes no difference.
+    /// Whether everything that a unit changes is dropped by other units, so that its level makes no
+    /// difference.
     pub(super) fn is_idle(&self, genotype: &Genotype, unit_idx: usize) -> bool {
         let changed = &self.changed[unit_idx];
         let by_others = |&layer_idx: &usize| {

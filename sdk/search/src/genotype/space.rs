@@ -13,12 +13,17 @@ use super::variants::LayerVariants;
 #[derive(Debug, Clone)]
 pub struct SearchSpace {
     pub(super) outline: ModelOutline,
-    /// The target's measure; costs are bytes of the whole model where it is `size_bytes` or `compression`.
+    /// The target's measure; costs are bytes of the whole model where it is `size_bytes` or
+    /// `compression`.
     pub(super) measure: String,
     pub(super) units: Vec<Unit>,
     pub(super) groups: Vec<Group>,
     /// By unit and level.
     pub(super) edits: Vec<Vec<Vec<ResolvedEdit>>>,
+    /// By unit and level, as in `units`: what the search reads most often, side by side.
+    pub(super) costs: Vec<Vec<u64>>,
+    /// Whether costs are bytes of the whole model.
+    pub(super) is_in_bytes: bool,
     /// By unit: whether it replaces no weights.
     pub(super) only_drops: Vec<bool>,
     /// By unit and level: the method that the level comes from.
@@ -54,7 +59,8 @@ pub enum ResolvedEdit {
 }
 
 impl SearchSpace {
-    /// All units. Where the budget is in bytes, a level's cost is the bytes of the unit's layers, and 0 for units that only drop.
+    /// All units. Where the budget is in bytes, a level's cost is the bytes of the unit's layers,
+    /// and 0 for units that only drop.
     pub fn units(&self) -> &[Unit] {
         &self.units
     }
@@ -74,7 +80,8 @@ impl SearchSpace {
         &self.outline
     }
 
-    /// The measure of the target: `drop`, `sparsity`, `bits_per_weight`, `size_bytes`, `compression`.
+    /// The measure of the target: `drop`, `sparsity`, `bits_per_weight`, `size_bytes`,
+    /// `compression`.
     pub fn measure(&self) -> &str {
         &self.measure
     }
@@ -84,7 +91,8 @@ impl SearchSpace {
         self.variants.len()
     }
 
-    /// For each layer that a method replaces, by layer: the weights that its levels are made of. Empty for an unknown method.
+    /// For each layer that a method replaces, by layer: the weights that its levels are made of.
+    /// Empty for an unknown method.
     pub fn variants(&self, method_idx: usize) -> Vec<LayerVariants> {
         self.variants.get(method_idx).cloned().unwrap_or_default()
     }
@@ -145,7 +153,7 @@ impl SearchSpace {
         if self.is_in_bytes() {
             return self.sizes.total(genotype);
         }
-        let cost = |&idx: &usize| self.units[idx].levels[genotype.level(idx)].cost;
+        let cost = |&idx: &usize| self.costs[idx][genotype.level(idx)];
         group.unit_idxs.iter().map(cost).sum()
     }
 
@@ -154,12 +162,13 @@ impl SearchSpace {
         if self.is_in_bytes() {
             return self.sizes.change(genotype, unit_idx, level);
         }
-        let levels = &self.units[unit_idx].levels;
-        levels[level].cost as i64 - levels[genotype.level(unit_idx)].cost as i64
+        let costs = &self.costs[unit_idx];
+        costs[level] as i64 - costs[genotype.level(unit_idx)] as i64
     }
 
-    /// The levels next below (`lower`) or above a level of a unit, nearest first: the nearest of each method that shares the unit, as
-    /// one method's levels may all be worse than another's of the same size and would stand in the way.
+    /// The levels next below (`lower`) or above a level of a unit, nearest first: the nearest of
+    /// each method that shares the unit, as one method's levels may all be worse than another's of
+    /// the same size and would stand in the way.
     pub(crate) fn next_levels(
         &self,
         unit_idx: usize,
@@ -228,7 +237,8 @@ impl SearchSpace {
                 .all(|group| self.cost(genotype, group) <= group.max_cost)
     }
 
-    /// Packed bytes of the whole model: what no method changes, each layer's compressed or dense weight, nothing for dropped layers.
+    /// Packed bytes of the whole model: what no method changes, each layer's compressed or dense
+    /// weight, nothing for dropped layers.
     pub fn size_bytes(&self, genotype: &Genotype) -> u64 {
         self.sizes.total(genotype)
     }
@@ -238,8 +248,9 @@ impl SearchSpace {
         self.sizes.dense()
     }
 
-    /// What a genotype comes to in the target's measure: bytes, the dense model's bytes over its own, average bits per weight and share
-    /// of weights that are zero over the layers of all units, or else the share of the highest cost that is saved.
+    /// What a genotype comes to in the target's measure: bytes, the dense model's bytes over its
+    /// own, average bits per weight and share of weights that are zero over the layers of all
+    /// units, or else the share of the highest cost that is saved.
     pub fn achieved(&self, genotype: &Genotype) -> f64 {
         let size_bytes = self.size_bytes(genotype) as f64;
         let all: Vec<usize> = (0..self.units.len()).collect();
@@ -260,7 +271,8 @@ impl SearchSpace {
         }
     }
 
-    /// Share of the layers' work that a forward pass within the budget does: compressed weights take as much as dense ones.
+    /// Share of the layers' work that a forward pass within the budget does: compressed weights
+    /// take as much as dense ones.
     pub fn forward_share(&self) -> f64 {
         match (0..self.units.len()).all(|idx| self.only_drops(idx)) {
             true => {
@@ -271,7 +283,8 @@ impl SearchSpace {
         }
     }
 
-    /// Where a group's budget lies between its levels of least cost (0) and those of highest cost (1).
+    /// Where a group's budget lies between its levels of least cost (0) and those of highest cost
+    /// (1).
     pub(crate) fn allowed_share(&self, group: &Group) -> f64 {
         let least = self.cost(&self.min_cost_genotype(), group);
         let most = self.cost(&self.max_cost_genotype(), group);
@@ -334,7 +347,7 @@ impl SearchSpace {
 
     /// Whether costs are bytes of the whole model.
     pub(crate) fn is_in_bytes(&self) -> bool {
-        matches!(self.measure.as_str(), "size_bytes" | "compression")
+        self.is_in_bytes
     }
 
     /// Weights of the layers of some units.

@@ -1,4 +1,5 @@
-//! The uniform genotype: one level for all units, the start of the paper's searches where it uses up the budget.
+//! The uniform genotype: one level for all units, the start of the paper's searches where it uses
+//! up the budget.
 
 use std::collections::HashSet;
 
@@ -6,8 +7,9 @@ use super::candidate::Genotype;
 use super::space::{Group, SearchSpace};
 
 impl SearchSpace {
-    /// The same level for all units of each group that replace weights (of the same name, or of the same position where names differ), the
-    /// most costly one that the budget allows, and nothing dropped. None where there is no such level, or nothing that replaces weights.
+    /// The same level for all units of each group that replace weights (of the same name, or of the
+    /// same position where names differ), the most costly one that the budget allows, and nothing
+    /// dropped. None where there is no such level, or nothing that replaces weights.
     pub fn uniform(&self) -> Option<Genotype> {
         let mut genotype = self.max_cost_genotype();
         for group in &self.groups {
@@ -18,7 +20,8 @@ impl SearchSpace {
         self.meets_budget(&genotype).then_some(genotype)
     }
 
-    /// The uniform genotype where it leaves no room to raise any unit: the paper's start. Elsewhere the search starts from random ones.
+    /// The uniform genotype where it leaves no room to raise any unit: the paper's start. Elsewhere
+    /// the search starts from random ones.
     pub fn exact_uniform(&self) -> Option<Genotype> {
         let uniform = self.uniform()?;
         let has_room = self.groups.iter().any(|group| {
@@ -33,8 +36,9 @@ impl SearchSpace {
         (!has_room).then_some(uniform)
     }
 
-    /// Gives a group's replacing units the most costly uniform level that the budget allows, whatever the others are at; levels of
-    /// `method_idx` alone where one is given. False, and nothing changed, where there is none.
+    /// Gives a group's replacing units the most costly uniform level that the budget allows,
+    /// whatever the others are at; levels of `method_idx` alone where one is given. False, and
+    /// nothing changed, where there is none.
     pub(crate) fn make_uniform(
         &self,
         genotype: &mut Genotype,

@@ -14,11 +14,13 @@ pub struct LayerVariants {
     pub layer_idx: u32,
     /// Distinct, in the order of the unit's levels.
     pub variants: Vec<Variant>,
-    /// The one with which calibration goes on to the next block, an index into `variants`; none: the dense weight.
+    /// The one with which calibration goes on to the next block, an index into `variants`; none:
+    /// the dense weight.
     pub calibration: Option<u16>,
 }
 
-/// Every variant of a method's units, by layer. They are those before any tying, so that a database serves every grouping.
+/// Every variant of a method's units, by layer. They are those before any tying, so that a database
+/// serves every grouping.
 pub(super) fn of_units(units: &[Unit], outline: &ModelOutline) -> Result<Vec<LayerVariants>> {
     let mut layers: BTreeMap<u32, LayerVariants> = BTreeMap::new();
     for unit in units {

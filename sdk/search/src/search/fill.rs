@@ -28,8 +28,9 @@ impl CostedChange {
     }
 }
 
-/// Raises random ones of `unit_idxs` (in rising order, all in `group`) to their method's next more costly level while one fits. Which
-/// method compresses a unit is for level switches to decide: this may raise many units at once, and some method may be bad for all.
+/// Raises random ones of `unit_idxs` (in rising order, all in `group`) to their method's next more
+/// costly level while one fits. Which method compresses a unit is for level switches to decide:
+/// this may raise many units at once, and some method may be bad for all.
 pub(super) fn fill(
     space: &SearchSpace,
     group: &Group,
@@ -50,7 +51,8 @@ pub(super) fn fill(
     }
 }
 
-/// The raises that fit, kept up to date from one to the next: among many units most stay what they were.
+/// The raises that fit, kept up to date from one to the next: among many units most stay what they
+/// were.
 struct Raises<'a> {
     space: &'a SearchSpace,
     unit_idxs: &'a [usize],

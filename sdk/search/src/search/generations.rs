@@ -4,8 +4,8 @@ use evopress_plugin::Encoding;
 
 use crate::genotype::{Group, SearchSpace};
 
-/// The paper's number of generations: `k (n − k) / 1.5` for dropping k of the n units of the largest group, 400 for sparsity, 150 for
-/// quantization.
+/// The paper's number of generations: `k (n − k) / 1.5` for dropping k of the n units of the
+/// largest group, 400 for sparsity, 150 for quantization.
 pub fn paper_generations(space: &SearchSpace) -> u32 {
     let of_group = |group: &Group| {
         let num_units = group.unit_idxs.len() as f64;

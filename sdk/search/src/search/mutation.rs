@@ -6,8 +6,9 @@ use rand::seq::IndexedRandom;
 use super::fill::{CostedChange, fill};
 use crate::genotype::{Genotype, Group, SearchSpace};
 
-/// A mutated copy of `parent`: `min(U1, U2)` level switches, U1 and U2 uniform on {1, 2, 3}, each within a group that is drawn by its
-/// number of units. What a switch leaves of the budget is filled up again.
+/// A mutated copy of `parent`: `min(U1, U2)` level switches, U1 and U2 uniform on {1, 2, 3}, each
+/// within a group that is drawn by its number of units. What a switch leaves of the budget is
+/// filled up again.
 pub(crate) fn mutate(space: &SearchSpace, parent: &Genotype, rng: &mut impl Rng) -> Genotype {
     let mut genotype = parent.clone();
     let num_switches = rng.random_range(1..=3).min(rng.random_range(1..=3));
@@ -23,11 +24,13 @@ pub(crate) fn mutate(space: &SearchSpace, parent: &Genotype, rng: &mut impl Rng)
     genotype
 }
 
-/// One level switch: one unit is raised by a level and another lowered, so that the budget stays met. Where all levels differ by the
-/// same cost, that is the paper's switch whichever comes first. Elsewhere a coin decides: lowered first, it pays for something that it
-/// can pay for; raised first, it is paid for by as many as it takes. Another coin decides whether sub-blocks that are dropped and weights
-/// that are compressed go together, or each with its own kind where it has some: otherwise hardly any switch would swap one dropped
-/// sub-block for another, and many small changes would pay for one. Nothing happens where no units allow a switch.
+/// One level switch: one unit is raised by a level and another lowered, so that the budget stays
+/// met. Where all levels differ by the same cost, that is the paper's switch whichever comes first.
+/// Elsewhere a coin decides: lowered first, it pays for something that it can pay for; raised
+/// first, it is paid for by as many as it takes. Another coin decides whether sub-blocks that are
+/// dropped and weights that are compressed go together, or each with its own kind where it has
+/// some: otherwise hardly any switch would swap one dropped sub-block for another, and many small
+/// changes would pay for one. Nothing happens where no units allow a switch.
 fn switch_levels(space: &SearchSpace, group: &Group, genotype: &mut Genotype, rng: &mut impl Rng) {
     let mut tried = LevelSwitch {
         space,
@@ -91,7 +94,8 @@ impl LevelSwitch<'_> {
         }
     }
 
-    /// Every change to a next lower, or higher, level of a unit whose level makes a difference, where it `is_allowed`.
+    /// Every change to a next lower, or higher, level of a unit whose level makes a difference,
+    /// where it `is_allowed`.
     fn changes(
         &self,
         lower: bool,

@@ -1,4 +1,5 @@
-//! The search of the paper (Algorithm 1): (1+λ) evolution, with selection in stages of fewer offspring on more tokens.
+//! The search of the paper (Algorithm 1): (1+λ) evolution, with selection in stages of fewer
+//! offspring on more tokens.
 
 use super::mutation::mutate;
 use super::settings::{SearchState, Settings};
@@ -8,8 +9,8 @@ use crate::fitness::{Fitness, draw_minibatch};
 use crate::genotype::{Genotype, SearchSpace};
 use crate::random::{Purpose, stream};
 
-/// Chooses the first parent: the fittest of `starts` and the uniform genotype where that uses up the budget, of `starts` and random
-/// genotypes elsewhere.
+/// Chooses the first parent: the fittest of `starts` and the uniform genotype where that uses up
+/// the budget, of `starts` and random genotypes elsewhere.
 ///
 /// # Errors
 /// When evaluating fails.

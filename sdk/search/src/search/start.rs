@@ -10,8 +10,9 @@ use crate::random::{Purpose, stream};
 /// At most this part of the sub-blocks is dropped at random where weights are compressed too.
 const LARGEST_DROPPED_PART: usize = 8;
 
-/// A random genotype: from the highest uniform level within the budget (of a random method where there are several), random units are
-/// raised until nothing fits. Where a group has nothing but sub-blocks to drop, that is a uniformly random choice of those that stay.
+/// A random genotype: from the highest uniform level within the budget (of a random method where
+/// there are several), random units are raised until nothing fits. Where a group has nothing but
+/// sub-blocks to drop, that is a uniformly random choice of those that stay.
 pub(crate) fn random_genotype(space: &SearchSpace, rng: &mut impl Rng) -> Genotype {
     let mut genotype = space.max_cost_genotype();
     for group in space.groups() {
@@ -33,7 +34,8 @@ pub(crate) fn random_genotype(space: &SearchSpace, rng: &mut impl Rng) -> Genoty
     genotype
 }
 
-/// Drops a random few sub-blocks and takes the highest uniform level for the rest, or drops as many as the budget needs with the rest at their cheapest levels.
+/// Drops a random few sub-blocks and takes the highest uniform level for the rest, or drops as many
+/// as the budget needs with the rest at their cheapest levels.
 fn drop_some(
     space: &SearchSpace,
     group: &Group,
@@ -64,7 +66,8 @@ fn drop_some(
     }
 }
 
-/// `count` different genotypes from `generate`, fewer if it repeats itself too often; none of them is in `excluded`.
+/// `count` different genotypes from `generate`, fewer if it repeats itself too often; none of them
+/// is in `excluded`.
 pub(crate) fn distinct(
     count: usize,
     excluded: &[&Genotype],

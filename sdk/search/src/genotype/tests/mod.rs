@@ -4,6 +4,7 @@ use super::*;
 use crate::error::Result;
 use crate::fixtures::{Bits, Drops, FIXED, Sparse, measure, outline, space};
 
+mod block_edits;
 mod refusals;
 
 const BITS: Bits = Bits(&[2, 3, 4, 6]);
@@ -150,7 +151,8 @@ fn bytes_are_those_of_the_packed_weights() {
     let space = bits(3.0, None).unwrap();
     assert_eq!(space.dense_bytes(), FIXED + 4 * BLOCK * 2);
     let least = space.size_bytes(&space.min_cost_genotype());
-    // 2 bits of codes, and for each of the groups of 16 a 16-bit scale and a zero, padded by row: a byte a row for up to 4 groups.
+    // 2 bits of codes, and for each of the groups of 16 a 16-bit scale and a zero, padded by row: a
+    // byte a row for up to 4 groups.
     let rows = 16 + 8 + 8 + 16 + 48 + 48 + 16;
     assert_eq!(least, FIXED + 4 * (BLOCK / 4 + BLOCK / 16 * 2 + rows));
     assert_eq!(space.achieved(&space.min_cost_genotype()), 2.0);

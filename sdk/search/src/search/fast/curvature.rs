@@ -1,9 +1,11 @@
 //! Products of how tokens respond to level changes, over all gradient passes at an origin.
 //!
-//! `G_mn` is twice what changes `m` and `n` do together in second order. All pairs of tens of thousands of changes would be gigabytes; what
-//! is kept is the responses of tokens, linear in changes, and products are computed when they are asked for. Where even the responses
-//! take too much memory a sketch of them stands in: columns are added up, with random signs, into a fixed number of buckets (Charikar et
-//! al. 2002), which leaves products unbiased with an error of about `|r_m| |r_n| / √buckets`.
+//! `G_mn` is twice what changes `m` and `n` do together in second order. All pairs of tens of
+//! thousands of changes would be gigabytes; what is kept is the responses of tokens, linear in
+//! changes, and products are computed when they are asked for. Where even the responses take too
+//! much memory a sketch of them stands in: columns are added up, with random signs, into a fixed
+//! number of buckets (Charikar et al. 2002), which leaves products unbiased with an error of about
+//! `|r_m| |r_n| / √buckets`.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -41,7 +43,8 @@ struct Part {
 }
 
 impl Curvature {
-    /// Of no pass yet. `response_bytes` limit the responses, `product_bytes` the rows of products that are kept.
+    /// Of no pass yet. `response_bytes` limit the responses, `product_bytes` the rows of products
+    /// that are kept.
     pub(super) fn new(num_changes: usize, response_bytes: usize, product_bytes: usize) -> Self {
         let per_change = |bytes: usize, size: usize| bytes / (size * num_changes.max(1));
         Self {

@@ -14,7 +14,8 @@ pub(super) struct FastSearch<'a> {
     pub(super) settings: &'a Settings,
     /// Sequences of a decision, at most.
     pub(super) max_evidence: usize,
-    /// Predictions around the origin of the state's gradients; none where they are to be taken again.
+    /// Predictions around the origin of the state's gradients; none where they are to be taken
+    /// again.
     pub(super) surrogate: Option<Surrogate>,
     /// Tokens that earlier attempts have taken.
     pub(super) spent_before: u64,

@@ -1,4 +1,5 @@
-//! One generation of a fast search: gradients where they are stale, proposals, a race, and what follows from it.
+//! One generation of a fast search: gradients where they are stale, proposals, a race, and what
+//! follows from it.
 
 use super::fast_search::FastSearch;
 use super::propose;
@@ -84,7 +85,8 @@ impl FastSearch<'_> {
         )
     }
 
-    /// Where everyone was plainly worse, smaller steps or other ones may do; where it was close, only evidence does.
+    /// Where everyone was plainly worse, smaller steps or other ones may do; where it was close,
+    /// only evidence does.
     fn after_failure(
         &self,
         fitness: &mut dyn Fitness,

@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-/// Kinds of level changes: an attention's layer raised and lowered, an MLP's layer likewise, a sub-block restored and dropped.
+/// Kinds of level changes: an attention's layer raised and lowered, an MLP's layer likewise, a
+/// sub-block restored and dropped.
 pub(super) const NUM_KINDS: usize = 6;
 /// The first kind that is about sub-blocks.
 pub(super) const DROPS: usize = 4;

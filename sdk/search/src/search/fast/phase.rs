@@ -73,7 +73,8 @@ impl Phase {
         }
     }
 
-    /// After a comparison that was not decided: the search goes on, and more is known of the incumbent.
+    /// After a comparison that was not decided: the search goes on, and more is known of the
+    /// incumbent.
     pub(super) fn undecided(self, incumbent: Incumbent) -> Self {
         match self {
             Self::Walking { .. } => Self::Walking {

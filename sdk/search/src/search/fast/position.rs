@@ -18,7 +18,8 @@ pub(super) struct Position {
     pub(super) evidence: usize,
     /// Exchanges that an offspring may be made of at most.
     pub(super) reach: usize,
-    /// Generations in which everyone was plainly worse, since the last success or the last growth of the evidence.
+    /// Generations in which everyone was plainly worse, since the last success or the last growth
+    /// of the evidence.
     pub(super) failures: u32,
     /// Generations without success at most evidence.
     pub(super) fruitless: u32,
@@ -57,7 +58,8 @@ impl Position {
         self.losses.values().sum::<f64>() / self.losses.len().max(1) as f64
     }
 
-    /// On to another genotype. What has worked may be tried at twice the size: an exchange changes two units.
+    /// On to another genotype. What has worked may be tried at twice the size: an exchange changes
+    /// two units.
     pub(super) fn move_to(
         &mut self,
         genotype: Genotype,

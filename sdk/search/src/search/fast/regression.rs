@@ -4,11 +4,13 @@
 //! J(S) = Σ_m (α_c f_m + β_c ½ G_mm + σ_c f⁰_m + τ_c ½ G⁰_mm + θ_m) + γ_c ½ Σ_{m≠n} G_mn        c: the kind of level change
 //! ```
 //!
-//! with the predictions of [`Surrogate`] (`f⁰` and `G⁰` at the first token of sequences), factors for each kind of level change (an
-//! attention's or an MLP's layer raised or lowered, a sub-block restored or dropped), and a correction `θ` for every change between two
-//! levels of a unit. A quadratic model of the loss would have all factors 1; away from the dense model the loss grows slower than its
-//! curvature says, and how much is what the factors' priors hold and races correct. What is proposed is best under a *sample* of the
-//! posterior (Thompson sampling), so that doubt leads to trying.
+//! with the predictions of [`Surrogate`] (`f⁰` and `G⁰` at the first token of sequences), factors
+//! for each kind of level change (an attention's or an MLP's layer raised or lowered, a sub-block
+//! restored or dropped), and a correction `θ` for every change between two levels of a unit. A
+//! quadratic model of the loss would have all factors 1; away from the dense model the loss grows
+//! slower than its curvature says, and how much is what the factors' priors hold and races correct.
+//! What is proposed is best under a *sample* of the posterior (Thompson sampling), so that doubt
+//! leads to trying.
 
 use rand::Rng;
 use rand_distr::{Distribution, StandardNormal};
@@ -20,7 +22,8 @@ use super::tuning::{Prior, RegressionTuning};
 /// One draw of the posterior.
 pub(super) struct Sampled {
     factors: Terms,
-    /// By pair of neighbouring levels: what the change to the higher index does beside its prediction, θ.
+    /// By pair of neighbouring levels: what the change to the higher index does beside its
+    /// prediction, θ.
     corrections: Vec<f64>,
     /// By change: all but what it does together with others.
     alone: Vec<f64>,
@@ -60,7 +63,8 @@ pub(super) struct Posterior<'a> {
 }
 
 impl<'a> Posterior<'a> {
-    /// What is known of the changes, given what was observed; just the predictions without learning.
+    /// What is known of the changes, given what was observed; just the predictions without
+    /// learning.
     pub(super) fn new(
         surrogate: &'a Surrogate,
         observations: &'a [Observation],
@@ -105,7 +109,8 @@ impl<'a> Posterior<'a> {
         self.surrogate
     }
 
-    /// Whether the observations could be taken into account. Where not, draws are those of the prior.
+    /// Whether the observations could be taken into account. Where not, draws are those of the
+    /// prior.
     pub(super) fn is_solved(&self) -> bool {
         self.factor.is_some()
     }
@@ -138,7 +143,8 @@ impl<'a> Posterior<'a> {
         sampled
     }
 
-    /// Matheron's rule: a draw of the prior becomes one of the posterior by what separates the observations from their draw.
+    /// Matheron's rule: a draw of the prior becomes one of the posterior by what separates the
+    /// observations from their draw.
     fn condition(&self, sampled: &mut Sampled, normal: &mut impl FnMut() -> f64) {
         let Some(factor) = &self.factor else {
             return;
@@ -174,7 +180,8 @@ fn priors(tuning: &RegressionTuning) -> [Prior; NUM_TERMS] {
     std::array::from_fn(|_| *all.next().expect("a prior for every term"))
 }
 
-/// By pair of neighbouring levels: how uncertain its correction is, in proportion to what is predicted for it.
+/// By pair of neighbouring levels: how uncertain its correction is, in proportion to what is
+/// predicted for it.
 fn correction_spreads(
     surrogate: &Surrogate,
     priors: &[Prior; NUM_TERMS],

@@ -8,7 +8,8 @@ use crate::error::Result;
 use crate::fitness::Fitness;
 
 impl FastSearch<'_> {
-    /// An origin where there is none, and as many gradient passes there as the evidence of decisions asks for.
+    /// An origin where there is none, and as many gradient passes there as the evidence of
+    /// decisions asks for.
     pub(super) fn renew_gradients(
         &mut self,
         fitness: &mut dyn Fitness,
@@ -51,7 +52,8 @@ impl FastSearch<'_> {
         }
     }
 
-    /// The passes at the origin that an earlier attempt has made, whose responses no checkpoint holds.
+    /// The passes at the origin that an earlier attempt has made, whose responses no checkpoint
+    /// holds.
     pub(super) fn make_passes_again(
         &mut self,
         fitness: &mut dyn Fitness,

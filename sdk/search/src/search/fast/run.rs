@@ -9,8 +9,9 @@ use crate::fitness::Fitness;
 use crate::genotype::SearchSpace;
 use crate::search::SearchState;
 
-/// Runs generations after a state until there is reason to stop, which is then in the fast search's state. `on_generation` sees both
-/// states after each generation, and `seconds` says how long the search has taken.
+/// Runs generations after a state until there is reason to stop, which is then in the fast search's
+/// state. `on_generation` sees both states after each generation, and `seconds` says how long the
+/// search has taken.
 ///
 /// # Errors
 /// When evaluating fails or `on_generation` does.

@@ -1,7 +1,9 @@
-//! Second-order terms of level changes at the first token of sequences ([`Predictions::sink`]), over all gradient passes of a search.
+//! Second-order terms of level changes at the first token of sequences ([`Predictions::sink`]),
+//! over all gradient passes of a search.
 //!
-//! A pass has a handful of responses there, and the square of a handful says little. But what weights differ by between two levels stays
-//! what it is while the search goes on, and so, nearly, does the first token's activation: all passes count, wherever they were made.
+//! A pass has a handful of responses there, and the square of a handful says little. But what
+//! weights differ by between two levels stays what it is while the search goes on, and so, nearly,
+//! does the first token's activation: all passes count, wherever they were made.
 
 use serde::{Deserialize, Serialize};
 
@@ -22,7 +24,8 @@ struct Mean {
 }
 
 impl Sinks {
-    /// Adds what a pass at `origin` has shown. A mean remembers at most `max_responses`; it follows the search where there are more.
+    /// Adds what a pass at `origin` has shown. A mean remembers at most `max_responses`; it follows
+    /// the search where there are more.
     pub(super) fn add(
         &mut self,
         origin: &Genotype,
@@ -46,8 +49,8 @@ impl Sinks {
         self.0.sort_by_key(|(key, _)| *key);
     }
 
-    /// The term of a change from `origin`, and how far it is to be believed, from 0 to 1: half where it is the mean of `half_trusted`
-    /// responses.
+    /// The term of a change from `origin`, and how far it is to be believed, from 0 to 1: half
+    /// where it is the mean of `half_trusted` responses.
     pub(super) fn get(
         &self,
         origin: &Genotype,

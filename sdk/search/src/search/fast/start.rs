@@ -1,4 +1,5 @@
-//! Where a fast search begins: baselines, the uniform genotype or random ones, the best of them after a race.
+//! Where a fast search begins: baselines, the uniform genotype or random ones, the best of them
+//! after a race.
 
 use std::collections::BTreeMap;
 
@@ -14,7 +15,8 @@ use crate::random::{Purpose, stream};
 use crate::search::SearchState;
 use crate::search::start::{distinct, random_genotype};
 
-/// Chooses the first parent: the fittest of `starts` and the uniform genotype where that uses up the budget (random ones elsewhere).
+/// Chooses the first parent: the fittest of `starts` and the uniform genotype where that uses up
+/// the budget (random ones elsewhere).
 ///
 /// # Errors
 /// When evaluating fails.
@@ -47,7 +49,8 @@ pub fn start(
             let outcome = race.run(fitness, &mut state.position, &genotypes)?;
             match outcome.verdict {
                 Verdict::Better { idx, losses, .. } => Some((idx, Some(losses))),
-                // Nothing is there yet that would have to be beaten beyond doubt: whoever seems to be best is best.
+                // Nothing is there yet that would have to be beaten beyond doubt: whoever seems to
+                // be best is best.
                 Verdict::NoneBetter { .. } => {
                     let means = outcome.results.iter().map(|result| result.mean);
                     let best = means.enumerate().min_by(|a, b| a.1.total_cmp(&b.1));

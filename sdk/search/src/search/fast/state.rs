@@ -1,4 +1,5 @@
-//! What a fast search carries from one generation to the next, beside its [`crate::search::SearchState`].
+//! What a fast search carries from one generation to the next, beside its
+//! [`crate::search::SearchState`].
 
 use std::collections::BTreeMap;
 

@@ -1,8 +1,9 @@
 //! What a change of the parent is expected to do, by gradients.
 //!
-//! Around the origin whose gradients were taken every unit may change to a next level, `m`. For a set `S` of level changes
-//! `J(S) = Σ (f_m + s_m) + ½ Σ_{m,n} G_mn`, with first-order terms `f` and products `G` of responses ([`super::curvature`]), both averaged
-//! over all passes that were made at the origin, and `s` what happens at the first token of sequences ([`super::sinks`]).
+//! Around the origin whose gradients were taken every unit may change to a next level, `m`. For a
+//! set `S` of level changes `J(S) = Σ (f_m + s_m) + ½ Σ_{m,n} G_mn`, with first-order terms `f` and
+//! products `G` of responses ([`super::curvature`]), both averaged over all passes that were made
+//! at the origin, and `s` what happens at the first token of sequences ([`super::sinks`]).
 //! [`super::regression`] corrects them by what evaluations have shown.
 
 use std::ops::Range;
@@ -26,7 +27,8 @@ pub(super) struct Surrogate {
     changes: Vec<LevelChange>,
     /// By unit: its changes, indices into `changes`.
     by_unit: Vec<Range<usize>>,
-    /// By unit: how many pairs of neighbouring levels the units before it have; then how many all have.
+    /// By unit: how many pairs of neighbouring levels the units before it have; then how many all
+    /// have.
     offsets: Vec<usize>,
     /// By change.
     kinds: Vec<usize>,
@@ -91,8 +93,8 @@ impl Surrogate {
         }
     }
 
-    /// Makes those gradient passes of the origin that are missing; new to `sinks` where there are any. Returns how many of them were lost
-    /// to numbers that are not finite.
+    /// Makes those gradient passes of the origin that are missing; new to `sinks` where there are
+    /// any. Returns how many of them were lost to numbers that are not finite.
     pub(super) fn make_passes(
         &mut self,
         fitness: &mut dyn Fitness,
@@ -128,7 +130,8 @@ impl Surrogate {
         }
     }
 
-    /// Whether what is known of the first token is little to be believed, over all changes between levels.
+    /// Whether what is known of the first token is little to be believed, over all changes between
+    /// levels.
     fn is_unsure(&self, sinks: &Sinks) -> bool {
         let half_trusted = self.tuning.half_trusted_responses;
         let changes = self.changes.iter().zip(&self.kinds);
@@ -139,8 +142,8 @@ impl Surrogate {
         trusts.iter().sum::<f64>() < self.tuning.enough_trust * trusts.len() as f64
     }
 
-    /// One gradient pass, on sequences that its number draws. Numerical trouble in it is no reason to give up: the search goes on with
-    /// what it has, and this says so.
+    /// One gradient pass, on sequences that its number draws. Numerical trouble in it is no reason
+    /// to give up: the search goes on with what it has, and this says so.
     fn pass(
         &mut self,
         fitness: &mut dyn Fitness,
@@ -218,8 +221,8 @@ impl Surrogate {
         self.num_averaged > 0
     }
 
-    /// Whether a unit of `genotype` is where no change from the origin leads, or so much has changed since that gradients are worth taking
-    /// again.
+    /// Whether a unit of `genotype` is where no change from the origin leads, or so much has
+    /// changed since that gradients are worth taking again.
     pub(super) fn is_stale(&self, genotype: &Genotype) -> bool {
         let num_units = self.by_unit.len();
         let is_moved = |&idx: &usize| genotype.0[idx] != self.origin.0[idx];
@@ -231,7 +234,8 @@ impl Surrogate {
         !is_within || self.has_gradients() && is_far
     }
 
-    /// The change that brings a unit from the origin's level to another; none where it stays, or where no change leads there.
+    /// The change that brings a unit from the origin's level to another; none where it stays, or
+    /// where no change leads there.
     pub(super) fn change(&self, unit_idx: usize, level: u16) -> Option<usize> {
         if self.origin.0[unit_idx] == level {
             return None;
@@ -300,7 +304,8 @@ impl Surrogate {
         terms
     }
 
-    /// The changes that a genotype has made from the origin: those between levels, and those of sub-blocks.
+    /// The changes that a genotype has made from the origin: those between levels, and those of
+    /// sub-blocks.
     pub(super) fn changes_made(&self, genotype: &Genotype) -> [Vec<usize>; 2] {
         let made = (0..self.by_unit.len()).filter_map(|idx| self.change(idx, genotype.0[idx]));
         let (drops, levels) = made.partition(|&idx| self.is_drop(idx));
@@ -326,7 +331,8 @@ impl Surrogate {
         terms
     }
 
-    /// The pairs of neighbouring levels between two levels of a unit: +1 on the way to a higher index, −1 to a lower one.
+    /// The pairs of neighbouring levels between two levels of a unit: +1 on the way to a higher
+    /// index, −1 to a lower one.
     fn pairs(&self, unit_idx: usize, from: u16, to: u16) -> impl Iterator<Item = (usize, f64)> {
         let offset = self.offsets[unit_idx];
         let sign = if from <= to { 1.0 } else { -1.0 };
@@ -356,8 +362,9 @@ fn is_finite(predictions: &Predictions) -> bool {
     first && sink && predictions.responses.is_finite()
 }
 
-/// First-order terms drawn towards 0 by how uncertain they are beside how much they differ: the best of many noisy numbers is
-/// otherwise mostly noise. At least `min_signal` of their mean square is taken for signal.
+/// First-order terms drawn towards 0 by how uncertain they are beside how much they differ: the
+/// best of many noisy numbers is otherwise mostly noise. At least `min_signal` of their mean square
+/// is taken for signal.
 fn shrunk(first: &[(f64, f64)], min_signal: f64) -> Vec<f64> {
     let count = first.len().max(1) as f64;
     let mean_square = first.iter().map(|(mean, _)| mean * mean).sum::<f64>() / count;

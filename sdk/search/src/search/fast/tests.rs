@@ -22,7 +22,8 @@ fn space(num_blocks: u32) -> SearchSpace {
     fixtures::space(num_blocks, &[method], &budget, Some(Grouping::None)).unwrap()
 }
 
-/// `Σ s_u l_u + ½ (Σ r_u l_u)²` with noise of a sequence and of a genotype: a model whose errors do not add up.
+/// `Σ s_u l_u + ½ (Σ r_u l_u)²` with noise of a sequence and of a genotype: a model whose errors do
+/// not add up.
 struct Quadratic {
     sensitivities: Vec<f64>,
     responses: Vec<f64>,

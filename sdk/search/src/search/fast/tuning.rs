@@ -1,7 +1,8 @@
 //! Everything in the fast search that was tuned rather than derived.
 //!
-//! Unless a field says otherwise its value was chosen by hand on runs of `scripts/bench_search.py`: SmolLM2-135M-Instruct, the tasks
-//! `depth`, `sparse` and `bits`, a few seeds. No value was fitted to another model.
+//! Unless a field says otherwise its value was chosen by hand on runs of `scripts/bench_search.py`:
+//! SmolLM2-135M-Instruct, the tasks `depth`, `sparse` and `bits`, a few seeds. No value was fitted
+//! to another model.
 
 /// All tuning constants of the fast search.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -27,8 +28,8 @@ pub struct EvidenceTuning {
     pub max_sequences: usize,
     /// The same in a restart, and while all offspring are plainly worse.
     pub some_sequences: usize,
-    /// Generations of the fewest exchanges in which all offspring were plainly worse, after which decisions take more evidence or the
-    /// search starts again elsewhere.
+    /// Generations of the fewest exchanges in which all offspring were plainly worse, after which
+    /// decisions take more evidence or the search starts again elsewhere.
     pub plain_failures: u32,
     /// Generations without success at most evidence, after which the search starts again elsewhere.
     pub fruitless_generations: u32,
@@ -64,29 +65,35 @@ impl Default for EvidenceTuning {
 /// How challengers race.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RaceTuning {
-    /// Probability that a race of challengers which are no better than the incumbent ends with one of them in its place. It is spent over
-    /// all looks and all challengers of the race. Not tuned: 1 % is what the documentation promises.
+    /// Probability that a race of challengers which are no better than the incumbent ends with one
+    /// of them in its place. It is spent over all looks and all challengers of the race. Not tuned:
+    /// 1 % is what the documentation promises.
     pub level: f64,
-    /// Standard errors by which a step must be better that is only to be walked on from: one in six that are no better is by chance.
+    /// Standard errors by which a step must be better that is only to be walked on from: one in six
+    /// that are no better is by chance.
     pub likely_better: f64,
     /// The same before a decision's evidence is complete.
     pub likely_at_once: f64,
-    /// Standard errors by which a challenger must be behind the incumbent or the best challenger to leave the race.
+    /// Standard errors by which a challenger must be behind the incumbent or the best challenger to
+    /// leave the race.
     pub clearly_worse: f64,
     /// Standard errors by which a challenger seems to be better where no test says so.
     pub seems_better: f64,
-    /// A race goes on beyond its evidence while its best challenger is better by this part of what its test will ask for at the end.
+    /// A race goes on beyond its evidence while its best challenger is better by this part of what
+    /// its test will ask for at the end.
     pub promising: f64,
-    /// Calibration sequences of a race that is promising, at least; twice its evidence where that is more.
+    /// Calibration sequences of a race that is promising, at least; twice its evidence where that
+    /// is more.
     pub long_race_sequences: usize,
-    /// Uncertainty of a single sequence's difference before its spread is known, as a part of the incumbent's loss.
+    /// Uncertainty of a single sequence's difference before its spread is known, as a part of the
+    /// incumbent's loss.
     pub min_relative_noise: f64,
     /// The first elimination comes after this part of the evidence: one over this.
     pub first_step_divisor: usize,
     /// Calibration sequences before the first elimination, at most.
     pub max_first_step: usize,
-    /// Sequences times challengers: after `n` sequences no more than `width / n` challengers go on. A race on many sequences costs little
-    /// more than one on few.
+    /// Sequences times challengers: after `n` sequences no more than `width / n` challengers go on.
+    /// A race on many sequences costs little more than one on few.
     pub width: usize,
 }
 
@@ -111,13 +118,15 @@ impl Default for RaceTuning {
 /// How offspring are proposed.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ProposalTuning {
-    /// How the offspring of a generation are made, in turn: of how many exchanges, and how far the draw of the posterior that they are
-    /// best under may be from its mean. What is expected to be best often is; the best under full draws are the best by the luck of the
-    /// draw, with so many level changes to choose from.
+    /// How the offspring of a generation are made, in turn: of how many exchanges, and how far the
+    /// draw of the posterior that they are best under may be from its mean. What is expected to be
+    /// best often is; the best under full draws are the best by the luck of the draw, with so many
+    /// level changes to choose from.
     pub kinds: Vec<(usize, f64)>,
     /// Exchanges of the largest sets.
     pub max_exchanges: usize,
-    /// The least deviation from the posterior's mean where the first draw has led to what was tried before.
+    /// The least deviation from the posterior's mean where the first draw has led to what was tried
+    /// before.
     pub min_temperature_of_later_draws: f64,
     /// Draws, after which an offspring that was tried already is replaced by a mutation.
     pub max_draws: usize,
@@ -125,8 +134,8 @@ pub struct ProposalTuning {
     pub max_raised: usize,
     /// A set is of at most one exchange for so many units.
     pub units_per_exchange: usize,
-    /// However little has worked, sets may have one exchange for so many units: among many units a single exchange does too little to be
-    /// seen on a few sequences.
+    /// However little has worked, sets may have one exchange for so many units: among many units a
+    /// single exchange does too little to be seen on a few sequences.
     pub units_per_least_exchange: usize,
     /// The most that this comes to.
     pub max_least_exchanges: usize,
@@ -162,12 +171,14 @@ impl Default for ProposalTuning {
 /// How gradients are taken.
 #[derive(Debug, Clone, PartialEq)]
 pub struct GradientTuning {
-    /// Gradient passes at one origin, at most, while each makes the predictions much better and decisions do not ask for more.
+    /// Gradient passes at one origin, at most, while each makes the predictions much better and
+    /// decisions do not ask for more.
     pub passes_while_noisy: usize,
-    /// Squared noise of the predictions, as a part of their own squared size, above which another pass is worth its cost.
+    /// Squared noise of the predictions, as a part of their own squared size, above which another
+    /// pass is worth its cost.
     pub noisy: f64,
-    /// Sampled tokens at each token of a pass until the terms at the first token are trusted. They cost a backward pass each, and only
-    /// the first token takes several.
+    /// Sampled tokens at each token of a pass until the terms at the first token are trusted. They
+    /// cost a backward pass each, and only the first token takes several.
     pub samples_while_unsure: usize,
     /// The same after that.
     pub samples: usize,
@@ -175,19 +186,22 @@ pub struct GradientTuning {
     pub enough_trust: f64,
     /// Responses at the first token from which on a mean is rather to be believed than not.
     pub half_trusted_responses: f64,
-    /// Responses at the first token that a mean remembers, at most. It follows the search where there are more.
+    /// Responses at the first token that a mean remembers, at most. It follows the search where
+    /// there are more.
     pub max_responses: f64,
-    /// The least part of the first-order terms' mean square that is taken for signal rather than noise.
+    /// The least part of the first-order terms' mean square that is taken for signal rather than
+    /// noise.
     pub min_signal: f64,
-    /// Gradients are taken again when one unit of so many is no longer where it was when they were taken.
+    /// Gradients are taken again when one unit of so many is no longer where it was when they were
+    /// taken.
     pub units_per_stale_unit: usize,
     /// Units that may have changed in any case before gradients are taken again.
     pub min_stale_units: usize,
-    /// Memory for responses of tokens, in bytes. Where they take more, a sketch of this size stands in for them. A limit of memory, not
-    /// tuned.
+    /// Memory for responses of tokens, in bytes. Where they take more, a sketch of this size stands
+    /// in for them. A limit of memory, not tuned.
     pub response_bytes: usize,
-    /// Memory for products of level changes with all others, in bytes; they are computed again where they take more. A limit of memory,
-    /// not tuned.
+    /// Memory for products of level changes with all others, in bytes; they are computed again
+    /// where they take more. A limit of memory, not tuned.
     pub product_bytes: usize,
 }
 
@@ -221,19 +235,23 @@ pub struct Prior {
 
 /// What the regression believes before anything was evaluated.
 ///
-/// The priors were read by hand off least-squares fits on **one model**, SmolLM2-135M-Instruct: those of levels off 240 single level changes
-/// around a 3-bit model, measured on four sequences of 511 tokens; those of sub-blocks off exchanges around the cosine window. The
-/// measurements were not kept. `scripts/fit_priors.py` makes the same fit from the observations in the checkpoints of finished runs.
+/// The priors were read by hand off least-squares fits on **one model**, SmolLM2-135M-Instruct:
+/// those of levels off 240 single level changes around a 3-bit model, measured on four sequences of
+/// 511 tokens; those of sub-blocks off exchanges around the cosine window. The measurements were
+/// not kept. `scripts/fit_priors.py` makes the same fit from the observations in the checkpoints of
+/// finished runs.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RegressionTuning {
-    /// Factors of the first-order and the second-order term, and of both at the first token of sequences, by kind of level change: an
-    /// attention's layer raised and lowered, an MLP's layer raised and lowered, a sub-block restored and dropped.
+    /// Factors of the first-order and the second-order term, and of both at the first token of
+    /// sequences, by kind of level change: an attention's layer raised and lowered, an MLP's layer
+    /// raised and lowered, a sub-block restored and dropped.
     pub kinds: [[Prior; 4]; 6],
     /// Factor of what two changes between levels do together.
     pub levels_together: Prior,
     /// Factor of what two changes do together of which one drops or restores a sub-block.
     pub drops_together: Prior,
-    /// Spread of the correction of a change, as a part of what is predicted for it and of what is predicted for a typical one.
+    /// Spread of the correction of a change, as a part of what is predicted for it and of what is
+    /// predicted for a typical one.
     pub correction_spread: f64,
     /// The least that a typical change's effect on the loss is taken to be, in nats a token.
     pub min_typical_change: f64,

@@ -1,9 +1,10 @@
 //! Walking ahead of the incumbent.
 //!
-//! A step of a small gain needs many sequences to be told from noise, and most searches are made of such steps. So a step is taken when it
-//! is only likely to be one forwards. The incumbent stays behind; after some steps, or where there is no next one, where the search has
-//! come to is held against it. Gains add up and the noise of one comparison does not, so that one strict test does for all of
-//! them; where it fails the search goes back.
+//! A step of a small gain needs many sequences to be told from noise, and most searches are made of
+//! such steps. So a step is taken when it is only likely to be one forwards. The incumbent stays
+//! behind; after some steps, or where there is no next one, where the search has come to is held
+//! against it. Gains add up and the noise of one comparison does not, so that one strict test does
+//! for all of them; where it fails the search goes back.
 
 use super::fast_search::FastSearch;
 use super::phase::Phase;
@@ -26,7 +27,8 @@ pub(super) enum Judgement {
 }
 
 impl FastSearch<'_> {
-    /// After a step: one from the incumbent that was beyond doubt makes a new incumbent; a walk is judged when it is long enough.
+    /// After a step: one from the incumbent that was beyond doubt makes a new incumbent; a walk is
+    /// judged when it is long enough.
     pub(super) fn after_step(
         &self,
         fitness: &mut dyn Fitness,
@@ -59,8 +61,8 @@ impl FastSearch<'_> {
         }
     }
 
-    /// Holds where the search is against the incumbent that it left. Where it is not better beyond doubt the search goes back, unless it
-    /// seems to be better and this is not its last chance.
+    /// Holds where the search is against the incumbent that it left. Where it is not better beyond
+    /// doubt the search goes back, unless it seems to be better and this is not its last chance.
     pub(super) fn try_promote(
         &self,
         fitness: &mut dyn Fitness,

@@ -2,16 +2,20 @@
 
 use evopress_plugin::Method;
 use proptest::prelude::*;
+use rand::Rng;
+use rand::seq::IndexedRandom;
 
+use super::super::fill::fill;
 use super::*;
 use crate::baselines;
 use crate::fixtures::{Bits, Drops, FIXED, Sparse, measure, space};
-use crate::genotype::{Budget, Grouping};
+use crate::genotype::{Budget, Group, Grouping};
 
 const BITS: Bits = Bits(&[2, 3, 4, 6]);
 const SPARSE: Sparse = Sparse { num_steps: 3 };
 
-/// A search of every kind; `share` says where the budget lies between the levels of least and of highest cost.
+/// A search of every kind; `share` says where the budget lies between the levels of least and of
+/// highest cost.
 fn any_space() -> impl Strategy<Value = SearchSpace> {
     let groupings = [
         Grouping::Size,
@@ -115,6 +119,17 @@ proptest! {
     }
 
     #[test]
+    fn a_budget_is_filled_up_as_if_every_raise_were_looked_for_anew(space in any_space(), seed in any::<u64>()) {
+        let (mut kept, mut anew) = (space.min_cost_genotype(), space.min_cost_genotype());
+        let (mut rng, mut again) = (stream(seed, 1, Purpose::Mutation), stream(seed, 1, Purpose::Mutation));
+        for group in space.groups() {
+            fill(&space, group, &group.unit_idxs, &mut kept, &mut rng);
+            fill_anew(&space, group, &mut anew, &mut again);
+        }
+        prop_assert_eq!(kept, anew);
+    }
+
+    #[test]
     fn a_uniform_start_meets_the_budget(space in any_space()) {
         if let Some(uniform) = space.uniform() {
             prop_assert!(space.meets_budget(&uniform));
@@ -129,6 +144,28 @@ proptest! {
         let found = search(&space, &mut Hidden::new(&wanted), &settings);
         prop_assert_eq!(&search(&space, &mut Hidden::new(&wanted), &settings), &found);
         prop_assert!(space.meets_budget(&found.parent));
+    }
+}
+
+/// [`fill`] without anything kept from one raise to the next.
+fn fill_anew(space: &SearchSpace, group: &Group, genotype: &mut Genotype, rng: &mut impl Rng) {
+    loop {
+        let slack = group.max_cost as i64 - space.cost(genotype, group) as i64;
+        let next = |&unit_idx: &usize| {
+            let now = genotype.level(unit_idx);
+            let method = space.method_idx(unit_idx, now);
+            let above = (0..now).rev();
+            let above = above.filter(|&level| space.method_idx(unit_idx, level) == method);
+            let mut costs =
+                above.map(|level| (level, space.cost_change(genotype, unit_idx, level)));
+            let (level, cost) = costs.find(|(_, cost)| *cost > 0)?;
+            (cost <= slack).then_some((unit_idx, level))
+        };
+        let raises: Vec<(usize, usize)> = group.unit_idxs.iter().filter_map(next).collect();
+        match raises.choose(rng) {
+            Some(&(unit_idx, level)) => genotype.0[unit_idx] = level as u16,
+            None => return,
+        }
     }
 }
 

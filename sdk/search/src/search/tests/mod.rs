@@ -19,7 +19,8 @@ fn outline() -> ModelOutline {
     }
 }
 
-/// `num_units` units of `num_levels` levels in one group; level l of unit u costs `(num_levels − 1 − l) · step`.
+/// `num_units` units of `num_levels` levels in one group; level l of unit u costs `(num_levels − 1
+/// − l) · step`.
 fn space(num_units: usize, num_levels: usize, step: u64, max_cost: u64) -> SearchSpace {
     let unit = |u: usize| Unit {
         name: format!("unit {u}"),

@@ -32,7 +32,8 @@ struct Promise {
 }
 
 impl<'a> Draft<'a> {
-    /// By a draw of the posterior; `interactions` are those of the genotype that is to be exchanged in.
+    /// By a draw of the posterior; `interactions` are those of the genotype that is to be exchanged
+    /// in.
     pub(super) fn new(
         space: &'a SearchSpace,
         surrogate: &'a Surrogate,
@@ -47,8 +48,9 @@ impl<'a> Draft<'a> {
         }
     }
 
-    /// Makes up to `count` exchanges, each the most promising that is left, as long as they promise anything. The first is made in any
-    /// case. An exchange raises one of the `max_raised` units that promise most.
+    /// Makes up to `count` exchanges, each the most promising that is left, as long as they promise
+    /// anything. The first is made in any case. An exchange raises one of the `max_raised` units
+    /// that promise most.
     pub(super) fn exchange(
         &self,
         genotype: &Genotype,
@@ -75,7 +77,8 @@ impl<'a> Draft<'a> {
         made.genotype
     }
 
-    /// The exchange within a group that promises most: one unit raised and as many lowered as that takes. None where there is none.
+    /// The exchange within a group that promises most: one unit raised and as many lowered as that
+    /// takes. None where there is none.
     fn best_exchange(
         &self,
         made: &Made,
@@ -116,7 +119,8 @@ impl<'a> Draft<'a> {
     ) -> Option<Promise> {
         let rank = |promise: &Promise| {
             let saved = (-promise.cost).min(excess) as f64 / excess as f64;
-            // What promises to gain is best where it gains most, what loses where it loses least for what it saves.
+            // What promises to gain is best where it gains most, what loses where it loses least
+            // for what it saves.
             match promise.loss < 0.0 {
                 true => promise.loss,
                 false => promise.loss / saved,
@@ -157,7 +161,8 @@ impl<'a> Draft<'a> {
         promises
     }
 
-    /// What the unit's way to a level does to the predicted loss, beside all changes that other units have made.
+    /// What the unit's way to a level does to the predicted loss, beside all changes that other
+    /// units have made.
     fn loss(&self, made: &Made, unit_idx: usize, level: u16) -> f64 {
         let at = |level: u16| {
             let change = self.surrogate.change(unit_idx, level);

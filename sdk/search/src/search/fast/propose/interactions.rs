@@ -4,8 +4,8 @@ use crate::genotype::Genotype;
 use crate::search::fast::regression::Sampled;
 use crate::search::fast::surrogate::Surrogate;
 
-/// For every level change the sums of its products with the changes that other units have made, kept up to date from one change to the
-/// next. Memory is linear in changes.
+/// For every level change the sums of its products with the changes that other units have made,
+/// kept up to date from one change to the next. Memory is linear in changes.
 #[derive(Clone)]
 pub(super) struct Interactions {
     /// By change: with those between levels.
@@ -54,7 +54,8 @@ impl Interactions {
         add(own.end..row.len());
     }
 
-    /// What a change does to the loss together with those that others have made, by a draw of the posterior.
+    /// What a change does to the loss together with those that others have made, by a draw of the
+    /// posterior.
     pub(super) fn loss(&self, surrogate: &Surrogate, sampled: &Sampled, change_idx: usize) -> f64 {
         let (levels, drops) = (self.with_levels[change_idx], self.with_drops[change_idx]);
         match surrogate.is_drop(change_idx) {

@@ -1,4 +1,5 @@
-//! Offspring: sets of exchanges that keep the budget and promise most by what is known, or by a draw of it.
+//! Offspring: sets of exchanges that keep the budget and promise most by what is known, or by a
+//! draw of it.
 
 mod draft;
 mod interactions;

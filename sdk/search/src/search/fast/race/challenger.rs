@@ -55,8 +55,8 @@ impl<'a> Challenger<'a> {
         &self.differences
     }
 
-    /// Where differences are few their spread is itself uncertain, so it is taken to be no less than half of their mean, nor than a small
-    /// part of the loss.
+    /// Where differences are few their spread is itself uncertain, so it is taken to be no less
+    /// than half of their mean, nor than a small part of the loss.
     fn of(&self, differences: &[f64], tuning: &RaceTuning) -> Difference {
         let count = differences.len().max(1) as f64;
         let mean = differences.iter().sum::<f64>() / count;

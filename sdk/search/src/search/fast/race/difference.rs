@@ -12,7 +12,8 @@ pub(in super::super) struct Difference {
 }
 
 impl Difference {
-    /// Of some paired differences; `floor` is the least that their standard deviation is taken to be.
+    /// Of some paired differences; `floor` is the least that their standard deviation is taken to
+    /// be.
     pub(super) fn of(differences: &[f64], floor: f64) -> Self {
         let count = differences.len() as f64;
         let mean = differences.iter().sum::<f64>() / count;
@@ -30,14 +31,16 @@ impl Difference {
         self.mean + errors * self.standard_error < 0.0
     }
 
-    /// Whether it is below 0 by so many standard errors, or as many more as make up for a spread that is known from few sequences
-    /// (quantiles of Student's t by their first-order expansion). A rule of thumb for steps, not a test.
+    /// Whether it is below 0 by so many standard errors, or as many more as make up for a spread
+    /// that is known from few sequences (quantiles of Student's t by their first-order expansion).
+    /// A rule of thumb for steps, not a test.
     pub(super) fn is_likely_below_by(&self, errors: f64) -> bool {
         let freedom = (self.count as f64 - 1.0).max(1.0);
         self.is_below_by(errors + (errors.powi(3) + errors) / (4.0 * freedom))
     }
 
-    /// Whether it may be below 0 by a part of `errors` standard errors after `times` as many sequences.
+    /// Whether it may be below 0 by a part of `errors` standard errors after `times` as many
+    /// sequences.
     pub(super) fn is_promising(&self, times: f64, errors: f64) -> bool {
         self.mean * times.sqrt() + errors * self.standard_error < 0.0
     }

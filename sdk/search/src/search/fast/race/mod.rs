@@ -1,4 +1,5 @@
-//! Races: challengers against the genotype in the parent's place, on the same sequences, one sequence after another.
+//! Races: challengers against the genotype in the parent's place, on the same sequences, one
+//! sequence after another.
 
 mod challenger;
 mod difference;

@@ -52,7 +52,8 @@ pub(in super::super) enum Verdict {
 }
 
 impl Race<'_> {
-    /// Runs the race. The parent is the genotype at `position`; its losses are taken from there, and added where they were missing.
+    /// Runs the race. The parent is the genotype at `position`; its losses are taken from there,
+    /// and added where they were missing.
     pub(in super::super) fn run(
         &self,
         fitness: &mut dyn Fitness,
@@ -109,7 +110,8 @@ impl Race<'_> {
         Ok(Outcome { verdict, results })
     }
 
-    /// Sequences until the next decision: the first step is long enough to say something, the others are as short as they can be.
+    /// Sequences until the next decision: the first step is long enough to say something, the
+    /// others are as short as they can be.
     fn next_step(&self, done: usize) -> usize {
         match done {
             0 if self.eliminates => (self.evidence / self.tuning.first_step_divisor)
@@ -119,7 +121,8 @@ impl Race<'_> {
         }
     }
 
-    /// Whether a challenger is likely enough to be better for a step that will be judged together with others.
+    /// Whether a challenger is likely enough to be better for a step that will be judged together
+    /// with others.
     fn is_likely(&self, difference: &Difference, done: usize) -> bool {
         let errors = match done < self.evidence {
             true => self.tuning.likely_at_once,
@@ -176,7 +179,8 @@ fn evaluate(
     Ok(())
 }
 
-/// Whoever is clearly worse than the parent or the best challenger leaves, and whoever is behind too many others.
+/// Whoever is clearly worse than the parent or the best challenger leaves, and whoever is behind
+/// too many others.
 fn eliminate_early(challengers: &mut [Challenger<'_>], done: usize, tuning: &RaceTuning) {
     let Some(best) = best(challengers, tuning) else {
         return;

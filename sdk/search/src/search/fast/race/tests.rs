@@ -50,7 +50,8 @@ impl Fitness for Noisy<'_> {
     }
 }
 
-/// The share of races that a challenger wins beyond doubt. Genotype 0 is the parent, whose losses are not known before.
+/// The share of races that a challenger wins beyond doubt. Genotype 0 is the parent, whose losses
+/// are not known before.
 fn won(effects: &[f64], evidence: usize, accepts_likely: bool, tokens_left: Option<u64>) -> f64 {
     let num_races = 2000;
     let tuning = RaceTuning::default();
@@ -86,7 +87,8 @@ fn won(effects: &[f64], evidence: usize, accepts_likely: bool, tokens_left: Opti
     (0..num_races).filter(is_won).count() as f64 / num_races as f64
 }
 
-/// Races of challengers that are no better than the parent: the level is that of the whole race, with all its looks and challengers.
+/// Races of challengers that are no better than the parent: the level is that of the whole race,
+/// with all its looks and challengers.
 #[test]
 fn equal_challengers_win_no_more_often_than_the_level_says() {
     for (num_challengers, evidence, accepts_likely, tokens_left) in [
@@ -106,7 +108,8 @@ fn equal_challengers_win_no_more_often_than_the_level_says() {
     }
 }
 
-/// A test at a proper level still finds what is there: an effect as large as the noise of a single sequence.
+/// A test at a proper level still finds what is there: an effect as large as the noise of a single
+/// sequence.
 #[test]
 fn better_challengers_win() {
     // The difference of two genotypes has a spread of 0.14 a sequence.
