@@ -1,7 +1,8 @@
-//! The engine as a library: search which quarter of a model's blocks to leave out, with a fitness of one's own.
+//! The engine as a library: search which quarter of a model's blocks to leave out, with a fitness
+//! of one's own.
 //!
-//! `cargo run -p evopress-examples --bin depth-search -- MODEL TEXT`, where MODEL is a Hugging Face folder or a GGUF file of the
-//! Llama architecture and TEXT some UTF-8 text of 20 kB or more.
+//! `cargo run -p evopress-examples --bin depth-search -- MODEL TEXT`, where MODEL is a Hugging Face
+//! folder or a GGUF file of the Llama architecture and TEXT some UTF-8 text of 20 kB or more.
 
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -103,7 +103,8 @@ impl Daemon {
         runs.into_iter().find(|run| run["name"] == name)
     }
 
-    /// Waits until the newest run of a pipeline has this state; one that failed otherwise is not waited for.
+    /// Waits until the newest run of a pipeline has this state; one that failed otherwise is not
+    /// waited for.
     pub fn wait_for(&self, name: &str, state: &str) -> Value {
         eventually(&format!("run {name} to be {state}"), || {
             let run = self.run(name)?;

@@ -1,4 +1,5 @@
-//! What the behaviour tests share: the real programs, scratch folders with specs, workers, daemons, transformers.
+//! What the behaviour tests share: the real programs, scratch folders with specs, workers, daemons,
+//! transformers.
 //!
 //! ```text
 //! programs ── evopressd, evopress-worker, plugins ──▶ Scratch ── specs ──▶ run (one-shot) · Worker · Daemon

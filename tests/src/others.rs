@@ -1,4 +1,5 @@
-//! Other implementations, asked about what we wrote: unmodified transformers with compressed-tensors, PyPI's gguf, the prebuilt llama.cpp.
+//! Other implementations, asked about what we wrote: unmodified transformers with
+//! compressed-tensors, PyPI's gguf, the prebuilt llama.cpp.
 
 use std::fs;
 use std::io::Write;

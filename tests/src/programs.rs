@@ -12,8 +12,8 @@ pub struct Programs {
     folder: PathBuf,
 }
 
-/// The programs; built once in each test process, into the folder that the test itself was built into. With
-/// `EVOPRESS_TEST_PROGRAMS=FOLDER` they are taken from there as they are.
+/// The programs; built once in each test process, into the folder that the test itself was built
+/// into. With `EVOPRESS_TEST_PROGRAMS=FOLDER` they are taken from there as they are.
 pub fn programs() -> &'static Programs {
     static PROGRAMS: LazyLock<Programs> = LazyLock::new(|| Programs {
         folder: variable("EVOPRESS_TEST_PROGRAMS").unwrap_or_else(build),

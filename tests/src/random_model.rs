@@ -24,8 +24,8 @@ struct Shape {
     has_biases: bool,
 }
 
-/// Writes a model whose rows take K-quants into `folder`: 3 blocks, hidden size 256, which 256 divides, an MLP of 96, which 32 divides and 256
-/// does not, 4 heads with 1 key and value head.
+/// Writes a model whose rows take K-quants into `folder`: 3 blocks, hidden size 256, which 256
+/// divides, an MLP of 96, which 32 divides and 256 does not, 4 heads with 1 key and value head.
 pub fn write_wide_model(folder: &Path) {
     let shape = Shape {
         num_blocks: 3,
@@ -39,8 +39,8 @@ pub fn write_wide_model(folder: &Path) {
     write(folder, &shape, |_| 1.0);
 }
 
-/// Writes a model of 8 blocks into `folder`, hidden size 64, an MLP of 256, 4 heads with 2 key and value heads. The halves of blocks named in `idle`
-/// (`model.layers.3.mlp`) hardly add anything.
+/// Writes a model of 8 blocks into `folder`, hidden size 64, an MLP of 256, 4 heads with 2 key and
+/// value heads. The halves of blocks named in `idle` (`model.layers.3.mlp`) hardly add anything.
 pub fn write_deep_model(folder: &Path, has_biases: bool, idle: &[&str]) {
     let shape = Shape {
         num_blocks: 8,

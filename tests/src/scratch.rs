@@ -61,7 +61,8 @@ pub fn tiny(name: &str) -> Value {
     })
 }
 
-/// A pipeline for the demo's model: 25 % of the sub-blocks after one generation, in bf16, four sequences of 512.
+/// A pipeline for the demo's model: 25 % of the sub-blocks after one generation, in bf16, four
+/// sequences of 512.
 pub fn smollm2(name: &str) -> Value {
     let mut spec = tiny(name);
     let model = data_root().join("models/SmolLM2-135M-Instruct.gguf");
@@ -139,7 +140,7 @@ impl Scratch {
         fs::rename(aside, self.watched().join(format!("{name}.yaml"))).unwrap();
     }
 
-    /// The same for a spec, under its own name.
+    /// Drops a spec into the watched folder, under its own name.
     pub fn drop_spec(&self, spec: &Value) {
         self.drop_text(spec["metadata"]["name"].as_str().unwrap(), &yaml(spec));
     }
@@ -167,7 +168,7 @@ impl Scratch {
         self.run_text(spec["metadata"]["name"].as_str().unwrap(), &yaml(spec))
     }
 
-    /// The same for any text.
+    /// `evopressd run --json` of any text, as `NAME.yaml`.
     pub fn run_text(&self, name: &str, text: &str) -> Outcome {
         self.write(name, text);
         let output = self

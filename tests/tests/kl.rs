@@ -1,7 +1,8 @@
-//! KL without logits is KL: the plugin's loss on the engine's head against the ordinary formula, per sequence, on SmolLM2.
+//! KL without logits is KL: the plugin's loss on the engine's head against the ordinary formula,
+//! per sequence, on SmolLM2.
 //!
-//! The ordinary formula has its logits in f32 and the softmax in f64: libtorch's `log_softmax` in f32 over 49152 numbers sums
-//! in f32, which alone puts the KL divergence 1e-5 off.
+//! The ordinary formula has its logits in f32 and the softmax in f64: libtorch's `log_softmax` in
+//! f32 over 49152 numbers sums in f32, which alone puts the KL divergence 1e-5 off.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 

@@ -30,7 +30,8 @@ const OTHERS: [&str; 22] = [
     "useradd",
 ];
 
-/// What is wrong with the commands of a block, one a line; a backslash continues a line, `#` begins a comment.
+/// What is wrong with the commands of a block, one a line; a backslash continues a line, `#` begins
+/// a comment.
 pub(crate) fn mistakes(code: &str) -> Vec<String> {
     let joined = code.replace("\\\n", " ");
     let lines = joined.lines().map(str::trim);
@@ -73,7 +74,8 @@ fn mistake(words: &[String]) -> Option<String> {
     wrong.map(|wrong| format!("{said}: {wrong}"))
 }
 
-/// The words before `--help` are parsed first, so that a flag, a value or a command that does not exist is refused.
+/// The words before `--help` are parsed first, so that a flag, a value or a command that does not
+/// exist is refused.
 fn evopressd(arguments: &[&str]) -> Option<String> {
     let mut command = Command::new(env!("CARGO_BIN_EXE_evopressd"));
     let output = command.args(arguments).arg("--help").output().unwrap();

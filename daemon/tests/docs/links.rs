@@ -27,7 +27,8 @@ pub(crate) fn mistakes(page: &Page) -> Vec<String> {
     links.chain(paths).collect()
 }
 
-/// Whether inline code is a path of the repository that is not there. Capitals and `*` stand for any name.
+/// Whether inline code is a path of the repository that is not there. Capitals and `*` stand for
+/// any name.
 fn is_missing(code: &str) -> bool {
     let is_path = FOLDERS.iter().any(|folder| code.starts_with(folder));
     let stands_for_any =

@@ -1,4 +1,5 @@
-//! The documentation against the code: commands, specs, quoted files, links and the generated reference.
+//! The documentation against the code: commands, specs, quoted files, links and the generated
+//! reference.
 //!
 //! Every page is read as Markdown. The info string of a fenced block says how it is checked:
 //!

@@ -7,7 +7,8 @@ use serde_json::Value;
 
 use crate::root;
 
-/// From the top down. Crates of one row do not use each other. Method and fitness plugins are `PLUGINS`.
+/// From the top down. Crates of one row do not use each other. Method and fitness plugins are
+/// `PLUGINS`.
 const ROWS: &[&[&str]] = &[
     &["evopressd"],
     &["evopress-worker", "evopress-registries"],
@@ -41,7 +42,13 @@ struct Package {
 fn packages() -> BTreeMap<String, Package> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let output = Command::new(cargo)
-        .args(["metadata", "--no-deps", "--offline", "--format-version", "1"])
+        .args([
+            "metadata",
+            "--no-deps",
+            "--offline",
+            "--format-version",
+            "1",
+        ])
         .current_dir(root())
         .output()
         .unwrap();
@@ -106,7 +113,8 @@ fn every_row_of_the_table_is_a_crate() {
     assert!(gone.is_empty(), "{gone:?}");
 }
 
-/// All that a crate is built with, however deep, as far as it is ours; and others' crates that ours name.
+/// All that a crate is built with, however deep, as far as it is ours; and others' crates that ours
+/// name.
 fn all_uses(name: &str, packages: &BTreeMap<String, Package>) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
     let mut open = vec![name.to_owned()];
@@ -126,7 +134,12 @@ fn all_uses(name: &str, packages: &BTreeMap<String, Package>) -> BTreeSet<String
 #[test]
 fn libtorch_stays_where_numbers_are_computed() {
     let packages = packages();
-    for name in ["evopressd", "evopress-registries", "evopress-search", "evopress-source"] {
+    for name in [
+        "evopressd",
+        "evopress-registries",
+        "evopress-search",
+        "evopress-source",
+    ] {
         let uses = all_uses(name, &packages);
         for libtorch in ["tch", "torch-sys"] {
             assert!(!uses.contains(libtorch), "{name} is built with {libtorch}");
@@ -134,6 +147,9 @@ fn libtorch_stays_where_numbers_are_computed() {
     }
     let of_search = all_uses("evopress-search", &packages);
     for files in ["safetensors", "memmap2", "tokenizers", "tempfile"] {
-        assert!(!of_search.contains(files), "the search is built with {files}");
+        assert!(
+            !of_search.contains(files),
+            "the search is built with {files}"
+        );
     }
 }

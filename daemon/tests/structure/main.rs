@@ -1,5 +1,5 @@
-//! The shape of the code: which crate may use which, no circles between modules, where `unsafe` may stand, and how long files
-//! and lines of docs may be.
+//! The shape of the code: which crate may use which, no circles between modules, where `unsafe` may
+//! stand, and how long files and lines of docs may be.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -12,13 +12,22 @@ use std::process::Command;
 
 /// The root of the repository.
 fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("..").canonicalize().unwrap()
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("..")
+        .canonicalize()
+        .unwrap()
 }
 
 /// Every Rust file that git knows or would add, relative to the root.
 fn rust_files() -> Vec<PathBuf> {
     let listed = Command::new("git")
-        .args(["ls-files", "--cached", "--others", "--exclude-standard", "*.rs"])
+        .args([
+            "ls-files",
+            "--cached",
+            "--others",
+            "--exclude-standard",
+            "*.rs",
+        ])
         .current_dir(root())
         .output()
         .unwrap();

@@ -27,7 +27,8 @@ fn crates() -> BTreeMap<PathBuf, BTreeMap<ModulePath, PathBuf>> {
     crates
 }
 
-/// The paths in a file that begin with `crate::` or `super::`, absolute. Braces give a path for each of what they hold.
+/// The paths in a file that begin with `crate::` or `super::`, absolute. Braces give a path for
+/// each of what they hold.
 fn named_paths(text: &str, module: &ModulePath) -> Vec<ModulePath> {
     let mut found = Vec::new();
     for start in ["crate::", "super::"] {

@@ -1,6 +1,7 @@
 //! A whole method plugin, to copy: `absmax`.
 //!
-//! It rounds every row of every linear layer to whole multiples of one scale, at 8, 6, 4 and 3 bits:
+//! It rounds every row of every linear layer to whole multiples of one scale, at 8, 6, 4 and 3
+//! bits:
 //!
 //! ```text
 //! scale = max |w| / (2^(bits − 1) − 1)        w' = round(w / scale) · scale
@@ -62,7 +63,8 @@ impl Default for AbsMax {
     }
 }
 
-/// Options come as JSON text. An error's message ends up before the user, so it is a sentence that helps.
+/// Options come as JSON text. An error's message ends up before the user, so it is a sentence that
+/// helps.
 fn create(options: &str) -> Result<AbsMax, PluginError> {
     let method: AbsMax =
         serde_json::from_str(options).map_err(|error| PluginError::new(error.to_string()))?;
@@ -143,8 +145,8 @@ impl Method for AbsMax {
         Ok(budgets)
     }
 
-    /// Called block by block, with the layers that read the same activations. `statistics` (not overridden here) would ask for
-    /// the second moments or the norms of these activations.
+    /// Called block by block, with the layers that read the same activations. `statistics` (not
+    /// overridden here) would ask for the second moments or the norms of these activations.
     fn compress(&self, task: &CompressTask<'_>) -> Result<Vec<Vec<PackedWeight>>, PluginError> {
         task.layers.iter().map(compress_layer).collect()
     }

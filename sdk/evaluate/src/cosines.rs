@@ -1,4 +1,5 @@
-//! How much the dense model's blocks turn its residual stream, for the baselines that drop whole blocks.
+//! How much the dense model's blocks turn its residual stream, for the baselines that drop whole
+//! blocks.
 
 use std::sync::Arc;
 

@@ -1,6 +1,8 @@
-//! From genotypes to numbers: forward passes of candidates over sequences, and their loss against the dense model.
+//! From genotypes to numbers: forward passes of candidates over sequences, and their loss against
+//! the dense model.
 //!
-//! The dense model's targets are computed once per sequence and stay (O(D) a token: a target is a scalar and a hidden state).
+//! The dense model's targets are computed once per sequence and stay (O(D) a token: a target is a
+//! scalar and a hidden state).
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -36,7 +38,8 @@ pub struct CalibratedFitness<'a> {
 }
 
 impl<'a> CalibratedFitness<'a> {
-    /// Nothing is computed yet: targets are made when a sequence is first used, or all at once by [`Self::calibrate`].
+    /// Nothing is computed yet: targets are made when a sequence is first used, or all at once by
+    /// [`Self::calibrate`].
     pub fn new(
         engine: &'a Engine,
         space: &'a SearchSpace,
@@ -58,7 +61,8 @@ impl<'a> CalibratedFitness<'a> {
         }
     }
 
-    /// Computes the dense model's targets of every calibration sequence; `progress` is told how many are done.
+    /// Computes the dense model's targets of every calibration sequence; `progress` is told how
+    /// many are done.
     ///
     /// # Errors
     /// When the forward pass or the plugin fails.
@@ -155,9 +159,9 @@ impl<'a> CalibratedFitness<'a> {
             .collect())
     }
 
-    /// Lets the residual streams of a parent, which its offspring begin with, take up to `bytes`: less costs time and changes no
-    /// result. On a GPU none are cached: a product's last bits depend on its shape there, so a resumed search, which begins
-    /// without them, would differ.
+    /// Lets the residual streams of a parent, which its offspring begin with, take up to `bytes`:
+    /// less costs time and changes no result. On a GPU none are cached: a product's last bits
+    /// depend on its shape there, so a resumed search, which begins without them, would differ.
     pub fn limit_residual_cache(&mut self, bytes: u64) {
         let limit = if self.engine.device().is_cuda() {
             0
@@ -173,12 +177,14 @@ impl<'a> CalibratedFitness<'a> {
         self.residual_cache.len()
     }
 
-    /// From now on `progress` is told, within each evaluation, how many forward passes are done and how many there will be.
+    /// From now on `progress` is told, within each evaluation, how many forward passes are done and
+    /// how many there will be.
     pub fn on_progress(&mut self, progress: impl Fn(usize, usize) + 'a) {
         self.progress = Box::new(progress);
     }
 
-    /// Tokens that went through the model for candidates so far; whoever holds it may also reset it.
+    /// Tokens that went through the model for candidates so far; whoever holds it may also reset
+    /// it.
     pub fn token_counter(&self) -> Rc<Cell<u64>> {
         Rc::clone(&self.forward_tokens)
     }

@@ -1,8 +1,10 @@
 //! From genotypes to numbers.
 //!
-//! - [`CalibratedFitness`]: the fitness of genotypes on calibration text, as the searches ask for it. It begins an offspring's
-//!   forward pass at the first block in which it differs from its parent.
-//! - [`gradient`]: what single level changes of a genotype would do, predicted for all of them at once.
+//! - [`CalibratedFitness`]: the fitness of genotypes on calibration text, as the searches ask for
+//!   it. It begins an offspring's forward pass at the first block in which it differs from its
+//!   parent.
+//! - [`gradient`]: what single level changes of a genotype would do, predicted for all of them at
+//!   once.
 //! - [`quality`]: perplexity and KL divergence on held-out text.
 #![forbid(unsafe_code)]
 

@@ -1,4 +1,5 @@
-//! Forward passes of candidates over sequences of a corpus, begun as late as what is cached of the parent allows.
+//! Forward passes of candidates over sequences of a corpus, begun as late as what is cached of the
+//! parent allows.
 
 use std::sync::Arc;
 
@@ -29,8 +30,8 @@ pub(crate) fn hidden_states(
     Ok(context.hidden_of_all(&sequences, &candidates.collect::<Vec<_>>())?)
 }
 
-/// Final hidden states `[L − 1, D]` of one candidate and sequence, begun at the first block in which the candidate differs from
-/// the parent whose residual streams are cached.
+/// Final hidden states `[L − 1, D]` of one candidate and sequence, begun at the first block in
+/// which the candidate differs from the parent whose residual streams are cached.
 fn hidden_after_parent(
     context: &Context,
     cache: &ResidualCache,

@@ -1,7 +1,8 @@
 //! Quality on held-out text: perplexity and KL divergence to the dense model.
 //!
-//! `perplexity = exp(mean −log q(next token))` and `KL = mean Σ_v p_v log(p_v / q_v)`, both over all positions of all
-//! sequences that have a next token; `p` is the dense model, `q` the compressed one.
+//! `perplexity = exp(mean −log q(next token))` and `KL = mean Σ_v p_v log(p_v / q_v)`, both over
+//! all positions of all sequences that have a next token; `p` is the dense model, `q` the
+//! compressed one.
 
 use std::sync::Arc;
 
@@ -65,8 +66,9 @@ impl Reference {
         (self.corpus.num_sequences() * self.corpus.sequence_length()) as u64
     }
 
-    /// Quality of a candidate of what `engine` holds: of a genotype, or of a written artifact that was loaded again (then the candidate is
-    /// the artifact's own dense model). `progress` is told how many sequences are done.
+    /// Quality of a candidate of what `engine` holds: of a genotype, or of a written artifact that
+    /// was loaded again (then the candidate is the artifact's own dense model). `progress` is told
+    /// how many sequences are done.
     ///
     /// # Errors
     /// When a forward pass fails or the run was interrupted.

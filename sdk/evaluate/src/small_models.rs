@@ -65,7 +65,8 @@ pub(crate) fn open(name: &str) -> Model {
     model(&source(name), vec![])
 }
 
-/// A fixture in f32 with every layer at 3 and 5 bits, in a database in `folder`, and the search for 4.
+/// A fixture in f32 with every layer at 3 and 5 bits, in a database in `folder`, and the search for
+/// 4.
 pub(crate) fn open_with_levels(name: &str, folder: &Path) -> (Model, SearchSpace) {
     let source = source(name);
     let outline = source.spec().outline(4);

@@ -1,9 +1,10 @@
-//! `cargo bench --bench candidate`: seconds to evaluate one candidate (a genotype that drops a quarter of SmolLM2-135M, 512
-//! tokens, bf16, forward pass and KL divergence), against plain PyTorch doing the same in the same run, and against the
-//! matrix products alone.
+//! `cargo bench --bench candidate`: seconds to evaluate one candidate (a genotype that drops a
+//! quarter of SmolLM2-135M, 512 tokens, bf16, forward pass and KL divergence), against plain
+//! PyTorch doing the same in the same run, and against the matrix products alone.
 //!
-//! Ours is throughput: each of the two compute threads has a candidate of its own, as in a search. PyTorch runs one
-//! candidate on two threads, once with glibc's malloc as it is and once tuned to keep large blocks.
+//! Ours is throughput: each of the two compute threads has a candidate of its own, as in a search.
+//! PyTorch runs one candidate on two threads, once with glibc's malloc as it is and once tuned to
+//! keep large blocks.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -149,8 +150,8 @@ fn forward_seconds(model: &Model, candidate: &Candidate) -> Result<f64> {
     }) / THREADS as f64)
 }
 
-/// Operations a second of the MLP's products by libtorch, all threads at once: cores may share their matrix units. CPUs without bf16 units
-/// multiply in f32.
+/// Operations a second of the MLP's products by libtorch, all threads at once: cores may share
+/// their matrix units. CPUs without bf16 units multiply in f32.
 fn matrix_rate(kind: Kind) -> f64 {
     const PRODUCTS: usize = 50;
     let seconds = all_at_once(REPEATS, || {

@@ -1,5 +1,6 @@
-//! `gpu`: tokens a second of candidate evaluation (forward pass and KL divergence) of SmolLM2-135M on a GPU, and the share of the card's
-//! own rate of matrix products. `scripts/gpu_check.sh` runs it; where there is no GPU it says so and ends.
+//! `gpu`: tokens a second of candidate evaluation (forward pass and KL divergence) of SmolLM2-135M
+//! on a GPU, and the share of the card's own rate of matrix products. `scripts/gpu_check.sh` runs
+//! it; where there is no GPU it says so and ends.
 
 use std::path::PathBuf;
 use std::sync::{Arc, atomic::AtomicBool};

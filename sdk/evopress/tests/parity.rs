@@ -1,6 +1,8 @@
-//! Logits agree with Hugging Face transformers: f32 to 1e-4 relative, bf16 as well as transformers' own bf16 does.
+//! Logits agree with Hugging Face transformers: f32 to 1e-4 relative, bf16 as well as transformers'
+//! own bf16 does.
 //!
-//! The bf16 bound is on the root mean square of all errors: the largest of them is one number by chance of rounding.
+//! The bf16 bound is on the root mean square of all errors: the largest of them is one number by
+//! chance of rounding.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 

@@ -39,8 +39,8 @@ pub struct Build<'a> {
 }
 
 impl<'a> Build<'a> {
-    /// Takes up a build where `manifest` and the files of `entry` are; the caller holds the entry alone. Files that are damaged are
-    /// taken for missing.
+    /// Takes up a build where `manifest` and the files of `entry` are; the caller holds the entry
+    /// alone. Files that are damaged are taken for missing.
     pub fn new(
         engine: &'a Engine,
         source: &Arc<Source>,
@@ -69,7 +69,8 @@ impl<'a> Build<'a> {
         }
     }
 
-    /// What the first tokens of sequences make up at least where the method minimises output errors; 0 unless told otherwise.
+    /// What the first tokens of sequences make up at least where the method minimises output
+    /// errors; 0 unless told otherwise.
     #[must_use]
     pub fn with_first_token_share(self, first_token_share: f64) -> Self {
         Self {
@@ -83,12 +84,13 @@ impl<'a> Build<'a> {
         self.missing.len()
     }
 
-    /// Builds what is missing on the sequences of `corpus`; `progress` is told how many of all layers are there. Activations
-    /// beyond `limit_bytes` lie in a file in the entry's folder. The manifest that comes back names every file, and is the
-    /// caller's to call complete.
+    /// Builds what is missing on the sequences of `corpus`; `progress` is told how many of all
+    /// layers are there. Activations beyond `limit_bytes` lie in a file in the entry's folder. The
+    /// manifest that comes back names every file, and is the caller's to call complete.
     ///
     /// # Errors
-    /// Weights or activations that are not finite, a method that fails, a full disk, or an interruption: what is finished stays.
+    /// Weights or activations that are not finite, a method that fails, a full disk, or an
+    /// interruption: what is finished stays.
     pub fn run(
         &self,
         corpus: &Corpus,
@@ -270,7 +272,8 @@ impl<'a> Build<'a> {
         named.collect()
     }
 
-    /// Compresses a block's missing layers; each file is durable when it is done. `done` is told how many layers are.
+    /// Compresses a block's missing layers; each file is durable when it is done. `done` is told
+    /// how many layers are.
     fn compress(
         &self,
         block_idx: usize,
@@ -363,8 +366,8 @@ impl<'a> Build<'a> {
     }
 }
 
-/// Products that layers with the same inputs take, up to a factor: each row of each variant meets the square of the inputs' width, and so
-/// do the inputs among themselves.
+/// Products that layers with the same inputs take, up to a factor: each row of each variant meets
+/// the square of the inputs' width, and so do the inputs among themselves.
 fn work_of(layers: &[ToCompress]) -> i64 {
     let rows = layers
         .iter()

@@ -1,4 +1,5 @@
-//! One task of a build: layers that share their inputs go to the method, and what comes back is measured and made durable.
+//! One task of a build: layers that share their inputs go to the method, and what comes back is
+//! measured and made durable.
 
 use std::sync::{Mutex, PoisonError};
 

@@ -83,7 +83,8 @@ impl Database {
         file.measured.errors.get(name).copied().unwrap_or(0.0)
     }
 
-    /// Share of a layer's weights that are outliers in the sense of OWL; none where the method needs no statistics.
+    /// Share of a layer's weights that are outliers in the sense of OWL; none where the method
+    /// needs no statistics.
     pub fn outlier_ratio(&self, layer_idx: u32) -> Option<f64> {
         self.layers.get(&layer_idx)?.measured.outlier_ratio
     }

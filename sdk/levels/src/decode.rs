@@ -1,4 +1,5 @@
-//! From packed bytes to a weight in the run's dtype: row by row on the CPU, by tensor operations on a GPU.
+//! From packed bytes to a weight in the run's dtype: row by row on the CPU, by tensor operations on
+//! a GPU.
 
 use evopress_plugin::{DType, Decoder, Encoding, PackedWeight};
 use evopress_tensor::from_rows;

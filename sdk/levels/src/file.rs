@@ -1,4 +1,5 @@
-//! One layer's file: the parts of every variant as tensors `VARIANT/PART`, and what was measured of them as metadata.
+//! One layer's file: the parts of every variant as tensors `VARIANT/PART`, and what was measured of
+//! them as metadata.
 
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
@@ -21,7 +22,8 @@ pub(crate) fn file_name(layer_name: &str) -> String {
 pub(crate) struct Measured {
     /// Relative output error of each variant: `tr(Δ H Δᵀ) / tr(W H Wᵀ)` with `Δ = W − Ŵ`.
     pub(crate) errors: BTreeMap<String, f64>,
-    /// Share of weights whose `|w|·‖x‖` is an outlier (see [`crate::quality`]); none without statistics.
+    /// Share of weights whose `|w|·‖x‖` is an outlier (see [`crate::quality`]); none without
+    /// statistics.
     pub(crate) outlier_ratio: Option<f64>,
 }
 

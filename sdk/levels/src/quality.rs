@@ -1,8 +1,10 @@
 //! How good compressed weights are, layer by layer: what one-shot baselines go by.
 //!
-//! - Relative output error of a variant with `Δ = W − Ŵ` and the inputs' second moment `H`: `tr(Δ H Δᵀ) / tr(W H Wᵀ)`. Without
-//!   statistics `H` is the identity; with norms alone, their squares on the diagonal.
-//! - Outlier ratio (OWL, Yin et al. 2024): the share of weights with `|w_ij| · ‖x_j‖` above [`OUTLIER_FACTOR`] times the layer's mean.
+//! - Relative output error of a variant with `Δ = W − Ŵ` and the inputs' second moment `H`: `tr(Δ H
+//!   Δᵀ) / tr(W H Wᵀ)`. Without statistics `H` is the identity; with norms alone, their squares on
+//!   the diagonal.
+//! - Outlier ratio (OWL, Yin et al. 2024): the share of weights with `|w_ij| · ‖x_j‖` above
+//!   [`OUTLIER_FACTOR`] times the layer's mean.
 
 use tch::{Kind, Tensor};
 

@@ -1,12 +1,15 @@
-//! Statistics of the inputs `x` of linear layers over the calibration tokens: `H = mean(x xᵀ)` and the root mean square of each feature.
+//! Statistics of the inputs `x` of linear layers over the calibration tokens: `H = mean(x xᵀ)` and
+//! the root mean square of each feature.
 //!
-//! `H` is a sum of products in f32 ([`add_second_moment`]), only above the diagonal until it is finished. The result does not
-//! depend on how many compute threads there are.
+//! `H` is a sum of products in f32 ([`add_second_moment`]), only above the diagonal until it is
+//! finished. The result does not depend on how many compute threads there are.
 //!
-//! Methods that minimise output errors weigh all tokens alike, but the first token of a sequence is one that all later ones attend to (an
-//! attention sink: Xiao et al. 2023; Liu et al. 2024 keep its keys and values whole). What is lost there is lost for all of them, so it may
-//! count for more: `H + λ P` with `P = Σ x₀ x₀ᵀ / T`, and `λ` such that first tokens make up a given share of the trace. Where they do so
-//! anyway, as in the inputs of the layers that give the first token its large activations, nothing is added: `λ P` would drown the rest.
+//! Methods that minimise output errors weigh all tokens alike, but the first token of a sequence is
+//! one that all later ones attend to (an attention sink: Xiao et al. 2023; Liu et al. 2024 keep its
+//! keys and values whole). What is lost there is lost for all of them, so it may count for more: `H
+//! + λ P` with `P = Σ x₀ x₀ᵀ / T`, and `λ` such that first tokens make up a given share of the
+//! trace. Where they do so anyway, as in the inputs of the layers that give the first token its
+//! large activations, nothing is added: `λ P` would drown the rest.
 
 use evopress_plugin::Statistics as Wanted;
 use evopress_tensor::{Pool, add_second_moment};
@@ -59,7 +62,8 @@ pub(super) struct Sums {
 }
 
 impl Sums {
-    /// `first_token_share`: what the first tokens of sequences shall make up of a Hessian's trace at least.
+    /// `first_token_share`: what the first tokens of sequences shall make up of a Hessian's trace
+    /// at least.
     pub(super) fn new(wanted: Wanted, first_token_share: f64) -> Self {
         Self {
             wanted,

@@ -42,7 +42,8 @@ impl AttentionWeights {
         }))
     }
 
-    /// One set of weights for all rows; `weights` are those of the block's layers. None where the block has no attention.
+    /// One set of weights for all rows; `weights` are those of the block's layers. None where the
+    /// block has no attention.
     pub fn of_all_rows(spec: &BlockSpec, weights: &[Weight]) -> Option<Self> {
         Some(Self {
             projections: of_slots(weights, &slots(spec, &PROJECTIONS)?),
@@ -67,7 +68,8 @@ impl MlpWeights {
         }))
     }
 
-    /// One set of weights for all rows; `weights` are those of the block's layers. None where the block has no MLP.
+    /// One set of weights for all rows; `weights` are those of the block's layers. None where the
+    /// block has no MLP.
     pub fn of_all_rows(spec: &BlockSpec, weights: &[Weight]) -> Option<Self> {
         Some(Self {
             gate_up: of_slots(weights, &slots(spec, &GATE_UP)?),

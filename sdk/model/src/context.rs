@@ -17,7 +17,8 @@ pub struct Context {
 }
 
 impl Context {
-    /// Final hidden states `[L − 1, D]` of a sequence: the last token has nothing after it to predict.
+    /// Final hidden states `[L − 1, D]` of a sequence: the last token has nothing after it to
+    /// predict.
     ///
     /// # Errors
     /// When the forward pass fails.
@@ -25,7 +26,8 @@ impl Context {
         Ok(self.hidden_of_all(&[tokens], &[candidate])?.swap_remove(0))
     }
 
-    /// Final hidden states `[L − 1, D]` of sequences of one length, each with a candidate of its own, in one pass.
+    /// Final hidden states `[L − 1, D]` of sequences of one length, each with a candidate of its
+    /// own, in one pass.
     ///
     /// # Errors
     /// When the forward pass fails.

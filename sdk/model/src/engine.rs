@@ -13,7 +13,8 @@ use crate::error::Result;
 use crate::head::Head;
 use crate::model::Model;
 
-/// Tokens that one forward pass takes on a GPU: enough to hide the time to launch a small model's kernels.
+/// Tokens that one forward pass takes on a GPU: enough to hide the time to launch a small model's
+/// kernels.
 const GPU_TOKENS: usize = 8192;
 
 /// The dense model on its compute threads.
@@ -28,8 +29,8 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// Spreads `model` over `num_threads` compute threads. Setting `stop` ends every later call with
-    /// [`ModelError::Interrupted`](crate::ModelError::Interrupted).
+    /// Spreads `model` over `num_threads` compute threads. Setting `stop` ends every later call
+    /// with [`ModelError::Interrupted`](crate::ModelError::Interrupted).
     ///
     /// # Errors
     /// When the rotary table for sequences of `sequence_length` tokens cannot be made.
@@ -103,7 +104,8 @@ impl Engine {
         &self.pool
     }
 
-    /// How many sequences of `length` tokens go through the model side by side: one on the CPU, where threads do.
+    /// How many sequences of `length` tokens go through the model side by side: one on the CPU,
+    /// where threads do.
     pub fn batch_size(&self, length: usize) -> usize {
         match self.device.is_cuda() {
             true => (GPU_TOKENS / length).max(1),

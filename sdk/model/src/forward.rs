@@ -15,8 +15,9 @@ use crate::stream::Stream;
 pub type Observer<'a> = &'a mut dyn FnMut(LayerInput, &Tensor);
 
 impl Model {
-    /// Final hidden states `[T, D]` (after the final norm) of `tokens` (`[B, L]` int64 on the model's device) with the
-    /// candidate's weights; its dropped sub-blocks add nothing to the residual stream.
+    /// Final hidden states `[T, D]` (after the final norm) of `tokens` (`[B, L]` int64 on the
+    /// model's device) with the candidate's weights; its dropped sub-blocks add nothing to the
+    /// residual stream.
     ///
     /// # Errors
     /// When a weight cannot be read or libtorch refuses an operation.
@@ -25,8 +26,8 @@ impl Model {
         self.forward_from(0, stream, &[candidate], &mut |_| Ok(()))
     }
 
-    /// Final hidden states `[T, D]` from a block on, given the stream before it, whose rows are divided evenly among
-    /// `candidates`; `observe` sees the stream after each block.
+    /// Final hidden states `[T, D]` from a block on, given the stream before it, whose rows are
+    /// divided evenly among `candidates`; `observe` sees the stream after each block.
     ///
     /// # Errors
     /// As [`Self::forward`].
@@ -72,7 +73,8 @@ impl Model {
         })
     }
 
-    /// Runs one block, or what the candidates leave of it. The stream's rows are divided evenly among `candidates`.
+    /// Runs one block, or what the candidates leave of it. The stream's rows are divided evenly
+    /// among `candidates`.
     ///
     /// # Errors
     /// As [`Self::forward`].
@@ -177,7 +179,8 @@ impl Model {
         })
     }
 
-    /// What the down projection of a block's MLP would read, `[T, I]`; none where the block has no MLP.
+    /// What the down projection of a block's MLP would read, `[T, I]`; none where the block has no
+    /// MLP.
     ///
     /// # Errors
     /// When libtorch refuses an operation.

@@ -1,7 +1,9 @@
-//! The model's head `W [V, D]`: everything that a fitness may ask of it, without logits that outlive a tile or a few tokens.
+//! The model's head `W [V, D]`: everything that a fitness may ask of it, without logits that
+//! outlive a tile or a few tokens.
 //!
-//! On a GPU and on a CPU with bf16 units logits are bf16 products summed in f32, which is exact in the products; elsewhere f32
-//! throughout. The expectations that fitness targets are made of are in f32 either way.
+//! On a GPU and on a CPU with bf16 units logits are bf16 products summed in f32, which is exact in
+//! the products; elsewhere f32 throughout. The expectations that fitness targets are made of are in
+//! f32 either way.
 
 use evopress_plugin::{Expectation, HeadOps, OwnedTensor, PluginError, TensorView};
 use evopress_plugin_tch::with_tensor;
@@ -11,12 +13,14 @@ use tch::{Kind, Tensor};
 use crate::error::{ModelError, Result};
 use crate::model::Model;
 
-/// Tokens whose logits exist at once where logits have to exist: few stay in a CPU's cache, many keep a GPU busy.
+/// Tokens whose logits exist at once where logits have to exist: few stay in a CPU's cache, many
+/// keep a GPU busy.
 const LOGIT_TOKENS: i64 = 128;
 const LOGIT_TOKENS_ON_GPU: i64 = 1024;
 /// Vocabulary rows that are converted to f32 at once.
 const VOCABULARY_CHUNK: i64 = 8192;
-/// Vocabulary rows that `Wᵀp` sums in f32 before the sum goes on in f64: over the whole vocabulary f32 would lose 1e-6 of it.
+/// Vocabulary rows that `Wᵀp` sums in f32 before the sum goes on in f64: over the whole vocabulary
+/// f32 would lose 1e-6 of it.
 const SUM_CHUNK: i64 = 1024;
 
 /// The head on its device; sharing is cheap.
@@ -90,8 +94,8 @@ impl Head {
         self.expectation_seeing(hidden, |_, _| Ok(()))
     }
 
-    /// `Wᵀp [T, D]` and S tokens drawn from each `p = softmax(W h)`, `[T, S]`: the first whose cumulative probability exceeds a number in
-    /// `uniforms` (`[T, S]`, in 0..1).
+    /// `Wᵀp [T, D]` and S tokens drawn from each `p = softmax(W h)`, `[T, S]`: the first whose
+    /// cumulative probability exceeds a number in `uniforms` (`[T, S]`, in 0..1).
     ///
     /// # Errors
     /// When libtorch refuses an operation.
@@ -119,7 +123,8 @@ impl Head {
         Ok((weighted, tokens))
     }
 
-    /// [`Self::expectation`]; `see` gets the first token of each chunk and its `exp(W h − max) [tokens, V]`.
+    /// [`Self::expectation`]; `see` gets the first token of each chunk and its `exp(W h − max)
+    /// [tokens, V]`.
     fn expectation_seeing(
         &self,
         hidden: &Tensor,

@@ -1,10 +1,14 @@
-//! The decoder: token ids and a candidate in, hidden states and what a fitness needs of the head out.
+//! The decoder: token ids and a candidate in, hidden states and what a fitness needs of the head
+//! out.
 //!
-//! One decoder serves every family: it iterates over a [`ModelSpec`](evopress_source::ModelSpec), and refuses by name what it does not compute.
-//! A [`Candidate`](evopress_search::genotype::Candidate) says which weights stand in for the dense ones and which sub-blocks are left
-//! out. [`Engine`] is a model on its compute threads; each of them has a [`Context`].
+//! One decoder serves every family: it iterates over a [`ModelSpec`](evopress_source::ModelSpec),
+//! and refuses by name what it does not compute. A
+//! [`Candidate`](evopress_search::genotype::Candidate) says which weights stand in for the dense
+//! ones and which sub-blocks are left out. [`Engine`] is a model on its compute threads; each of
+//! them has a [`Context`].
 //!
-//! Shapes: B sequences of L tokens, T = B·L, D hidden size, d head size, I intermediate size, V vocabulary.
+//! Shapes: B sequences of L tokens, T = B·L, D hidden size, d head size, I intermediate size, V
+//! vocabulary.
 #![forbid(unsafe_code)]
 
 mod block;

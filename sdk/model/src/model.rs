@@ -15,7 +15,8 @@ use crate::rope_table::RopeTable;
 use crate::supported;
 use crate::weights::{LevelSource, Weights};
 
-/// A model on a device. Sharing is cheap: [`Model::share`] makes another handle to the same weights.
+/// A model on a device. Sharing is cheap: [`Model::share`] makes another handle to the same
+/// weights.
 pub struct Model {
     spec: Arc<ModelSpec>,
     kind: Kind,
@@ -34,11 +35,13 @@ pub struct Model {
 }
 
 impl Model {
-    /// Opens `source` on `device` in `kind` (`BFloat16` or `Float`), with the compressed weights of each method. The weights of
-    /// linear layers are read or decoded where they are first used, and cached while all of them take at most `limit_bytes`.
+    /// Opens `source` on `device` in `kind` (`BFloat16` or `Float`), with the compressed weights of
+    /// each method. The weights of linear layers are read or decoded where they are first used, and
+    /// cached while all of them take at most `limit_bytes`.
     ///
     /// # Errors
-    /// A model that computes what the decoder does not, a tensor that cannot be read, or a device without room for it.
+    /// A model that computes what the decoder does not, a tensor that cannot be read, or a device
+    /// without room for it.
     pub fn open(
         source: &Arc<Source>,
         kind: Kind,
@@ -83,7 +86,8 @@ impl Model {
         })
     }
 
-    /// Reads every dense weight, as far as the limit lets it stay; `progress` is told how many blocks are there after each one.
+    /// Reads every dense weight, as far as the limit lets it stay; `progress` is told how many
+    /// blocks are there after each one.
     ///
     /// # Errors
     /// A weight that cannot be read.
@@ -145,8 +149,8 @@ impl Model {
         Candidate::dense(self.spec.num_blocks(), self.spec.num_layers())
     }
 
-    /// Prepares the rotary tables for sequences of up to `length` tokens; sequences beyond what is prepared cost a new table
-    /// each.
+    /// Prepares the rotary tables for sequences of up to `length` tokens; sequences beyond what is
+    /// prepared cost a new table each.
     ///
     /// # Errors
     /// When there is no memory for them.
@@ -173,7 +177,8 @@ impl Model {
     }
 }
 
-/// A table for each way to rotate, and by block which is its own. A block without attention gets the first one.
+/// A table for each way to rotate, and by block which is its own. A block without attention gets
+/// the first one.
 fn rope_tables(spec: &ModelSpec, device: Device) -> Result<(Vec<RopeTable>, Vec<usize>)> {
     let mut made = Vec::new();
     let (mut tables, mut idxs) = (Vec::new(), Vec::new());

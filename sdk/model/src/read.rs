@@ -7,8 +7,9 @@ use tch::{Kind, Tensor};
 
 use crate::error::Result;
 
-/// A tensor by its Hugging Face name, on the CPU, in memory of its own: in the stored type where that is f32, f16 or bf16,
-/// decoded to f32 otherwise. Linear weights are `[out_features, in_features]`.
+/// A tensor by its Hugging Face name, on the CPU, in memory of its own: in the stored type where
+/// that is f32, f16 or bf16, decoded to f32 otherwise. Linear weights are `[out_features,
+/// in_features]`.
 ///
 /// # Errors
 /// When the model has no such tensor or there is no memory for it.

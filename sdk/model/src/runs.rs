@@ -1,8 +1,9 @@
 //! Weights of candidates side by side in one pass.
 //!
-//! A small model's kernels take longer to launch than to run, so on a GPU several candidates share a pass: each has the rows
-//! of its sequence, and whatever all candidates have in common is one kernel. Candidates of a generation differ from each
-//! other in a few layers; there, *runs* of neighbouring candidates that agree go through the layer together.
+//! A small model's kernels take longer to launch than to run, so on a GPU several candidates share
+//! a pass: each has the rows of its sequence, and whatever all candidates have in common is one
+//! kernel. Candidates of a generation differ from each other in a few layers; there, *runs* of
+//! neighbouring candidates that agree go through the layer together.
 
 use evopress_tensor::Weight;
 use tch::Tensor;
@@ -36,7 +37,8 @@ impl Runs {
         Ok(Tensor::f_cat(&parts, 0)?)
     }
 
-    /// Lets `function` add to each run's rows of `sum` what follows from its weights and rows of `input`.
+    /// Lets `function` add to each run's rows of `sum` what follows from its weights and rows of
+    /// `input`.
     pub(crate) fn add(
         &self,
         sum: &mut Tensor,

@@ -5,8 +5,8 @@ use tch::Tensor;
 
 use crate::error::Result;
 
-/// The residual stream `[T, D]` in f32 of some sequences of one length. It is f32 whatever the dtype of the weights, so that
-/// sixty additions in a row do not each round.
+/// The residual stream `[T, D]` in f32 of some sequences of one length. It is f32 whatever the
+/// dtype of the weights, so that sixty additions in a row do not each round.
 #[derive(Debug)]
 pub struct Stream {
     pub(crate) residual: Tensor,
@@ -15,7 +15,8 @@ pub struct Stream {
 }
 
 impl Stream {
-    /// The stream of one sequence, `[L, D]` in f32. Blocks change it in place where nobody else holds its memory.
+    /// The stream of one sequence, `[L, D]` in f32. Blocks change it in place where nobody else
+    /// holds its memory.
     pub fn of_sequence(residual: Tensor) -> Self {
         Self {
             length: residual.size()[0],
@@ -41,7 +42,8 @@ impl Stream {
         self.residual.size()[0] / candidates.len() as i64
     }
 
-    /// Changes the rows of the candidates that `is_run` by `function`, and leaves the others as they are.
+    /// Changes the rows of the candidates that `is_run` by `function`, and leaves the others as
+    /// they are.
     pub(crate) fn run_where(
         &mut self,
         candidates: &[&Candidate],

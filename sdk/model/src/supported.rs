@@ -1,4 +1,5 @@
-//! Which specifications the decoder computes. What it does not is refused by name, never run wrongly.
+//! Which specifications the decoder computes. What it does not is refused by name, never run
+//! wrongly.
 
 use evopress_source::ModelSpec;
 use evopress_source::spec::{Activation, AttentionSpec, MlpSpec};

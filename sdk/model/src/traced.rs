@@ -1,4 +1,5 @@
-//! A block's sub-blocks in libtorch's own operators, which autograd can follow: what gradients are computed with.
+//! A block's sub-blocks in libtorch's own operators, which autograd can follow: what gradients are
+//! computed with.
 //!
 //! The numbers are those of the fused kernels up to rounding; a test compares them.
 
@@ -9,7 +10,8 @@ use tch::{Kind, Tensor};
 use crate::error::Result;
 use crate::model::Model;
 
-/// A sub-block as it ran. Layers are in the order of their slots: q, k, v, o of an attention; gate, up, down of an MLP.
+/// A sub-block as it ran. Layers are in the order of their slots: q, k, v, o of an attention; gate,
+/// up, down of an MLP.
 pub struct Traced {
     /// By layer, `[T, K]`.
     pub inputs: Vec<Tensor>,
@@ -20,8 +22,8 @@ pub struct Traced {
 }
 
 impl Model {
-    /// The attention of a block on the `stream [T, D]` (f32) of sequences of `length` tokens; `weights` are those of q, k, v
-    /// and o, in any dtype.
+    /// The attention of a block on the `stream [T, D]` (f32) of sequences of `length` tokens;
+    /// `weights` are those of q, k, v and o, in any dtype.
     ///
     /// # Errors
     /// When libtorch refuses an operation.
@@ -76,7 +78,8 @@ impl Model {
         })
     }
 
-    /// The MLP of a block on `stream [T, D]` (f32); `weights` are those of gate, up and down, in any dtype.
+    /// The MLP of a block on `stream [T, D]` (f32); `weights` are those of gate, up and down, in
+    /// any dtype.
     ///
     /// # Errors
     /// When libtorch refuses an operation.
@@ -133,8 +136,9 @@ fn linear(input: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tens
     Ok(input.f_linear(weight, bias.as_ref())?)
 }
 
-/// Causal attention of `[B, heads, L, d]`. On a GPU by plain products, a sequence at a time: the fused kernels there add up a gradient in
-/// whatever order their blocks end, so that a search would not be the same twice.
+/// Causal attention of `[B, heads, L, d]`. On a GPU by plain products, a sequence at a time: the
+/// fused kernels there add up a gradient in whatever order their blocks end, so that a search would
+/// not be the same twice.
 fn causal_attention(queries: &Tensor, keys: &Tensor, values: &Tensor) -> Result<Tensor> {
     let no_mask = None::<Tensor>;
     if !queries.device().is_cuda() {

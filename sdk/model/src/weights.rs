@@ -1,9 +1,10 @@
-//! The weights of linear layers as the products want them: read or decoded where they are first used, cached while there is
-//! room.
+//! The weights of linear layers as the products want them: read or decoded where they are first
+//! used, cached while there is room.
 //!
-//! Candidates differ from each other in a few layers, so nearly every weight that a forward pass needs is there already. What
-//! is not is read from the model (dense) or decoded ([`LevelSource`]), and the least recently used weights make room for it. A
-//! limit that is too small costs time, never the result.
+//! Candidates differ from each other in a few layers, so nearly every weight that a forward pass
+//! needs is there already. What is not is read from the model (dense) or decoded ([`LevelSource`]),
+//! and the least recently used weights make room for it. A limit that is too small costs time,
+//! never the result.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -105,8 +106,9 @@ impl Weights {
         Ok(weight)
     }
 
-    /// A layer's weight `[N, K]` in libtorch's layout and any dtype. On a GPU it is the cached one; elsewhere, where cached
-    /// weights may be packed, it is made anew, a level's without rounding to the run's dtype.
+    /// A layer's weight `[N, K]` in libtorch's layout and any dtype. On a GPU it is the cached one;
+    /// elsewhere, where cached weights may be packed, it is made anew, a level's without rounding
+    /// to the run's dtype.
     pub(crate) fn plain(
         &self,
         layer_idx: usize,

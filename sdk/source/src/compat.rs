@@ -153,7 +153,8 @@ fn padded(tensor: Tensor, shape: &[i64]) -> Result<Tensor, SourceError> {
     Ok(whole)
 }
 
-/// Block and half that a tensor belongs to, with the norm before that half: `model.layers.3.mlp.up_proj.weight` → `(3, Mlp)`.
+/// Block and half that a tensor belongs to, with the norm before that half:
+/// `model.layers.3.mlp.up_proj.weight` → `(3, Mlp)`.
 pub fn half_of(name: &str) -> Option<(usize, SubBlock)> {
     let (block_idx, layer) = name.strip_prefix("model.layers.")?.split_once('.')?;
     let sub_block = match layer.split('.').next()? {
@@ -193,7 +194,8 @@ const IN_BLOCK: [(&str, &str); 9] = [
     ("mlp.down_proj", "ffn_down"),
 ];
 
-/// `model.layers.3.self_attn.q_proj.weight` is `blk.3.attn_q.weight`; an unknown name stays as it is.
+/// `model.layers.3.self_attn.q_proj.weight` is `blk.3.attn_q.weight`; an unknown name stays as it
+/// is.
 pub fn to_gguf(name: &str) -> String {
     if let Some((_, gguf)) = WHOLE.iter().find(|(hf, _)| *hf == name) {
         return (*gguf).into();

@@ -14,8 +14,8 @@ pub struct Corpus {
 }
 
 impl Corpus {
-    /// Reads `num_tokens / sequence_length` sequences (rounded up) from the start of a UTF-8 text, one after the other. `bos` begins the
-    /// text, not each sequence. For evaluation.
+    /// Reads `num_tokens / sequence_length` sequences (rounded up) from the start of a UTF-8 text,
+    /// one after the other. `bos` begins the text, not each sequence. For evaluation.
     ///
     /// # Errors
     /// A file that cannot be read or is not UTF-8, or less text than asked for.
@@ -53,8 +53,9 @@ impl Corpus {
         })
     }
 
-    /// Reads `num_tokens / sequence_length` sequences (rounded up) at even distances over the whole of a UTF-8 text: what is calibrated on
-    /// them has seen all of it. Each sequence begins with a word.
+    /// Reads `num_tokens / sequence_length` sequences (rounded up) at even distances over the whole
+    /// of a UTF-8 text: what is calibrated on them has seen all of it. Each sequence begins with a
+    /// word.
     ///
     /// # Errors
     /// As [`Corpus::read`].
@@ -127,7 +128,8 @@ impl Corpus {
     }
 }
 
-/// More bytes than a token has on average, so that a long text is not tokenized further than needed.
+/// More bytes than a token has on average, so that a long text is not tokenized further than
+/// needed.
 const BYTES_PER_TOKEN: usize = 12;
 
 fn encode(path: &Path, tokenizer: &Tokenizer, text: &str) -> Result<Vec<i64>, SourceError> {

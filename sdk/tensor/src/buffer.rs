@@ -1,8 +1,9 @@
 //! Numbers of CPU tensors as slices.
 //!
-//! A `Tensor` is one of any number of handles to the same memory, so a mutable slice of it would be one of several. New
-//! memory is therefore a [`Buffer`], which has no other handle until it becomes a tensor; a tensor that exists is written
-//! to only where libtorch says that nobody else holds its memory ([`exclusive`]).
+//! A `Tensor` is one of any number of handles to the same memory, so a mutable slice of it would be
+//! one of several. New memory is therefore a [`Buffer`], which has no other handle until it becomes
+//! a tensor; a tensor that exists is written to only where libtorch says that nobody else holds its
+//! memory ([`exclusive`]).
 
 use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut};
@@ -27,7 +28,8 @@ impl Stored for bf16 {
     const KIND: Kind = Kind::BFloat16;
 }
 
-/// Memory of a CPU tensor that has no other handle, aligned to cache lines; a slice of its numbers, row by row.
+/// Memory of a CPU tensor that has no other handle, aligned to cache lines; a slice of its numbers,
+/// row by row.
 #[derive(Debug)]
 pub struct Buffer<E> {
     tensor: Tensor,
@@ -102,7 +104,8 @@ impl<E: Stored> DerefMut for Buffer<E> {
 // SAFETY: without `&mut self` the memory is only read, and no handle to it leaves; libtorch's reference counts are atomic.
 unsafe impl<E: Stored> Sync for Buffer<E> {}
 
-/// The numbers of a contiguous CPU tensor, row by row. Nothing inside this crate writes to a tensor that it reads.
+/// The numbers of a contiguous CPU tensor, row by row. Nothing inside this crate writes to a tensor
+/// that it reads.
 ///
 /// # Panics
 /// For another dtype, layout or device.
@@ -112,7 +115,8 @@ pub(crate) fn slice<E: Stored>(tensor: &Tensor) -> &[E] {
     unsafe { std::slice::from_raw_parts(tensor.data_ptr().cast(), tensor.numel()) }
 }
 
-/// The numbers of a contiguous CPU tensor that nobody else has a handle to, to change them in place.
+/// The numbers of a contiguous CPU tensor that nobody else has a handle to, to change them in
+/// place.
 ///
 /// # Panics
 /// For another dtype, layout or device, or where another tensor shares the memory.

@@ -1,5 +1,5 @@
-//! Causal attention of one sequence in bf16 on the CPU: products with f32 output, softmax in f32, and only the key
-//! blocks that a query may see (libtorch's CPU kernel computes them all).
+//! Causal attention of one sequence in bf16 on the CPU: products with f32 output, softmax in f32,
+//! and only the key blocks that a query may see (libtorch's CPU kernel computes them all).
 
 use std::f32::consts::LOG2_E;
 
@@ -13,10 +13,12 @@ use crate::simd::{self, Element, simd_fn};
 /// Query rows that are worked on at once.
 const QUERY_BLOCK: usize = 64;
 
-/// An unnormalised softmax whose terms add up to at most this is exact; beyond, they come close to overflowing.
+/// An unnormalised softmax whose terms add up to at most this is exact; beyond, they come close to
+/// overflowing.
 const LARGEST_SUM: f32 = 1e30;
 
-/// Shape of an attention: `num_heads` query heads share `num_kv_heads` key and value heads of `head_dim` (even) numbers.
+/// Shape of an attention: `num_heads` query heads share `num_kv_heads` key and value heads of
+/// `head_dim` (even) numbers.
 #[derive(Clone, Copy, Debug)]
 pub struct AttentionShape {
     /// Query heads.
@@ -34,7 +36,8 @@ impl AttentionShape {
     }
 }
 
-/// `out[T, heads·d] = softmax(q kᵀ / √d + causal mask) v`, where a row of `qkv` holds all query heads, all key heads, all value heads.
+/// `out[T, heads·d] = softmax(q kᵀ / √d + causal mask) v`, where a row of `qkv` holds all query
+/// heads, all key heads, all value heads.
 pub(crate) fn causal_attention(
     qkv: &[bf16],
     shape: AttentionShape,
@@ -131,8 +134,8 @@ pub(crate) fn causal_attention(
     Ok(())
 }
 
-/// Numbers from one row of keys, scores or weights to the next: whole cache lines, and an odd number of them in bf16, so that
-/// rows do not fall on each other in the first-level cache.
+/// Numbers from one row of keys, scores or weights to the next: whole cache lines, and an odd
+/// number of them in bf16, so that rows do not fall on each other in the first-level cache.
 fn row_stride(num_tokens: usize) -> usize {
     (num_tokens.div_ceil(32) | 1) * 32
 }
@@ -173,9 +176,11 @@ simd_fn! {
 }
 
 simd_fn! {
-    /// Unnormalised softmax of each row of a block of queries that begins at position `start`; keys after the query get 0.
+    /// Unnormalised softmax of each row of a block of queries that begins at position `start`; keys
+    /// after the query get 0.
     ///
-    /// Any score will do as what is subtracted, as long as no term overflows: the first one spares a pass for the largest.
+    /// Any score will do as what is subtracted, as long as no term overflows: the first one spares
+    /// a pass for the largest.
     fn causal_softmax(
         scores: &mut [f32], stride: usize, start: usize, rows: usize, visible: usize, scale: f32,
         weights: &mut [bf16], inverse_sums: &mut [f32],
@@ -196,7 +201,8 @@ simd_fn! {
     }
 }
 
-/// `weights = 2^((scores − reference) · scale)` of whole groups of lanes; returns their sum before rounding.
+/// `weights = 2^((scores − reference) · scale)` of whole groups of lanes; returns their sum before
+/// rounding.
 #[inline(always)]
 fn exponentials(scores: &[f32], reference: f32, scale: f32, weights: &mut [bf16]) -> f32 {
     let mut lanes = [0.0_f32; simd::LANES];

@@ -4,7 +4,8 @@ use tch::{Cuda, Device, Kind};
 
 use crate::error::{Result, TensorError};
 
-/// Resolves `auto`, `cpu`, `cuda` or `cuda:N`; loads libtorch's CUDA library first where a GPU may be meant.
+/// Resolves `auto`, `cpu`, `cuda` or `cuda:N`; loads libtorch's CUDA library first where a GPU may
+/// be meant.
 ///
 /// # Errors
 /// A GPU that is asked for by name and not there.
@@ -82,8 +83,8 @@ pub fn of_tests() -> Device {
     resolve(&requested).expect("the device that EVOPRESS_TEST_DEVICE names")
 }
 
-/// Keeps large blocks in the heap: with glibc's defaults the kernel zeroes pages for 40 % of a small model's CPU time.
-/// Call before any thread starts.
+/// Keeps large blocks in the heap: with glibc's defaults the kernel zeroes pages for 40 % of a
+/// small model's CPU time. Call before any thread starts.
 pub fn tune_allocator() {
     #[cfg(target_env = "gnu")]
     // SAFETY: `mallopt` only changes parameters of the allocator; no other thread runs yet.
@@ -95,7 +96,8 @@ pub fn tune_allocator() {
     }
 }
 
-/// The program is linked against the CPU library alone; where the CUDA one lies beside it, it registers itself on loading.
+/// The program is linked against the CPU library alone; where the CUDA one lies beside it, it
+/// registers itself on loading.
 fn load_cuda_library() -> Result<(), String> {
     static LOADED: std::sync::OnceLock<Result<(), String>> = std::sync::OnceLock::new();
     LOADED

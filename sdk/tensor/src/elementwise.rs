@@ -1,4 +1,5 @@
-//! Fused element-wise kernels of a decoder block on the CPU; f32 arithmetic, one rounding at the end.
+//! Fused element-wise kernels of a decoder block on the CPU; f32 arithmetic, one rounding at the
+//! end.
 
 use crate::simd::{self, Element, simd_fn};
 
@@ -26,8 +27,9 @@ simd_fn! {
 }
 
 simd_fn! {
-    /// Rotates the first `num_heads` heads of every row of `qkv` (`row_stride` numbers a row, `2·half` a head) on their way to `out`; the
-    /// rest is copied. `cos` and `sin` are `[rows, half]`, repeated over the sequences of a batch.
+    /// Rotates the first `num_heads` heads of every row of `qkv` (`row_stride` numbers a row,
+    /// `2·half` a head) on their way to `out`; the rest is copied. `cos` and `sin` are `[rows,
+    /// half]`, repeated over the sequences of a batch.
     pub(crate) fn rotate<E: Element>(
         qkv: &[f32], row_stride: usize, num_heads: usize, cos: &[f32], sin: &[f32], half: usize, out: &mut [E],
     ) {
@@ -72,8 +74,8 @@ simd_fn! {
 const BLOCK: usize = 1024;
 
 simd_fn! {
-    /// Replaces each row of logits by `e_v = exp(x_v − max)`; leaves `Σ e` in `sums` and `Σ p log p` of `p = e / Σ e` in
-    /// `negative_entropy`.
+    /// Replaces each row of logits by `e_v = exp(x_v − max)`; leaves `Σ e` in `sums` and `Σ p log
+    /// p` of `p = e / Σ e` in `negative_entropy`.
     pub(crate) fn exponentials(
         logits: &mut [f32], width: usize, sums: &mut [f64], negative_entropy: &mut [f32],
     ) {

@@ -15,7 +15,7 @@ pub enum TensorError {
     Device {
         /// As the spec names it.
         requested: String,
-        /// Why.
+        /// What keeps it from being used.
         reason: String,
     },
     /// The file behind a tensor cannot be made.

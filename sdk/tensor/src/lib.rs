@@ -1,14 +1,15 @@
 //! What the decoder computes with: CPU kernels, compute threads and typed memory over libtorch.
 //!
-//! In go tensors; out come tensors. On the CPU fused kernels of our own run where they are faster than libtorch's operators
-//! ([`Backend`]); everywhere else (GPU, other dtypes, CPUs without vector units) libtorch's run. Both compute in f32 and
-//! round once.
+//! In go tensors; out come tensors. On the CPU fused kernels of our own run where they are faster
+//! than libtorch's operators ([`Backend`]); everywhere else (GPU, other dtypes, CPUs without vector
+//! units) libtorch's run. Both compute in f32 and round once.
 //!
-//! All `unsafe` of the computing side is here, behind types that cannot be misused: [`Buffer`] is memory that has no other
-//! handle, [`ReadOnly`] shares what nobody writes to, [`SpilledRows`] is a tensor over a file, [`Pool`] owns its threads.
+//! All `unsafe` of the computing side is here, behind types that cannot be misused: [`Buffer`] is
+//! memory that has no other handle, [`ReadOnly`] shares what nobody writes to, [`SpilledRows`] is a
+//! tensor over a file, [`Pool`] owns its threads.
 //!
-//! Shapes: T tokens (of all sequences of a batch, row after row), D hidden size, K inputs and N outputs of a layer,
-//! I intermediate size, V vocabulary, d head size.
+//! Shapes: T tokens (of all sequences of a batch, row after row), D hidden size, K inputs and N
+//! outputs of a layer, I intermediate size, V vocabulary, d head size.
 
 mod buffer;
 mod causal_attention;

@@ -1,6 +1,8 @@
-//! Linear layers on the device that they were made for: packed where the CPU has bf16 products, libtorch's elsewhere.
+//! Linear layers on the device that they were made for: packed where the CPU has bf16 products,
+//! libtorch's elsewhere.
 //!
-//! A layer's weight comes from outside with every call, because a candidate may have another one than the dense model.
+//! A layer's weight comes from outside with every call, because a candidate may have another one
+//! than the dense model.
 
 use std::f32::consts::LOG2_E;
 
@@ -59,7 +61,8 @@ impl Weight {
     }
 }
 
-/// A bias as the products want it for weights of this kind, device and depth: in f32 beside packed weights, else in `kind`.
+/// A bias as the products want it for weights of this kind, device and depth: in f32 beside packed
+/// weights, else in `kind`.
 ///
 /// # Errors
 /// When there is no memory for it.
@@ -68,8 +71,8 @@ pub fn bias(bias: &Tensor, kind: Kind, device: Device, depth: i64) -> Result<Ten
     Ok(bias.f_to_kind(if is_packed { Kind::Float } else { kind })?)
 }
 
-/// `x Wᵀ + b` of `x [T, K]` for weights side by side (q, k and v): `[T, ΣN]`, f32 on the CPU and in the dtype of `x` on a GPU. `bias` is
-/// `[ΣN]`.
+/// `x Wᵀ + b` of `x [T, K]` for weights side by side (q, k and v): `[T, ΣN]`, f32 on the CPU and in
+/// the dtype of `x` on a GPU. `bias` is `[ΣN]`.
 ///
 /// # Errors
 /// When libtorch refuses an operation.
@@ -111,7 +114,8 @@ pub fn project(weights: &[Weight], bias: Option<&Tensor>, input: &Tensor) -> Res
 /// When libtorch refuses an operation.
 ///
 /// # Panics
-/// Where the weight is packed and `residual` shares its memory with another tensor: it is changed in place.
+/// Where the weight is packed and `residual` shares its memory with another tensor: it is changed
+/// in place.
 pub fn add_projection(
     residual: &mut Tensor,
     weight: &Weight,
@@ -139,7 +143,8 @@ pub fn add_projection(
     Ok(())
 }
 
-/// `silu(x Gᵀ + b) · (x Uᵀ + c)` of `x [T, K]`: the gate and the up projection of an MLP, `[T, I]` in the dtype of `x`.
+/// `silu(x Gᵀ + b) · (x Uᵀ + c)` of `x [T, K]`: the gate and the up projection of an MLP, `[T, I]`
+/// in the dtype of `x`.
 ///
 /// # Errors
 /// When libtorch refuses an operation.
@@ -188,7 +193,8 @@ fn as_plain(weight: &Weight) -> Option<&Tensor> {
 }
 
 simd_fn! {
-    /// `out = silu(gate + b) · (up + c)` for rows of `width` numbers, `TILE` apart in both and `stride` apart in `out`.
+    /// `out = silu(gate + b) · (up + c)` for rows of `width` numbers, `TILE` apart in both and
+    /// `stride` apart in `out`.
     fn swiglu(halves: [&[f32]; 2], rows: usize, width: usize, biases: [&[f32]; 2], out: &mut [bf16], stride: usize) {
         let [gate_bias, up_bias] = biases.map(|bias| padded(&bias[..width.min(bias.len())]));
         let [gates, ups] = halves.map(|half| half.chunks_exact(TILE));

@@ -10,7 +10,8 @@ use crate::error::Result;
 use crate::packed::{PackedWeight, TILE, TOKENS};
 use crate::simd::{self, VECTOR, simd_fn};
 
-/// A sum of exponentials that is at most this is exact enough; beyond, its terms come close to overflowing.
+/// A sum of exponentials that is at most this is exact enough; beyond, its terms come close to
+/// overflowing.
 const LARGEST_SUM: f32 = 1e30;
 
 /// `log Σ_v exp ⟨h_t, W_v⟩` of every row of `hidden` (`[T, D]` in bf16, contiguous).
@@ -47,10 +48,12 @@ pub fn log_sum_exp(head: &PackedWeight, hidden: &Tensor) -> Result<Vec<f32>> {
 }
 
 simd_fn! {
-    /// `Σ 2^(x·log₂e − reference)` over each row of a piece of logits (rows `TILE` apart), one sum per lane of a vector: adding up
-    /// the lanes of every piece would cost as much as the exponentials. Returns the largest.
+    /// `Σ 2^(x·log₂e − reference)` over each row of a piece of logits (rows `TILE` apart), one sum
+    /// per lane of a vector: adding up the lanes of every piece would cost as much as the
+    /// exponentials. Returns the largest.
     ///
-    /// The references stay while no term comes near overflow, so that a piece is read once, not twice (once for its largest).
+    /// The references stay while no term comes near overflow, so that a piece is read once, not
+    /// twice (once for its largest).
     fn exponentials(logits: &[f32], width: usize, references: &[f32], parts: &mut [[f32; VECTOR]]) -> f32 {
         for ((row, &reference), parts) in logits.chunks_exact(TILE).zip(references).zip(parts.iter_mut()) {
             let (chunks, rest) = row[..width].as_chunks::<VECTOR>();
@@ -70,7 +73,8 @@ simd_fn! {
 }
 
 simd_fn! {
-    /// Makes the largest logit of each row the reference where it is larger, or where there is none yet.
+    /// Makes the largest logit of each row the reference where it is larger, or where there is none
+    /// yet.
     fn rebase(logits: &[f32], width: usize, references: &mut [f32], sums: &mut [[f64; VECTOR]]) {
         for ((row, reference), sums) in logits.chunks_exact(TILE).zip(references).zip(sums) {
             let largest = simd::max(&row[..width]) * LOG2_E;

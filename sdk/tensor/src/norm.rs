@@ -7,8 +7,8 @@ use crate::buffer::{Buffer, slice};
 use crate::elementwise;
 use crate::error::Result;
 
-/// The norm of a residual stream `[T, D]` (f32) in the dtype of the run; `weight` is `[D]` in f32. On the CPU by a fused
-/// kernel.
+/// The norm of a residual stream `[T, D]` (f32) in the dtype of the run; `weight` is `[D]` in f32.
+/// On the CPU by a fused kernel.
 ///
 /// # Errors
 /// When libtorch refuses an operation.

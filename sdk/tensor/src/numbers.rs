@@ -19,7 +19,8 @@ pub fn to_vec(tensor: &Tensor) -> Result<Vec<f32>> {
     Ok(slice::<f32>(&tensor).to_vec())
 }
 
-/// A CPU tensor `[rows, columns]` in `kind` (`BFloat16` or `Float`) of rows that `fill` makes in f32; each is rounded once.
+/// A CPU tensor `[rows, columns]` in `kind` (`BFloat16` or `Float`) of rows that `fill` makes in
+/// f32; each is rounded once.
 ///
 /// # Errors
 /// When there is no memory for it.

@@ -1,5 +1,5 @@
-//! Weights packed for the CPU's micro-kernels, and products with them that hand over each piece of the result while it is
-//! in cache: what follows a product is fused to it.
+//! Weights packed for the CPU's micro-kernels, and products with them that hand over each piece of
+//! the result while it is in cache: what follows a product is fused to it.
 
 use std::ops::Range;
 
@@ -11,26 +11,29 @@ use crate::dispatch::packed_backend;
 use crate::error::Result;
 use crate::gemm::{Backend, Session, Shape, multiply, pack_transposed};
 
-/// Rows of a weight that are packed together, columns of a piece of the result. 96 is whole in registers and tiles alike
-/// (AMX: 6 × 16, AVX-512: 6 vectors) and divides the widths of most models.
+/// Rows of a weight that are packed together, columns of a piece of the result. 96 is whole in
+/// registers and tiles alike (AMX: 6 × 16, AVX-512: 6 vectors) and divides the widths of most
+/// models.
 pub(crate) const TILE: usize = 96;
 /// Tokens of a piece: its f32 results, 48 KiB, stay in the first-level cache or close to it.
 pub(crate) const TOKENS: usize = 128;
-/// Tokens of a piece where the pieces of two weights are computed together: half as many, for the same memory.
+/// Tokens of a piece where the pieces of two weights are computed together: half as many, for the
+/// same memory.
 const PAIR_TOKENS: usize = 64;
 
 /// A weight `W [N, K]` in bf16: tiles of [`TILE`] rows, each as `[K / 2][rows][2]`.
 #[derive(Debug)]
 pub struct PackedWeight {
-    /// Memory that libtorch aligns to cache lines: tiles that straddle them are loaded at half the speed. Never written
-    /// after it was made.
+    /// Memory that libtorch aligns to cache lines: tiles that straddle them are loaded at half the
+    /// speed. Never written after it was made.
     tiles: Tensor,
     backend: Backend,
     num_rows: usize,
     depth: usize,
 }
 
-/// A piece of `x Wᵀ`: rows `tokens`, columns `first..first + width`; row `t` begins at `t · TILE` of `values`.
+/// A piece of `x Wᵀ`: rows `tokens`, columns `first..first + width`; row `t` begins at `t · TILE`
+/// of `values`.
 pub(crate) struct Piece<'a> {
     pub(crate) tokens: Range<usize>,
     pub(crate) first: usize,
@@ -102,7 +105,8 @@ impl PackedWeight {
         2 * self.tiles.numel() as u64
     }
 
-    /// Shows `visit` every piece of `input Wᵀ` (`input` is `[T, K]`). Each tile of the weight is read once.
+    /// Shows `visit` every piece of `input Wᵀ` (`input` is `[T, K]`). Each tile of the weight is
+    /// read once.
     pub(crate) fn for_each_piece(
         &self,
         input: &[bf16],
@@ -194,7 +198,8 @@ impl PackedWeight {
     }
 }
 
-/// Shows `visit` the pieces of `input Gᵀ` and `input Uᵀ` that belong together, for weights of one shape.
+/// Shows `visit` the pieces of `input Gᵀ` and `input Uᵀ` that belong together, for weights of one
+/// shape.
 pub(crate) fn for_each_pair(
     [gate, up]: [&PackedWeight; 2],
     input: &[bf16],

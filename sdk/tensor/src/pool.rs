@@ -1,8 +1,8 @@
 //! Fixed compute threads, each with a context of its own (model handles are `Send`, not `Sync`).
 //!
-//! On a CPU one sequence per thread scales better than several threads in one product: nothing is synchronised inside a
-//! forward pass and a sequence's activations stay in its core's cache. On a GPU one thread is enough: several
-//! launch kernels no faster.
+//! On a CPU one sequence per thread scales better than several threads in one product: nothing is
+//! synchronised inside a forward pass and a sequence's activations stay in its core's cache. On a
+//! GPU one thread is enough: several launch kernels no faster.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
@@ -55,8 +55,9 @@ impl<C: Send + 'static> Pool<C> {
         self.threads.len()
     }
 
-    /// `work` on every item, results in the items' order; `done` is told after each how many are finished. After the first
-    /// error items that have not begun are left out, and the call returns when those that have begun are finished.
+    /// `work` on every item, results in the items' order; `done` is told after each how many are
+    /// finished. After the first error items that have not begun are left out, and the call returns
+    /// when those that have begun are finished.
     ///
     /// # Errors
     /// The first error of `work`; [`Interrupted`] where `stop` was set before an item began.

@@ -7,7 +7,8 @@ use tch::Tensor;
 use crate::linear::Weight;
 use crate::packed::PackedWeight;
 
-/// What consists of tensors and plain numbers, and is not changed through a shared reference by any of its methods.
+/// What consists of tensors and plain numbers, and is not changed through a shared reference by any
+/// of its methods.
 ///
 /// # Safety
 /// An implementation promises just that: threads that hold `&Self` at the same time only read.

@@ -12,9 +12,9 @@ use crate::elementwise;
 use crate::error::Result;
 use crate::gemm::Backend;
 
-/// Rotary embedding and causal attention: `qkv [B·L, (heads + 2·kv)·d] → [B·L, heads·d]` in `kind`, for sequences of
-/// `cos.size()[0]` tokens; `cos` and `sin` are `[L, d/2]` in f32. `qkv` is f32 on the CPU, so that queries and keys are
-/// rounded once.
+/// Rotary embedding and causal attention: `qkv [B·L, (heads + 2·kv)·d] → [B·L, heads·d]` in `kind`,
+/// for sequences of `cos.size()[0]` tokens; `cos` and `sin` are `[L, d/2]` in f32. `qkv` is f32 on
+/// the CPU, so that queries and keys are rounded once.
 ///
 /// # Errors
 /// When libtorch refuses an operation.
@@ -72,7 +72,8 @@ fn plain_attention(rotated: &Tensor, shape: AttentionShape, length: i64) -> Resu
     attend(&queries, &keys, &values, shape)
 }
 
-/// Queries, keys and values `[B, heads, L, d]` of rows that hold all of them; `rotate` is applied to queries and keys.
+/// Queries, keys and values `[B, heads, L, d]` of rows that hold all of them; `rotate` is applied
+/// to queries and keys.
 fn heads(
     qkv: &Tensor,
     shape: AttentionShape,
@@ -111,7 +112,8 @@ fn attend(
     Ok(attended.f_transpose(1, 2)?.f_reshape([-1, width])?)
 }
 
-/// Rotates the queries and keys of every row on their way to the dtype of the run; values are only rounded.
+/// Rotates the queries and keys of every row on their way to the dtype of the run; values are only
+/// rounded.
 fn rotate<E: Stored>(
     qkv: &Tensor,
     shape: AttentionShape,
@@ -126,7 +128,8 @@ fn rotate<E: Stored>(
     Ok(out)
 }
 
-/// Rotary embedding of `heads [B, heads, L, d]` in libtorch's own operators, which autograd can follow.
+/// Rotary embedding of `heads [B, heads, L, d]` in libtorch's own operators, which autograd can
+/// follow.
 ///
 /// # Errors
 /// When libtorch refuses an operation.

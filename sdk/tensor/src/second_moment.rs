@@ -1,7 +1,8 @@
 //! `Σ x xᵀ` of bf16 rows in f32, at the speed of the packed products and exact in them.
 //!
-//! Only what is above the diagonal is computed. Tiles are shared out to the compute threads, each summed in the order of the
-//! rows, so that the result does not depend on how many threads there are.
+//! Only what is above the diagonal is computed. Tiles are shared out to the compute threads, each
+//! summed in the order of the rows, so that the result does not depend on how many threads there
+//! are.
 
 use std::sync::Arc;
 
@@ -15,8 +16,8 @@ use crate::packed::{PackedWeight, TILE};
 use crate::pool::Pool;
 use crate::read_only::ReadOnly;
 
-/// `sum [K, K] += xᵀ x` for `inputs [T, K]`; below the diagonal tiles the sum stays as it is. `sum` is f32 on the device of
-/// `inputs`.
+/// `sum [K, K] += xᵀ x` for `inputs [T, K]`; below the diagonal tiles the sum stays as it is. `sum`
+/// is f32 on the device of `inputs`.
 ///
 /// # Errors
 /// When libtorch refuses an operation or the pool was stopped.

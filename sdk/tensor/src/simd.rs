@@ -1,7 +1,8 @@
-//! Building blocks of the CPU kernels: runtime dispatch on the instruction set, bf16 conversion, a vectorisable `exp`.
+//! Building blocks of the CPU kernels: runtime dispatch on the instruction set, bf16 conversion, a
+//! vectorisable `exp`.
 //!
-//! The kernels are plain loops over slices that the compiler vectorises; [`simd_fn!`] compiles each for AVX-512, AVX2
-//! and the baseline and picks one at run time.
+//! The kernels are plain loops over slices that the compiler vectorises; [`simd_fn!`] compiles each
+//! for AVX-512, AVX2 and the baseline and picks one at run time.
 
 use std::f32::consts::{LN_2, LOG2_E};
 
@@ -62,7 +63,8 @@ impl Element for bf16 {
     fn load(self) -> f32 {
         f32::from_bits(u32::from(self.to_bits()) << 16)
     }
-    /// Rounds to nearest even, without `half`'s branch on NaN, so that loops vectorise; a quiet NaN stays one.
+    /// Rounds to nearest even, without `half`'s branch on NaN, so that loops vectorise; a quiet NaN
+    /// stays one.
     #[inline(always)]
     fn store(value: f32) -> Self {
         let bits = value.to_bits();
@@ -88,8 +90,8 @@ pub(crate) fn exp(x: f32) -> f32 {
     power_of_two(shifted, x.mul_add(LOG2_E_REST, x.mul_add(LOG2_E, -n)))
 }
 
-/// `2ˣ` to about one unit in the last place for x within ±126, and what it is at ±126 beyond. With `x = y · log₂ e` it is `exp(y)`
-/// but for the rounding of x, in fewer operations.
+/// `2ˣ` to about one unit in the last place for x within ±126, and what it is at ±126 beyond. With
+/// `x = y · log₂ e` it is `exp(y)` but for the rounding of x, in fewer operations.
 #[inline(always)]
 pub(crate) fn exp2(x: f32) -> f32 {
     let x = x.clamp(-126.0, 126.0);

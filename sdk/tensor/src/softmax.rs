@@ -18,8 +18,8 @@ pub struct Softmax {
 }
 
 impl Softmax {
-    /// Of logits `[T, V]` in f32. Sums run in f64: an error of 1e-6 in `Σ p` would come back in a KL divergence times the
-    /// size of the logits.
+    /// Of logits `[T, V]` in f32. Sums run in f64: an error of 1e-6 in `Σ p` would come back in a
+    /// KL divergence times the size of the logits.
     ///
     /// # Errors
     /// When libtorch refuses an operation.
@@ -58,7 +58,8 @@ impl Softmax {
     }
 }
 
-/// `log Σ_v exp` of each row of logits `[T, V]` (f32, overwritten) in libtorch's operators, summed in f64 like [`Softmax`].
+/// `log Σ_v exp` of each row of logits `[T, V]` (f32, overwritten) in libtorch's operators, summed
+/// in f64 like [`Softmax`].
 ///
 /// # Errors
 /// When libtorch refuses an operation.

@@ -15,8 +15,8 @@ pub struct SpilledRows {
 }
 
 impl SpilledRows {
-    /// Room for `size` numbers: in memory where they take at most `limit_bytes`, else in a file in `folder` that has no name
-    /// and goes with this value.
+    /// Room for `size` numbers: in memory where they take at most `limit_bytes`, else in a file in
+    /// `folder` that has no name and goes with this value.
     ///
     /// # Errors
     /// When there is no room for them.

@@ -1,4 +1,5 @@
-//! The daemon with real workers: from a file in the folder to a published model, with a page and metrics.
+//! The daemon with real workers: from a file in the folder to a published model, with a page and
+//! metrics.
 
 use std::fs::{self, File};
 use std::io::Write;

@@ -1,4 +1,5 @@
-//! Level databases on disk: shared, killed, damaged, on a full disk; and models and specs that none can be built for.
+//! Level databases on disk: shared, killed, damaged, on a full disk; and models and specs that none
+//! can be built for.
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -1,5 +1,6 @@
-//! Dropped sub-blocks in artifacts that go without them: a folder in the layout of Nemotron-NAS, in the eyes of a reader in plain torch and of
-//! transformers, and a GGUF file, in the eyes of llama.cpp and of PyPI's gguf.
+//! Dropped sub-blocks in artifacts that go without them: a folder in the layout of Nemotron-NAS, in
+//! the eyes of a reader in plain torch and of transformers, and a GGUF file, in the eyes of
+//! llama.cpp and of PyPI's gguf.
 
 use std::fs;
 use std::path::PathBuf;
@@ -12,7 +13,8 @@ use serde_json::{Value, json};
 
 use crate::levels::pipeline;
 
-/// One of each kind: the first block's attention, a whole block, an MLP alone, an attention alone, and the last block's MLP.
+/// One of each kind: the first block's attention, a whole block, an MLP alone, an attention alone,
+/// and the last block's MLP.
 const IDLE: [&str; 6] = [
     "model.layers.0.self_attn",
     "model.layers.2.self_attn",
@@ -22,7 +24,8 @@ const IDLE: [&str; 6] = [
     "model.layers.7.mlp",
 ];
 
-/// Whether a block of the artifact has an attention and an MLP, for formats that can go without: the first has an attention in any case.
+/// Whether a block of the artifact has an attention and an MLP, for formats that can go without:
+/// the first has an attention in any case.
 const BLOCKS: [[bool; 2]; 7] = [
     [true, true],
     [true, true],

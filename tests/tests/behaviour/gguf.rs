@@ -48,8 +48,9 @@ fn run(scratch: &Scratch, mut spec: Value) -> Result {
 const PROMPT: usize = 24;
 const GREEDY: usize = 12;
 
-/// By how many nats llama.cpp's choice of a token may fall short of ours. It rounds activations to 8 bits beside quantized weights and to bf16
-/// beside bf16 ones, which decides where two tokens are as good as equal; a token chosen at random falls short by several nats.
+/// By how many nats llama.cpp's choice of a token may fall short of ours. It rounds activations to
+/// 8 bits beside quantized weights and to bf16 beside bf16 ones, which decides where two tokens are
+/// as good as equal; a token chosen at random falls short by several nats.
 const TIE: f64 = 0.15;
 
 /// transformers on the folders, going through llama.cpp's continuations.
@@ -241,7 +242,8 @@ fn dropped_blocks_are_gone_and_dropped_sub_blocks_add_nothing() {
     }
 }
 
-/// The demo's model is a GGUF file: its metadata and the tensors that nothing changes are carried over as they are.
+/// The demo's model is a GGUF file: its metadata and the tensors that nothing changes are carried
+/// over as they are.
 #[test]
 fn a_gguf_file_is_carried_over() {
     let scratch = Scratch::new();

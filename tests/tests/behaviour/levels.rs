@@ -1,4 +1,5 @@
-//! Searches over the levels of linear layers, with the real plugins on the tiny model: what is on disk is what the report says.
+//! Searches over the levels of linear layers, with the real plugins on the tiny model: what is on
+//! disk is what the report says.
 
 use std::collections::BTreeMap;
 use std::fs;

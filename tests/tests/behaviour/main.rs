@@ -1,4 +1,5 @@
-//! What the real programs do, end to end, on a tiny random model and, where it takes a real one, on SmolLM2.
+//! What the real programs do, end to end, on a tiny random model and, where it takes a real one, on
+//! SmolLM2.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 

@@ -1,4 +1,5 @@
-//! Results as folders with packed weights, in the eyes of PyPI's compressed-tensors and of AutoRound.
+//! Results as folders with packed weights, in the eyes of PyPI's compressed-tensors and of
+//! AutoRound.
 
 use std::fs;
 use std::path::PathBuf;
@@ -190,7 +191,8 @@ fn packed_weights_are_the_decoded_ones_bit_for_bit() {
     );
 }
 
-/// Pruned layers, layers of dropped sub-blocks and layers that stay as they are have no packed form: they are there decoded.
+/// Pruned layers, layers of dropped sub-blocks and layers that stay as they are have no packed
+/// form: they are there decoded.
 #[test]
 fn layers_without_a_grid_are_decoded_and_named() {
     let scratch = Scratch::new();

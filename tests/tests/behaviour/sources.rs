@@ -10,7 +10,8 @@ use serde_json::{Value, json};
 
 const TOKEN: &str = "hf_7d1c90aa";
 
-/// The stand-in for the Hugging Face Hub, with the tiny model in `acme/tiny`, uploaded by the official client.
+/// The stand-in for the Hugging Face Hub, with the tiny model in `acme/tiny`, uploaded by the
+/// official client.
 struct Hub {
     child: Child,
     url: String,

@@ -14,7 +14,8 @@ use tch::{Kind, Tensor};
 use super::changes::Changes;
 use crate::error::Result;
 
-/// Gradients with respect to the stream `[T, D]`: of the loss, then of the loss of each of the S sampled tokens.
+/// Gradients with respect to the stream `[T, D]`: of the loss, then of the loss of each of the S
+/// sampled tokens.
 pub(super) type Gradients = Vec<Tensor>;
 
 /// One block on its way back.
@@ -29,7 +30,8 @@ pub(super) struct Block<'a> {
 }
 
 impl Block<'_> {
-    /// Adds what the block's level changes do to `responses`; returns the gradients with respect to the stream before the block.
+    /// Adds what the block's level changes do to `responses`; returns the gradients with respect to
+    /// the stream before the block.
     pub(super) fn backward(
         &self,
         stream: &Tensor,
@@ -112,7 +114,8 @@ impl Block<'_> {
         self.context.model.spec().first_layer(self.block_idx)
     }
 
-    /// A sub-block as the parent runs it; none where the parent leaves it out or the block has none.
+    /// A sub-block as the parent runs it; none where the parent leaves it out or the block has
+    /// none.
     fn traced(&self, sub_block: SubBlock, stream: &Tensor) -> Result<Option<Traced>> {
         let parent = &self.changes.parent;
         let is_left_out = parent.dropped.contains(self.block_idx, sub_block);
@@ -197,7 +200,8 @@ impl Block<'_> {
         Ok(())
     }
 
-    /// What a sub-block adds that the parent leaves out; `weights` are those of its layers in the order of their slots.
+    /// What a sub-block adds that the parent leaves out; `weights` are those of its layers in the
+    /// order of their slots.
     fn restored(&self, place: &Place, weights: &[Option<WeightId>]) -> Result<Tensor> {
         let in_order: Vec<usize> = self.spec().slots_of(place.sub_block).collect();
         let weight = |slot: usize| {
@@ -262,8 +266,8 @@ impl Order {
         }
     }
 
-    /// With respect to the output of a sub-block's layer, in the order of a traced pass. What the last layer puts out is added to
-    /// the stream.
+    /// With respect to the output of a sub-block's layer, in the order of a traced pass. What the
+    /// last layer puts out is added to the stream.
     fn layer(&self, sub_block: SubBlock, at: usize) -> &Tensor {
         let outputs = match sub_block {
             SubBlock::Attention => &self.of_attention,

@@ -60,8 +60,9 @@ impl Changes {
         self.are_levels.len()
     }
 
-    /// What a pass over one sequence costs, in forward passes of the dense model: the forward pass; two products with the head in
-    /// f32; each block once more, and backwards for the loss and each sample; what the changes do to layers and sub-blocks.
+    /// What a pass over one sequence costs, in forward passes of the dense model: the forward pass;
+    /// two products with the head in f32; each block once more, and backwards for the loss and each
+    /// sample; what the changes do to layers and sub-blocks.
     pub(super) fn forward_passes(&self, spec: &ModelSpec) -> f64 {
         let passes = 3.0 + self.num_samples as f64;
         let head = (spec.vocab_size * spec.hidden_size) as f64;

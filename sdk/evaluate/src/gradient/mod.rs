@@ -1,8 +1,10 @@
-//! What single level changes would do to the loss, predicted for all of them at once from one forward and a few backward passes.
+//! What single level changes would do to the loss, predicted for all of them at once from one
+//! forward and a few backward passes.
 //!
-//! In go a parent genotype, level changes (a unit takes another level) and calibration sequences; out comes, for every change, a first-order term and a
-//! second-order one that also says how changes act together. With `h_t` a layer's input at token `t`, `ΔW` the difference of two levels'
-//! weights and `δ_t = ΔW h_t` (for a sub-block: what it adds, restored or left out),
+//! In go a parent genotype, level changes (a unit takes another level) and calibration sequences;
+//! out comes, for every change, a first-order term and a second-order one that also says how
+//! changes act together. With `h_t` a layer's input at token `t`, `ΔW` the difference of two
+//! levels' weights and `δ_t = ΔW h_t` (for a sub-block: what it adds, restored or left out),
 //!
 //! ```text
 //! first order    f_m = mean_t ⟨∂loss/∂y_t, δ_t⟩
@@ -10,17 +12,19 @@
 //! second order   ½ mean_t (Σ_m r_m[t])²                (Fisher, over the changes that are made together)
 //! ```
 //!
-//! where `g_t` is the gradient of the loss of a token that is *sampled from the student's own distribution*: `E[g gᵀ]` is the
-//! Fisher information, the curvature of the loss where the student's distribution is near the target. Changes are proposals
-//! only: real fitness on real tokens selects.
+//! where `g_t` is the gradient of the loss of a token that is *sampled from the student's own
+//! distribution*: `E[g gᵀ]` is the Fisher information, the curvature of the loss where the
+//! student's distribution is near the target. Changes are proposals only: real fitness on real
+//! tokens selects.
 //!
-//! A sequence's first token is the one that all later ones attend to (an attention sink, with activations hundreds of times as large as
-//! others': Xiao et al. 2023, Sun et al. 2024). What another level of a key or value layer does there outweighs what it does at all others,
-//! and both terms nearly cancel. Its square is one number a sequence and sample, where the other tokens have hundreds, so that several tokens
-//! are sampled, and it is kept apart from the rest.
+//! A sequence's first token is the one that all later ones attend to (an attention sink, with
+//! activations hundreds of times as large as others': Xiao et al. 2023, Sun et al. 2024). What
+//! another level of a key or value layer does there outweighs what it does at all others, and both
+//! terms nearly cancel. Its square is one number a sequence and sample, where the other tokens have
+//! hundreds, so that several tokens are sampled, and it is kept apart from the rest.
 //!
-//! The backward pass goes block by block from stored block boundaries and recomputes each block, so its memory is that of a forward
-//! pass, the boundaries and one block's activations.
+//! The backward pass goes block by block from stored block boundaries and recomputes each block, so
+//! its memory is that of a forward pass, the boundaries and one block's activations.
 
 mod block;
 mod changes;
@@ -48,8 +52,8 @@ use crate::fitness::SharedFitness;
 /// A response is cut at so many times a change's root mean square.
 const OUTLIER: f64 = 5.0;
 
-/// Predicts level changes of a parent on some sequences, whose targets (where the fitness has any) are there. None where the
-/// fitness has no gradient.
+/// Predicts level changes of a parent on some sequences, whose targets (where the fitness has any)
+/// are there. None where the fitness has no gradient.
 ///
 /// # Errors
 /// When a pass or the fitness plugin fails; numbers that are not finite.
@@ -125,7 +129,8 @@ fn passes(
     Ok(passes.map(|passes| passes.into_iter().flatten().collect()))
 }
 
-/// Responses `[M, T]` within [`OUTLIER`] of each change: a token that reacts out of all proportion says little about other tokens.
+/// Responses `[M, T]` within [`OUTLIER`] of each change: a token that reacts out of all proportion
+/// says little about other tokens.
 fn without_outliers(responses: &Tensor) -> Result<Tensor> {
     let squares = responses.f_square()?;
     let squares = squares.f_mean_dim([-1i64].as_slice(), true, Kind::Float)?;
@@ -134,8 +139,8 @@ fn without_outliers(responses: &Tensor) -> Result<Tensor> {
     Ok(responses.f_minimum(&most)?.f_maximum(&least)?)
 }
 
-/// By change: the mean over sequences, and its standard error. A few sequences say how large the errors are, but not whose: that is taken
-/// from the tokens, which are many and not independent.
+/// By change: the mean over sequences, and its standard error. A few sequences say how large the
+/// errors are, but not whose: that is taken from the tokens, which are many and not independent.
 fn first_orders(passes: &[SequenceResponses], num_changes: usize) -> Vec<(f64, f64)> {
     let count = passes.len() as f64;
     let of_change = |idx: usize| passes.iter().map(move |pass| pass.first[idx]);

@@ -1,4 +1,5 @@
-//! One forward and some backward passes of some sequences side by side, and what every level change would do along the way.
+//! One forward and some backward passes of some sequences side by side, and what every level change
+//! would do along the way.
 //!
 //! Shapes: B sequences of L tokens, T = B·L, D hidden size, M level changes, S sampled tokens.
 

@@ -14,12 +14,14 @@ pub(super) struct SequenceResponses {
     pub(super) first: Vec<(f64, f64)>,
     /// `r_m[t]`, `[M, S, L − 1]` in f32 on the CPU.
     pub(super) second: Tensor,
-    /// By change: what both terms of its [`evopress_search::prediction::Predictions::sink`] are here, which are 0 in the others.
+    /// By change: what both terms of its [`evopress_search::prediction::Predictions::sink`] are
+    /// here, which are 0 in the others.
     pub(super) sink: Vec<(f64, f64)>,
 }
 
 impl SequenceResponses {
-    /// Of a sequence's tokens `[M, L − 1]`, to the loss's gradient and to those of the sampled tokens.
+    /// Of a sequence's tokens `[M, L − 1]`, to the loss's gradient and to those of the sampled
+    /// tokens.
     pub(super) fn new(
         changes: &Changes,
         responses: &[Tensor],
@@ -47,7 +49,8 @@ impl SequenceResponses {
     }
 }
 
-/// Takes what changes of levels do at the first token out of the responses `[M, L − 1]` and `[M, S, L − 1]`: both terms by change, 0 for others.
+/// Takes what changes of levels do at the first token out of the responses `[M, L − 1]` and `[M, S,
+/// L − 1]`: both terms by change, 0 for others.
 fn cut_sink(changes: &Changes, first: &Tensor, second: &Tensor) -> Result<Vec<(f64, f64)>> {
     let counted = first.size()[1] as f64;
     let is_level: Vec<f32> = changes

@@ -17,7 +17,8 @@ const SUB_BLOCKS: [SubBlock; 2] = [SubBlock::Attention, SubBlock::Mlp];
 struct Whole {
     /// The mean cross-entropy.
     loss: Tensor,
-    /// Factors of what the sub-blocks add to the stream: 1, or 0 where the candidate leaves one out.
+    /// Factors of what the sub-blocks add to the stream: 1, or 0 where the candidate leaves one
+    /// out.
     gates: Tensor,
     /// By layer, `[N, K]`.
     weights: Vec<Tensor>,
@@ -70,7 +71,8 @@ fn whole(model: &Model, candidate: &Candidate, tokens: &[i64]) -> Whole {
     }
 }
 
-/// In memory of its own: on a GPU the model hands out the weights that it keeps, which must not gather gradients.
+/// In memory of its own: on a GPU the model hands out the weights that it keeps, which must not
+/// gather gradients.
 fn plain(model: &Model, candidate: &Candidate, layer_idx: usize) -> Tensor {
     let level = candidate.weights[layer_idx];
     let weight = model.plain_weight(layer_idx, level, Kind::Float);

@@ -1,8 +1,10 @@
-//! The parent's residual streams between blocks, so that what an offspring has in common with it is computed once.
+//! The parent's residual streams between blocks, so that what an offspring has in common with it is
+//! computed once.
 //!
-//! An offspring that differs from its parent first in block `b` has the parent's stream up to there: its forward pass begins at
-//! block `b`. Streams are cached in f32 as they are, so a pass that begins later ends with the same bits. They take `4 B L D`
-//! bytes a sequence (B blocks, L tokens, D hidden size); sequences for which the limit has no room cost a whole pass.
+//! An offspring that differs from its parent first in block `b` has the parent's stream up to
+//! there: its forward pass begins at block `b`. Streams are cached in f32 as they are, so a pass
+//! that begins later ends with the same bits. They take `4 B L D` bytes a sequence (B blocks, L
+//! tokens, D hidden size); sequences for which the limit has no room cost a whole pass.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};

@@ -10,8 +10,8 @@ use crate::small_models::{CrossEntropy, LENGTH, corpus, drops, open};
 
 const NUM_SEQUENCES: usize = 3;
 
-/// A parent and its offspring that differ from it first in every block, evaluated with so much memory for the cache; how many of the
-/// sequences have streams afterwards.
+/// A parent and its offspring that differ from it first in every block, evaluated with so much
+/// memory for the cache; how many of the sequences have streams afterwards.
 fn losses(fixture: &str, bytes: u64) -> (Vec<Vec<f64>>, usize) {
     let model = open(fixture);
     let space = drops(&model);

@@ -7,8 +7,8 @@ use super::candidate::Genotype;
 use super::space::{Group, SearchSpace};
 
 impl SearchSpace {
-    /// The same level for all units of each group that replace weights (of the same name, or of the
-    /// same position where names differ), the most costly one that the budget allows, and nothing
+    /// The uniform genotype: one level for all units of each group that replace weights (one name,
+    /// or one position where names differ), the most costly one that the budget allows, and nothing
     /// dropped. None where there is no such level, or nothing that replaces weights.
     pub fn uniform(&self) -> Option<Genotype> {
         let mut genotype = self.max_cost_genotype();

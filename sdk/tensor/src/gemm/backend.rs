@@ -11,7 +11,8 @@ pub enum Backend {
     Bf16Units,
     /// Numbers are widened to f32 in registers and multiplied there (AVX2 and FMA).
     Widening,
-    /// Plain loops: for tests, on any CPU. No run uses it, because libtorch's own operators are faster.
+    /// Plain loops: for tests, on any CPU. No run uses it, because libtorch's own operators are
+    /// faster.
     Portable,
 }
 

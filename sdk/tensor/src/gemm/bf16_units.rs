@@ -1,8 +1,8 @@
-//! Products on the CPU's bf16 units, through the batch-reduce GEMM that libtorch carries (oneDNN's micro-kernels: AMX or
-//! AVX512-BF16).
+//! Products on the CPU's bf16 units, through the batch-reduce GEMM that libtorch carries (oneDNN's
+//! micro-kernels: AMX or AVX512-BF16).
 //!
-//! `at::native::cpublas::brgemm` is an exported C++ function of plain pointers and integers, so it is called by its
-//! mangled name. The pair tch/libtorch is pinned.
+//! `at::native::cpublas::brgemm` is an exported C++ function of plain pointers and integers, so it
+//! is called by its mangled name. The pair tch/libtorch is pinned.
 
 use half::bf16;
 
@@ -28,8 +28,8 @@ unsafe extern "C" {
     fn brgemm_release(b_is_packed: bool);
 }
 
-/// Whether this CPU has bf16 units (every CPU with AMX has AVX512-BF16 too) and oneDNN may use them: told to use less than
-/// the CPU has, it would refuse with a C++ exception.
+/// Whether this CPU has bf16 units (every CPU with AMX has AVX512-BF16 too) and oneDNN may use
+/// them: told to use less than the CPU has, it would refuse with a C++ exception.
 pub(super) fn is_available() -> bool {
     let is_limited = ["ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA"]
         .iter()

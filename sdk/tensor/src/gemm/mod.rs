@@ -1,7 +1,8 @@
 //! Products of bf16 matrices with f32 output on the CPU, which libtorch has no operator for.
 //!
-//! In go slices of bf16, the right one packed in pairs of rows ([`pack_transposed`]); out come f32 sums. [`Backend`] says
-//! which code multiplies; all back ends compute the same sums up to their order.
+//! In go slices of bf16, the right one packed in pairs of rows ([`pack_transposed`]); out come f32
+//! sums. [`Backend`] says which code multiplies; all back ends compute the same sums up to their
+//! order.
 
 mod backend;
 mod bf16_units;

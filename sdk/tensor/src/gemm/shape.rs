@@ -2,8 +2,8 @@
 
 use half::bf16;
 
-/// Shape of `C[m, n] = A[m, k] · B[k, n]` (`C +=` with `accumulate`). `lda`, `ldb` and `ldc` are row strides in elements; `B`
-/// is packed as `[k / 2][n][2]`, with `ldb` columns per row pair.
+/// Shape of `C[m, n] = A[m, k] · B[k, n]` (`C +=` with `accumulate`). `lda`, `ldb` and `ldc` are
+/// row strides in elements; `B` is packed as `[k / 2][n][2]`, with `ldb` columns per row pair.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Shape {
     pub(crate) m: usize,

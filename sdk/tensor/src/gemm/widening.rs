@@ -1,5 +1,6 @@
-//! Products for CPUs without bf16 units: numbers are widened to f32 in registers and multiplied there (AVX2 and FMA).
-//! Weights stay bf16 in memory, so a product reads half of what an f32 one would.
+//! Products for CPUs without bf16 units: numbers are widened to f32 in registers and multiplied
+//! there (AVX2 and FMA). Weights stay bf16 in memory, so a product reads half of what an f32 one
+//! would.
 
 #[cfg(target_arch = "x86_64")]
 pub(super) use x86_64::product;
@@ -36,11 +37,13 @@ mod x86_64 {
 
     use super::Shape;
 
-    /// Rows of A and vectors of columns of B: their 12 accumulators, 2 vectors of B and a factor fit the 16 registers.
+    /// Rows of A and vectors of columns of B: their 12 accumulators, 2 vectors of B and a factor
+    /// fit the 16 registers.
     const ROWS: usize = 6;
     const VECTORS: usize = 2;
     const COLUMNS: usize = 8 * VECTORS;
-    /// Depth of a product; what is deeper adds up in C. A strip of B takes 20 KiB of the first-level cache as f32.
+    /// Depth of a product; what is deeper adds up in C. A strip of B takes 20 KiB of the
+    /// first-level cache as f32.
     const DEPTH: usize = 320;
     /// Rows of A that are widened at once.
     const BLOCK: usize = 22 * ROWS;
@@ -114,8 +117,9 @@ mod x86_64 {
         }
     }
 
-    /// Up to [`COLUMNS`] columns of B, packed as `[depth / 2][ldb][2]`; those beyond the width become 0. (In B they are `ldb` apart, which
-    /// maps many of them to few places of the first-level cache.)
+    /// Up to [`COLUMNS`] columns of B, packed as `[depth / 2][ldb][2]`; those beyond the width
+    /// become 0. (In B they are `ldb` apart, which maps many of them to few places of the
+    /// first-level cache.)
     #[target_feature(enable = "avx2")]
     fn widen_strip(b: &[bf16], ldb: usize, width: usize, depth: usize, strip: &mut Strip) {
         let masks = masks(width);
@@ -139,7 +143,8 @@ mod x86_64 {
         strip: &'a Strip,
         depth: usize,
         width: usize,
-        /// Lanes beyond the width are masked out. (Plain loads are checked one by one in builds with debug assertions.)
+        /// Lanes beyond the width are masked out. (Plain loads are checked one by one in builds
+        /// with debug assertions.)
         masks: [__m256i; VECTORS],
         ldc: usize,
         accumulate: bool,

@@ -26,7 +26,8 @@ pub struct EvidenceTuning {
     pub min_sequences: usize,
     /// Calibration sequences of a decision, at most.
     pub max_sequences: usize,
-    /// The same in a restart, and while all offspring are plainly worse.
+    /// Calibration sequences of a decision, at most, in a restart and while all offspring are
+    /// plainly worse.
     pub some_sequences: usize,
     /// Generations of the fewest exchanges in which all offspring were plainly worse, after which
     /// decisions take more evidence or the search starts again elsewhere.
@@ -35,7 +36,8 @@ pub struct EvidenceTuning {
     pub fruitless_generations: u32,
     /// Restarts in a row without success, after which a search without a limit ends.
     pub fruitless_restarts: u32,
-    /// The same for a search that has tokens or time to spend.
+    /// Restarts in a row without success, after which a search with a limit ends: it has tokens or
+    /// time to spend.
     pub fruitless_restarts_within_limit: u32,
     /// Steps ahead of the incumbent, after which it is held against where they have led.
     pub steps_of_walk: u32,
@@ -72,7 +74,8 @@ pub struct RaceTuning {
     /// Standard errors by which a step must be better that is only to be walked on from: one in six
     /// that are no better is by chance.
     pub likely_better: f64,
-    /// The same before a decision's evidence is complete.
+    /// Standard errors by which such a step must be better before a decision's evidence is
+    /// complete.
     pub likely_at_once: f64,
     /// Standard errors by which a challenger must be behind the incumbent or the best challenger to
     /// leave the race.
@@ -180,7 +183,7 @@ pub struct GradientTuning {
     /// Sampled tokens at each token of a pass until the terms at the first token are trusted. They
     /// cost a backward pass each, and only the first token takes several.
     pub samples_while_unsure: usize,
-    /// The same after that.
+    /// Sampled tokens at each token of a pass once the terms at the first token are trusted.
     pub samples: usize,
     /// Mean trust in the terms at the first token from which on they are trusted, 0 to 1.
     pub enough_trust: f64,
