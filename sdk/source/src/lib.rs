@@ -9,7 +9,6 @@
 //! folder, gguf (files) ──▶ families (configuration ──▶ spec) ──▶ Source
 //! ```
 
-mod compat;
 mod dequantize;
 mod error;
 mod families;
@@ -24,12 +23,9 @@ mod source;
 pub mod spec;
 mod tensor;
 
-pub use compat::{LAYERS_PER_BLOCK, ModelConfig, half_of, to_gguf, with_mlp_width};
 pub use error::SourceError;
 pub use folder::nemotron_nas;
 pub use hf_files::HfFiles;
 pub use source::Source;
 pub use spec::{ModelSpec, Rope, RopeScaling};
 pub use tensor::StoredTensor;
-
-pub use gguf::{DECI, Entries, ROPE_FACTORS, push_string};
