@@ -133,10 +133,6 @@ pub enum SourceError {
         /// What is wrong.
         what: String,
     },
-    /// libtorch refused.
-    #[cfg(feature = "tch")]
-    #[error("libtorch: {0}")]
-    Torch(#[from] tch::TchError),
 }
 
 impl SourceError {

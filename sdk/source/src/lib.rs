@@ -9,7 +9,6 @@
 //! folder, gguf (files) ──▶ families (configuration ──▶ spec) ──▶ Source
 //! ```
 
-mod compat;
 mod corpus;
 mod dequantize;
 mod error;
@@ -25,7 +24,6 @@ mod source;
 pub mod spec;
 mod tensor;
 
-pub use compat::{LAYERS_PER_BLOCK, ModelConfig, half_of, to_gguf, with_mlp_width};
 pub use corpus::Corpus;
 pub use error::SourceError;
 pub use folder::nemotron_nas;
@@ -34,5 +32,3 @@ pub use mapped_file::MappedFile;
 pub use source::Source;
 pub use spec::{ModelSpec, Rope, RopeScaling};
 pub use tensor::StoredTensor;
-
-pub use gguf::{DECI, Entries, ROPE_FACTORS, push_string};

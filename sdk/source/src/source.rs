@@ -7,7 +7,6 @@ use evopress_plugin::GgmlType;
 use serde_json::Map;
 use tokenizers::Tokenizer;
 
-use crate::compat::ModelConfig;
 use crate::error::SourceError;
 use crate::families::{self, Family};
 use crate::folder::ModelFolder;
@@ -24,8 +23,6 @@ pub struct Source {
     by_name: HashMap<String, usize>,
     family: &'static Family,
     files: Files,
-    pub(crate) config: ModelConfig,
-    pub(crate) whole: Vec<TensorSpec>,
 }
 
 enum Files {
@@ -107,8 +104,6 @@ impl Source {
             tensors,
             family,
             files,
-            config: ModelConfig::of(whole),
-            whole: whole.tensors(),
         };
         for tensor in &source.tensors {
             match &source.files {

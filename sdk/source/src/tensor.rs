@@ -95,27 +95,6 @@ impl<'a> StoredTensor<'a> {
         bytes
     }
 
-    /// The tensor in libtorch's memory, on the CPU.
-    ///
-    /// # Errors
-    /// When libtorch cannot allocate it.
-    #[cfg(feature = "tch")]
-    pub fn to_tch(&self) -> Result<tch::Tensor, tch::TchError> {
-        let kind = match self.dtype {
-            DType::F16 => tch::Kind::Half,
-            DType::Bf16 => tch::Kind::BFloat16,
-            _ => tch::Kind::Float,
-        };
-        let tensor = tch::Tensor::f_empty(self.shape.as_slice(), (kind, tch::Device::Cpu))?;
-        // SAFETY: a fresh contiguous tensor on the CPU of that many bytes, alive to the end of this
-        // function and known to nobody else.
-        let bytes = unsafe {
-            std::slice::from_raw_parts_mut(tensor.data_ptr().cast::<u8>(), self.size_bytes())
-        };
-        self.write_to(bytes);
-        Ok(tensor)
-    }
-
     /// The tensor with the rows of each head in Hugging Face's order (first half, second half)
     /// where they are in llama.cpp's (one of each in turn).
     pub(crate) fn with_halves_of_heads(self, num_heads: i64) -> Self {
