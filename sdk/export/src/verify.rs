@@ -30,7 +30,7 @@ pub fn verify(
     let layout = Layout::new(source, space, candidate);
     for tensor in &layout.tensors {
         let name = &tensor.name;
-        if artifact.goes_without(name) {
+        if !artifact.has(name) {
             if tensor.omissible.is_none() {
                 return Err(ExportError::Damaged {
                     path: artifact.path().to_path_buf(),
@@ -39,7 +39,7 @@ pub fn verify(
             }
             continue;
         }
-        let found = artifact.tensor(name)?.f_to_kind(kind)?;
+        let found = read_tensor(artifact, name)?.f_to_kind(kind)?;
         if tensor.is_idle_weight() {
             let is_sound = match tensor.is_zero {
                 true => found.f_count_nonzero(None::<i64>)?.int64_value(&[]) == 0,
