@@ -35,7 +35,7 @@ const ANYWHERE: &[&str] = &["tests", "examples"];
 struct Package {
     /// The crate's folder, relative to the root.
     folder: String,
-    /// What it is built with, our own and others'; not what its tests need.
+    /// What it is always built with, our own and others'; not what its tests or features need.
     uses: Vec<String>,
 }
 
@@ -60,7 +60,9 @@ fn packages() -> BTreeMap<String, Package> {
         let folder = std::path::Path::new(manifest).parent().unwrap();
         let folder = folder.strip_prefix(root()).unwrap();
         let dependencies = package["dependencies"].as_array().unwrap().iter();
-        let built_with = dependencies.filter(|it| it["kind"].as_str() != Some("dev"));
+        let built_with = dependencies.filter(|it| {
+            it["kind"].as_str() != Some("dev") && it["optional"] == Value::Bool(false)
+        });
         let uses = built_with.map(|it| it["name"].as_str().unwrap().to_owned());
         let package_of = Package {
             folder: folder.to_str().unwrap().to_owned(),

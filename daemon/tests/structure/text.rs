@@ -29,6 +29,11 @@ const UNSAFE_FILES: &[(&str, &str)] = &[
         "daemon/worker/src/process.rs",
         "asks the kernel to end with its parent",
     ),
+    (
+        "daemon/src/worker_process/spawn.rs",
+        "sets up the worker between fork and exec",
+    ),
+    ("daemon/tests/structure/text.rs", "names it to look for it"),
 ];
 
 #[test]

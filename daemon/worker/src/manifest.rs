@@ -36,8 +36,8 @@ impl Manifest {
     ) -> Result<Self> {
         let inputs = digests.iter();
         let inputs = inputs.map(|file| (file.path.display().to_string(), file.sha256.clone()));
-        let methods = methods.iter().map(|it| (&it.name, &it.sha256));
-        let plugins = methods.chain([(&fitness.name, &fitness.sha256)]);
+        let methods = methods.iter().map(|it| (it.name.as_str(), &it.sha256));
+        let plugins = methods.chain([(fitness.name(), &fitness.sha256)]);
         let versions = [
             ("evopressd", env!("CARGO_PKG_VERSION")),
             ("libtorch", "2.11.0"),
@@ -49,7 +49,7 @@ impl Manifest {
                 plan_digest: digest_bytes(&serde_json::to_vec(plan)?),
                 inputs: inputs.collect(),
                 plugins: plugins
-                    .map(|(name, sha256)| (name.clone(), sha256.clone()))
+                    .map(|(name, sha256)| (name.to_owned(), sha256.clone()))
                     .collect(),
                 versions: versions
                     .map(|(program, version)| (program.to_owned(), version.to_owned()))

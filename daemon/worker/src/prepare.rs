@@ -69,7 +69,7 @@ pub(crate) fn prepare(
     if let Some((_, sentence)) = setup::misplaced(&plan, &space) {
         bail!(sentence);
     }
-    let fitness = UsedFitness::load(&plan.search.fitness, &plugins)?;
+    let fitness = UsedFitness::find(&plan.search.fitness, plugins)?;
     let cache = Cache::open(&options.cache())?;
     let digests = Digests::read(&plan, &source, &cache.digests())?;
     let spec = std::fs::read(dir.spec()).unwrap_or_default();

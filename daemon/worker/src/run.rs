@@ -35,6 +35,8 @@ pub(crate) fn run(
         threads: compute.threads as u32,
         resumed_generation: resumed.as_ref().map(|search| search.state.generation),
     });
+    // A plugin that panics costs an attempt, so it is made when the attempt has been recorded.
+    let fitness = &prepared.fitness.make()?;
     let databases = database::run(&database::Inputs {
         text: &plan.database,
         dtype: plan.model.dtype,
@@ -52,7 +54,7 @@ pub(crate) fn run(
             plan,
             source,
             space,
-            fitness: &prepared.fitness.fitness,
+            fitness,
             databases: &databases,
             engine: &engine,
             checkpoint,

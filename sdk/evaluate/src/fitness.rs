@@ -21,9 +21,7 @@ use crate::error::{EvaluateError, Result};
 use crate::gradient;
 use crate::passes::{CandidateSequence, hidden_states};
 use crate::residual_cache::ResidualCache;
-
-/// A fitness plugin, shared by the compute threads.
-pub type SharedFitness = Arc<dyn evopress_plugin::Fitness>;
+use crate::shared_fitness::SharedFitness;
 
 /// The fitness of genotypes on calibration text: [`Fitness`] over an [`Engine`].
 pub struct CalibratedFitness<'a> {

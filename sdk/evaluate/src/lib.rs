@@ -15,9 +15,11 @@ pub mod gradient;
 mod passes;
 pub mod quality;
 mod residual_cache;
+mod shared_fitness;
 #[cfg(test)]
 mod small_models;
 
 pub use error::{EvaluateError, Result};
-pub use fitness::{CalibratedFitness, SharedFitness};
+pub use fitness::CalibratedFitness;
 pub use quality::{Quality, Reference};
+pub use shared_fitness::SharedFitness;

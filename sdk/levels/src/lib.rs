@@ -19,6 +19,7 @@ mod error;
 mod file;
 mod quality;
 #[cfg(feature = "fixtures")]
+#[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 pub mod rounded;
 mod statistics;
 

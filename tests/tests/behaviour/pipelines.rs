@@ -56,7 +56,7 @@ fn every_spec_of_the_readme_is_good() {
     let text = fs::read_to_string(repository().join("README.md")).unwrap();
     let blocks = code_blocks(&text).into_iter();
     let specs: Vec<String> = blocks
-        .filter(|(language, code)| language == "yaml" && code.contains("kind: Pipeline"))
+        .filter(|(language, code)| language.starts_with("yaml") && code.contains("kind: Pipeline"))
         .map(|(_, code)| code)
         .collect();
     assert!(!specs.is_empty(), "the README shows a spec");

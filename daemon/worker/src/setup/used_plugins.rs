@@ -19,13 +19,12 @@ pub(crate) struct UsedMethod {
     pub(crate) method: Arc<dyn Method>,
 }
 
-/// The fitness of a plan.
+/// The fitness of a plan: where its plugin is. It is made by [`UsedFitness::make`].
 pub(crate) struct UsedFitness {
-    /// The plugin's name.
-    pub(crate) name: String,
+    used: PluginUse,
+    plugins: PluginDir,
     /// SHA-256 of the plugin's file, hex.
     pub(crate) sha256: String,
-    pub(crate) fitness: Arc<dyn Fitness>,
 }
 
 impl UsedMethod {
@@ -58,15 +57,29 @@ impl UsedMethod {
 }
 
 impl UsedFitness {
-    /// Finds and makes it.
+    /// Finds it.
     ///
     /// # Errors
-    /// There is no such plugin, it cannot be loaded, or it refuses its options.
-    pub(crate) fn load(used: &PluginUse, plugins: &PluginDir) -> Result<Self> {
+    /// There is no such plugin, or it cannot be loaded.
+    pub(crate) fn find(used: &PluginUse, plugins: PluginDir) -> Result<Self> {
         Ok(Self {
-            name: used.plugin.clone(),
             sha256: plugins.find(&used.plugin, PluginKind::Fitness)?.sha256,
-            fitness: Arc::from(plugins.fitness(&used.plugin, &used.options)?),
+            used: used.clone(),
+            plugins,
         })
+    }
+
+    /// The plugin's name.
+    pub(crate) fn name(&self) -> &str {
+        &self.used.plugin
+    }
+
+    /// Makes it.
+    ///
+    /// # Errors
+    /// It cannot be loaded, it refuses its options, or it panics.
+    pub(crate) fn make(&self) -> Result<Arc<dyn Fitness>> {
+        let made = self.plugins.fitness(&self.used.plugin, &self.used.options);
+        Ok(Arc::from(made?))
     }
 }

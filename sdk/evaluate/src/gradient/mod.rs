@@ -47,7 +47,7 @@ use changes::Changes;
 use responses::SequenceResponses;
 
 use crate::error::Result;
-use crate::fitness::SharedFitness;
+use crate::shared_fitness::SharedFitness;
 
 /// A response is cut at so many times a change's root mean square.
 const OUTLIER: f64 = 5.0;

@@ -13,7 +13,7 @@ use super::block::{Block, Gradients};
 use super::changes::Changes;
 use super::responses::SequenceResponses;
 use crate::error::Result;
-use crate::fitness::SharedFitness;
+use crate::shared_fitness::SharedFitness;
 
 /// What a pass works on.
 pub(super) struct Sequence<'a> {

@@ -93,7 +93,7 @@ fn predicted(
     let targets = Arc::new((0..3).map(|_| OnceLock::new()).collect());
     let request = PredictionRequest {
         parent,
-        changes: changes,
+        changes,
         sequence_idxs: &[0, 1, 2],
         samples_of_levels: 4,
         seed: 1,

@@ -84,10 +84,15 @@ mod tests {
             for i in 0..m {
                 for j in 0..n {
                     let products = (0..k).map(|x| a[i * k + x].to_f64() * rows[j * k + x].to_f64());
-                    let expected = products.sum::<f64>() + f64::from(u8::from(accumulate));
+                    let before = f64::from(u8::from(accumulate));
+                    let exact = products.clone().sum::<f64>() + before;
+                    // What rounding each of k partial sums to f32 comes to, several times over.
+                    let sizes = products.map(f64::abs).sum::<f64>() + before;
+                    let bound = 4.0 * (k as f64).sqrt() * 2_f64.powi(-24) * sizes;
+                    let error = (f64::from(c[i * n + j]) - exact).abs();
                     assert!(
-                        (f64::from(c[i * n + j]) - expected).abs() < 1e-3,
-                        "{backend:?}, {m}×{n}×{k} at ({i}, {j})"
+                        error <= bound,
+                        "{backend:?}, {m}×{n}×{k} at ({i}, {j}): {error:e} of {bound:e}"
                     );
                 }
             }
