@@ -248,7 +248,7 @@ fn dropped_blocks_are_gone_and_dropped_sub_blocks_add_nothing() {
 fn a_gguf_file_is_carried_over() {
     let scratch = Scratch::new();
     let mut spec = smollm2("smollm2");
-    spec["evaluation"][0]["tokens"] = json!(1024);
+    spec["evaluation"][0]["tokens"] = json!(4096);
     let result = run(&scratch, spec);
     let answer = llama_cpp(&[result.question()]).remove(0);
     let reference = reference(&[&result], std::slice::from_ref(&answer)).remove(0);
