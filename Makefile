@@ -48,7 +48,7 @@ lint: ## formatting, clippy, documentation and third-party crates, as CI sees th
 .PHONY: doc
 doc: ## the documentation of all crates, with warnings as errors
 	@$(STEP) "set up libtorch" $(PYTHON) scripts/setup.py libtorch
-	@$(STEP) "build the documentation" env RUSTDOCFLAGS="$(RUSTDOCFLAGS) -D warnings" $(CARGO) doc --workspace --no-deps
+	@$(STEP) "build the documentation" env RUSTDOCFLAGS="$(RUSTDOCFLAGS) -D warnings -A rustdoc::private_intra_doc_links" $(CARGO) doc --workspace --no-deps
 
 .PHONY: deny
 deny: ## licences and sources of third-party crates (deny.toml; DENY= for advisories, too)

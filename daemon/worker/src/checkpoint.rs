@@ -56,8 +56,8 @@ impl Checkpoint {
         let Version { format } = serde_json::from_str(&text).with_context(damaged)?;
         if format != FORMAT {
             bail!(
-                "{}: the checkpoint was written by another version of this program (format {format}, not {FORMAT}). \
-                 Go on with that version, or start a new run",
+                "{}: the checkpoint was written by another version of evopressd (format {format}, this one \
+                 reads {FORMAT}), so the search cannot continue. Submit the spec again: it begins anew",
                 path.display()
             );
         }
@@ -125,7 +125,10 @@ mod tests {
         let text = r#"{"identity": "1f", "content": 7}"#;
         std::fs::write(folder.path().join("search.json"), text).unwrap();
         let error = checkpoint.load::<u32>("search").unwrap_err().to_string();
-        assert!(error.contains("(format 0, not 2). Go on"), "{error}");
+        assert!(
+            error.contains("(format 0, this one reads 2), so the search cannot continue"),
+            "{error}"
+        );
     }
 
     #[test]

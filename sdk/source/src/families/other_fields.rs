@@ -73,8 +73,12 @@ pub(super) fn check_config(
     known: &[&str],
     file: &Path,
 ) -> Result<(), SourceError> {
+    // A window that is switched off changes nothing, however wide it is said to be.
+    let has_no_window = config.get("use_sliding_window") == Some(&Value::Bool(false));
+    let is_off = |name: &str| has_no_window && name == "sliding_window";
     for (name, neutral) in FIELDS.iter().filter(|(name, _)| !known.contains(name)) {
-        if let Some(found) = config.get(*name).filter(|value| !neutral.is(value)) {
+        let changes = |value: &&Value| !neutral.is(value) && !is_off(name);
+        if let Some(found) = config.get(*name).filter(changes) {
             return Err(SourceError::Unsupported {
                 file: file.to_path_buf(),
                 what: (*name).into(),
@@ -162,6 +166,17 @@ mod tests {
             check("sliding_window", json!(512), &["sliding_window"]),
             Ok(())
         );
+    }
+
+    #[test]
+    fn a_window_that_is_switched_off_passes() {
+        let config = |is_used: bool| {
+            let window = ("sliding_window".to_owned(), json!(128));
+            Map::from_iter([window, ("use_sliding_window".to_owned(), json!(is_used))])
+        };
+        let check = |config: &Map<String, Value>| check_config(config, &[], "config.json".as_ref());
+        assert!(check(&config(false)).is_ok());
+        assert!(check(&config(true)).is_err());
     }
 
     #[test]
