@@ -2,7 +2,7 @@
 //! wrongly.
 
 use evopress_source::ModelSpec;
-use evopress_source::spec::{Activation, AttentionSpec, MlpSpec};
+use evopress_source::spec::{Activation, AttentionSpec, MlpSpec, NormPlace};
 
 use crate::error::{ModelError, Result};
 
@@ -30,6 +30,17 @@ pub(crate) fn check(spec: &ModelSpec) -> Result<()> {
     for (block_idx, block) in spec.blocks.iter().enumerate() {
         let of_attention = block.attention.as_ref().and_then(not_of_attention);
         let of_mlp = block.mlp.as_ref().and_then(not_of_mlp);
+        let has_place = |place| block.norm(place).is_some();
+        let of_norms = [
+            NormPlace::Query,
+            NormPlace::Key,
+            NormPlace::AfterAttention,
+            NormPlace::AfterMlp,
+        ]
+        .into_iter()
+        .any(has_place)
+        .then_some("norms within a sub-block");
+        let of_mlp = of_mlp.or(of_norms);
         if let Some(what) = of_attention.or(of_mlp) {
             return refuse(&spec.block_name(block_idx), what);
         }
@@ -57,6 +68,7 @@ fn not_of_attention(spec: &AttentionSpec) -> Option<&'static str> {
 fn not_of_mlp(spec: &MlpSpec) -> Option<&'static str> {
     match spec.activation {
         Activation::Silu => spec.experts.is_some().then_some("an MLP of experts"),
+        Activation::GeluTanh => Some("the activation GELU"),
     }
 }
 

@@ -269,7 +269,7 @@ fn rope_factors(source: &Source) -> Result<Option<GgufTensor>> {
             let Some(rope) = attention.rope.as_ref().filter(has_factors) else {
                 return Ok(None);
             };
-            let factors = rope.divisors(attention.head_dim);
+            let factors = rope.divisors(1);
             let factors: Vec<f32> = factors.into_iter().map(|it| it as f32).collect();
             (GgmlType::F32, factors.len(), Content::RopeFactors(factors))
         }

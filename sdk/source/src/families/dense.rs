@@ -165,6 +165,7 @@ impl DenseModel {
                 activation: Activation::Silu,
                 experts: None,
             }),
+            residual_scale: None,
         }
     }
 
@@ -174,6 +175,7 @@ impl DenseModel {
             place,
             width: self.hidden_size,
             eps: self.rms_norm_eps,
+            is_offset: false,
         }
     }
 }

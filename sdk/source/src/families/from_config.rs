@@ -110,20 +110,22 @@ pub(super) fn read(text: &str, file: &Path) -> Result<DenseModel, SourceError> {
     let theta = rope_settings
         .and_then(|rope| rope.rope_theta)
         .or(raw.rope_theta);
+    let head_dim = raw
+        .head_dim
+        .unwrap_or(raw.hidden_size / raw.num_attention_heads.max(1));
     let model = DenseModel {
         num_blocks: raw.num_hidden_layers,
         hidden_size: raw.hidden_size,
         intermediate_size: raw.intermediate_size,
         num_heads: raw.num_attention_heads,
         num_kv_heads: raw.num_key_value_heads.unwrap_or(raw.num_attention_heads),
-        head_dim: raw
-            .head_dim
-            .unwrap_or(raw.hidden_size / raw.num_attention_heads.max(1)),
+        head_dim,
         vocab_size: raw.vocab_size,
         rms_norm_eps: raw.rms_norm_eps,
         rope: Rope {
             theta: theta.unwrap_or(10_000.0),
             scaling: rope_settings.map_or(Ok(RopeScaling::None), |rope| rope.scaling(file))?,
+            width: head_dim,
         },
         tie_word_embeddings: raw.tie_word_embeddings,
         max_position_embeddings: raw.max_position_embeddings,

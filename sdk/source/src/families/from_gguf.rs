@@ -61,6 +61,7 @@ impl GgufModel<'_> {
             rope: Rope {
                 theta: self.theta()?,
                 scaling: self.rope_scaling()?,
+                width: head_dim,
             },
             tie_word_embeddings: !(self.has_tensor)(names::HEAD),
             max_position_embeddings: need("context_length")?,

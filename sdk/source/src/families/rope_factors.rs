@@ -10,8 +10,12 @@ use crate::spec::{Rope, RopeScaling};
 /// Of the rule's three other numbers only the line's two can be told, so `low_freq_factor` is 1, as
 /// in every published model; so is a `high_freq_factor` of 4 where just one factor is on the line.
 pub(super) fn llama3_of(factors: &[f64], theta: f64) -> Option<RopeScaling> {
-    let rope = |scaling| Rope { theta, scaling };
-    let frequencies = |scaling| rope(scaling).inverse_frequencies(2 * factors.len() as i64);
+    let rope = |scaling| Rope {
+        theta,
+        scaling,
+        width: 2 * factors.len() as i64,
+    };
+    let frequencies = |scaling| rope(scaling).inverse_frequencies(1);
     let plain = frequencies(RopeScaling::None);
     let factor = round(factors.iter().copied().fold(1.0, f64::max));
     let unscaled = |f: f64| (1.0 / f - 1.0 / factor) / (1.0 - 1.0 / factor);
@@ -66,11 +70,12 @@ mod tests {
         let rope = |scaling| Rope {
             theta: 500_000.0,
             scaling,
+            width: 64,
         };
         let factors: Vec<f64> = rope(RopeScaling::None)
-            .inverse_frequencies(64)
+            .inverse_frequencies(1)
             .iter()
-            .zip(rope(scaling.clone()).inverse_frequencies(64))
+            .zip(rope(scaling.clone()).inverse_frequencies(1))
             .map(|(plain, scaled)| f64::from((plain / scaled) as f32))
             .collect();
         assert_eq!(llama3_of(&factors, 500_000.0), Some(scaling));

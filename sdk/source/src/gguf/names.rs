@@ -55,7 +55,11 @@ pub fn of_role(role: LayerRole) -> &'static str {
 pub fn of_norm(place: NormPlace) -> &'static str {
     match place {
         NormPlace::BeforeAttention => "attn_norm",
+        NormPlace::Query => "attn_q_norm",
+        NormPlace::Key => "attn_k_norm",
+        NormPlace::AfterAttention => "post_attention_norm",
         NormPlace::BeforeMlp => "ffn_norm",
+        NormPlace::AfterMlp => "post_ffw_norm",
         NormPlace::Final => "output_norm",
     }
 }

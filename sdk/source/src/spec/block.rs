@@ -16,6 +16,9 @@ pub struct BlockSpec {
     pub attention: Option<AttentionSpec>,
     /// How the MLP is computed; none where the block has no MLP.
     pub mlp: Option<MlpSpec>,
+    /// What a sub-block's output is multiplied with before it is added to the residual stream;
+    /// none for 1.
+    pub residual_scale: Option<f64>,
 }
 
 /// A root-mean-square norm `x / sqrt(mean(x²) + eps) · w`.
@@ -30,6 +33,8 @@ pub struct NormSpec {
     pub width: i64,
     /// Added to the mean square.
     pub eps: f64,
+    /// Whether Hugging Face's file holds `w − 1`, as Gemma's do.
+    pub is_offset: bool,
 }
 
 /// Where a norm stands.
@@ -37,8 +42,17 @@ pub struct NormSpec {
 pub enum NormPlace {
     /// Between the residual stream and attention.
     BeforeAttention,
+    /// Between the query projection and the rotation: over each head where its width is that of a
+    /// head, over all heads together otherwise.
+    Query,
+    /// Between the key projection and the rotation, like [`NormPlace::Query`].
+    Key,
+    /// Between what attention puts out and the residual stream.
+    AfterAttention,
     /// Between the residual stream and the MLP.
     BeforeMlp,
+    /// Between what the MLP puts out and the residual stream.
+    AfterMlp,
     /// Between the last block and the head.
     Final,
 }
@@ -47,8 +61,10 @@ impl NormPlace {
     /// The half of the block that the norm belongs to; none for the final norm.
     pub fn sub_block(self) -> Option<SubBlock> {
         match self {
-            Self::BeforeAttention => Some(SubBlock::Attention),
-            Self::BeforeMlp => Some(SubBlock::Mlp),
+            Self::BeforeAttention | Self::Query | Self::Key | Self::AfterAttention => {
+                Some(SubBlock::Attention)
+            }
+            Self::BeforeMlp | Self::AfterMlp => Some(SubBlock::Mlp),
             Self::Final => None,
         }
     }
@@ -89,6 +105,8 @@ pub struct MlpSpec {
 pub enum Activation {
     /// `x · sigmoid(x)`.
     Silu,
+    /// `x / 2 · (1 + tanh(√(2/π) · (x + 0.044715 x³)))`, an approximation of `x · Φ(x)`.
+    GeluTanh,
 }
 
 /// An MLP of experts, of which each token takes a few.

@@ -21,6 +21,21 @@ pub struct LayerSpec {
     pub in_features: i64,
     /// Whether it adds a bias `[out_features]`.
     pub has_bias: bool,
+    /// Where its weight (and bias) lies in Hugging Face's files, if not in a tensor of its own.
+    pub stacked: Option<Stacked>,
+}
+
+/// A place among the rows of a tensor that several layers share on disk.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stacked {
+    /// Hugging Face's name of the shared tensor within the block, without `.weight`:
+    /// `self_attn.qkv_proj`.
+    pub name: String,
+    /// The sizes of the shared tensor but for the last one, which is the layer's number of inputs:
+    /// `[rows]`, or `[experts, rows]`.
+    pub rows: Vec<i64>,
+    /// The layer's first row, counted over all of `rows`.
+    pub first_row: i64,
 }
 
 impl LayerSpec {
@@ -35,6 +50,7 @@ impl LayerSpec {
             out_features: shape[0],
             in_features: shape[1],
             has_bias,
+            stacked: None,
         }
     }
 

@@ -23,7 +23,7 @@ mod tensors;
 pub use block::{
     Activation, AttentionSpec, BlockSpec, ExpertsSpec, InputGroup, MlpSpec, NormPlace, NormSpec,
 };
-pub use layer::{LayerInput, LayerRole, LayerSpec};
+pub use layer::{LayerInput, LayerRole, LayerSpec, Stacked};
 pub use model::{EmbeddingSpec, HeadSpec, Layer, ModelSpec};
 pub use rope::{Rope, RopeScaling};
-pub use tensors::{TensorPart, TensorSpec};
+pub use tensors::{StoredRows, TensorPart, TensorSpec};

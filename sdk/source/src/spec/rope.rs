@@ -1,4 +1,6 @@
 //! Rotary position embedding: its settings and the frequencies that follow from them.
+//!
+//! The rules and their numbers are those of transformers' `modeling_rope_utils`.
 
 use std::f64::consts::PI;
 
@@ -9,6 +11,8 @@ pub struct Rope {
     pub theta: f64,
     /// How the frequencies are stretched for longer contexts.
     pub scaling: RopeScaling,
+    /// How many numbers of a head turn, the first ones of it; even. The others stay as they are.
+    pub width: i64,
 }
 
 /// How rotary frequencies are stretched.
@@ -32,43 +36,97 @@ pub enum RopeScaling {
         /// Context of the pre-training, in tokens.
         original_max_position_embeddings: f64,
     },
+    /// YaRN (arXiv 2309.00071): low frequencies by a factor, high ones not, a ramp over the
+    /// indices of pairs between.
+    Yarn {
+        /// Divides the low frequencies.
+        factor: f64,
+        /// At least so many turns within the original context: high.
+        beta_fast: f64,
+        /// At most so many turns within the original context: low.
+        beta_slow: f64,
+        /// Context of the pre-training, in tokens.
+        original_max_position_embeddings: f64,
+        /// What rotated queries and keys are multiplied with.
+        attention_factor: f64,
+        /// Whether the ramp begins and ends at whole indices.
+        is_truncated: bool,
+    },
+    /// LongRoPE (arXiv 2402.13753): each frequency by its own factor, of two sets.
+    LongRope {
+        /// `[width / 2]` divisors for sequences within the original context.
+        short_factors: Vec<f64>,
+        /// `[width / 2]` divisors for longer sequences.
+        long_factors: Vec<f64>,
+        /// Context of the pre-training, in tokens.
+        original_max_position_embeddings: f64,
+        /// What rotated queries and keys are multiplied with.
+        attention_factor: f64,
+    },
     /// Each frequency by its own factor.
     Factors {
-        /// `[head_dim / 2]` divisors.
+        /// `[width / 2]` divisors.
         factors: Vec<f64>,
     },
 }
 
 impl Rope {
-    /// `[head_dim / 2]`: turn per position, in radians, of each pair `(i, i + head_dim / 2)` of a
-    /// head.
-    pub fn inverse_frequencies(&self, head_dim: i64) -> Vec<f64> {
-        (0..head_dim / 2)
-            .map(|pair_idx| {
-                let frequency = self.theta.powf(-(2.0 * pair_idx as f64) / head_dim as f64);
-                frequency / self.divisor(pair_idx as usize, frequency)
-            })
+    /// `[width / 2]`: turn per position, in radians, of each pair `(i, i + width / 2)` of a head,
+    /// in sequences of `length` tokens.
+    pub fn inverse_frequencies(&self, length: i64) -> Vec<f64> {
+        let frequencies = self.plain_frequencies().into_iter();
+        let divisors = self.divisors(length);
+        frequencies
+            .zip(divisors)
+            .map(|(frequency, divisor)| frequency / divisor)
             .collect()
     }
 
-    /// `[head_dim / 2]`: what each pair's frequency is divided by.
-    pub fn divisors(&self, head_dim: i64) -> Vec<f64> {
-        let plain = Self {
-            theta: self.theta,
-            scaling: RopeScaling::None,
-        };
-        let frequencies = plain.inverse_frequencies(head_dim);
-        let pairs = frequencies.into_iter().enumerate();
+    /// `[width / 2]`: what each pair's frequency is divided by in sequences of `length` tokens.
+    pub fn divisors(&self, length: i64) -> Vec<f64> {
+        let pairs = self.plain_frequencies().into_iter().enumerate();
         pairs
-            .map(|(pair_idx, frequency)| self.divisor(pair_idx, frequency))
+            .map(|(pair_idx, frequency)| self.divisor(pair_idx, frequency, length))
             .collect()
     }
 
-    fn divisor(&self, pair_idx: usize, frequency: f64) -> f64 {
+    /// What rotated queries and keys are multiplied with.
+    pub fn attention_factor(&self) -> f64 {
+        match self.scaling {
+            RopeScaling::Yarn {
+                attention_factor, ..
+            }
+            | RopeScaling::LongRope {
+                attention_factor, ..
+            } => attention_factor,
+            _ => 1.0,
+        }
+    }
+
+    /// `[width / 2]`: turn per position of each pair where nothing is stretched.
+    fn plain_frequencies(&self) -> Vec<f64> {
+        let exponents = (0..self.width / 2).map(|pair_idx| -(2.0 * pair_idx as f64));
+        exponents
+            .map(|exponent| self.theta.powf(exponent / self.width as f64))
+            .collect()
+    }
+
+    fn divisor(&self, pair_idx: usize, frequency: f64, length: i64) -> f64 {
+        // A share of the frequency stays as it is, the rest is divided.
+        let between = |unscaled: f64, factor: f64| 1.0 / ((1.0 - unscaled) / factor + unscaled);
         match &self.scaling {
             RopeScaling::None => 1.0,
             RopeScaling::Linear { factor } => *factor,
             RopeScaling::Factors { factors } => factors[pair_idx],
+            RopeScaling::LongRope {
+                short_factors,
+                long_factors,
+                original_max_position_embeddings,
+                ..
+            } => match length as f64 > *original_max_position_embeddings {
+                true => long_factors[pair_idx],
+                false => short_factors[pair_idx],
+            },
             RopeScaling::Llama3 {
                 factor,
                 low_freq_factor,
@@ -76,54 +134,116 @@ impl Rope {
                 original_max_position_embeddings,
             } => {
                 let turns = original_max_position_embeddings * frequency / (2.0 * PI);
-                let unscaled = ((turns - low_freq_factor) / (high_freq_factor - low_freq_factor))
-                    .clamp(0.0, 1.0);
-                1.0 / ((1.0 - unscaled) / factor + unscaled)
+                let unscaled = (turns - low_freq_factor) / (high_freq_factor - low_freq_factor);
+                between(unscaled.clamp(0.0, 1.0), *factor)
+            }
+            RopeScaling::Yarn {
+                factor,
+                beta_fast,
+                beta_slow,
+                original_max_position_embeddings,
+                is_truncated,
+                ..
+            } => {
+                let width = self.width as f64;
+                // The index of the pair that makes so many turns within the original context.
+                let index_of = |turns: f64| {
+                    let wavelength = original_max_position_embeddings / (turns * 2.0 * PI);
+                    width * wavelength.ln() / (2.0 * self.theta.ln())
+                };
+                let (low, high) = (index_of(*beta_fast), index_of(*beta_slow));
+                let (low, high) = match is_truncated {
+                    true => (low.floor(), high.ceil()),
+                    false => (low, high),
+                };
+                let (low, high) = (low.max(0.0), high.min(width - 1.0));
+                let high = if low == high { high + 0.001 } else { high };
+                let scaled = ((pair_idx as f64 - low) / (high - low)).clamp(0.0, 1.0);
+                between(1.0 - scaled, *factor)
             }
         }
     }
 
     /// What is wrong with the settings for heads of this width, if anything.
     pub(crate) fn mistake(&self, head_dim: i64) -> Option<String> {
-        let not_positive = |name: &str, value: f64| {
+        if self.width % 2 != 0 || !(2..=head_dim).contains(&self.width) {
+            return Some(format!(
+                "{} numbers of a head are rotated, expected an even number from 2 to {head_dim}",
+                self.width
+            ));
+        }
+        let positive = |name: &str, value: f64| {
             let is_positive = value.is_finite() && value > 0.0;
             (!is_positive).then(|| format!("rope {name} is {value}, expected a positive number"))
         };
+        let all_positive = |numbers: &[(&str, f64)]| {
+            let mut numbers = numbers.iter();
+            numbers.find_map(|&(name, value)| positive(name, value))
+        };
+        let of_factors = |factors: &[f64]| {
+            if factors.len() as i64 != self.width / 2 {
+                return Some(format!(
+                    "{} rope factors, expected {} (half of what is rotated of a head)",
+                    factors.len(),
+                    self.width / 2
+                ));
+            }
+            factors.iter().find_map(|&it| positive("factor", it))
+        };
         let of_scaling = || match &self.scaling {
             RopeScaling::None => None,
-            RopeScaling::Linear { factor } => not_positive("factor", *factor),
+            RopeScaling::Linear { factor } => positive("factor", *factor),
             RopeScaling::Llama3 {
                 factor,
                 low_freq_factor,
                 high_freq_factor,
                 original_max_position_embeddings,
-            } => {
-                let numbers = [
-                    ("factor", *factor),
-                    ("low_freq_factor", *low_freq_factor),
-                    (
-                        "high_freq_factor above low_freq_factor",
-                        high_freq_factor - low_freq_factor,
-                    ),
-                    (
-                        "original_max_position_embeddings",
-                        *original_max_position_embeddings,
-                    ),
-                ];
-                let mut mistakes = numbers.into_iter();
-                mistakes.find_map(|(name, value)| not_positive(name, value))
-            }
-            RopeScaling::Factors { factors } if factors.len() as i64 != head_dim / 2 => {
-                Some(format!(
-                    "{} rope factors, expected {} (half a head)",
-                    factors.len(),
-                    head_dim / 2
-                ))
-            }
-            RopeScaling::Factors { factors } => factors
-                .iter()
-                .find_map(|&factor| not_positive("factor", factor)),
+            } => all_positive(&[
+                ("factor", *factor),
+                ("low_freq_factor", *low_freq_factor),
+                (
+                    "high_freq_factor above low_freq_factor",
+                    high_freq_factor - low_freq_factor,
+                ),
+                (
+                    "original_max_position_embeddings",
+                    *original_max_position_embeddings,
+                ),
+            ]),
+            RopeScaling::Yarn {
+                factor,
+                beta_fast,
+                beta_slow,
+                original_max_position_embeddings,
+                attention_factor,
+                ..
+            } => all_positive(&[
+                ("factor", *factor),
+                ("beta_slow", *beta_slow),
+                ("beta_fast above beta_slow", beta_fast - beta_slow),
+                (
+                    "original_max_position_embeddings",
+                    *original_max_position_embeddings,
+                ),
+                ("attention_factor", *attention_factor),
+                ("theta above 1", self.theta - 1.0),
+            ]),
+            RopeScaling::LongRope {
+                short_factors,
+                long_factors,
+                original_max_position_embeddings,
+                attention_factor,
+            } => all_positive(&[
+                (
+                    "original_max_position_embeddings",
+                    *original_max_position_embeddings,
+                ),
+                ("attention_factor", *attention_factor),
+            ])
+            .or_else(|| of_factors(short_factors))
+            .or_else(|| of_factors(long_factors)),
+            RopeScaling::Factors { factors } => of_factors(factors),
         };
-        not_positive("theta", self.theta).or_else(of_scaling)
+        positive("theta", self.theta).or_else(of_scaling)
     }
 }

@@ -14,6 +14,7 @@ pub(crate) fn biased() -> ModelSpec {
         place,
         width: 8,
         eps: 1e-5,
+        is_offset: false,
     };
     let block = BlockSpec {
         layers: vec![
@@ -36,6 +37,7 @@ pub(crate) fn biased() -> ModelSpec {
             rope: Some(Rope {
                 theta: 10_000.0,
                 scaling: RopeScaling::None,
+                width: 4,
             }),
             window: None,
             score_cap: None,
@@ -46,6 +48,7 @@ pub(crate) fn biased() -> ModelSpec {
             activation: Activation::Silu,
             experts: None,
         }),
+        residual_scale: None,
     };
     ModelSpec {
         architecture: "llama".into(),

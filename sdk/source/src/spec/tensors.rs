@@ -14,6 +14,20 @@ pub struct TensorSpec {
     pub shape: Vec<i64>,
     /// What it is in the model.
     pub part: TensorPart,
+    /// Where it lies in Hugging Face's files, if not in a tensor of this name.
+    pub stored: Option<StoredRows>,
+}
+
+/// Some rows of a tensor of Hugging Face's files.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredRows {
+    /// The tensor's name: `model.layers.3.self_attn.qkv_proj.weight`.
+    pub name: String,
+    /// The tensor's shape. Its rows are counted over all sizes but the last one of a weight, and
+    /// over all sizes of a bias.
+    pub shape: Vec<i64>,
+    /// The first of the rows.
+    pub first_row: i64,
 }
 
 /// What a tensor is in the model.
@@ -66,7 +80,12 @@ impl ModelSpec {
     pub fn tensors(&self) -> Vec<TensorSpec> {
         let mut tensors = Vec::new();
         let mut push = |name: String, shape: Vec<i64>, part| {
-            tensors.push(TensorSpec { name, shape, part });
+            tensors.push(TensorSpec {
+                stored: self.stored(part, &shape),
+                name,
+                shape,
+                part,
+            });
         };
         let vocabulary = vec![self.vocab_size, self.hidden_size];
         push(
@@ -116,6 +135,23 @@ impl ModelSpec {
             );
         }
         tensors
+    }
+
+    /// Where a layer's weight or bias of this shape lies, if it shares a tensor with other layers.
+    fn stored(&self, part: TensorPart, shape: &[i64]) -> Option<StoredRows> {
+        let stacked = self.layer_of(part)?.stacked.as_ref()?;
+        let block = self.block_name(part.block_idx()?);
+        let ending = match part {
+            TensorPart::Bias { .. } => "bias",
+            _ => "weight",
+        };
+        let mut whole = stacked.rows.clone();
+        whole.extend_from_slice(&shape[1..]);
+        Some(StoredRows {
+            name: format!("{block}.{}.{ending}", stacked.name),
+            shape: whole,
+            first_row: stacked.first_row,
+        })
     }
 
     /// Number of weights, norms and biases of the whole model; a tied head counts once.
