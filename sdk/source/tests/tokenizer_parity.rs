@@ -12,6 +12,8 @@ use serde::Deserialize;
 #[derive(Deserialize)]
 struct Expected {
     made_by: String,
+    /// What it puts before a text.
+    bos: Option<u32>,
     special: Vec<Vec<u32>>,
     literal_where_different: BTreeMap<usize, Vec<u32>>,
 }
@@ -23,6 +25,14 @@ fn check(model: &Path, ids: &str) {
     let expected: Expected = serde_json::from_str(&read(ids)).unwrap();
     assert_eq!(texts.len(), expected.special.len());
     let mut tokenizer = Source::open(model).unwrap().tokenizer().unwrap();
+    let whole = tokenizer.encode("a", true).unwrap();
+    let plain = tokenizer.encode("a", false).unwrap();
+    let around: Vec<u32> = expected
+        .bos
+        .into_iter()
+        .chain(plain.get_ids().to_vec())
+        .collect();
+    assert_eq!(whole.get_ids(), around, "{}", model.display());
     for literal in [false, true] {
         tokenizer.set_encode_special_tokens(literal);
         for (idx, text) in texts.iter().enumerate() {
@@ -66,15 +76,20 @@ macro_rules! small_vocabularies {
 small_vocabularies! {
     default: "default",
     gpt_2: "gpt-2",
+    olmo: "olmo",
     smollm: "smollm",
+    refact: "refact",
     llama_bpe: "llama-bpe",
+    dbrx: "dbrx",
     smaug_bpe: "smaug-bpe",
     qwen2: "qwen2",
+    gpt_4o: "gpt-4o",
     tekken: "tekken",
     falcon: "falcon",
     deepseek_coder: "deepseek-coder",
     sentence_piece: "sentence-piece",
     sentence_piece_no_prefix: "sentence-piece-no-prefix",
+    like_gemma: "like-gemma",
 }
 
 #[test]

@@ -12,13 +12,12 @@ use serde_json::{Map, Value as Json};
 use tokenizers::Tokenizer;
 
 use super::pre_tokenizer::{GPT_2, PreTokenizer};
-use super::{CONTROL, USER_DEFINED};
+use super::{CONTROL, NORMAL, USER_DEFINED};
 use crate::error::SourceError;
 use crate::gguf::entries::Entries;
 use crate::hf_files::HfFiles;
 use crate::spec::ModelSpec;
 
-const NORMAL: i32 = 1;
 const UNUSED: i32 = 5;
 
 /// What matters of `tokenizer.json`.
@@ -226,7 +225,7 @@ fn vocabulary(described: &Described, size: usize) -> Result<(Vec<String>, Vec<i3
         let id = id
             .as_u64()
             .ok_or_else(|| format!("token {token:?} has the id {id}"))?;
-        put(id as usize, token, NORMAL)?;
+        put(id as usize, token, NORMAL as i32)?;
     }
     for token in &described.added_tokens {
         let kind = if token.special { CONTROL } else { USER_DEFINED };
