@@ -2,11 +2,14 @@
 //!
 //! - [`digest`]: SHA-256 of bytes, streams, files and folders, as lower-case hex.
 //! - [`files`]: files and folders that a crash leaves either as they were or complete.
+//! - [`split_names`]: which files are one GGUF model.
 //! - [`time`]: moments as text and as seconds since 1970.
 
 pub mod digest;
 pub mod files;
+pub mod split_names;
 pub mod time;
 
 pub use digest::{Hasher, digest_bytes, digest_path, digest_reader};
 pub use files::{AtomicFile, atomic_write};
+pub use split_names::{PartName, files_of_model};
