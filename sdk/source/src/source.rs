@@ -34,7 +34,7 @@ enum Files {
 }
 
 impl Source {
-    /// Opens a Hugging Face folder or a GGUF file.
+    /// Opens a Hugging Face folder or a GGUF file; of a split one, all parts by the first.
     ///
     /// # Errors
     /// When the model cannot be read, is of another family, or lacks a tensor that its
@@ -282,7 +282,7 @@ impl Source {
     pub fn digest_files(&self) -> Vec<PathBuf> {
         match &self.files {
             Files::Folder(folder) => folder.digest_files(),
-            Files::Gguf(gguf) => vec![gguf.path().to_path_buf()],
+            Files::Gguf(gguf) => gguf.paths().map(Path::to_path_buf).collect(),
         }
     }
 

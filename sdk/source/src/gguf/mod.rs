@@ -7,6 +7,8 @@ mod from_spec;
 mod metadata;
 pub mod names;
 mod parse;
+mod part;
+mod split;
 mod tokenizer;
 mod types;
 mod value;
