@@ -34,3 +34,4 @@ pub use mapped_file::MappedFile;
 pub use source::Source;
 pub use spec::{ModelSpec, Rope, RopeScaling};
 pub use tensor::StoredTensor;
+pub use tokenizers::Tokenizer;

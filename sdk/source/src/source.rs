@@ -15,6 +15,7 @@ use crate::gguf::{self, Entries, GgufFile, ROPE_FACTORS};
 use crate::hf_files::HfFiles;
 use crate::spec::{LayerRole, ModelSpec, TensorPart, TensorSpec};
 use crate::tensor::StoredTensor;
+use crate::tokenizer;
 
 /// A model on disk, open.
 pub struct Source {
@@ -254,6 +255,27 @@ impl Source {
             }
             Files::Gguf(gguf) => Ok(gguf.entries()),
         }
+    }
+
+    /// The tokenizer that a GGUF file of this model has: rebuilt from the metadata that would be
+    /// written.
+    ///
+    /// # Errors
+    /// As [`Source::gguf_entries`].
+    pub fn gguf_tokenizer(&self) -> Result<Tokenizer, SourceError> {
+        gguf::tokenizer_of(&self.gguf_entries()?, self.path())
+    }
+
+    /// The tokenizer that a Hugging Face folder of this model has: rebuilt from the file that would
+    /// be written.
+    ///
+    /// # Errors
+    /// As [`Source::hf_files`].
+    pub fn hf_tokenizer(&self) -> Result<Tokenizer, SourceError> {
+        tokenizer::parse(&self.hf_files()?.tokenizer).map_err(|what| SourceError::Tokenizer {
+            file: self.path().to_path_buf(),
+            what,
+        })
     }
 
     /// The type and bytes of a tensor of a GGUF file, in llama.cpp's order of rows, by Hugging

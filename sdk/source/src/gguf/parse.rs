@@ -9,7 +9,7 @@ use evopress_core::text::lfs_pointer;
 
 use super::value::Value;
 
-const MAGIC: &[u8; 4] = b"GGUF";
+pub(super) const MAGIC: &[u8; 4] = b"GGUF";
 const DEFAULT_ALIGNMENT: u64 = 32;
 /// A tensor entry: name length, number of extents, type and offset at least.
 const MIN_TENSOR_BYTES: usize = 8 + 4 + 4 + 8;
