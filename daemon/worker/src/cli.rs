@@ -68,6 +68,9 @@ pub(crate) struct CheckOptions {
     /// The folder of plugins.
     #[arg(long)]
     pub(crate) plugins: PathBuf,
+    /// JSON pointer to a value that stands in for a mistake of the spec; nothing is said about it.
+    #[arg(long)]
+    pub(crate) unsure: Vec<String>,
 }
 
 #[derive(Debug, Args)]

@@ -16,6 +16,7 @@ mod identity;
 mod manifest;
 mod names;
 mod plugins;
+mod preflight;
 mod prepare;
 mod process;
 mod recorder;

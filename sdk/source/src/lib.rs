@@ -12,6 +12,7 @@
 mod corpus;
 mod dequantize;
 mod error;
+mod extra_tensors;
 mod families;
 #[cfg(feature = "fixtures")]
 pub mod fixtures;
@@ -23,6 +24,7 @@ mod reduced;
 mod source;
 pub mod spec;
 mod tensor;
+mod tokenizer;
 
 pub use corpus::Corpus;
 pub use error::SourceError;
@@ -32,3 +34,4 @@ pub use mapped_file::MappedFile;
 pub use source::Source;
 pub use spec::{ModelSpec, Rope, RopeScaling};
 pub use tensor::StoredTensor;
+pub use tokenizers::Tokenizer;

@@ -8,12 +8,14 @@ use serde_json::Map;
 use tokenizers::Tokenizer;
 
 use crate::error::SourceError;
+use crate::extra_tensors;
 use crate::families::{self, Family};
 use crate::folder::ModelFolder;
 use crate::gguf::{self, Entries, GgufFile, ROPE_FACTORS};
 use crate::hf_files::HfFiles;
 use crate::spec::{LayerRole, ModelSpec, TensorPart, TensorSpec};
 use crate::tensor::StoredTensor;
+use crate::tokenizer;
 
 /// A model on disk, open.
 pub struct Source {
@@ -23,6 +25,8 @@ pub struct Source {
     by_name: HashMap<String, usize>,
     family: &'static Family,
     files: Files,
+    /// What of the configuration is left out.
+    notes: Vec<String>,
 }
 
 enum Files {
@@ -31,7 +35,7 @@ enum Files {
 }
 
 impl Source {
-    /// Opens a Hugging Face folder or a GGUF file.
+    /// Opens a Hugging Face folder or a GGUF file; of a split one, all parts by the first.
     ///
     /// # Errors
     /// When the model cannot be read, is of another family, or lacks a tensor that its
@@ -65,15 +69,18 @@ impl Source {
         };
         if metadata.is_dir() {
             let folder = open_folder(path)?;
-            let (family, whole) = (folder.family(), folder.spec()?);
-            Self::checked(family, &whole, Files::Folder(folder))
+            let (family, mut whole) = (folder.family(), folder.spec()?);
+            if extra_tensors::has_own_head(&whole, &folder) {
+                whole.head.tied = false;
+            }
+            Self::checked(family, whole, Files::Folder(folder))
         } else if is_gguf() {
             let gguf = open_gguf(path)?;
             let family = families::of_gguf(&gguf.metadata())?;
             let has_tensor = |name: &str| gguf.has(name);
             let factors = gguf.rope_factors()?;
             let whole = families::spec_of_gguf(family, &gguf.metadata(), &has_tensor, factors)?;
-            Self::checked(family, &whole, Files::Gguf(gguf))
+            Self::checked(family, whole, Files::Gguf(gguf))
         } else {
             Err(SourceError::NotAModel {
                 path: path.to_path_buf(),
@@ -85,9 +92,10 @@ impl Source {
     /// The model if its files have every tensor as they must; in `whole` no block lacks anything.
     fn checked(
         family: &'static Family,
-        whole: &ModelSpec,
+        mut whole: ModelSpec,
         files: Files,
     ) -> Result<Self, SourceError> {
+        let notes = whole.leave_out_ids_beyond_the_vocabulary();
         let reduced = match &files {
             Files::Folder(folder) => folder.reduced(),
             Files::Gguf(gguf) => gguf.reduced(),
@@ -104,6 +112,7 @@ impl Source {
             tensors,
             family,
             files,
+            notes,
         };
         for tensor in &source.tensors {
             match &source.files {
@@ -117,7 +126,7 @@ impl Source {
         for tensor in whole.tensors().iter().filter(|it| !source.has(&it.name)) {
             let is_there = match &source.files {
                 Files::Folder(folder) => folder.has(&tensor.name),
-                Files::Gguf(gguf) => gguf.has(&gguf_name(whole, tensor)),
+                Files::Gguf(gguf) => gguf.has(&gguf_name(&whole, tensor)),
             };
             if is_there {
                 let name = &tensor.name;
@@ -126,6 +135,10 @@ impl Source {
                     format!("tensor {name} is of a half that its block does not have"),
                 ));
             }
+        }
+        match &source.files {
+            Files::Folder(folder) => extra_tensors::check_folder(&whole, folder)?,
+            Files::Gguf(gguf) => extra_tensors::check_gguf(&whole, gguf)?,
         }
         Ok(source)
     }
@@ -218,6 +231,17 @@ impl Source {
         }
     }
 
+    /// What of the model's files decides no result, is not as it should be, and is left out: a
+    /// sentence each.
+    ///
+    /// # Errors
+    /// As [`Source::tokenizer`].
+    pub fn notes(&self) -> Result<Vec<String>, SourceError> {
+        let file = self.path().display();
+        let notes = self.notes.iter().map(|note| format!("{file}: {note}"));
+        Ok(notes.chain(self.hf_files()?.notes).collect())
+    }
+
     /// The metadata of a GGUF file of this model, but for what depends on how its tensors are
     /// stored.
     ///
@@ -231,6 +255,27 @@ impl Source {
             }
             Files::Gguf(gguf) => Ok(gguf.entries()),
         }
+    }
+
+    /// The tokenizer that a GGUF file of this model has: rebuilt from the metadata that would be
+    /// written.
+    ///
+    /// # Errors
+    /// As [`Source::gguf_entries`].
+    pub fn gguf_tokenizer(&self) -> Result<Tokenizer, SourceError> {
+        gguf::tokenizer_of(&self.gguf_entries()?, self.path())
+    }
+
+    /// The tokenizer that a Hugging Face folder of this model has: rebuilt from the file that would
+    /// be written.
+    ///
+    /// # Errors
+    /// As [`Source::hf_files`].
+    pub fn hf_tokenizer(&self) -> Result<Tokenizer, SourceError> {
+        tokenizer::parse(&self.hf_files()?.tokenizer).map_err(|what| SourceError::Tokenizer {
+            file: self.path().to_path_buf(),
+            what,
+        })
     }
 
     /// The type and bytes of a tensor of a GGUF file, in llama.cpp's order of rows, by Hugging
@@ -259,7 +304,7 @@ impl Source {
     pub fn digest_files(&self) -> Vec<PathBuf> {
         match &self.files {
             Files::Folder(folder) => folder.digest_files(),
-            Files::Gguf(gguf) => vec![gguf.path().to_path_buf()],
+            Files::Gguf(gguf) => gguf.paths().map(Path::to_path_buf).collect(),
         }
     }
 

@@ -95,6 +95,31 @@ impl<'a> StoredTensor<'a> {
         bytes
     }
 
+    /// The elements as f32.
+    pub(crate) fn to_floats(&self) -> Vec<f32> {
+        let bytes = self.to_bytes();
+        match self.dtype {
+            DType::F16 => bytes
+                .as_chunks()
+                .0
+                .iter()
+                .map(|it| half::f16::from_le_bytes(*it).to_f32())
+                .collect(),
+            DType::Bf16 => bytes
+                .as_chunks()
+                .0
+                .iter()
+                .map(|it| half::bf16::from_le_bytes(*it).to_f32())
+                .collect(),
+            _ => bytes
+                .as_chunks()
+                .0
+                .iter()
+                .map(|it| f32::from_le_bytes(*it))
+                .collect(),
+        }
+    }
+
     /// The tensor with the rows of each head in Hugging Face's order (first half, second half)
     /// where they are in llama.cpp's (one of each in turn).
     pub(crate) fn with_halves_of_heads(self, num_heads: i64) -> Self {

@@ -3,6 +3,7 @@
 
 use std::path::Path;
 
+use evopress_core::json;
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -19,23 +20,21 @@ struct HfConfig {
     num_key_value_heads: Option<i64>,
     head_dim: Option<i64>,
     vocab_size: i64,
-    #[serde(default = "default_norm_eps")]
-    rms_norm_eps: f64,
-    #[serde(default = "default_context")]
-    max_position_embeddings: i64,
+    rms_norm_eps: Option<f64>,
+    max_position_embeddings: Option<i64>,
     rope_theta: Option<f64>,
     rope_scaling: Option<HfRope>,
     rope_parameters: Option<HfRope>,
     partial_rotary_factor: Option<f64>,
-    #[serde(default)]
-    tie_word_embeddings: bool,
-    #[serde(default)]
-    attention_bias: bool,
-    #[serde(default)]
-    mlp_bias: bool,
+    tie_word_embeddings: Option<bool>,
+    attention_bias: Option<bool>,
+    mlp_bias: Option<bool>,
     hidden_act: Option<String>,
+    #[serde(default, deserialize_with = "json::token_id")]
     bos_token_id: Option<u32>,
-    eos_token_id: Option<OneOrMany>,
+    #[serde(default, deserialize_with = "json::token_ids")]
+    eos_token_id: Vec<u32>,
+    #[serde(default, deserialize_with = "json::token_id")]
     pad_token_id: Option<u32>,
     quantization_config: Option<Value>,
 }
@@ -56,26 +55,13 @@ struct HfRope {
     long_factor: Option<Vec<f64>>,
 }
 
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum OneOrMany {
-    One(u32),
-    Many(Vec<u32>),
-}
-
 // What transformers takes where the key is absent.
-fn default_norm_eps() -> f64 {
-    1e-6
-}
-
-fn default_context() -> i64 {
-    2048
-}
+const DEFAULT_NORM_EPS: f64 = 1e-6;
+const DEFAULT_CONTEXT: i64 = 2048;
 
 /// A model of alike blocks from the text of its configuration.
 pub(super) fn read(text: &str, file: &Path) -> Result<DenseModel, SourceError> {
-    let raw: HfConfig = serde_json::from_str(text)
-        .map_err(|cause| SourceError::malformed(file, cause.to_string()))?;
+    let raw: HfConfig = json::fields(text).map_err(|what| SourceError::malformed(file, what))?;
     let unsupported = |what: &str, found: String, supported: &str| SourceError::Unsupported {
         file: file.to_path_buf(),
         what: what.into(),
@@ -121,22 +107,18 @@ pub(super) fn read(text: &str, file: &Path) -> Result<DenseModel, SourceError> {
         num_kv_heads: raw.num_key_value_heads.unwrap_or(raw.num_attention_heads),
         head_dim,
         vocab_size: raw.vocab_size,
-        rms_norm_eps: raw.rms_norm_eps,
+        rms_norm_eps: raw.rms_norm_eps.unwrap_or(DEFAULT_NORM_EPS),
         rope: Rope {
             theta: theta.unwrap_or(10_000.0),
             scaling: rope_settings.map_or(Ok(RopeScaling::None), |rope| rope.scaling(file))?,
             width: head_dim,
         },
-        tie_word_embeddings: raw.tie_word_embeddings,
-        max_position_embeddings: raw.max_position_embeddings,
-        attention_bias: raw.attention_bias,
-        mlp_bias: raw.mlp_bias,
+        tie_word_embeddings: raw.tie_word_embeddings.unwrap_or(false),
+        max_position_embeddings: raw.max_position_embeddings.unwrap_or(DEFAULT_CONTEXT),
+        attention_bias: raw.attention_bias.unwrap_or(false),
+        mlp_bias: raw.mlp_bias.unwrap_or(false),
         bos_token_id: raw.bos_token_id,
-        eos_token_ids: match raw.eos_token_id {
-            None => Vec::new(),
-            Some(OneOrMany::One(id)) => vec![id],
-            Some(OneOrMany::Many(ids)) => ids,
-        },
+        eos_token_ids: raw.eos_token_id,
         pad_token_id: raw.pad_token_id,
     };
     model.checked(file)

@@ -67,6 +67,26 @@ const KEYS: [(&str, f64); 9] = [
     ("attention.clamp_kqv", 0.0),
 ];
 
+/// Lists with an entry for each block.
+const BY_BLOCK: [&str; 2] = ["layer_types", "no_rope_layers"];
+
+/// Refuses lists that have an entry for each block, but not one for each of `num_blocks`.
+pub(super) fn check_lengths(
+    config: &Map<String, Value>,
+    num_blocks: usize,
+    file: &Path,
+) -> Result<(), SourceError> {
+    for name in BY_BLOCK {
+        let list = config.get(name).and_then(Value::as_array);
+        if let Some(found) = list.map(Vec::len).filter(|found| *found != num_blocks) {
+            let what =
+                format!("the length of {name} is {found}, num_hidden_layers is {num_blocks}");
+            return Err(SourceError::malformed(file, what));
+        }
+    }
+    Ok(())
+}
+
 /// Refuses fields that change what is computed and are not `known`.
 pub(super) fn check_config(
     config: &Map<String, Value>,

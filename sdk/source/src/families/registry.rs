@@ -37,6 +37,7 @@ pub(crate) fn spec_of_config(
 ) -> Result<ModelSpec, SourceError> {
     let spec = (family.read_config)(text, file)?;
     other_fields::check_config(config, family.fields, file)?;
+    other_fields::check_lengths(config, spec.num_blocks(), file)?;
     Ok(spec)
 }
 

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use evopress_core::model_files;
 use serde_json::{Map, Value};
 use tokenizers::Tokenizer;
 
@@ -15,6 +16,7 @@ use crate::hf_files::HfFiles;
 use crate::reduced::Reduced;
 use crate::spec::{ModelSpec, TensorSpec};
 use crate::tensor::StoredTensor;
+use crate::tokenizer;
 
 /// A Hugging Face folder, open.
 pub(crate) struct ModelFolder {
@@ -49,7 +51,8 @@ impl ModelFolder {
                 .then(|| nemotron_nas::as_llama(config, file))
                 .transpose()
         })?;
-        if let Some(quantization) = folder.config.shift_remove("quantization_config") {
+        let quantization = folder.config.shift_remove("quantization_config");
+        if let Some(quantization) = quantization.filter(|it| !it.is_null()) {
             folder.packed = Some(Packed::parse(quantization, &folder.config_file())?);
             folder.config_text = Value::Object(folder.config.clone()).to_string();
         }
@@ -65,7 +68,7 @@ impl ModelFolder {
             });
         }
         let mut config_text = text::read(&config_file)?;
-        let mut config = text::parse_map(&config_text, &config_file)?;
+        let mut config = text::object(&config_text, &config_file)?.map;
         let reduced = adapt(&mut config, &config_file)?;
         if reduced.is_some() {
             config_text = Value::Object(config.clone()).to_string();
@@ -110,6 +113,35 @@ impl ModelFolder {
         self.reduced.as_ref()
     }
 
+    /// The names of all tensors of the files.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
+        self.weights.names()
+    }
+
+    /// Whether a tensor's parts stand in its place.
+    pub(crate) fn is_packed(&self) -> bool {
+        self.packed.is_some()
+    }
+
+    /// Whether two tensors of floats have equal numbers.
+    pub(crate) fn are_equal(&self, one: &str, other: &str) -> bool {
+        match (self.weights.raw(one), self.weights.raw(other)) {
+            (Some(one), Some(other)) if one.0 == other.0 => one == other,
+            (Some((_, one_shape, _)), Some((_, other_shape, _))) if one_shape == other_shape => {
+                let floats = |name: &str| self.weights.tensor(name, one_shape).ok();
+                let floats = |name: &str| floats(name).map(|tensor| tensor.to_floats());
+                matches!((floats(one), floats(other)), (Some(one), Some(other)) if one == other)
+            }
+            _ => false,
+        }
+    }
+
+    /// Whether a tensor holds nothing but zeros.
+    pub(crate) fn is_zero(&self, name: &str) -> bool {
+        let raw = self.weights.raw(name);
+        raw.is_some_and(|(_, _, bytes)| bytes.iter().all(|byte| *byte == 0))
+    }
+
     /// Whether the files have a tensor as it is.
     pub(crate) fn has(&self, name: &str) -> bool {
         self.weights.has(name)
@@ -147,24 +179,19 @@ impl ModelFolder {
     pub(crate) fn tokenizer(&self) -> Result<Tokenizer, SourceError> {
         let file = self.path.join("tokenizer.json");
         let text = text::read(&file)?;
-        text.parse()
-            .map_err(|cause: tokenizers::Error| SourceError::Tokenizer {
-                file,
-                what: cause.to_string(),
-            })
+        tokenizer::parse(&text).map_err(|what| SourceError::Tokenizer { file, what })
     }
 
     /// What the folder holds beside the weights; `spec` is of the whole model.
     pub(crate) fn hf_files(&self, spec: &ModelSpec) -> Result<HfFiles, SourceError> {
-        let optional = |name: &str| {
-            let file = self.path.join(name);
-            if file.is_file() {
-                text::read_map(&file)
-            } else {
-                Ok(Map::new())
-            }
-        };
-        let mut generation_config = optional("generation_config.json")?;
+        let mut notes = Vec::new();
+        let tokenizer = self.path.join("tokenizer.json");
+        let (config, left_out) = self.finite_config()?;
+        notes.extend(left_out);
+        let mut optional = |name: &str| small_file(&self.path.join(name), &mut notes);
+        let tokenizer_config = optional("tokenizer_config.json");
+        let special_tokens_map = optional("special_tokens_map.json");
+        let mut generation_config = optional("generation_config.json");
         if generation_config.is_empty() {
             generation_config = families::generation_config(spec);
         }
@@ -174,11 +201,12 @@ impl ModelFolder {
             .filter(|file| file.is_file())
             .collect();
         Ok(HfFiles {
-            config: families::to_config(self.family, spec, self.config.clone()),
-            tokenizer: text::read(&self.path.join("tokenizer.json"))?,
-            tokenizer_config: optional("tokenizer_config.json")?,
-            special_tokens_map: optional("special_tokens_map.json")?,
+            config: families::to_config(self.family, spec, config),
+            tokenizer: text::read(&tokenizer)?,
+            tokenizer_config,
+            special_tokens_map,
             generation_config,
+            notes,
             name: self
                 .config
                 .get("_name_or_path")
@@ -190,19 +218,46 @@ impl ModelFolder {
         })
     }
 
+    /// The fields of the configuration that an artifact can hold, and a note on the others.
+    fn finite_config(&self) -> Result<(Map<String, Value>, Option<String>), SourceError> {
+        let file = self.config_file();
+        let object = text::object(&self.config_text, &file)?;
+        let mut config = object.finite;
+        // Whoever reads an artifact takes any value of this field for a packed model.
+        config.retain(|name, value| name != "quantization_config" || !value.is_null());
+        Ok((config, without_fields(&file, &object.left_out)))
+    }
+
     /// All that an artifact of this model depends on.
     pub(crate) fn digest_files(&self) -> Vec<PathBuf> {
-        let small = [
-            "config.json",
-            "tokenizer.json",
-            "tokenizer_config.json",
-            "special_tokens_map.json",
-            "generation_config.json",
-            "chat_template.jinja",
-        ];
-        let mut files: Vec<PathBuf> = small.iter().map(|name| self.path.join(name)).collect();
-        files.retain(|file| file.is_file());
-        files.extend(self.weights.paths().map(Path::to_path_buf));
-        files
+        model_files(&self.path)
     }
+}
+
+/// A file that decides no result: of one that is not as it should be nothing is taken, and a note
+/// says so.
+fn small_file(file: &Path, notes: &mut Vec<String>) -> Map<String, Value> {
+    if !file.is_file() {
+        return Map::new();
+    }
+    match text::read(file).and_then(|text| text::object(&text, file)) {
+        Ok(object) => {
+            notes.extend(without_fields(file, &object.left_out));
+            object.finite
+        }
+        Err(error) => {
+            notes.push(format!("{error}; the artifact goes without this file"));
+            Map::new()
+        }
+    }
+}
+
+fn without_fields(file: &Path, names: &[String]) -> Option<String> {
+    (!names.is_empty()).then(|| {
+        format!(
+            "{}: the artifact goes without fields whose numbers are not finite: {}",
+            file.display(),
+            names.join(", ")
+        )
+    })
 }

@@ -7,6 +7,7 @@
 use std::collections::HashMap;
 use std::path::Path;
 
+use evopress_core::json;
 use evopress_plugin::DType;
 use half::f16;
 use serde::Deserialize;
@@ -54,8 +55,9 @@ pub(super) enum GptqVersion {
 
 impl Packed {
     pub(super) fn parse(config: Value, file: &Path) -> Result<Self, SourceError> {
-        serde_json::from_value(config)
-            .map_err(|cause| SourceError::malformed(file, format!("quantization_config: {cause}")))
+        let config = config.as_object().cloned().unwrap_or_default();
+        json::fields_of(&config)
+            .map_err(|what| SourceError::malformed(file, format!("quantization_config: {what}")))
     }
 
     /// Whether a weight is packed, with all its parts in the shapes that they must have.

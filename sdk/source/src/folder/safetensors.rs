@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use evopress_core::text::lfs_pointer;
 use evopress_plugin::DType;
 use serde::Deserialize;
 
@@ -32,6 +33,9 @@ impl SafetensorsFile {
     pub(super) fn open(path: &Path) -> Result<Self, SourceError> {
         let map = MappedFile::open(path)?;
         let bytes = map.bytes();
+        if let Some(sentence) = lfs_pointer(bytes) {
+            return Err(map.malformed(sentence));
+        }
         let Some((length, rest)) = bytes.split_first_chunk::<8>() else {
             return Err(map.malformed(format!(
                 "truncated: a safetensors file begins with 8 bytes of header length, this one has {}",
@@ -52,6 +56,9 @@ impl SafetensorsFile {
         };
         let tensors = parse_header(header)
             .map_err(|cause| map.malformed(format!("safetensors header: {cause}")))?;
+        if let Some((one, other)) = overlap(&tensors) {
+            return Err(map.malformed(format!("tensors {one} and {other} share bytes")));
+        }
         Ok(Self {
             data_start: 8 + length as usize,
             tensors,
@@ -61,10 +68,6 @@ impl SafetensorsFile {
 
     pub(super) fn names(&self) -> impl Iterator<Item = &str> {
         self.tensors.keys().map(String::as_str)
-    }
-
-    pub(super) fn path(&self) -> &Path {
-        &self.map.path
     }
 
     /// A tensor of floats that is in this file, after all checks.
@@ -88,6 +91,15 @@ impl SafetensorsFile {
     /// Shape of a tensor that is here.
     pub(super) fn shape(&self, name: &str) -> Option<&[i64]> {
         self.tensors.get(name).map(|info| info.shape.as_slice())
+    }
+
+    /// Type, shape and bytes of any tensor that is here; none where it is not all in the file.
+    pub(super) fn raw(&self, name: &str) -> Option<(&str, &[i64], &[u8])> {
+        let info = self.tensors.get(name)?;
+        let (start, end) = info.data_offsets;
+        let data = &self.map.bytes()[self.data_start..];
+        let bytes = data.get(usize::try_from(start).ok()?..usize::try_from(end).ok()?)?;
+        Some((&info.dtype, &info.shape, bytes))
     }
 
     /// The bytes of a tensor of one type, I32, I64 or F16, that is in this file, after all checks.
@@ -168,6 +180,22 @@ impl SafetensorsFile {
             size: self.map.bytes().len() as u64,
         })
     }
+}
+
+/// Two tensors of which one begins before the other ends.
+fn overlap(tensors: &BTreeMap<String, TensorInfo>) -> Option<(&str, &str)> {
+    let spans = tensors
+        .iter()
+        .map(|(name, info)| (info.data_offsets, name.as_str()));
+    let mut spans: Vec<_> = spans.filter(|((start, end), _)| start < end).collect();
+    spans.sort_unstable();
+    let mut pairs = spans.windows(2);
+    pairs.find_map(|pair| {
+        let [((_, end), one), ((start, _), other)] = *pair else {
+            return None;
+        };
+        (start < end).then_some((one, other))
+    })
 }
 
 fn parse_header(header: &[u8]) -> Result<BTreeMap<String, TensorInfo>, serde_json::Error> {

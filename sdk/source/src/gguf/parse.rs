@@ -5,9 +5,11 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
+use evopress_core::text::lfs_pointer;
+
 use super::value::Value;
 
-const MAGIC: &[u8; 4] = b"GGUF";
+pub(super) const MAGIC: &[u8; 4] = b"GGUF";
 const DEFAULT_ALIGNMENT: u64 = 32;
 /// A tensor entry: name length, number of extents, type and offset at least.
 const MIN_TENSOR_BYTES: usize = 8 + 4 + 4 + 8;
@@ -35,6 +37,9 @@ pub(super) struct TensorInfo {
 
 /// Reads the header; the error is a sentence without the file's name.
 pub(super) fn parse(bytes: &[u8]) -> Result<Header, String> {
+    if let Some(sentence) = lfs_pointer(bytes) {
+        return Err(sentence.to_owned());
+    }
     let mut cursor = Cursor { bytes, position: 0 };
     let magic = cursor.take(4, "the magic number")?;
     if magic != MAGIC {

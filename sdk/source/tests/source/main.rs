@@ -2,7 +2,9 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod as_they_are;
 mod damaged;
+mod split_gguf;
 mod wrong_folders;
 mod wrong_gguf;
 mod wrong_gguf_tokenizers;

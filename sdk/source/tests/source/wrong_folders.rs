@@ -64,7 +64,7 @@ fn wrong_folders() {
     );
     check(
         &set("hidden_size", json!("wide")),
-        "config.json: invalid type: string \"wide\", expected i64 at line 11 column 23",
+        "config.json: hidden_size: invalid type: string \"wide\", expected a whole number",
     );
     check(
         &set("num_attention_heads", json!(3)),
