@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use evopress_spec::{Mistake, Publish, Secret};
+use evopress_spec::{Mistake, Publish, Secret, SequenceStart};
 use evopressd::config::Tools;
 use evopressd::intake::{Checked, read_spec, validate as check};
 use evopressd::progress::megabytes;
@@ -40,9 +40,13 @@ pub(crate) async fn validate(flags: ValidateFlags) -> anyhow::Result<Exit> {
 }
 
 fn as_json(spec: &Path, result: &Result<Checked, Vec<Mistake>>) -> Value {
-    let (mistakes, needs) = match result {
-        Ok(checked) => (&[][..], checked.reply.needs.as_ref()),
-        Err(mistakes) => (mistakes.as_slice(), None),
+    let (mistakes, needs, sequences) = match result {
+        Ok(checked) => (
+            &[][..],
+            checked.reply.needs.as_ref(),
+            &checked.reply.sequences[..],
+        ),
+        Err(mistakes) => (mistakes.as_slice(), None, &[][..]),
     };
     let publishes: Vec<String> = match result {
         Ok(checked) => checked
@@ -53,7 +57,7 @@ fn as_json(spec: &Path, result: &Result<Checked, Vec<Mistake>>) -> Value {
             .collect(),
         Err(_) => Vec::new(),
     };
-    json!({ "spec": spec, "valid": result.is_ok(), "mistakes": mistakes, "needs": needs, "publishes": publishes })
+    json!({ "spec": spec, "valid": result.is_ok(), "mistakes": mistakes, "sequences": sequences, "needs": needs, "publishes": publishes })
 }
 
 fn good(spec: &Path, checked: &Checked) -> String {
@@ -63,11 +67,20 @@ fn good(spec: &Path, checked: &Checked) -> String {
         .as_ref()
         .map_or_else(String::new, describe);
     format!(
-        "{}: good{needs}\n{}{}",
+        "{}: good{needs}\n{}{}{}",
         spec.display(),
+        sequences(checked),
         origin(checked),
         places(&checked.plan.publish)
     )
+}
+
+/// A line on how sequences begin.
+fn sequences(checked: &Checked) -> String {
+    match SequenceStart::summary(&checked.reply.sequences) {
+        Some(starts) => format!("  sequences begin with BOS: {starts}\n"),
+        None => String::new(),
+    }
 }
 
 /// A line for a model that a run would fetch.

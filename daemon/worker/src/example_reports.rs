@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use evopress_spec::{
     Achieved, BaselineResult, DatabaseResult, GateResult, HistoryEntry, Metric, MetricResult, Mode,
-    Published, Report, SearchResult, Stage, Status, WrittenArtifact,
+    Published, Report, SearchResult, SequenceStart, Stage, Status, WrittenArtifact,
 };
 use indexmap::IndexMap;
 
@@ -62,6 +62,11 @@ pub(crate) fn dropped() -> Report {
         },
         genotype: genotype(&[3, 9, 11, 14, 18, 20, 26]),
         databases: Vec::new(),
+        sequences: vec![SequenceStart {
+            text: "calibration".to_owned(),
+            bos: true,
+            said_by: "tokenizer.json".to_owned(),
+        }],
         search: SearchResult {
             mode: Mode::Paper,
             generations: 40,

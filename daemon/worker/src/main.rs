@@ -22,6 +22,7 @@ mod process;
 mod recorder;
 mod report_html;
 mod run;
+mod sequence_start;
 mod setup;
 mod stages;
 mod texts;

@@ -9,6 +9,7 @@
 //! folder, gguf (files) ──▶ families (configuration ──▶ spec) ──▶ Source
 //! ```
 
+mod bos;
 mod corpus;
 mod dequantize;
 mod error;
@@ -26,6 +27,7 @@ pub mod spec;
 mod tensor;
 mod tokenizer;
 
+pub use bos::BosRule;
 pub use corpus::Corpus;
 pub use error::SourceError;
 pub use folder::nemotron_nas;

@@ -4,18 +4,19 @@ mod estimate;
 
 use anyhow::{Context, Result};
 use evopress_plugin::host::PluginDir;
-use evopress_spec::Plan;
+use evopress_spec::{Plan, SequenceStart};
 use serde::Serialize;
 
 use self::estimate::Needs;
 use crate::cli::CheckOptions;
 use crate::preflight::{self, Placed, Unsure};
 
-/// The answer: mistakes, warnings, and what the run would need if there are no mistakes.
+/// The answer: mistakes, warnings, how sequences begin, and what the run would need if there are no mistakes.
 #[derive(Debug, Serialize)]
 pub(crate) struct Answer {
     mistakes: Vec<Placed>,
     warnings: Vec<Placed>,
+    sequences: Vec<SequenceStart>,
     needs: Option<Needs>,
 }
 
@@ -34,6 +35,7 @@ pub(crate) fn check(options: &CheckOptions) -> Result<Answer> {
     Ok(Answer {
         mistakes: found.mistakes,
         warnings: found.warnings,
+        sequences: found.sequences,
         needs,
     })
 }

@@ -31,6 +31,7 @@ pub(super) fn build(
         achieved: achieved(inputs)?,
         genotype: levels(inputs, &inputs.searched.progress.state.parent),
         databases,
+        sequences: inputs.sequences.to_vec(),
         search: search(inputs),
         evaluation: outcome.metrics,
         baselines: baselines(inputs),
