@@ -53,7 +53,14 @@ fn as_json(spec: &Path, result: &Result<Checked, Vec<Mistake>>) -> Value {
             .collect(),
         Err(_) => Vec::new(),
     };
-    json!({ "spec": spec, "valid": result.is_ok(), "mistakes": mistakes, "needs": needs, "publishes": publishes })
+    let warnings = match result {
+        Ok(checked) => checked.warnings.as_slice(),
+        Err(_) => &[],
+    };
+    json!({
+        "spec": spec, "valid": result.is_ok(), "mistakes": mistakes, "warnings": warnings, "needs": needs,
+        "publishes": publishes,
+    })
 }
 
 fn good(spec: &Path, checked: &Checked) -> String {
@@ -63,11 +70,20 @@ fn good(spec: &Path, checked: &Checked) -> String {
         .as_ref()
         .map_or_else(String::new, describe);
     format!(
-        "{}: good{needs}\n{}{}",
+        "{}: good{needs}\n{}{}{}",
         spec.display(),
+        warnings(checked),
         origin(checked),
         places(&checked.plan.publish)
     )
+}
+
+/// A line for each warning.
+fn warnings(checked: &Checked) -> String {
+    let lines = checked.warnings.iter();
+    lines
+        .map(|it| format!("  warning: {}: {}\n", it.path, it.message))
+        .collect()
 }
 
 /// A line for a model that a run would fetch.

@@ -28,7 +28,7 @@ mod yaml;
 
 pub use evopress_core::{atomic_write, digest_bytes, digest_path, digest_reader};
 
-pub use check::{MAX_SPEC_BYTES, check, check_bytes, locate, mistake_at};
+pub use check::{MAX_SPEC_BYTES, Wrong, check, check_bytes, examine_bytes, locate, mistake_at};
 pub use digest::InputDigests;
 pub use events::{Event, EventKind, Stage, Status};
 pub use mistake::Mistake;

@@ -26,10 +26,11 @@ pub(crate) fn check(behaviour: Behaviour) {
                 pointer: "/methods/0/options/granularity".to_owned(),
                 message: "granularity is \"atom\", expected sub-block or block".to_owned(),
             }],
-            needs: None,
+            ..CheckReply::default()
         },
         _ => CheckReply {
             mistakes: Vec::new(),
+            warnings: Vec::new(),
             needs: Some(Needs {
                 seconds: Some(90.0),
                 memory_bytes: Some(800_000_000),
