@@ -9,6 +9,7 @@ use evopress_spec::Plan;
 
 use super::Preflight;
 use super::placed::{Placed, Unsure};
+use crate::sentence::sentence;
 use crate::texts;
 
 /// Share of a text from which one token is said to fill it.
@@ -85,7 +86,7 @@ fn unreadable(text: &Named<'_>, error: &anyhow::Error) -> Placed {
         Some(SourceError::TooLittleText { .. }) => "tokens",
         _ => "source",
     };
-    Placed::new(format!("{}/{field}", text.section), format!("{error:#}"))
+    Placed::new(format!("{}/{field}", text.section), sentence(error))
 }
 
 /// A text that is hardly more than one token again and again.
