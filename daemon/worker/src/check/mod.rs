@@ -7,7 +7,7 @@ use evopress::genotype::SearchSpace;
 use evopress::source::Source;
 use evopress_plugin::PluginKind;
 use evopress_plugin::host::PluginDir;
-use evopress_spec::{Plan, PluginUse};
+use evopress_spec::{Delivered, Plan, PluginUse};
 use serde::Serialize;
 
 use self::estimate::Needs;
@@ -19,6 +19,8 @@ use crate::setup::{self, UsedMethod};
 pub(crate) struct Answer {
     mistakes: Vec<Mistake>,
     needs: Option<Needs>,
+    /// How the model's weights came, where they were quantized already.
+    delivered: Option<Delivered>,
 }
 
 /// A mistake at a JSON pointer into the spec.
@@ -56,6 +58,7 @@ pub(crate) fn check(options: &CheckOptions) -> Result<Answer> {
         return Ok(Answer {
             mistakes,
             needs: None,
+            delivered: None,
         });
     };
     let source = Source::open(model);
@@ -82,7 +85,15 @@ pub(crate) fn check(options: &CheckOptions) -> Result<Answer> {
             Err(found) => mistakes = found,
         }
     }
-    Ok(Answer { mistakes, needs })
+    let delivered = match &source {
+        Ok(source) => setup::delivered(source)?,
+        Err(_) => None,
+    };
+    Ok(Answer {
+        mistakes,
+        needs,
+        delivered,
+    })
 }
 
 /// The search space, or what the methods have against the model or the target.
