@@ -5,7 +5,7 @@ use std::io::Write;
 use std::process::{Output, Stdio};
 use std::time::Duration;
 
-use evopress_spec::Plan;
+use evopress_spec::{Delivered, Plan};
 use serde::{Deserialize, Serialize};
 use tokio::process::Command;
 
@@ -22,6 +22,9 @@ pub struct CheckReply {
     /// What a run would need.
     #[serde(default)]
     pub needs: Option<Needs>,
+    /// How the model's weights came, where they were quantized already.
+    #[serde(default)]
+    pub delivered: Option<Delivered>,
 }
 
 /// A mistake or a warning, by its place in the spec.

@@ -20,6 +20,9 @@ const COMPUTED: [&str; 5] = [
     "attn.masked_bias",
     "attention.masked_bias",
 ];
+/// How the names of tensors end in quantized folders that are about a runtime's cache of keys and
+/// values.
+const CACHE_SCALES: [&str; 3] = [".k_scale", ".v_scale", ".kv_scale"];
 /// As [`COMPUTED`], in GGUF files.
 const COMPUTED_GGUF: [&str; 1] = ["attn_rot_embd.weight"];
 
@@ -38,9 +41,11 @@ pub(crate) fn check_folder(spec: &ModelSpec, folder: &ModelFolder) -> Result<(),
     let is_packed_part = |name: &str| {
         let module = name.rsplit_once('.').map(|(module, _)| module);
         let weight = module.map(|module| format!("{module}.weight"));
-        folder.is_packed()
+        let is_of_cache = CACHE_SCALES.iter().any(|end| name.ends_with(end));
+        let is_part = weight.is_some_and(|weight| known.contains(weight.as_str()));
+        folder.quantization_method().is_some()
             && !name.ends_with(".bias")
-            && weight.is_some_and(|weight| known.contains(weight.as_str()))
+            && (is_part || is_of_cache)
     };
     let is_known = |name: &&str| {
         known.contains(name)

@@ -10,6 +10,7 @@
 //! ```
 
 mod corpus;
+mod delivered;
 mod dequantize;
 mod error;
 mod extra_tensors;
@@ -20,6 +21,7 @@ mod folder;
 pub mod gguf;
 mod hf_files;
 mod mapped_file;
+mod on_threads;
 mod reduced;
 mod source;
 pub mod spec;
@@ -27,6 +29,7 @@ mod tensor;
 mod tokenizer;
 
 pub use corpus::Corpus;
+pub use delivered::Delivered;
 pub use error::SourceError;
 pub use folder::nemotron_nas;
 pub use hf_files::HfFiles;

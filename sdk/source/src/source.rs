@@ -1,12 +1,13 @@
 //! A model on disk, open.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 
 use evopress_plugin::GgmlType;
 use serde_json::Map;
 use tokenizers::Tokenizer;
 
+use crate::delivered::Delivered;
 use crate::error::SourceError;
 use crate::extra_tensors;
 use crate::families::{self, Family};
@@ -30,7 +31,7 @@ pub struct Source {
 }
 
 enum Files {
-    Folder(ModelFolder),
+    Folder(Box<ModelFolder>),
     Gguf(GgufFile),
 }
 
@@ -44,9 +45,8 @@ impl Source {
         Self::open_as(path, ModelFolder::open, GgufFile::open)
     }
 
-    /// Opens a model that this project has written: linear layers may be packed
-    /// (compressed-tensors, GPTQ), and blocks may lack a sub-block (Nemotron-NAS, llama.cpp's
-    /// `deci`).
+    /// Opens a model that this project has written: blocks may lack a sub-block (Nemotron-NAS,
+    /// llama.cpp's `deci`).
     ///
     /// # Errors
     /// As [`Source::open`].
@@ -73,7 +73,7 @@ impl Source {
             if extra_tensors::has_own_head(&whole, &folder) {
                 whole.head.tied = false;
             }
-            Self::checked(family, whole, Files::Folder(folder))
+            Self::checked(family, whole, Files::Folder(Box::new(folder)))
         } else if is_gguf() {
             let gguf = open_gguf(path)?;
             let family = families::of_gguf(&gguf.metadata())?;
@@ -293,6 +293,35 @@ impl Source {
             }
             _ => Ok(None),
         }
+    }
+
+    /// How the model's weights were quantized when they came; none where all are dense in its files.
+    ///
+    /// # Errors
+    /// When a tensor cannot be read.
+    pub fn delivered(&self) -> Result<Option<Delivered>, SourceError> {
+        let (method, size_bytes) = match &self.files {
+            Files::Folder(folder) => (folder.quantization_method(), folder.size_bytes()),
+            Files::Gguf(gguf) => (Some("gguf"), gguf.size_bytes()),
+        };
+        let mut types = BTreeSet::new();
+        for tensor in &self.tensors {
+            types.extend(match &self.files {
+                Files::Folder(folder) => folder.quantized_type(tensor)?,
+                Files::Gguf(gguf) => {
+                    let name = gguf_name(&self.spec, tensor);
+                    let (ggml_type, _) = gguf.bytes(&name, &tensor.name, &tensor.shape)?;
+                    let is_quantized = ggml_type.is_quantized();
+                    is_quantized.then(|| ggml_type.name().to_owned())
+                }
+            });
+        }
+        let method = method.filter(|_| !types.is_empty());
+        Ok(method.map(|method| Delivered {
+            method: method.to_owned(),
+            types,
+            size_bytes,
+        }))
     }
 
     /// Number of weights, norms and biases; a tied head counts once.

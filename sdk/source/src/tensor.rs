@@ -20,7 +20,12 @@ enum Content<'a> {
     Quantized(GgmlType, &'a [u8]),
     /// The elements in memory of their own.
     Owned(Vec<u8>),
+    /// What writes the elements.
+    Computed(Write<'a>),
 }
+
+/// Writes all elements of a tensor to a buffer of their size.
+pub(crate) type Write<'a> = Box<dyn Fn(&mut [u8]) + Send + Sync + 'a>;
 
 impl<'a> StoredTensor<'a> {
     /// A tensor whose elements lie in a file as they are.
@@ -59,6 +64,15 @@ impl<'a> StoredTensor<'a> {
         }
     }
 
+    /// A tensor whose elements `write` computes each time that they are wanted.
+    pub(crate) fn computed(dtype: DType, shape: &[i64], write: Write<'a>) -> Self {
+        Self {
+            dtype,
+            shape: shape.to_vec(),
+            content: Content::Computed(write),
+        }
+    }
+
     /// Type of the elements: f32, f16 or bf16.
     pub fn dtype(&self) -> DType {
         self.dtype
@@ -85,6 +99,7 @@ impl<'a> StoredTensor<'a> {
             Content::Plain(bytes) => out.copy_from_slice(bytes),
             Content::Quantized(ggml_type, blocks) => dequantize(*ggml_type, blocks, out),
             Content::Owned(bytes) => out.copy_from_slice(bytes),
+            Content::Computed(write) => write(out),
         }
     }
 

@@ -5,7 +5,6 @@ use std::path::Path;
 
 use evopress_core::json;
 use serde::Deserialize;
-use serde_json::Value;
 
 use super::dense::DenseModel;
 use crate::error::SourceError;
@@ -36,7 +35,6 @@ struct HfConfig {
     eos_token_id: Vec<u32>,
     #[serde(default, deserialize_with = "json::token_id")]
     pad_token_id: Option<u32>,
-    quantization_config: Option<Value>,
 }
 
 #[derive(Deserialize)]
@@ -74,13 +72,6 @@ pub(super) fn read(text: &str, file: &Path) -> Result<DenseModel, SourceError> {
         .filter(|activation| *activation != "silu")
     {
         return Err(unsupported("hidden_act", activation.clone(), "silu"));
-    }
-    if raw.quantization_config.is_some() {
-        return Err(unsupported(
-            "quantization_config",
-            "quantized weights".into(),
-            "F32, F16 or BF16 weights",
-        ));
     }
     let rope_settings = raw.rope_parameters.as_ref().or(raw.rope_scaling.as_ref());
     let partial = raw

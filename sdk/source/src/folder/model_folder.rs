@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 use tokenizers::Tokenizer;
 
 use super::nemotron_nas;
-use super::packed::Packed;
+use super::quantized::Quantized;
 use super::text;
 use super::weight_files::WeightFiles;
 use crate::error::SourceError;
@@ -26,8 +26,8 @@ pub(crate) struct ModelFolder {
     config_text: String,
     config: Map<String, Value>,
     weights: WeightFiles,
-    /// How linear weights are packed that are not there as they are.
-    packed: Option<Packed>,
+    /// How weights are quantized that are not there as they are.
+    quantized: Option<Quantized>,
     /// What there is of its blocks, where they differ.
     reduced: Option<Reduced>,
 }
@@ -41,22 +41,15 @@ impl ModelFolder {
         Self::open_with(path, |_, _| Ok(None))
     }
 
-    /// Opens a folder that this project has written: linear layers may be packed, and blocks may
-    /// lack a sub-block.
+    /// Opens a folder that this project has written: blocks may lack a sub-block.
     pub(crate) fn open_artifact(path: &Path) -> Result<Self, SourceError> {
-        let mut folder = Self::open_with(path, |config, file| {
+        Self::open_with(path, |config, file| {
             let is_reduced =
                 config.get("model_type").and_then(Value::as_str) == Some(nemotron_nas::MODEL_TYPE);
             is_reduced
                 .then(|| nemotron_nas::as_llama(config, file))
                 .transpose()
-        })?;
-        let quantization = folder.config.shift_remove("quantization_config");
-        if let Some(quantization) = quantization.filter(|it| !it.is_null()) {
-            folder.packed = Some(Packed::parse(quantization, &folder.config_file())?);
-            folder.config_text = Value::Object(folder.config.clone()).to_string();
-        }
-        Ok(folder)
+        })
     }
 
     fn open_with(path: &Path, adapt: Adapt) -> Result<Self, SourceError> {
@@ -70,18 +63,19 @@ impl ModelFolder {
         let mut config_text = text::read(&config_file)?;
         let mut config = text::object(&config_text, &config_file)?.map;
         let reduced = adapt(&mut config, &config_file)?;
-        if reduced.is_some() {
-            config_text = Value::Object(config.clone()).to_string();
-        }
         // The family comes first: a folder of another one may have no safetensors files at all.
         let family = families::of_config(&config, &config_file)?;
+        let quantized = Quantized::take(&mut config, &config_file)?;
+        if reduced.is_some() || quantized.is_some() {
+            config_text = Value::Object(config.clone()).to_string();
+        }
         Ok(Self {
             path: path.to_path_buf(),
             family,
             config_text,
             config,
             weights: WeightFiles::open(path)?,
-            packed: None,
+            quantized,
             reduced,
         })
     }
@@ -118,11 +112,6 @@ impl ModelFolder {
         self.weights.names()
     }
 
-    /// Whether a tensor's parts stand in its place.
-    pub(crate) fn is_packed(&self) -> bool {
-        self.packed.is_some()
-    }
-
     /// Whether two tensors of floats have equal numbers.
     pub(crate) fn are_equal(&self, one: &str, other: &str) -> bool {
         match (self.weights.raw(one), self.weights.raw(other)) {
@@ -148,8 +137,8 @@ impl ModelFolder {
     }
 
     pub(crate) fn check(&self, expected: &TensorSpec) -> Result<(), SourceError> {
-        match self.unpack(expected, Packed::check)? {
-            Some(()) => Ok(()),
+        match self.quantized_type(expected)? {
+            Some(_) => Ok(()),
             None => self
                 .weights
                 .tensor(&expected.name, &expected.shape)
@@ -158,22 +147,34 @@ impl ModelFolder {
     }
 
     pub(crate) fn tensor(&self, expected: &TensorSpec) -> Result<StoredTensor<'_>, SourceError> {
-        match self.unpack(expected, Packed::tensor)? {
-            Some(weight) => Ok(weight),
-            None => self.weights.tensor(&expected.name, &expected.shape),
+        let (name, shape) = (&expected.name, &expected.shape);
+        if let Some(quantized) = &self.quantized
+            && let Some(weight) = quantized.tensor(&self.weights, name, shape)?
+        {
+            return Ok(weight);
+        }
+        self.weights.tensor(name, shape)
+    }
+
+    /// The method that `quantization_config` names.
+    pub(crate) fn quantization_method(&self) -> Option<&str> {
+        self.quantized.as_ref().map(Quantized::method)
+    }
+
+    /// What the codes of a weight are, if it is quantized.
+    pub(crate) fn quantized_type(
+        &self,
+        weight: &TensorSpec,
+    ) -> Result<Option<String>, SourceError> {
+        match &self.quantized {
+            Some(quantized) => quantized.type_of(&self.weights, &weight.name, &weight.shape),
+            None => Ok(None),
         }
     }
 
-    /// What `read` makes of a weight that is not there as it is but packed.
-    fn unpack<T>(
-        &self,
-        expected: &TensorSpec,
-        read: fn(&Packed, &WeightFiles, &TensorSpec) -> Result<Option<T>, SourceError>,
-    ) -> Result<Option<T>, SourceError> {
-        match &self.packed {
-            Some(packed) if !self.has(&expected.name) => read(packed, &self.weights, expected),
-            _ => Ok(None),
-        }
+    /// Bytes of the files with the weights.
+    pub(crate) fn size_bytes(&self) -> u64 {
+        self.weights.size_bytes()
     }
 
     pub(crate) fn tokenizer(&self) -> Result<Tokenizer, SourceError> {

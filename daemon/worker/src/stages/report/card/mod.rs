@@ -96,6 +96,13 @@ fn quality(card: &mut String, report: &Report) {
         }
         card.push('\n');
     }
+    if let Some(delivered) = &report.delivered {
+        let size_bytes = delivered.size_bytes;
+        let _ = writeln!(
+            card,
+            "\nDense means as delivered: the weights of the model came as {delivered}, {size_bytes} bytes."
+        );
+    }
     for name in &report.beaten_by {
         let _ = writeln!(
             card,
@@ -172,6 +179,9 @@ mod tests {
         has("| block | q_proj | k_proj | v_proj | o_proj | gate_proj | up_proj | down_proj |");
         has("\n| 29 | ");
         assert!(!card.contains("left out") && !card.contains("renumbered"));
+        has(
+            "\n\nDense means as delivered: the weights of the model came as gguf (Q4_1, Q8_0), 144811616 bytes.\n",
+        );
         let rows = card.lines().filter(|line| line.contains("bit |"));
         assert_eq!(rows.count(), 30);
     }
