@@ -29,6 +29,7 @@ def main() -> None:
     parser.add_argument("--tasks", nargs="+", choices=TASKS, default=list(TASKS), help="default: all")
     parser.add_argument("--searches", nargs="+", choices=SEARCHES, default=list(SEARCHES), help="default: all")
     parser.add_argument("--seeds", type=int, default=5, help="how many, from 0 on (default: 5)")
+    parser.add_argument("--forward-tokens", type=int, help="end the fast searches there, for a short comparison (default: a share of the paper's)")
     parser.add_argument("--jobs", type=int, default=1, help="runs at a time; more than one pays on a GPU (default: 1)")
     parser.add_argument("--evaluation-tokens", type=int, default=32768, help="of held-out text (default: 32768)")
     parser.add_argument("--bin", type=Path, default=CLONE / "target" / "debug", help="folder of evopressd and its plugins")
@@ -64,8 +65,11 @@ def run(asked: argparse.Namespace, task: str, search: str, seed: int) -> None:
     """One run to its end; its report appears only when it is complete."""
     spec = asked.out / "specs" / f"{task}.{search}.{seed}.yaml"
     text = cache_root() / "text" / "reference-1"
+    described = pipeline(task, search, seed, text, asked.evaluation_tokens)
+    if asked.forward_tokens and "limit" in described["search"]:
+        described["search"]["limit"] = {"forward_tokens": asked.forward_tokens}
     # JSON is YAML.
-    spec.write_text(json.dumps(pipeline(task, search, seed, text, asked.evaluation_tokens), indent=2))
+    spec.write_text(json.dumps(described, indent=2))
     command = [asked.bin / "evopressd", "run", spec, "--state", asked.out / "state", "--plugins", asked.bin, "--json"]
     # Several runs on a GPU share the cores for what they do beside it; libtorch's threads, one for each core, would be in each other's way.
     threads = max((os.cpu_count() or 1) // asked.jobs, 1)

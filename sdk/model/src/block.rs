@@ -1,12 +1,13 @@
 //! What a block has beside the weights of its linear layers: norms in f32, and biases.
 
 use evopress_source::ModelSpec;
-use evopress_source::spec::{LayerRole, LayerSpec, NormPlace};
+use evopress_source::spec::{Activation, AttentionSpec, LayerRole, LayerSpec, NormPlace};
 use evopress_tensor as tensor;
 use tch::{Device, Kind, Tensor};
 
 use crate::error::Result;
 use crate::norm::{Norm, Read};
+use crate::sub_block::Ends;
 
 /// What a block needs for each of its sub-blocks.
 pub(crate) struct Block {
@@ -15,15 +16,18 @@ pub(crate) struct Block {
 }
 
 pub(crate) struct Attention {
-    pub(crate) norm: Norm,
+    pub(crate) ends: Ends,
     pub(crate) shape: tensor::AttentionShape,
+    query_norm: Option<Norm>,
+    key_norm: Option<Norm>,
     /// Of q, k and v together.
     pub(crate) projection_bias: Option<Tensor>,
     pub(crate) output_bias: Option<Tensor>,
 }
 
 pub(crate) struct Mlp {
-    pub(crate) norm: Norm,
+    pub(crate) ends: Ends,
+    pub(crate) activation: tensor::Activation,
     pub(crate) gate_up_biases: Option<[Tensor; 2]>,
     pub(crate) down_bias: Option<Tensor>,
 }
@@ -60,29 +64,32 @@ impl Block {
             let depth = layers[0].in_features;
             Ok(Some(tensor::bias(&joined, kind, device, depth)?))
         };
-        let attention = match (&spec.attention, norm(NormPlace::BeforeAttention)?) {
-            (Some(attention), Some(norm)) => Some(Attention {
-                norm,
-                shape: tensor::AttentionShape {
-                    num_heads: attention.num_heads as usize,
-                    num_kv_heads: attention.num_kv_heads as usize,
-                    head_dim: attention.head_dim as usize,
-                },
+        let attention = match &spec.attention {
+            Some(attention) => Some(Attention {
+                ends: Ends::read(
+                    spec,
+                    [NormPlace::BeforeAttention, NormPlace::AfterAttention],
+                    &norm,
+                )?,
+                shape: shape(attention),
+                query_norm: norm(NormPlace::Query)?,
+                key_norm: norm(NormPlace::Key)?,
                 projection_bias: bias(&[LayerRole::Query, LayerRole::Key, LayerRole::Value])?,
                 output_bias: bias(&[LayerRole::Output])?,
             }),
-            _ => None,
+            None => None,
         };
-        let mlp = match (&spec.mlp, norm(NormPlace::BeforeMlp)?) {
-            (Some(_), Some(norm)) => {
+        let mlp = match &spec.mlp {
+            Some(mlp) => {
                 let gate_up = (bias(&[LayerRole::Gate])?, bias(&[LayerRole::Up])?);
                 Some(Mlp {
-                    norm,
+                    ends: Ends::read(spec, [NormPlace::BeforeMlp, NormPlace::AfterMlp], &norm)?,
+                    activation: activation(mlp.activation),
                     gate_up_biases: gate_up.0.zip(gate_up.1).map(<[Tensor; 2]>::from),
                     down_bias: bias(&[LayerRole::Down])?,
                 })
             }
-            _ => None,
+            None => None,
         };
         Ok(Self { attention, mlp })
     }
@@ -91,19 +98,57 @@ impl Block {
     pub(crate) fn share(&self) -> Self {
         let share = |bias: &Option<Tensor>| bias.as_ref().map(Tensor::shallow_clone);
         let attention = self.attention.as_ref().map(|it| Attention {
-            norm: it.norm.share(),
+            ends: it.ends.share(),
             shape: it.shape,
+            query_norm: it.query_norm.as_ref().map(Norm::share),
+            key_norm: it.key_norm.as_ref().map(Norm::share),
             projection_bias: share(&it.projection_bias),
             output_bias: share(&it.output_bias),
         });
         let mlp = self.mlp.as_ref().map(|it| {
             let biases = it.gate_up_biases.as_ref();
             Mlp {
-                norm: it.norm.share(),
+                ends: it.ends.share(),
+                activation: it.activation,
                 gate_up_biases: biases.map(|both| both.each_ref().map(Tensor::shallow_clone)),
                 down_bias: share(&it.down_bias),
             }
         });
         Self { attention, mlp }
+    }
+}
+
+impl Attention {
+    /// What happens to queries and keys of sequences of `length` tokens; `rotation` is of the
+    /// block's rotary table.
+    pub(crate) fn heads<'a>(
+        &'a self,
+        length: i64,
+        rotation: Option<&'a [Tensor; 2]>,
+    ) -> tensor::Heads<'a> {
+        tensor::Heads {
+            length,
+            query_norm: self.query_norm.as_ref().map(Norm::of_heads),
+            key_norm: self.key_norm.as_ref().map(Norm::of_heads),
+            rotation: rotation.map(<[Tensor; 2]>::each_ref),
+        }
+    }
+}
+
+fn shape(spec: &AttentionSpec) -> tensor::AttentionShape {
+    tensor::AttentionShape {
+        num_heads: spec.num_heads as usize,
+        num_kv_heads: spec.num_kv_heads as usize,
+        head_dim: spec.head_dim as usize,
+        window: spec.window.map(|window| window as usize),
+        score_scale: spec.score_scale,
+        score_cap: spec.score_cap,
+    }
+}
+
+fn activation(activation: Activation) -> tensor::Activation {
+    match activation {
+        Activation::Silu => tensor::Activation::Silu,
+        Activation::GeluTanh => tensor::Activation::GeluTanh,
     }
 }

@@ -10,6 +10,7 @@ use crate::error::Result;
 use crate::model::Model;
 use crate::runs::Runs;
 use crate::stream::Stream;
+use crate::sub_block::Ends;
 
 /// Sees the inputs `[T, K]` of a block's linear layers as they come by.
 pub type Observer<'a> = &'a mut dyn FnMut(LayerInput, &Tensor);
@@ -42,7 +43,7 @@ impl Model {
             self.run_block(block_idx, &mut stream, candidates)?;
             observe(&stream)?;
         }
-        self.final_norm.of(&stream, self.kind())
+        self.final_norm.of(&stream.residual, self.kind())
     }
 
     /// Logits `[T, V]` in f32 of all tokens of one sequence: for tests and small inputs.
@@ -66,6 +67,10 @@ impl Model {
     pub fn embed(&self, tokens: &Tensor) -> Result<Stream> {
         let (length, ids) = (tokens.size()[1], tokens.f_reshape([-1])?);
         let residual = Tensor::f_embedding(&self.embedding, &ids, -1, false, false)?;
+        let residual = match self.embedding_scale {
+            Some(scale) => residual.f_to_kind(Kind::Float)?.f_mul_scalar(scale)?,
+            None => residual,
+        };
         // `embedding` has made new memory, so the buffer is the stream's alone even where no conversion happens.
         Ok(Stream {
             residual: residual.f_to_kind(Kind::Float)?,
@@ -141,20 +146,18 @@ impl Model {
         let Some(attention) = &self.blocks[block_idx].attention else {
             return Ok(());
         };
-        let normed = attention.norm.of(stream, self.kind())?;
+        let normed = attention.ends.input(&stream.residual, self.kind())?;
         observe(LayerInput::AttentionInput, &normed);
-        let (cos, sin) = self.rope_of(block_idx).rows(stream.length)?;
+        let rotation = self.rope_of(block_idx).rows(stream.length)?;
+        let heads = attention.heads(stream.length, rotation.as_ref());
         let bias = attention.projection_bias.as_ref();
         let qkv = weights
             .projections
             .map(&normed, |weights, input| Ok(project(weights, bias, input)?))?;
-        let attended = rotary_attention(&qkv, self.kind(), attention.shape, &cos, &sin)?;
+        let attended = rotary_attention(qkv, self.kind(), attention.shape, &heads)?;
         observe(LayerInput::AttentionHeads, &attended);
         let bias = attention.output_bias.as_ref();
-        let output = &weights.output;
-        output.add(&mut stream.residual, &attended, |sum, weights, input| {
-            Ok(add_projection(sum, &weights[0], bias, input)?)
-        })
+        add_output(stream, &attention.ends, &weights.output, bias, &attended)
     }
 
     /// Adds the MLP of a block to the stream.
@@ -171,12 +174,11 @@ impl Model {
         let Some(activated) = self.mlp_activation(block_idx, stream, weights, observe)? else {
             return Ok(());
         };
-        let mlp = self.blocks[block_idx].mlp.as_ref();
-        let bias = mlp.and_then(|mlp| mlp.down_bias.as_ref());
-        let down = &weights.down;
-        down.add(&mut stream.residual, &activated, |sum, weights, input| {
-            Ok(add_projection(sum, &weights[0], bias, input)?)
-        })
+        let Some(mlp) = &self.blocks[block_idx].mlp else {
+            return Ok(());
+        };
+        let bias = mlp.down_bias.as_ref();
+        add_output(stream, &mlp.ends, &weights.down, bias, &activated)
     }
 
     /// What the down projection of a block's MLP would read, `[T, I]`; none where the block has no
@@ -194,13 +196,32 @@ impl Model {
         let Some(mlp) = &self.blocks[block_idx].mlp else {
             return Ok(None);
         };
-        let normed = mlp.norm.of(stream, self.kind())?;
+        let normed = mlp.ends.input(&stream.residual, self.kind())?;
         observe(LayerInput::MlpInput, &normed);
         let biases = mlp.gate_up_biases.as_ref();
         let activated = weights.gate_up.map(&normed, |weights, input| {
-            Ok(gated([&weights[0], &weights[1]], biases, input)?)
+            let weights = [&weights[0], &weights[1]];
+            Ok(gated(weights, biases, mlp.activation, input)?)
         })?;
         observe(LayerInput::MlpActivation, &activated);
         Ok(Some(activated))
     }
+}
+
+/// Adds to the stream what a sub-block's last layer makes of `input [T, K]`.
+fn add_output(
+    stream: &mut Stream,
+    ends: &Ends,
+    weights: &Runs,
+    bias: Option<&Tensor>,
+    input: &Tensor,
+) -> Result<()> {
+    if ends.adds_output_itself() {
+        return weights.add(&mut stream.residual, input, |sum, weights, input| {
+            Ok(add_projection(sum, &weights[0], bias, input)?)
+        });
+    }
+    let output = weights.map(input, |weights, input| Ok(project(weights, bias, input)?))?;
+    stream.residual = stream.residual.f_add(&ends.added(&output)?)?;
+    Ok(())
 }

@@ -24,6 +24,7 @@ mod read;
 mod rope_table;
 mod runs;
 mod stream;
+mod sub_block;
 mod supported;
 mod traced;
 mod weights;

@@ -22,6 +22,8 @@ pub struct Model {
     kind: Kind,
     device: Device,
     pub(crate) embedding: Tensor,
+    /// What rows of the embedding are multiplied with.
+    pub(crate) embedding_scale: Option<f64>,
     pub(crate) blocks: Vec<Block>,
     /// By block: the index of its first layer.
     first_layers: Vec<usize>,
@@ -67,6 +69,15 @@ impl Model {
             read(&format!("{}.weight", spec.head.name), kind)?
         };
         let final_norm = Norm::read(&spec.final_norm, &spec.final_norm.name, &read)?;
+        // A head that scales is a head whose input is scaled.
+        let final_norm = match spec.head.scale {
+            Some(scale) => final_norm.scaled(scale)?,
+            None => final_norm,
+        };
+        let embedding_scale = spec.embedding.scale;
+        let embedding_scale = embedding_scale
+            .map(|scale| rounded(scale, kind))
+            .transpose()?;
         let (ropes, rope_idxs) = rope_tables(&spec, device)?;
         let weights = Weights::new(Arc::clone(source), kind, device, levels, limit_bytes);
         Ok(Self {
@@ -77,6 +88,7 @@ impl Model {
             kind,
             device,
             embedding,
+            embedding_scale,
             blocks,
             weights: Arc::new(weights),
             final_norm,
@@ -109,6 +121,7 @@ impl Model {
             kind: self.kind,
             device: self.device,
             embedding: self.embedding.shallow_clone(),
+            embedding_scale: self.embedding_scale,
             blocks: self.blocks.iter().map(Block::share).collect(),
             first_layers: self.first_layers.clone(),
             weights: Arc::clone(&self.weights),
@@ -175,6 +188,12 @@ impl Model {
     pub(crate) fn rope_of(&self, block_idx: usize) -> &RopeTable {
         &self.ropes[self.rope_idxs[block_idx]]
     }
+}
+
+/// A scale as the dtype of the run has it: models are trained with one that is rounded.
+fn rounded(scale: f64, kind: Kind) -> Result<f64> {
+    let scale = Tensor::f_from_slice(&[scale])?.f_to_kind(kind)?;
+    Ok(scale.f_double_value(&[0])?)
 }
 
 /// A table for each way to rotate, and by block which is its own. A block without attention gets

@@ -1,35 +1,78 @@
 //! The rotary position embedding's table.
 
-use evopress_source::spec::AttentionSpec;
+use evopress_source::spec::{AttentionSpec, Rope};
 use tch::{Device, Tensor};
 
 use crate::error::Result;
 
-/// `cos` and `sin` of position × frequency, `[length, head_dim / 2]` in f32.
+/// `cos` and `sin` of position × frequency, `[length, r / 2]` in f32 where `r` numbers of a head
+/// turn; none where an attention does not rotate.
 #[derive(Debug)]
-pub(crate) struct RopeTable {
+pub(crate) struct RopeTable(Option<Rotation>);
+
+#[derive(Debug)]
+struct Rotation {
+    rope: Rope,
     frequencies: Vec<f64>,
-    cos: Tensor,
-    sin: Tensor,
+    rows: [Tensor; 2],
 }
 
 impl RopeTable {
-    /// The table of an attention for positions below `length`; empty where it does not rotate.
+    /// The table of an attention for positions below `length`.
     pub(crate) fn new(spec: &AttentionSpec, length: i64, device: Device) -> Result<Self> {
-        let rope = spec.rope.as_ref();
-        let frequencies = rope.map(|rope| rope.inverse_frequencies(spec.head_dim));
-        Self::of(frequencies.unwrap_or_default(), length, device)
+        let rotation = match &spec.rope {
+            Some(rope) => Some(Rotation::new(rope, length, device)?),
+            None => None,
+        };
+        Ok(Self(rotation))
     }
 
-    fn of(frequencies: Vec<f64>, length: i64, device: Device) -> Result<Self> {
+    /// A table for sequences of `length` tokens.
+    pub(crate) fn extended(&self, length: i64) -> Result<Self> {
+        let rotation = match &self.0 {
+            Some(rotation) => Some(rotation.extended(length)?),
+            None => None,
+        };
+        Ok(Self(rotation))
+    }
+
+    /// `cos` and `sin` for sequences of `length` tokens: of this table, or of a new one where it is
+    /// too short or its frequencies are those of other lengths.
+    pub(crate) fn rows(&self, length: i64) -> Result<Option<[Tensor; 2]>> {
+        let Some(rotation) = &self.0 else {
+            return Ok(None);
+        };
+        let [cos, sin] = &rotation.rows;
+        let is_long_enough = length <= cos.size()[0];
+        if is_long_enough && rotation.rope.inverse_frequencies(length) == rotation.frequencies {
+            let first = |table: &Tensor| table.f_narrow(0, 0, length);
+            return Ok(Some([first(cos)?, first(sin)?]));
+        }
+        Ok(Some(rotation.extended(length)?.rows))
+    }
+
+    /// Another handle to this table.
+    pub(crate) fn share(&self) -> Self {
+        Self(self.0.as_ref().map(|rotation| Rotation {
+            rope: rotation.rope.clone(),
+            frequencies: rotation.frequencies.clone(),
+            rows: rotation.rows.each_ref().map(Tensor::shallow_clone),
+        }))
+    }
+}
+
+impl Rotation {
+    fn new(rope: &Rope, length: i64, device: Device) -> Result<Self> {
+        let frequencies = rope.inverse_frequencies(length);
+        let factor = rope.attention_factor() as f32;
         let mut cos = Vec::with_capacity(length as usize * frequencies.len());
         let mut sin = Vec::with_capacity(cos.capacity());
         for position in 0..length {
             for frequency in &frequencies {
                 // f32 like every implementation that models are trained with.
                 let angle = position as f32 * *frequency as f32;
-                cos.push(angle.cos());
-                sin.push(angle.sin());
+                cos.push(factor * angle.cos());
+                sin.push(factor * angle.sin());
             }
         }
         let table = |values: &[f32]| -> Result<Tensor> {
@@ -37,37 +80,14 @@ impl RopeTable {
                 .f_view([length, frequencies.len() as i64])?
                 .f_to_device(device)?)
         };
-        let (cos, sin) = (table(&cos)?, table(&sin)?);
         Ok(Self {
+            rope: rope.clone(),
+            rows: [table(&cos)?, table(&sin)?],
             frequencies,
-            cos,
-            sin,
         })
     }
 
-    /// A table for positions below `length`.
-    pub(crate) fn extended(&self, length: i64) -> Result<Self> {
-        Self::of(self.frequencies.clone(), length, self.cos.device())
-    }
-
-    /// The first `length` rows of `cos` and `sin`; of a new table where there are not so many.
-    pub(crate) fn rows(&self, length: i64) -> Result<(Tensor, Tensor)> {
-        if length > self.cos.size()[0] {
-            let table = self.extended(length)?;
-            return Ok((table.cos, table.sin));
-        }
-        Ok((
-            self.cos.f_narrow(0, 0, length)?,
-            self.sin.f_narrow(0, 0, length)?,
-        ))
-    }
-
-    /// Another handle to this table.
-    pub(crate) fn share(&self) -> Self {
-        Self {
-            frequencies: self.frequencies.clone(),
-            cos: self.cos.shallow_clone(),
-            sin: self.sin.shallow_clone(),
-        }
+    fn extended(&self, length: i64) -> Result<Self> {
+        Self::new(&self.rope, length, self.rows[0].device())
     }
 }

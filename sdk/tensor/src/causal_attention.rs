@@ -1,5 +1,5 @@
 //! Causal attention of one sequence in bf16 on the CPU: products with f32 output, softmax in f32,
-//! and only the key blocks that a query may see (libtorch's CPU kernel computes them all).
+//! and only the keys that a block of queries may see (libtorch's CPU kernel computes them all).
 
 use std::f32::consts::LOG2_E;
 
@@ -17,9 +17,9 @@ const QUERY_BLOCK: usize = 64;
 /// overflowing.
 const LARGEST_SUM: f32 = 1e30;
 
-/// Shape of an attention: `num_heads` query heads share `num_kv_heads` key and value heads of
-/// `head_dim` (even) numbers.
-#[derive(Clone, Copy, Debug)]
+/// How an attention is computed: `num_heads` query heads share `num_kv_heads` key and value heads
+/// of `head_dim` (even) numbers.
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct AttentionShape {
     /// Query heads.
     pub num_heads: usize,
@@ -27,16 +27,34 @@ pub struct AttentionShape {
     pub num_kv_heads: usize,
     /// Numbers of a head.
     pub head_dim: usize,
+    /// How many of the latest tokens a query sees, itself included; none where it sees all.
+    pub window: Option<usize>,
+    /// What the products of queries and keys are multiplied with.
+    pub score_scale: f64,
+    /// `c`, where scores are capped by `c · tanh(score / c)`.
+    pub score_cap: Option<f64>,
 }
 
 impl AttentionShape {
+    /// `1 / √d` as scale, no window and no cap: what most models compute.
+    pub fn new(num_heads: usize, num_kv_heads: usize, head_dim: usize) -> Self {
+        Self {
+            num_heads,
+            num_kv_heads,
+            head_dim,
+            window: None,
+            score_scale: (head_dim as f64).powf(-0.5),
+            score_cap: None,
+        }
+    }
+
     /// Numbers of a row that holds all query heads, all key heads and all value heads.
     pub(crate) fn row_width(self) -> usize {
         (self.num_heads + 2 * self.num_kv_heads) * self.head_dim
     }
 }
 
-/// `out[T, heads·d] = softmax(q kᵀ / √d + causal mask) v`, where a row of `qkv` holds all query
+/// `out[T, heads·d] = softmax(cap(scale · q kᵀ) + mask) v`, where a row of `qkv` holds all query
 /// heads, all key heads, all value heads.
 pub(crate) fn causal_attention(
     qkv: &[bf16],
@@ -48,13 +66,20 @@ pub(crate) fn causal_attention(
         num_heads,
         num_kv_heads,
         head_dim,
+        window,
+        score_scale,
+        score_cap,
     } = shape;
     let stride = shape.row_width();
     let out_stride = num_heads * head_dim;
     let num_tokens = qkv.len() / stride;
     let stored = row_stride(num_tokens);
-    // In powers of two, which are cheaper than those of e.
-    let scale = LOG2_E / (head_dim as f32).sqrt();
+    // In powers of two, which are cheaper than those of e. Capped scores are scaled already.
+    let scale = match score_cap {
+        None => LOG2_E * score_scale as f32,
+        Some(_) => LOG2_E,
+    };
+    let window = window.unwrap_or(num_tokens);
 
     fn buffer<E: Stored>(numbers: usize) -> Result<Buffer<E>> {
         Buffer::zeros(&[numbers as i64])
@@ -88,7 +113,8 @@ pub(crate) fn causal_attention(
         for head in kv_head * heads_per_kv..(kv_head + 1) * heads_per_kv {
             for start in (0..num_tokens).step_by(QUERY_BLOCK) {
                 let rows = QUERY_BLOCK.min(num_tokens - start);
-                let visible = (start + rows).next_multiple_of(2);
+                let first = first_visible(start, window);
+                let visible = (start + rows).next_multiple_of(2) - first;
                 let queries = &qkv[start * stride + head * head_dim..];
                 let of_scores = Shape {
                     m: rows,
@@ -99,13 +125,18 @@ pub(crate) fn causal_attention(
                     ldc: stored,
                     accumulate: false,
                 };
-                multiply(backend, &of_scores, queries, keys, scores);
+                multiply(backend, &of_scores, queries, &keys[2 * first..], scores);
+                if let Some(cap) = score_cap {
+                    let cap = cap as f32;
+                    cap_scores(scores, stored, rows, visible, score_scale as f32 / cap, cap);
+                }
                 causal_softmax(
                     scores,
                     stored,
-                    start,
+                    start - first,
                     rows,
                     visible,
+                    window,
                     scale,
                     weights,
                     &mut inverse_sums,
@@ -119,7 +150,8 @@ pub(crate) fn causal_attention(
                     ldc: head_dim,
                     accumulate: false,
                 };
-                multiply(backend, &of_values, weights, values, block_out);
+                let visible_values = &values[first * head_dim..];
+                multiply(backend, &of_values, weights, visible_values, block_out);
                 let out_block = &mut out[start * out_stride + head * head_dim..];
                 write_scaled(
                     block_out,
@@ -132,6 +164,12 @@ pub(crate) fn causal_attention(
         }
     }
     Ok(())
+}
+
+/// The first key that a block of queries is multiplied with, for its first query at `start`: at
+/// the beginning of a cache line.
+fn first_visible(start: usize, window: usize) -> usize {
+    (start + 1).saturating_sub(window) / simd::LANES * simd::LANES
 }
 
 /// Numbers from one row of keys, scores or weights to the next: whole cache lines, and an odd
@@ -176,26 +214,40 @@ simd_fn! {
 }
 
 simd_fn! {
-    /// Unnormalised softmax of each row of a block of queries that begins at position `start`; keys
-    /// after the query get 0.
+    /// `score = cap · tanh(factor · score)` in the first `width` scores of each row.
+    fn cap_scores(scores: &mut [f32], stride: usize, rows: usize, width: usize, factor: f32, cap: f32) {
+        for row in scores.chunks_mut(stride).take(rows) {
+            for score in &mut row[..width] {
+                *score = cap * simd::tanh(factor * *score);
+            }
+        }
+    }
+}
+
+simd_fn! {
+    /// Unnormalised softmax of each row of a block of queries that begins at the key `start` of its
+    /// row; keys after the query and before its window get 0.
     ///
     /// Any score will do as what is subtracted, as long as no term overflows: the first one spares
     /// a pass for the largest.
     fn causal_softmax(
-        scores: &mut [f32], stride: usize, start: usize, rows: usize, visible: usize, scale: f32,
+        scores: &mut [f32], stride: usize, start: usize, rows: usize, visible: usize, window: usize, scale: f32,
         weights: &mut [bf16], inverse_sums: &mut [f32],
     ) {
         for row in 0..rows {
             let seen = start + row + 1;
+            let passed = seen.saturating_sub(window);
             let whole = seen.next_multiple_of(simd::LANES);
             let row_scores = &mut scores[row * stride..][..whole];
+            row_scores[..passed].fill(f32::MIN);
             row_scores[seen..].fill(f32::MIN);
             let row_weights = &mut weights[row * stride..][..whole.max(visible)];
-            let mut sum = exponentials(row_scores, row_scores[0], scale, row_weights);
+            let mut sum = exponentials(row_scores, row_scores[passed], scale, row_weights);
             if sum > LARGEST_SUM {
                 sum = exponentials(row_scores, simd::max(row_scores), scale, row_weights);
             }
             inverse_sums[row] = 1.0 / sum;
+            row_weights[..passed].fill(bf16::ZERO);
             row_weights[seen..].fill(bf16::ZERO);
         }
     }

@@ -27,25 +27,48 @@ simd_fn! {
 }
 
 simd_fn! {
-    /// Rotates the first `num_heads` heads of every row of `qkv` (`row_stride` numbers a row,
-    /// `2·half` a head) on their way to `out`; the rest is copied. `cos` and `sin` are `[rows,
-    /// half]`, repeated over the sequences of a batch.
+    /// The norm, in place, of each group of `weight.len()` numbers among the numbers `first..end` of
+    /// every row of `row_stride`.
+    pub(crate) fn norm_groups(rows: &mut [f32], row_stride: usize, first: usize, end: usize, weight: &[f32], eps: f32) {
+        let width = weight.len();
+        for row in rows.chunks_exact_mut(row_stride) {
+            for group in row[first..end].chunks_exact_mut(width) {
+                let mean_square = simd::sum(group, |x| x * x) / width as f32;
+                let scale = 1.0 / (mean_square + eps).sqrt();
+                for (value, &factor) in group.iter_mut().zip(weight) {
+                    *value = *value * scale * factor;
+                }
+            }
+        }
+    }
+}
+
+simd_fn! {
+    /// Rotates the first `2·half` numbers of the first `num_heads` heads of every row of `qkv`
+    /// (`row_stride` numbers a row, `head_dim` a head) on their way to `out`; the rest is copied.
+    /// `cos` and `sin` are `[rows, half]`, repeated over the sequences of a batch.
     pub(crate) fn rotate<E: Element>(
-        qkv: &[f32], row_stride: usize, num_heads: usize, cos: &[f32], sin: &[f32], half: usize, out: &mut [E],
+        qkv: &[f32], row_stride: usize, num_heads: usize, head_dim: usize, cos: &[f32], sin: &[f32], half: usize,
+        out: &mut [E],
     ) {
         let num_positions = cos.len() / half;
         for (row_idx, (row, out)) in qkv.chunks_exact(row_stride).zip(out.chunks_exact_mut(row_stride)).enumerate() {
             let position = row_idx % num_positions;
             let cos = &cos[position * half..][..half];
             let sin = &sin[position * half..][..half];
-            let (heads, rest) = row.split_at(num_heads * 2 * half);
-            let (out_heads, out_rest) = out.split_at_mut(num_heads * 2 * half);
-            for (head, out) in heads.chunks_exact(2 * half).zip(out_heads.chunks_exact_mut(2 * half)) {
-                let (first, second) = head.split_at(half);
-                let (out_first, out_second) = out.split_at_mut(half);
+            let (heads, rest) = row.split_at(num_heads * head_dim);
+            let (out_heads, out_rest) = out.split_at_mut(num_heads * head_dim);
+            for (head, out) in heads.chunks_exact(head_dim).zip(out_heads.chunks_exact_mut(head_dim)) {
+                let (turned, fixed) = head.split_at(2 * half);
+                let (out_turned, out_fixed) = out.split_at_mut(2 * half);
+                let (first, second) = turned.split_at(half);
+                let (out_first, out_second) = out_turned.split_at_mut(half);
                 for i in 0..half {
                     out_first[i] = E::store(first[i] * cos[i] - second[i] * sin[i]);
                     out_second[i] = E::store(second[i] * cos[i] + first[i] * sin[i]);
+                }
+                for (&value, result) in fixed.iter().zip(out_fixed) {
+                    *result = E::store(value);
                 }
             }
             for (&value, result) in rest.iter().zip(out_rest) {

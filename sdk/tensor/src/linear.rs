@@ -143,14 +143,37 @@ pub fn add_projection(
     Ok(())
 }
 
-/// `silu(x Gᵀ + b) · (x Uᵀ + c)` of `x [T, K]`: the gate and the up projection of an MLP, `[T, I]`
-/// in the dtype of `x`.
+/// What the gate of an MLP goes through.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Activation {
+    /// `x · sigmoid(x)`.
+    Silu,
+    /// `x / 2 · (1 + tanh(√(2/π) · (x + 0.044715 x³)))`.
+    GeluTanh,
+}
+
+impl Activation {
+    /// The activation of `x` in libtorch's own operators, which autograd can follow.
+    ///
+    /// # Errors
+    /// When libtorch refuses the operation.
+    pub fn plain(self, x: &Tensor) -> Result<Tensor> {
+        Ok(match self {
+            Self::Silu => x.f_silu()?,
+            Self::GeluTanh => x.f_gelu("tanh")?,
+        })
+    }
+}
+
+/// `activation(x Gᵀ + b) · (x Uᵀ + c)` of `x [T, K]`: the gate and the up projection of an MLP,
+/// `[T, I]` in the dtype of `x`.
 ///
 /// # Errors
 /// When libtorch refuses an operation.
 pub fn gated(
     [gate, up]: [&Weight; 2],
     biases: Option<&[Tensor; 2]>,
+    activation: Activation,
     input: &Tensor,
 ) -> Result<Tensor> {
     let (Weight::Packed(gate), Weight::Packed(up)) = (gate, up) else {
@@ -159,7 +182,7 @@ pub fn gated(
             let weight = as_plain(weight).expect("both weights are of one kind");
             Ok(input.f_linear(weight, bias)?)
         };
-        return Ok(half(gate, 0)?.f_silu()?.f_mul(&half(up, 1)?)?);
+        return Ok(activation.plain(&half(gate, 0)?)?.f_mul(&half(up, 1)?)?);
     };
     let width = gate.num_rows();
     let mut out = Buffer::<bf16>::new(&[input.size()[0], width as i64])?;
@@ -173,7 +196,15 @@ pub fn gated(
         } = piece;
         let biases = biases.map(|bias| &bias[first.min(bias.len())..]);
         let rows = &mut out[tokens.start * width + first..];
-        swiglu([values, ups], tokens.len(), columns, biases, rows, width);
+        let halves = [values, ups];
+        match activation {
+            Activation::Silu => {
+                gated_product(Silu, halves, tokens.len(), columns, biases, rows, width);
+            }
+            Activation::GeluTanh => {
+                gated_product(GeluTanh, halves, tokens.len(), columns, biases, rows, width);
+            }
+        }
     })?;
     Ok(out.into_tensor())
 }
@@ -193,9 +224,9 @@ fn as_plain(weight: &Weight) -> Option<&Tensor> {
 }
 
 simd_fn! {
-    /// `out = silu(gate + b) · (up + c)` for rows of `width` numbers, `TILE` apart in both and
+    /// `out = activation(gate + b) · (up + c)` for rows of `width` numbers, `TILE` apart in both and
     /// `stride` apart in `out`.
-    fn swiglu(halves: [&[f32]; 2], rows: usize, width: usize, biases: [&[f32]; 2], out: &mut [bf16], stride: usize) {
+    fn gated_product<A: Gate>(activation: A, halves: [&[f32]; 2], rows: usize, width: usize, biases: [&[f32]; 2], out: &mut [bf16], stride: usize) {
         let [gate_bias, up_bias] = biases.map(|bias| padded(&bias[..width.min(bias.len())]));
         let [gates, ups] = halves.map(|half| half.chunks_exact(TILE));
         for (row, (gates, ups)) in gates.zip(ups).take(rows).enumerate() {
@@ -206,19 +237,47 @@ simd_fn! {
             let inputs = gate_chunks.iter().zip(&gate_bias).zip(up_chunks.iter().zip(&up_bias));
             for (chunk, ((gates, gate_bias), (ups, up_bias))) in chunks.iter_mut().zip(inputs) {
                 for i in 0..VECTOR {
-                    chunk[i] = silu_product(gates[i] + gate_bias[i], ups[i] + up_bias[i]);
+                    chunk[i] = product(activation, gates[i] + gate_bias[i], ups[i] + up_bias[i]);
                 }
             }
             for i in 0..rest.len() {
-                rest[i] = silu_product(gate_rest[i] + gate_bias[done][i], up_rest[i] + up_bias[done][i]);
+                rest[i] = product(activation, gate_rest[i] + gate_bias[done][i], up_rest[i] + up_bias[done][i]);
             }
         }
     }
 }
 
+/// An activation function as a kernel is compiled for it.
+trait Gate: Copy {
+    fn of(self, x: f32) -> f32;
+}
+
+#[derive(Clone, Copy)]
+struct Silu;
+
+#[derive(Clone, Copy)]
+struct GeluTanh;
+
+impl Gate for Silu {
+    #[inline(always)]
+    fn of(self, x: f32) -> f32 {
+        x / (1.0 + simd::exp2(-LOG2_E * x))
+    }
+}
+
+impl Gate for GeluTanh {
+    /// `(1 + tanh u) / 2` is the logistic function of `2u`.
+    #[inline(always)]
+    fn of(self, x: f32) -> f32 {
+        const FACTOR: f32 = 2.0 * 0.797_884_56; // 2 √(2/π)
+        let twice = FACTOR * x * (0.044_715 * x).mul_add(x, 1.0);
+        x / (1.0 + simd::exp2(-LOG2_E * twice))
+    }
+}
+
 #[inline(always)]
-fn silu_product(gate: f32, up: f32) -> bf16 {
-    <bf16 as Element>::store(gate / (1.0 + simd::exp2(-LOG2_E * gate)) * up)
+fn product<A: Gate>(activation: A, gate: f32, up: f32) -> bf16 {
+    <bf16 as Element>::store(activation.of(gate) * up)
 }
 
 /// A tile's biases, zeros where there are none.
@@ -238,13 +297,16 @@ mod tests {
         for backend in Backend::available() {
             for (num_tokens, num_rows, depth) in [(1, 1, 2), (130, 100, 64), (5, 48, 32)] {
                 for has_bias in [false, true] {
-                    check(backend, num_tokens, num_rows, depth, has_bias);
+                    for activation in [Activation::Silu, Activation::GeluTanh] {
+                        check(backend, [num_tokens, num_rows, depth], has_bias, activation);
+                    }
                 }
             }
         }
     }
 
-    fn check(backend: Backend, num_tokens: i64, num_rows: i64, depth: i64, has_bias: bool) {
+    fn check(backend: Backend, size: [i64; 3], has_bias: bool, activation: Activation) {
+        let [num_tokens, num_rows, depth] = size;
         let random = |size: &[i64]| {
             // Rounded, so that both dtypes hold the same numbers.
             Tensor::randn(size, (Kind::Float, Device::Cpu)).to_kind(Kind::BFloat16)
@@ -266,7 +328,7 @@ mod tests {
             add_projection(&mut residual, &weights[0], first, &input).unwrap();
             [
                 project(&weights, has_bias.then_some(&joined), &input).unwrap(),
-                gated([&weights[0], &weights[1]], biases, &input).unwrap(),
+                gated([&weights[0], &weights[1]], biases, activation, &input).unwrap(),
                 residual,
             ]
         };

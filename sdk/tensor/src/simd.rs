@@ -99,6 +99,12 @@ pub(crate) fn exp2(x: f32) -> f32 {
     power_of_two(shifted, x - (shifted - ROUND))
 }
 
+/// `tanh(x)` to about 1e-7.
+#[inline(always)]
+pub(crate) fn tanh(x: f32) -> f32 {
+    1.0 - 2.0 / (1.0 + exp2(2.0 * LOG2_E * x))
+}
+
 /// 1.5·2²³: adding it to a number leaves the nearest integer in the low bits.
 const ROUND: f32 = 12_582_912.0;
 
