@@ -104,7 +104,7 @@ fn a_head_that_differs_from_the_embedding_is_kept_whatever_the_configuration_say
 fn texts_are_counted_in_tokens_before_a_run() {
     let scratch = Scratch::new();
     let text = scratch.path().join("short.txt");
-    fs::write(&text, "Call me Ishmael. ".repeat(60)).unwrap(); // bytes enough, tokens too few
+    fs::write(&text, "Call me Ishmael. ".repeat(35)).unwrap(); // bytes enough, tokens too few
     let mut spec = tiny("short");
     spec["evaluation"][0]["source"] = json!(text);
     let told = refused(&scratch, &spec);
