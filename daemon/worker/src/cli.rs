@@ -7,6 +7,8 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 use serde::Serialize;
 
+use crate::sentence::sentence;
+
 /// One run of one evopressd pipeline. People use `evopressd`, which calls this.
 #[derive(Debug, Parser)]
 #[command(version)]
@@ -89,7 +91,7 @@ pub(crate) fn print_json<T: Serialize>(result: anyhow::Result<T>) -> ExitCode {
             ExitCode::SUCCESS
         }
         Err(error) => {
-            eprintln!("{error:#}");
+            eprintln!("{}", sentence(&error));
             ExitCode::FAILURE
         }
     }

@@ -18,6 +18,7 @@ mod engine;
 mod error;
 mod forward;
 mod head;
+mod head_ops;
 mod model;
 mod norm;
 mod read;

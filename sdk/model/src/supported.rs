@@ -14,9 +14,6 @@ pub(crate) fn check(spec: &ModelSpec) -> Result<()> {
             what,
         })
     };
-    if spec.head.cap.is_some() {
-        return refuse(&spec.head.name, "capped logits");
-    }
     for (block_idx, block) in spec.blocks.iter().enumerate() {
         if block.mlp.as_ref().is_some_and(|mlp| mlp.experts.is_some()) {
             return refuse(&spec.block_name(block_idx), "an MLP of experts");
@@ -42,10 +39,6 @@ mod tests {
             change(&mut spec);
             check(&spec).unwrap_err().to_string()
         };
-        assert_eq!(
-            refusal(|spec| spec.head.cap = Some(30.0)),
-            "lm_head: the decoder does not compute capped logits"
-        );
         assert_eq!(
             refusal(|spec| {
                 spec.blocks[1].mlp.as_mut().unwrap().experts = Some(ExpertsSpec {

@@ -11,6 +11,7 @@
 
 mod bos;
 mod corpus;
+mod delivered;
 mod dequantize;
 mod error;
 mod extra_tensors;
@@ -21,6 +22,7 @@ mod folder;
 pub mod gguf;
 mod hf_files;
 mod mapped_file;
+mod on_threads;
 mod reduced;
 mod source;
 pub mod spec;
@@ -29,6 +31,7 @@ mod tokenizer;
 
 pub use bos::BosRule;
 pub use corpus::Corpus;
+pub use delivered::Delivered;
 pub use error::SourceError;
 pub use folder::nemotron_nas;
 pub use hf_files::HfFiles;

@@ -4,12 +4,13 @@ mod estimate;
 
 use anyhow::{Context, Result};
 use evopress_plugin::host::PluginDir;
-use evopress_spec::{Plan, SequenceStart};
+use evopress_spec::{Delivered, Plan, SequenceStart};
 use serde::Serialize;
 
 use self::estimate::Needs;
 use crate::cli::CheckOptions;
 use crate::preflight::{self, Placed, Unsure};
+use crate::setup;
 
 /// The answer: mistakes, warnings, how sequences begin, and what the run would need if there are no mistakes.
 #[derive(Debug, Serialize)]
@@ -18,6 +19,8 @@ pub(crate) struct Answer {
     warnings: Vec<Placed>,
     sequences: Vec<SequenceStart>,
     needs: Option<Needs>,
+    /// How the model's weights came, where they were quantized already.
+    delivered: Option<Delivered>,
 }
 
 /// Checks the plan in `options.plan`.
@@ -32,10 +35,15 @@ pub(crate) fn check(options: &CheckOptions) -> Result<Answer> {
         (Some(source), Some((_, space))) => Some(Needs::estimate(&plan, source, space)),
         _ => None,
     };
+    let delivered = match &found.source {
+        Some(source) => setup::delivered(source)?,
+        None => None,
+    };
     Ok(Answer {
         mistakes: found.mistakes,
         warnings: found.warnings,
         sequences: found.sequences,
         needs,
+        delivered,
     })
 }

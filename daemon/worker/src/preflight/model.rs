@@ -6,6 +6,7 @@ use evopress_spec::{ArtifactFormat, Plan};
 
 use super::Preflight;
 use super::placed::{Placed, Unsure};
+use crate::sentence::sentence;
 use crate::{sequence_start, setup, texts};
 
 /// Opens the model, with the files that only the end of a run needs. One that is in a registry is
@@ -82,7 +83,7 @@ fn cut_otherwise(plan: &Plan, source: &Source) -> Vec<Placed> {
                 "the tokenizer of an artifact in this format cuts {} into other tokens than the model's: expected another format",
                 set.source.display()
             ),
-            Err(error) => format!("{error:#}"),
+            Err(error) => sentence(&error),
         };
         Some(Placed::new(format!("/artifacts/{idx}/format"), message))
     });

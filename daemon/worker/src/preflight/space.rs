@@ -6,6 +6,7 @@ use evopress_plugin::host::PluginDir;
 use evopress_spec::Plan;
 
 use super::placed::Placed;
+use crate::sentence::sentence;
 use crate::setup::{self, UsedMethod};
 
 /// The methods and the search space, or what they have against the model or the target.
@@ -15,15 +16,14 @@ pub(super) fn of(
     source: &Source,
 ) -> Result<(Vec<UsedMethod>, SearchSpace), Vec<Placed>> {
     let target = format!("/target/{}", plan.target.measure());
-    let at =
-        |pointer: &str, error: &dyn std::fmt::Display| Placed::new(pointer, format!("{error:#}"));
+    let at = |pointer: &str, error: &anyhow::Error| Placed::new(pointer, sentence(error));
     let mut mistakes = Vec::new();
     let mut methods = Vec::new();
     for (idx, used) in plan.methods.iter().enumerate() {
         match UsedMethod::load(used, plugins) {
             Ok(method) => {
                 let message = method.wrong_measure(plan.target);
-                mistakes.extend(message.map(|message| at(&target, &message)));
+                mistakes.extend(message.map(|message| Placed::new(&target, message)));
                 methods.push(method);
             }
             Err(error) => mistakes.push(at(&format!("/methods/{idx}/options"), &error)),
@@ -45,9 +45,9 @@ pub(super) fn of(
     let space =
         setup::search_space(plan, &units, source).map_err(|error| vec![at(&target, &error)])?;
     drop(units);
-    let misplaced = setup::misplaced(plan, &space).into_iter();
+    let misplaced = setup::misplaced(plan, source, &space).into_iter();
     let misplaced: Vec<Placed> = misplaced
-        .map(|(idx, message)| at(&format!("/artifacts/{idx}/format"), &message))
+        .map(|(idx, message)| Placed::new(format!("/artifacts/{idx}/format"), message))
         .collect();
     match misplaced.is_empty() {
         true => Ok((methods, space)),

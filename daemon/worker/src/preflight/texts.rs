@@ -9,6 +9,7 @@ use evopress_spec::Plan;
 
 use super::Preflight;
 use super::placed::{Placed, Unsure};
+use crate::sentence::sentence;
 use crate::sequence_start::NoBos;
 use crate::texts;
 
@@ -87,7 +88,7 @@ fn named(plan: &Plan) -> Vec<Named<'_>> {
 }
 
 fn unreadable(text: &Named<'_>, error: &anyhow::Error) -> Placed {
-    let message = format!("{error:#}");
+    let message = sentence(error);
     if error.is::<NoBos>() {
         // The database's sequences begin as the calibration's do.
         let section = text.section.replace("/database", "/calibration");

@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 use tokenizers::Tokenizer;
 
 use super::nemotron_nas;
-use super::packed::Packed;
+use super::quantized::Quantized;
 use super::text;
 use super::weight_files::WeightFiles;
 use crate::bos::{self, BosRule};
@@ -23,12 +23,16 @@ use crate::tokenizer;
 pub(crate) struct ModelFolder {
     path: PathBuf,
     family: &'static Family,
-    /// The configuration as text, for messages that name a line.
-    config_text: String,
     config: Map<String, Value>,
+    /// The configuration as artifacts can hold it: without numbers that are not finite.
+    finite: Map<String, Value>,
+    /// The fields that `finite` is without.
+    left_out: Vec<String>,
+    /// Whether the model is the part for texts of the one that the files hold.
+    is_part: bool,
     weights: WeightFiles,
-    /// How linear weights are packed that are not there as they are.
-    packed: Option<Packed>,
+    /// How weights are quantized that are not there as they are.
+    quantized: Option<Quantized>,
     /// What there is of its blocks, where they differ.
     reduced: Option<Reduced>,
 }
@@ -42,22 +46,15 @@ impl ModelFolder {
         Self::open_with(path, |_, _| Ok(None))
     }
 
-    /// Opens a folder that this project has written: linear layers may be packed, and blocks may
-    /// lack a sub-block.
+    /// Opens a folder that this project has written: blocks may lack a sub-block.
     pub(crate) fn open_artifact(path: &Path) -> Result<Self, SourceError> {
-        let mut folder = Self::open_with(path, |config, file| {
+        Self::open_with(path, |config, file| {
             let is_reduced =
                 config.get("model_type").and_then(Value::as_str) == Some(nemotron_nas::MODEL_TYPE);
             is_reduced
                 .then(|| nemotron_nas::as_llama(config, file))
                 .transpose()
-        })?;
-        let quantization = folder.config.shift_remove("quantization_config");
-        if let Some(quantization) = quantization.filter(|it| !it.is_null()) {
-            folder.packed = Some(Packed::parse(quantization, &folder.config_file())?);
-            folder.config_text = Value::Object(folder.config.clone()).to_string();
-        }
-        Ok(folder)
+        })
     }
 
     fn open_with(path: &Path, adapt: Adapt) -> Result<Self, SourceError> {
@@ -68,21 +65,26 @@ impl ModelFolder {
                 found: "a folder without config.json".into(),
             });
         }
-        let mut config_text = text::read(&config_file)?;
-        let mut config = text::object(&config_text, &config_file)?.map;
+        let object = text::object(&text::read(&config_file)?, &config_file)?;
+        let mut config = object.map;
         let reduced = adapt(&mut config, &config_file)?;
-        if reduced.is_some() {
-            config_text = Value::Object(config.clone()).to_string();
-        }
+        let quantized = Quantized::take(&mut config, &config_file)?;
+        let mut finite = object.finite;
+        finite.retain(|name, _| config.contains_key(name));
+        let part = families::text_part(&config);
+        let finite = families::text_part(&finite).unwrap_or(finite);
+        let (is_part, config) = (part.is_some(), part.unwrap_or(config));
         // The family comes first: a folder of another one may have no safetensors files at all.
         let family = families::of_config(&config, &config_file)?;
         Ok(Self {
             path: path.to_path_buf(),
             family,
-            config_text,
             config,
+            finite,
+            left_out: object.left_out,
+            is_part,
             weights: WeightFiles::open(path)?,
-            packed: None,
+            quantized,
             reduced,
         })
     }
@@ -101,12 +103,7 @@ impl ModelFolder {
 
     /// The model as the configuration has it, all blocks whole.
     pub(crate) fn spec(&self) -> Result<ModelSpec, SourceError> {
-        families::spec_of_config(
-            self.family,
-            &self.config,
-            &self.config_text,
-            &self.config_file(),
-        )
+        families::spec_of_config(self.family, &self.config, &self.config_file())
     }
 
     /// What there is of the blocks, where they differ.
@@ -114,18 +111,19 @@ impl ModelFolder {
         self.reduced.as_ref()
     }
 
+    /// Whether the model is the part for texts of the one that the files hold.
+    pub(crate) fn is_part(&self) -> bool {
+        self.is_part
+    }
+
     /// The names of all tensors of the files.
     pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
         self.weights.names()
     }
 
-    /// Whether a tensor's parts stand in its place.
-    pub(crate) fn is_packed(&self) -> bool {
-        self.packed.is_some()
-    }
-
     /// Whether two tensors of floats have equal numbers.
     pub(crate) fn are_equal(&self, one: &str, other: &str) -> bool {
+        let (one, other) = (&self.name_in_files(one), &self.name_in_files(other));
         match (self.weights.raw(one), self.weights.raw(other)) {
             (Some(one), Some(other)) if one.0 == other.0 => one == other,
             (Some((_, one_shape, _)), Some((_, other_shape, _))) if one_shape == other_shape => {
@@ -145,36 +143,72 @@ impl ModelFolder {
 
     /// Whether the files have a tensor as it is.
     pub(crate) fn has(&self, name: &str) -> bool {
-        self.weights.has(name)
+        self.weights.has(&self.name_in_files(name))
+    }
+
+    /// The name that the files have for a tensor.
+    pub(crate) fn name_in_files(&self, name: &str) -> String {
+        let names = families::names_in_whole(name);
+        let mut candidates = names.into_iter().filter(|_| self.is_part);
+        let found = candidates.find(|it| self.weights.has(it));
+        found.unwrap_or_else(|| name.to_owned())
     }
 
     pub(crate) fn check(&self, expected: &TensorSpec) -> Result<(), SourceError> {
-        match self.unpack(expected, Packed::check)? {
-            Some(()) => Ok(()),
-            None => self
-                .weights
-                .tensor(&expected.name, &expected.shape)
-                .map(drop),
+        let whole = self.whole(expected);
+        match self.quantized_type(expected)? {
+            Some(_) => Ok(()),
+            None => self.weights.tensor(&whole.name, &whole.shape).map(drop),
         }
     }
 
     pub(crate) fn tensor(&self, expected: &TensorSpec) -> Result<StoredTensor<'_>, SourceError> {
-        match self.unpack(expected, Packed::tensor)? {
-            Some(weight) => Ok(weight),
-            None => self.weights.tensor(&expected.name, &expected.shape),
+        let whole = self.whole(expected);
+        let quantized = match &self.quantized {
+            Some(quantized) => quantized.tensor(&self.weights, &whole.name, &whole.shape)?,
+            None => None,
+        };
+        let tensor = match quantized {
+            Some(weight) => weight,
+            None => self.weights.tensor(&whole.name, &whole.shape)?,
+        };
+        Ok(match &expected.stored {
+            Some(stored) => tensor.rows(stored, &expected.shape),
+            None => tensor,
+        })
+    }
+
+    /// The tensor of the files that an expected one is, or lies in.
+    fn whole(&self, expected: &TensorSpec) -> TensorSpec {
+        let shape = expected.stored.as_ref().map(|stored| &stored.shape);
+        TensorSpec {
+            name: self.name_in_files(expected.name_in_files()),
+            shape: shape.unwrap_or(&expected.shape).clone(),
+            part: expected.part,
+            stored: None,
         }
     }
 
-    /// What `read` makes of a weight that is not there as it is but packed.
-    fn unpack<T>(
+    /// The method that `quantization_config` names.
+    pub(crate) fn quantization_method(&self) -> Option<&str> {
+        self.quantized.as_ref().map(Quantized::method)
+    }
+
+    /// What the codes of a weight are, if it is quantized.
+    pub(crate) fn quantized_type(
         &self,
-        expected: &TensorSpec,
-        read: fn(&Packed, &WeightFiles, &TensorSpec) -> Result<Option<T>, SourceError>,
-    ) -> Result<Option<T>, SourceError> {
-        match &self.packed {
-            Some(packed) if !self.has(&expected.name) => read(packed, &self.weights, expected),
-            _ => Ok(None),
+        weight: &TensorSpec,
+    ) -> Result<Option<String>, SourceError> {
+        let whole = self.whole(weight);
+        match &self.quantized {
+            Some(quantized) => quantized.type_of(&self.weights, &whole.name, &whole.shape),
+            None => Ok(None),
         }
+    }
+
+    /// Bytes of the files with the weights.
+    pub(crate) fn size_bytes(&self) -> u64 {
+        self.weights.size_bytes()
     }
 
     pub(crate) fn tokenizer(&self) -> Result<Tokenizer, SourceError> {
@@ -198,10 +232,9 @@ impl ModelFolder {
 
     /// What the folder holds beside the weights; `spec` is of the whole model.
     pub(crate) fn hf_files(&self, spec: &ModelSpec) -> Result<HfFiles, SourceError> {
-        let mut notes = Vec::new();
         let tokenizer = self.path.join("tokenizer.json");
-        let (config, left_out) = self.finite_config()?;
-        notes.extend(left_out);
+        let left_out = without_fields(&self.config_file(), &self.left_out);
+        let mut notes: Vec<String> = left_out.into_iter().collect();
         let mut optional = |name: &str| small_file(&self.path.join(name), &mut notes);
         let tokenizer_config = optional("tokenizer_config.json");
         let special_tokens_map = optional("special_tokens_map.json");
@@ -215,7 +248,7 @@ impl ModelFolder {
             .filter(|file| file.is_file())
             .collect();
         Ok(HfFiles {
-            config: families::to_config(self.family, spec, config),
+            config: families::to_config(self.family, spec, self.finite.clone()),
             tokenizer: text::read(&tokenizer)?,
             tokenizer_config,
             special_tokens_map,
@@ -230,16 +263,6 @@ impl ModelFolder {
             license: None,
             copies,
         })
-    }
-
-    /// The fields of the configuration that an artifact can hold, and a note on the others.
-    fn finite_config(&self) -> Result<(Map<String, Value>, Option<String>), SourceError> {
-        let file = self.config_file();
-        let object = text::object(&self.config_text, &file)?;
-        let mut config = object.finite;
-        // Whoever reads an artifact takes any value of this field for a packed model.
-        config.retain(|name, value| name != "quantization_config" || !value.is_null());
-        Ok((config, without_fields(&file, &object.left_out)))
     }
 
     /// All that an artifact of this model depends on.

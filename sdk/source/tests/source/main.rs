@@ -4,10 +4,12 @@
 
 mod as_they_are;
 mod damaged;
+mod families;
 mod split_gguf;
 mod wrong_folders;
 mod wrong_gguf;
 mod wrong_gguf_tokenizers;
+mod wrong_quantized;
 
 use std::path::{Path, PathBuf};
 
