@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use evopress_source::Source;
-use evopress_source::fixtures::{self, smollm2};
+use evopress_source::fixtures::{self, gemma3, qwen2_coder, smollm2};
 use serde::Deserialize;
 
 #[derive(Deserialize)]
@@ -24,7 +24,12 @@ fn check(model: &Path, ids: &str) {
     let texts: Vec<String> = serde_json::from_str(&read("texts.json")).unwrap();
     let expected: Expected = serde_json::from_str(&read(ids)).unwrap();
     assert_eq!(texts.len(), expected.special.len());
-    let mut tokenizer = Source::open(model).unwrap().tokenizer().unwrap();
+    let source = Source::open(model).unwrap();
+    let mut tokenizer = source.tokenizer().unwrap();
+    assert_eq!(
+        source.bos_rule(&tokenizer).unwrap().prepended(),
+        expected.bos
+    );
     let whole = tokenizer.encode("a", true).unwrap();
     let plain = tokenizer.encode("a", false).unwrap();
     let around: Vec<u32> = expected
@@ -61,6 +66,16 @@ fn check(model: &Path, ids: &str) {
 #[test]
 fn smollm2_model() {
     check(&smollm2(), "SmolLM2-135M-Instruct.json");
+}
+
+#[test]
+fn gemma3_model() {
+    check(&gemma3(), "gemma-3-270m.json");
+}
+
+#[test]
+fn qwen2_coder_model() {
+    check(&qwen2_coder(), "Qwen2.5-Coder-0.5B-Instruct.json");
 }
 
 macro_rules! small_vocabularies {
