@@ -25,8 +25,7 @@ struct Expected {
 
 fn check(model: &Path, name: &str) {
     let file = fixtures::folder().join("real").join(name);
-    let expected: Expected =
-        serde_json::from_str(&std::fs::read_to_string(file).unwrap()).unwrap();
+    let expected: Expected = serde_json::from_str(&std::fs::read_to_string(file).unwrap()).unwrap();
     let source = Arc::new(Source::open(model).unwrap());
     let rule = source.bos_rule(&source.tokenizer().unwrap()).unwrap();
     if let Some(bos) = rule.prepended() {

@@ -12,7 +12,8 @@ use crate::cli::CheckOptions;
 use crate::preflight::{self, Placed, Unsure};
 use crate::setup;
 
-/// The answer: mistakes, warnings, how sequences begin, and what the run would need if there are no mistakes.
+/// The answer: mistakes, warnings, how sequences begin, and what the run would need if there are no
+/// mistakes.
 #[derive(Debug, Serialize)]
 pub(crate) struct Answer {
     mistakes: Vec<Placed>,
