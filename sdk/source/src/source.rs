@@ -314,6 +314,27 @@ impl Source {
         }
     }
 
+    /// The type and the bytes of a tensor, which may be some rows of one of the file.
+    fn gguf_bytes<'a>(
+        &self,
+        gguf: &'a GgufFile,
+        expected: &TensorSpec,
+    ) -> Result<(GgmlType, &'a [u8]), SourceError> {
+        let name = gguf_name(&self.spec, expected);
+        let Some(stored) = &expected.stored else {
+            return gguf.bytes(&name, &expected.name, &expected.shape);
+        };
+        let (ggml_type, bytes) = gguf.bytes(&name, &expected.name, &stored.shape)?;
+        Ok((ggml_type, stored.rows_of(&expected.shape, bytes)))
+    }
+
+    /// Whether the model's file is a GGUF file that holds the weight of a norm with the 1 added
+    /// that is left out in Hugging Face's files.
+    pub fn adds_one(&self, part: TensorPart) -> bool {
+        matches!(self.files, Files::Gguf(_))
+            && self.spec.norm_of(part).is_some_and(|it| it.is_offset)
+    }
+
     /// How the model's weights were quantized when they came; none where all are dense in its files.
     ///
     /// # Errors
@@ -340,27 +361,6 @@ impl Source {
             types,
             size_bytes,
         }))
-    }
-
-    /// The type and the bytes of a tensor, which may be some rows of one of the file.
-    fn gguf_bytes<'a>(
-        &self,
-        gguf: &'a GgufFile,
-        expected: &TensorSpec,
-    ) -> Result<(GgmlType, &'a [u8]), SourceError> {
-        let name = gguf_name(&self.spec, expected);
-        let Some(stored) = &expected.stored else {
-            return gguf.bytes(&name, &expected.name, &expected.shape);
-        };
-        let (ggml_type, bytes) = gguf.bytes(&name, &expected.name, &stored.shape)?;
-        Ok((ggml_type, stored.rows_of(&expected.shape, bytes)))
-    }
-
-    /// Whether the model's file is a GGUF file that holds the weight of a norm with the 1 added
-    /// that is left out in Hugging Face's files.
-    pub fn adds_one(&self, part: TensorPart) -> bool {
-        matches!(self.files, Files::Gguf(_))
-            && self.spec.norm_of(part).is_some_and(|it| it.is_offset)
     }
 
     /// Number of weights, norms and biases; a tied head counts once.

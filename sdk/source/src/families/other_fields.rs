@@ -83,8 +83,7 @@ pub(super) fn check_lengths(config: &Map<String, Value>, file: &Path) -> Result<
     for name in BY_BLOCK {
         let list = config.get(name).and_then(Value::as_array);
         if let Some(found) = list.map(Vec::len).filter(|found| *found != num_blocks) {
-            let what =
-                format!("{name} has {found} entries, num_hidden_layers is {num_blocks}");
+            let what = format!("{name} has {found} entries, num_hidden_layers is {num_blocks}");
             return Err(SourceError::malformed(file, what));
         }
     }

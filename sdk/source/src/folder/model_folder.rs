@@ -163,13 +163,14 @@ impl ModelFolder {
 
     pub(crate) fn tensor(&self, expected: &TensorSpec) -> Result<StoredTensor<'_>, SourceError> {
         let whole = self.whole(expected);
+        let (name, shape) = (&whole.name, &whole.shape);
         let quantized = match &self.quantized {
-            Some(quantized) => quantized.tensor(&self.weights, &whole.name, &whole.shape)?,
+            Some(quantized) => quantized.tensor(&self.weights, name, shape)?,
             None => None,
         };
         let tensor = match quantized {
             Some(weight) => weight,
-            None => self.weights.tensor(&whole.name, &whole.shape)?,
+            None => self.weights.tensor(name, shape)?,
         };
         Ok(match &expected.stored {
             Some(stored) => tensor.rows(stored, &expected.shape),
