@@ -25,7 +25,7 @@ pub struct Wrong {
     pub mistakes: Vec<Mistake>,
     /// What can be told of the plan all the same; stand-ins take the places of what is wrong. None
     /// where the text as a whole cannot be read.
-    pub plan: Option<Plan>,
+    pub plan: Option<Box<Plan>>,
     /// JSON pointers into the spec to what is wrong.
     pub unsure: Vec<String>,
 }
@@ -34,7 +34,7 @@ pub struct Wrong {
 #[derive(Default)]
 struct Faulty {
     faults: Vec<Fault>,
-    plan: Option<Plan>,
+    plan: Option<Box<Plan>>,
     unsure: Vec<String>,
 }
 
@@ -123,7 +123,7 @@ fn find(text: &str, roots: &Roots) -> Result<Plan, Faulty> {
                 let pointers = pointers.filter(|pointer| !pointer.is_empty());
                 Err(Faulty {
                     unsure: pointers.chain(tainted.into_pointers()).collect(),
-                    plan: Some(plan),
+                    plan: Some(Box::new(plan)),
                     faults,
                 })
             }
