@@ -71,6 +71,7 @@ fn empty(run_dir: &RunDir) -> io::Result<Report> {
         reason: None,
         spec_digest: digest_bytes(&std::fs::read(run_dir.spec())?),
         target: serde_json::to_value(plan.target)?,
+        delivered: None,
         achieved,
         genotype: Default::default(),
         databases: Vec::new(),

@@ -1,7 +1,9 @@
 //! Text as sequences of token ids.
 
+use std::collections::HashMap;
 use std::path::Path;
 
+use evopress_core::text;
 use tokenizers::Tokenizer;
 
 use crate::error::SourceError;
@@ -26,10 +28,7 @@ impl Corpus {
         num_tokens: usize,
         sequence_length: usize,
     ) -> Result<Self, SourceError> {
-        let text = std::fs::read_to_string(path).map_err(|cause| SourceError::Read {
-            file: path.to_path_buf(),
-            cause,
-        })?;
+        let text = text::read(path).map_err(|error| SourceError::of_text(error, path))?;
         let needed = num_tokens.div_ceil(sequence_length).max(1) * sequence_length;
         let encode = |text: &str| -> Result<Vec<i64>, SourceError> {
             let ids = encode(path, tokenizer, text)?;
@@ -65,10 +64,7 @@ impl Corpus {
         num_tokens: usize,
         sequence_length: usize,
     ) -> Result<Self, SourceError> {
-        let text = std::fs::read_to_string(path).map_err(|cause| SourceError::Read {
-            file: path.to_path_buf(),
-            cause,
-        })?;
+        let text = text::read(path).map_err(|error| SourceError::of_text(error, path))?;
         let num_sequences = num_tokens.div_ceil(sequence_length).max(1);
         let needed = num_sequences * sequence_length;
         let window = sequence_length.saturating_mul(BYTES_PER_TOKEN);
@@ -103,6 +99,46 @@ impl Corpus {
         })
     }
 
+    /// The sequences, if the model has an embedding for each of their tokens. `path` and `tokenizer`
+    /// are those that the sequences were read with.
+    ///
+    /// # Errors
+    /// A token without an embedding, and where the text has it.
+    pub fn within(
+        self,
+        num_embeddings: i64,
+        path: &Path,
+        tokenizer: &Tokenizer,
+    ) -> Result<Self, SourceError> {
+        let mut ids = self.tokens.iter().copied();
+        let Some(id) = ids.find(|id| *id >= num_embeddings) else {
+            return Ok(self);
+        };
+        let (line, column) = place_of(id, path, tokenizer)?;
+        Err(SourceError::TokenWithoutEmbedding {
+            path: path.to_path_buf(),
+            line,
+            column,
+            id,
+            token: u32::try_from(id)
+                .ok()
+                .and_then(|id| tokenizer.id_to_token(id))
+                .unwrap_or_default(),
+            num_embeddings,
+        })
+    }
+
+    /// The most frequent token and its share of all tokens, from 0 to 1; none where there are no
+    /// tokens.
+    pub fn most_frequent(&self) -> Option<(i64, f64)> {
+        let mut counts: HashMap<i64, usize> = HashMap::new();
+        for id in &self.tokens {
+            *counts.entry(*id).or_default() += 1;
+        }
+        let (id, count) = counts.into_iter().max_by_key(|(id, count)| (*count, *id))?;
+        Some((id, count as f64 / self.tokens.len() as f64))
+    }
+
     /// From token ids that are there already; what does not fill a sequence is left out.
     pub fn from_tokens(mut tokens: Vec<i64>, sequence_length: usize) -> Self {
         tokens.truncate(tokens.len() / sequence_length * sequence_length);
@@ -135,11 +171,26 @@ const BYTES_PER_TOKEN: usize = 12;
 fn encode(path: &Path, tokenizer: &Tokenizer, text: &str) -> Result<Vec<i64>, SourceError> {
     let encoding = tokenizer
         .encode_fast(text, false)
-        .map_err(|error| SourceError::Malformed {
-            file: path.to_path_buf(),
-            what: format!("the tokenizer refuses the text: {error}"),
-        })?;
+        .map_err(|error| refused(path, &error))?;
     Ok(encoding.get_ids().iter().map(|&id| i64::from(id)).collect())
+}
+
+/// Line and column of the first token `id` of a text, counted from 1.
+fn place_of(id: i64, path: &Path, tokenizer: &Tokenizer) -> Result<(usize, usize), SourceError> {
+    let content = text::read(path).map_err(|error| SourceError::of_text(error, path))?;
+    let encoding = tokenizer
+        .encode(content.as_str(), false)
+        .map_err(|error| refused(path, &error))?;
+    let idx = encoding
+        .get_ids()
+        .iter()
+        .position(|it| i64::from(*it) == id);
+    let start = idx.map_or(0, |idx| encoding.get_offsets()[idx].0);
+    Ok(text::place(&content, start))
+}
+
+fn refused(path: &Path, error: &tokenizers::Error) -> SourceError {
+    SourceError::malformed(path, format!("the tokenizer refuses the text: {error}"))
 }
 
 /// What follows the first white space at or after a byte; the whole text from its start.
@@ -200,6 +251,43 @@ mod tests {
                 assert_eq!(sequence, next, "each sequence is a run of the text");
             }
         }
+    }
+
+    #[test]
+    fn a_token_without_an_embedding_is_told_with_its_place() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), "w1 w2\nw3 w7 w2 w8").unwrap();
+        let read = || Corpus::read(file.path(), &words(), None, 6, 3).unwrap();
+        assert_eq!(read().within(9, file.path(), &words()).unwrap(), read());
+        let error = read().within(7, file.path(), &words()).unwrap_err();
+        let sentence = error.to_string();
+        assert!(
+            sentence.ends_with(
+                "token 7 (\"w7\") at line 2, column 4 is not among the model's 7 embeddings"
+            ),
+            "{sentence}"
+        );
+    }
+
+    #[test]
+    fn the_most_frequent_token_is_found() {
+        let corpus = Corpus::from_tokens(vec![3, 5, 5, 5], 2);
+        assert_eq!(corpus.most_frequent(), Some((5, 0.75)));
+        assert_eq!(Corpus::from_tokens(vec![], 2).most_frequent(), None);
+    }
+
+    #[test]
+    fn a_text_that_is_no_text_is_told_once_and_with_its_place() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), b"w1 w2\nw3 \xFF w7").unwrap();
+        let error = Corpus::spread(file.path(), &words(), 4, 4).unwrap_err();
+        let sentence = error.to_string();
+        assert!(
+            sentence.ends_with(
+                ": the byte 0xFF at line 2, column 4 is not UTF-8: save the file as UTF-8"
+            ),
+            "{sentence}"
+        );
     }
 
     #[test]

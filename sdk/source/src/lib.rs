@@ -13,6 +13,7 @@ mod corpus;
 mod delivered;
 mod dequantize;
 mod error;
+mod extra_tensors;
 mod families;
 #[cfg(feature = "fixtures")]
 pub mod fixtures;
@@ -21,10 +22,12 @@ pub mod gguf;
 mod hf_files;
 mod mapped_file;
 mod on_threads;
+mod overlap;
 mod reduced;
 mod source;
 pub mod spec;
 mod tensor;
+mod tokenizer;
 
 pub use corpus::Corpus;
 pub use delivered::Delivered;
@@ -35,3 +38,4 @@ pub use mapped_file::MappedFile;
 pub use source::Source;
 pub use spec::{ModelSpec, Rope, RopeScaling};
 pub use tensor::StoredTensor;
+pub use tokenizers::Tokenizer;

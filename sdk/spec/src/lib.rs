@@ -28,7 +28,7 @@ mod yaml;
 
 pub use evopress_core::{atomic_write, digest_bytes, digest_path, digest_reader};
 
-pub use check::{MAX_SPEC_BYTES, check, check_bytes, locate, mistake_at};
+pub use check::{MAX_SPEC_BYTES, Wrong, check, check_bytes, examine_bytes, locate, mistake_at};
 pub use digest::InputDigests;
 pub use events::{Event, EventKind, Stage, Status};
 pub use mistake::Mistake;
@@ -40,8 +40,8 @@ pub use plan::{
 };
 pub use render::render;
 pub use report::{
-    Achieved, BaselineResult, DatabaseResult, GateResult, HistoryEntry, Metric, MetricResult,
-    Published, Report, SearchResult, Unpublished, WrittenArtifact,
+    Achieved, BaselineResult, DatabaseResult, Delivered, GateResult, HistoryEntry, Metric,
+    MetricResult, Published, Report, SearchResult, Unpublished, WrittenArtifact,
 };
 pub use roots::Roots;
 pub use run_dir::{RejectedDir, RunDir};

@@ -23,6 +23,10 @@ pub struct Report {
     pub spec_digest: String,
     /// The spec's target, e.g. `{"drop": 0.25}`.
     pub target: serde_json::Value,
+    /// How the weights of the model came, where they were quantized already: dense is the model as
+    /// it was delivered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delivered: Option<Delivered>,
     /// What the written artifact measures.
     pub achieved: Achieved,
     /// Level name by unit name, in the order of the model.
@@ -56,6 +60,23 @@ pub struct Report {
     pub hardware: String,
     /// Further sentences that the user should read.
     pub warnings: Vec<String>,
+}
+
+/// The form of weights that came quantized.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Delivered {
+    /// The method: `gptq`, `awq` and so on as in the model's `quantization_config`, or `gguf`.
+    pub method: String,
+    /// What quantized tensors are stored as: `4-bit`, `fp8`, or ggml's types.
+    pub types: Vec<String>,
+    /// Bytes of the files with the weights.
+    pub size_bytes: u64,
+}
+
+impl std::fmt::Display for Delivered {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} ({})", self.method, self.types.join(", "))
+    }
 }
 
 /// Size of the written artifact beside the dense model's.

@@ -104,6 +104,12 @@ impl GgufFile {
         self.part_of(name).is_some()
     }
 
+    /// The names of all tensors there.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
+        let parts = self.parts.iter();
+        parts.flat_map(|part| part.header.tensors.keys().map(String::as_str))
+    }
+
     /// A tensor as it is in the file, in llama.cpp's order of rows, after all checks: its type and
     /// its bytes. `meaning` is Hugging Face's name of it.
     pub(crate) fn bytes(
@@ -196,6 +202,7 @@ impl GgufFile {
             generation_config,
             name: text("general.name")?,
             license: text("general.license")?,
+            notes: Vec::new(),
             copies: Vec::new(),
         })
     }
@@ -210,10 +217,11 @@ impl GgufFile {
             ];
             keys.contains(&key) || key.starts_with("split.") || key.starts_with("quantize.")
         };
+        let is_no_token = |key: &str| tokenizer::is_no_token(&self.metadata(), key);
         let mut entries = Entries::default();
         let first = self.first();
         let values = first.header.values.iter();
-        for (key, range) in values.filter(|(key, _)| !of_storage(key)) {
+        for (key, range) in values.filter(|(key, _)| !of_storage(key) && !is_no_token(key)) {
             entries.raw(key, first.map.bytes()[range.clone()].to_vec());
         }
         entries

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod as_they_are;
 mod damaged;
 mod families;
 mod split_gguf;

@@ -20,6 +20,7 @@ fn a_report_comes_back_from_its_file() {
         reason: Some("perplexity".into()),
         spec_digest: "ab".into(),
         target: json!({"drop": 0.25}),
+        delivered: None,
         achieved: Achieved {
             measure: "drop".into(),
             value: 0.2333,

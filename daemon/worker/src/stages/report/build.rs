@@ -28,6 +28,7 @@ pub(super) fn build(
         reason: failed_gate.map(failure),
         spec_digest: inputs.spec_digest.to_owned(),
         target: serde_json::to_value(plan.target)?,
+        delivered: setup::delivered(inputs.source)?,
         achieved: achieved(inputs)?,
         genotype: levels(inputs, &inputs.searched.progress.state.parent),
         databases,

@@ -67,6 +67,17 @@ pub(super) fn build(metadata: &Metadata<'_>) -> Result<Tokenizer, SourceError> {
     Ok(tokenizer)
 }
 
+/// Whether a metadata key is to name a token and names none.
+pub(super) fn is_no_token(metadata: &Metadata<'_>, key: &str) -> bool {
+    let (Some(name), Ok(vocabulary)) = (
+        key.strip_prefix("tokenizer.ggml."),
+        Vocabulary::read(metadata),
+    ) else {
+        return false;
+    };
+    name.ends_with("_token_id") && matches!(vocabulary.token(name), Ok(None))
+}
+
 fn model_name<'a>(metadata: &'a Metadata<'_>) -> Result<&'a str, SourceError> {
     metadata
         .optional_str("tokenizer.ggml.model")?
@@ -117,18 +128,27 @@ impl<'a> Vocabulary<'a> {
             .vocab_and_merges(vocab.collect::<tokenizers::models::bpe::Vocab>(), merges)
     }
 
-    /// The token that a metadata key names.
+    /// The token that a metadata key names; none where there is no such token, which llama.cpp
+    /// takes as no token, too.
     fn token(&self, key: &str) -> Result<Option<(u32, &'a str)>, SourceError> {
         let key = format!("tokenizer.ggml.{key}");
         let Some(id) = self.metadata.optional_id(&key)? else {
             return Ok(None);
         };
-        match self.tokens.get(id as usize) {
-            Some(token) => Ok(Some((id, token))),
-            None => Err(self.metadata.tokenizer(format!(
+        let token = self.tokens.get(id as usize);
+        Ok(token.map(|token| (id, token.as_str())))
+    }
+
+    /// The token that a metadata key names, where it is put around texts.
+    fn wanted_token(&self, key: &str) -> Result<Option<(u32, &'a str)>, SourceError> {
+        let token = self.token(key)?;
+        let key = format!("tokenizer.ggml.{key}");
+        match self.metadata.optional_id(&key)? {
+            Some(id) if token.is_none() => Err(self.metadata.tokenizer(format!(
                 "{key} is {id}, the vocabulary has {} tokens",
                 self.tokens.len()
             ))),
+            _ => Ok(token),
         }
     }
 
@@ -141,12 +161,12 @@ impl<'a> Vocabulary<'a> {
             Ok::<_, SourceError>(flag.unwrap_or(default))
         };
         let bos = if wanted("add_bos_token", adds_bos)? {
-            self.token("bos_token_id")?
+            self.wanted_token("bos_token_id")?
         } else {
             None
         };
         let eos = if wanted("add_eos_token", false)? {
-            self.token("eos_token_id")?
+            self.wanted_token("eos_token_id")?
         } else {
             None
         };

@@ -7,6 +7,7 @@
 
 use std::path::Path;
 
+use evopress_core::{json, text};
 use serde::Deserialize;
 use serde_json::{Map, Value as Json};
 use tokenizers::Tokenizer;
@@ -17,6 +18,7 @@ use crate::error::SourceError;
 use crate::gguf::entries::Entries;
 use crate::hf_files::HfFiles;
 use crate::spec::ModelSpec;
+use crate::tokenizer;
 
 const NORMAL: i32 = 1;
 const UNUSED: i32 = 5;
@@ -85,8 +87,7 @@ pub(in crate::gguf) fn to_entries(
         file: file.clone(),
         what: format!("it cannot be written into a GGUF file: {what}"),
     };
-    let described: Described =
-        serde_json::from_str(&files.tokenizer).map_err(|cause| wrong(cause.to_string()))?;
+    let described: Described = json::fields(&files.tokenizer).map_err(wrong)?;
     let name = rules(&described).map_err(wrong)?;
     let (tokens, types) = vocabulary(&described, spec.vocab_size as usize).map_err(wrong)?;
     entries.string("tokenizer.ggml.model", "gpt2");
@@ -96,10 +97,7 @@ pub(in crate::gguf) fn to_entries(
     let merges: Vec<String> = described.model.merges.iter().map(Merge::text).collect();
     entries.strings("tokenizer.ggml.merges", merges.iter().map(String::as_str));
 
-    let tokenizer: Tokenizer = files
-        .tokenizer
-        .parse()
-        .map_err(|cause: tokenizers::Error| wrong(cause.to_string()))?;
+    let tokenizer = tokenizer::parse(&files.tokenizer).map_err(wrong)?;
     let (before, after) = around(&tokenizer).map_err(wrong)?;
     let named = |role: &str| token_id(&files.tokenizer_config, role, &tokenizer);
     let bos = before.or(named("bos_token")).or(spec.bos_token_id);
@@ -292,10 +290,7 @@ fn chat_templates(files: &HfFiles, entries: &mut Entries) -> Result<(), SourceEr
     }
     let is_template = |path: &&std::path::PathBuf| path.ends_with("chat_template.jinja");
     if let Some(file) = files.copies.iter().find(is_template) {
-        let template = std::fs::read_to_string(file).map_err(|cause| SourceError::Read {
-            file: file.clone(),
-            cause,
-        })?;
+        let template = text::read(file).map_err(|error| SourceError::of_text(error, file))?;
         entries.string(KEY, &template);
     }
     Ok(())

@@ -1,0 +1,63 @@
+//! Tokenizers of `tokenizer.json`. Every one is made here.
+
+use tokenizers::{ModelWrapper, Tokenizer};
+
+/// The tokenizer that a file describes, as far as it turns a text into token ids.
+///
+/// Padding and truncation are about batches of texts, dropout of merges is about training: whoever
+/// saved a tokenizer after training left them in the file. They are switched off, so that a text
+/// has all of its tokens, no others, and the same every time.
+///
+/// # Errors
+/// The text describes no tokenizer: a sentence without the file's name.
+pub(crate) fn parse(text: &str) -> Result<Tokenizer, String> {
+    let text = text.strip_prefix('\u{FEFF}').unwrap_or(text);
+    let mut tokenizer: Tokenizer = text
+        .parse()
+        .map_err(|cause: tokenizers::Error| cause.to_string())?;
+    tokenizer.with_padding(None);
+    tokenizer
+        .with_truncation(None)
+        .map_err(|cause| cause.to_string())?;
+    if let ModelWrapper::BPE(mut model) = tokenizer.get_model().clone() {
+        if model.dropout.take().is_some() {
+            tokenizer.with_model(model);
+        }
+    }
+    Ok(tokenizer)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn ids(change: impl Fn(&mut Value)) -> Vec<u32> {
+        let mut described = json!({
+            "version": "1.0", "truncation": null, "padding": null, "added_tokens": [], "normalizer": null,
+            "pre_tokenizer": null, "post_processor": null, "decoder": null,
+            "model": {"type": "BPE", "vocab": {"a": 0, "b": 1, "ab": 2, "abab": 3}, "merges": [["a", "b"], ["ab", "ab"]]},
+        });
+        change(&mut described);
+        let tokenizer = parse(&described.to_string()).unwrap();
+        tokenizer
+            .encode_fast("ababab", false)
+            .unwrap()
+            .get_ids()
+            .to_vec()
+    }
+
+    #[test]
+    fn settings_of_batches_and_of_training_are_off() {
+        let plain = ids(|_| ());
+        assert_eq!(plain, [3, 2]);
+        let padding = json!({"strategy": {"Fixed": 9}, "direction": "Left", "pad_to_multiple_of": null,
+                             "pad_id": 1, "pad_type_id": 0, "pad_token": "b"});
+        assert_eq!(ids(|it| it["padding"] = padding.clone()), plain);
+        let truncation =
+            json!({"direction": "Right", "max_length": 1, "strategy": "LongestFirst", "stride": 0});
+        assert_eq!(ids(|it| it["truncation"] = truncation.clone()), plain);
+        assert_eq!(ids(|it| it["model"]["dropout"] = json!(1.0)), plain);
+    }
+}
