@@ -91,6 +91,11 @@ fn qwen3() {
 }
 
 #[test]
+fn gemma2() {
+    check("gemma2", false);
+}
+
+#[test]
 fn gemma3() {
     check("gemma3", false);
 }
@@ -103,6 +108,11 @@ fn gemma3_text_part() {
 #[test]
 fn smollm3() {
     check("smollm3", false);
+}
+
+#[test]
+fn smollm3_biases_and_windows() {
+    check("smollm3-biased", false);
 }
 
 #[test]

@@ -8,7 +8,7 @@ use super::from_config::Config;
 use super::from_gguf::GgufModel;
 use super::to_config::write_switched_windows;
 use crate::error::SourceError;
-use crate::gguf::GgufForm;
+use crate::gguf::{GgufBiases, GgufForm};
 
 pub(super) static FAMILY: Family = Family {
     model_type: "qwen2",
@@ -16,7 +16,10 @@ pub(super) static FAMILY: Family = Family {
     defaults: r#"{"num_key_value_heads": 32, "max_position_embeddings": 32768, "sliding_window": 4096, "max_window_layers": 28}"#,
     fields: FIELDS,
     form: Form::LLAMA,
-    gguf: GgufForm::plain("qwen2"),
+    gguf: GgufForm {
+        biases: GgufBiases::Inputs,
+        ..GgufForm::plain("qwen2")
+    },
     read_config,
     read_gguf: Some(read_gguf),
     write_config: write_switched_windows,

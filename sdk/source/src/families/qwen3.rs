@@ -7,7 +7,7 @@ use super::from_config::Config;
 use super::qwen2;
 use super::to_config::write_switched_windows;
 use crate::error::SourceError;
-use crate::gguf::GgufForm;
+use crate::gguf::{GgufBiases, GgufForm};
 
 pub(super) static FAMILY: Family = Family {
     model_type: "qwen3",
@@ -23,7 +23,10 @@ pub(super) static FAMILY: Family = Family {
         norms: &[INPUT, QUERY_HEAD, KEY_HEAD, BEFORE_MLP],
         ..Form::LLAMA
     },
-    gguf: GgufForm::plain("qwen3"),
+    gguf: GgufForm {
+        biases: GgufBiases::Inputs,
+        ..GgufForm::plain("qwen3")
+    },
     read_config,
     read_gguf: Some(|model| model.common()),
     write_config: write_switched_windows,

@@ -11,7 +11,7 @@ use tempfile::TempDir;
 
 use super::error;
 
-const NAMES: [&str; 15] = [
+const NAMES: [&str; 16] = [
     "yarn",
     "mistral",
     "ministral",
@@ -24,6 +24,7 @@ const NAMES: [&str; 15] = [
     "gemma3",
     "gemma3-nested",
     "smollm3",
+    "smollm3-biased",
     "olmo2",
     "olmo3",
     "granite",
@@ -94,6 +95,11 @@ fn windows_are_where_the_files_say() {
     assert_eq!(windows("phi3-partial"), [Some(17), Some(17)]);
     assert_eq!(windows("qwen2"), [None, None], "they are switched off");
     assert_eq!(windows("qwen2-windows"), [None, nine]);
+    assert_eq!(
+        windows("smollm3-biased"),
+        [None, nine],
+        "where nothing turns"
+    );
     assert_eq!(windows("gemma2"), [nine, None, nine]);
     assert_eq!(windows("gemma3"), [nine, None, nine, None]);
     assert_eq!(windows("gemma3-nested"), [nine; 4], "one of six has none");
@@ -178,7 +184,7 @@ fn blocks_are_made_of_what_their_family_has() {
     };
     assert_eq!(biases("qwen2"), [true, false, false]);
     assert_eq!(biases("granite"), [true, true, false]);
-    assert_eq!(biases("smollm3"), [true, true, true]);
+    assert_eq!(biases("smollm3-biased"), [true, true, true]);
     let granite = spec("granite");
     assert_eq!(attentions(&granite)[0].score_scale, 0.2);
     assert_eq!(granite.embedding.scale, Some(6.0));
