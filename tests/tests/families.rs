@@ -36,6 +36,11 @@ fn case(name: &'static str, class: &'static str, gguf: (&'static str, usize)) ->
 fn cases() -> Vec<Case> {
     vec![
         case("yarn", "LlamaForCausalLM", ("llama", ALL)),
+        Case {
+            name: "yarn-turns",
+            class: "LlamaForCausalLM",
+            gguf: None,
+        },
         // llama.cpp knows no windows there: nine tokens are within all of them.
         case("mistral", "MistralForCausalLM", ("llama", 9)),
         case("ministral", "MinistralForCausalLM", ("llama", 9)),
@@ -134,7 +139,9 @@ fn write(case: &Case, scratch: &Path) -> (PathBuf, PathBuf) {
     let file = scratch.join(format!("{}.gguf", case.name));
     if case.gguf.is_some() {
         export::gguf::check(&source).unwrap();
-        export::gguf::write(&source, &space, &[], &genotype, kind, &file, |_, _| {}).unwrap();
+        // llama.cpp rounds what it multiplies to the type of the weights.
+        let whole = Source::open(&folder).unwrap();
+        export::gguf::write(&whole, &space, &[], &genotype, kind, &file, |_, _| {}).unwrap();
     }
     let candidate = space.candidate(&genotype);
     for artifact in [&folder, &file].into_iter().filter(|it| it.exists()) {
@@ -163,7 +170,8 @@ fn transformers_computes_the_same_with_what_is_written() {
     }
 }
 
-/// llama.cpp keeps keys and values in 16 bits, which is all that its logits may be off by.
+/// llama.cpp keeps keys and values in 16 bits, which is all that its logits may be off by: a wrong
+/// switch of a family moves them by a tenth and more.
 #[test]
 fn llama_cpp_computes_the_same_with_what_is_written() {
     let scratch = TempDir::new().unwrap();
@@ -180,7 +188,7 @@ fn llama_cpp_computes_the_same_with_what_is_written() {
         let error = case.error(&answer);
         println!("{}: {error:.1e}", case.name);
         assert_eq!(answer["architecture"], architecture, "{}", case.name);
-        assert!(error < 2e-3, "{}: {error:.1e}", case.name);
+        assert!(error < 5e-3, "{}: {error:.1e}", case.name);
     }
 }
 
@@ -238,14 +246,20 @@ fn gguf_files_say_what_folders_say() {
 
 #[test]
 fn what_llama_cpp_computes_in_another_way_is_refused() {
-    let case = cases().into_iter().find(|it| it.gguf.is_none()).unwrap();
-    let refused = export::gguf::check(&case.source()).unwrap_err();
-    let folder = case.folder();
-    let expected = format!(
-        "{}: unsupported format `gguf`: llama.cpp's smollm3: found block 1 without a rotation, supported: what it computes in the same way",
-        folder.display()
+    let what = |case: &Case| {
+        let refused = export::gguf::check(&case.source()).unwrap_err().to_string();
+        let (_, sentence) = refused.split_once(": unsupported ").unwrap();
+        format!("{}: {sentence}", case.name)
+    };
+    let cases = cases();
+    let refused = cases.iter().filter(|case| case.gguf.is_none()).map(what);
+    assert_eq!(
+        refused.collect::<Vec<_>>(),
+        [
+            "yarn-turns: format `gguf`: llama.cpp's `llama`: found YaRN with settings other than its usual ones, supported: what it computes as the model does",
+            "smollm3-biased: format `gguf`: llama.cpp's `smollm3`: found block 1 without a rotation, supported: what it computes as the model does",
+        ]
     );
-    assert_eq!(refused.to_string(), expected);
 }
 
 /// llama.cpp tells by the number of a block whether it rotates.

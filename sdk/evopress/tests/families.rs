@@ -53,6 +53,7 @@ fn check(name: &str, has_short: bool) {
 #[test]
 fn llama_with_yarn() {
     check("yarn", false);
+    check("yarn-turns", false);
 }
 
 #[test]

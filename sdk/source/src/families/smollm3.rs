@@ -26,6 +26,7 @@ pub(super) static FAMILY: Family = Family {
     ],
     form: Form::LLAMA,
     gguf: GgufForm {
+        interleaves_heads: true,
         unrotated_period: Some(PERIOD),
         ..GgufForm::plain("smollm3")
     },

@@ -4,6 +4,8 @@ use super::form::{GgufBiases, GgufForm, GgufHead, GgufWindows};
 use super::from_spec::main_rope;
 use crate::spec::{AttentionSpec, LayerInput, LayerSpec, ModelSpec, Rope, RopeScaling};
 
+/// `beta_fast`, `beta_slow` and `truncate` of YaRN, for which these architectures have no keys.
+const USUAL_YARN: (f64, f64, bool) = (32.0, 1.0, true);
 /// Relative difference up to which two scales are one.
 const TOLERANCE: f64 = 1e-6;
 
@@ -32,9 +34,13 @@ fn of_rope(form: &GgufForm, spec: &ModelSpec) -> Option<String> {
         }
         RopeScaling::LongRope { .. } if !form.has_long_rope => "with divisors for long sequences",
         RopeScaling::Yarn {
-            is_truncated: false,
+            beta_fast,
+            beta_slow,
+            is_truncated,
             ..
-        } => "by YaRN without truncation",
+        } if (*beta_fast, *beta_slow, *is_truncated) != USUAL_YARN => {
+            return Some("YaRN with settings other than its usual ones".into());
+        }
         _ => return None,
     };
     Some(format!("a rotation {kind}"))

@@ -11,7 +11,8 @@ use tempfile::TempDir;
 
 use super::error;
 
-const NAMES: [&str; 16] = [
+const NAMES: [&str; 17] = [
+    "yarn-turns",
     "yarn",
     "mistral",
     "ministral",
@@ -129,17 +130,18 @@ fn rotations_are_what_the_files_say() {
         (RopeScaling::Linear { factor: 8.0 }, 16)
     );
     assert_eq!(scaling("olmo3", 0), (RopeScaling::None, 8));
-    let attention_factor = 1.0 + 0.1 * 4.0_f64.ln();
-    let yarn = RopeScaling::Yarn {
+    let yarn = |beta_fast, beta_slow, attention_factor, is_truncated| RopeScaling::Yarn {
         factor: 4.0,
-        beta_fast: 4.0,
-        beta_slow: 0.5,
+        beta_fast,
+        beta_slow,
         original_max_position_embeddings: 32.0,
         attention_factor,
-        is_truncated: true,
+        is_truncated,
     };
-    assert_eq!(scaling("olmo3", 3), (yarn.clone(), 8));
-    assert_eq!(scaling("yarn", 0), (yarn, 16));
+    let usual = yarn(32.0, 1.0, 1.0 + 0.1 * 4.0_f64.ln(), true);
+    assert_eq!(scaling("olmo3", 3), (usual.clone(), 8));
+    assert_eq!(scaling("yarn", 0), (usual, 16));
+    assert_eq!(scaling("yarn-turns", 0), (yarn(4.0, 0.5, 1.2, false), 16));
     let (long, width) = scaling("phi3-partial", 0);
     assert_eq!(width, 12, "three quarters of a head of 16");
     let RopeScaling::LongRope {
