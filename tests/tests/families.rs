@@ -262,6 +262,16 @@ fn what_llama_cpp_computes_in_another_way_is_refused() {
     );
 }
 
+#[test]
+fn only_a_llama_is_written_as_nemotron_nas() {
+    let mistral = cases().swap_remove(2).source();
+    let refused = export::nemotron_nas::check(&mistral)
+        .unwrap_err()
+        .to_string();
+    let expected = "format `nemotron-nas` is that of a `llama`, found a `mistral`; `huggingface` has every result";
+    assert_eq!(refused, expected);
+}
+
 /// llama.cpp tells by the number of a block whether it rotates.
 #[test]
 fn blocks_that_llama_cpp_counts_are_not_left_out() {

@@ -1,7 +1,7 @@
 //! Qwen3: Llama with norms on each head of queries and keys before the rotation.
 
 use super::dense::DenseModel;
-use super::family::Family;
+use super::family::{About, Family};
 use super::form::{BEFORE_MLP, Form, INPUT, KEY_HEAD, QUERY_HEAD};
 use super::from_config::Config;
 use super::qwen2;
@@ -12,6 +12,11 @@ use crate::gguf::{GgufBiases, GgufForm};
 pub(super) static FAMILY: Family = Family {
     model_type: "qwen3",
     class: "Qwen3ForCausalLM",
+    about: About {
+        models: "Qwen3, 0.6B to 32B",
+        differs: "norms on each head of queries and keys",
+        real_weights: &[],
+    },
     defaults: r#"{"num_key_value_heads": 32, "head_dim": 128, "max_position_embeddings": 32768, "sliding_window": 4096, "max_window_layers": 28}"#,
     fields: &[
         "sliding_window",

@@ -5,6 +5,7 @@
 mod damaged;
 mod families;
 mod split_gguf;
+mod supported_models;
 mod wrong_folders;
 mod wrong_gguf;
 mod wrong_gguf_tokenizers;
