@@ -32,6 +32,7 @@ mod tokenizer;
 pub use corpus::Corpus;
 pub use delivered::Delivered;
 pub use error::SourceError;
+pub use families::supported_models;
 pub use folder::nemotron_nas;
 pub use hf_files::HfFiles;
 pub use mapped_file::MappedFile;

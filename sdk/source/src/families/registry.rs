@@ -16,7 +16,7 @@ use crate::gguf::{Metadata, RopeFactors};
 use crate::spec::ModelSpec;
 
 /// All families.
-static FAMILIES: [&Family; 12] = [
+pub(super) static FAMILIES: [&Family; 12] = [
     &llama::FAMILY,
     &mistral::FAMILY,
     &ministral::FAMILY,

@@ -114,15 +114,11 @@ fn rotation(rope: &Rope, key: &impl Fn(&str) -> String, entries: &mut Entries) {
         }
         RopeScaling::Yarn {
             factor,
-            beta_fast,
-            beta_slow,
             original_max_position_embeddings,
             attention_factor,
             ..
         } => {
             number("factor", *factor);
-            number("yarn_beta_fast", *beta_fast);
-            number("yarn_beta_slow", *beta_slow);
             // llama.cpp multiplies by this logarithm on its own.
             number("attn_factor", attention_factor / (1.0 + 0.1 * factor.ln()));
             ("yarn", Some(*original_max_position_embeddings))
