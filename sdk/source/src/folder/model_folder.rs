@@ -112,6 +112,17 @@ impl ModelFolder {
         self.weights.names()
     }
 
+    /// The weight that a tensor is a part of, where weights are quantized.
+    pub(crate) fn quantized_weight_of(&self, part: &str) -> Option<String> {
+        let quantized = self.quantized.as_ref();
+        quantized.and_then(|_| Quantized::weight_of(part))
+    }
+
+    /// Whether a tensor is there for quantized activations alone, which are not computed here.
+    pub(crate) fn is_of_activations(&self, name: &str) -> bool {
+        self.quantized.is_some() && Quantized::is_of_activations(name)
+    }
+
     /// Whether two tensors of floats have equal numbers.
     pub(crate) fn are_equal(&self, one: &str, other: &str) -> bool {
         match (self.weights.raw(one), self.weights.raw(other)) {
