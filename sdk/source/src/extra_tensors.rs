@@ -9,7 +9,7 @@ use std::collections::HashSet;
 use crate::error::SourceError;
 use crate::folder::ModelFolder;
 use crate::gguf::{self, GgufFile, ROPE_FACTORS};
-use crate::spec::{ModelSpec, TensorSpec};
+use crate::spec::ModelSpec;
 
 /// How the names of tensors end that runtimes compute by themselves; older programs have saved
 /// them.
@@ -33,11 +33,22 @@ pub(crate) fn has_own_head(spec: &ModelSpec, folder: &ModelFolder) -> bool {
 /// Refuses tensors of a folder that the whole model `spec` does not have.
 pub(crate) fn check_folder(spec: &ModelSpec, folder: &ModelFolder) -> Result<(), SourceError> {
     let tensors = spec.tensors();
-    let known: HashSet<&str> = tensors.iter().map(stored_name).collect();
-    let head = format!("{}.weight", spec.head.name);
+    let in_files = |name: &str| folder.name_in_files(name);
+    let known: HashSet<String> = tensors
+        .iter()
+        .map(|tensor| in_files(tensor.name_in_files()))
+        .collect();
+    let head = in_files(&format!("{}.weight", spec.head.name));
+    // Of a model that is a part of what the files hold, the other parts are not ours to judge.
+    let embedding = in_files(&format!("{}.weight", spec.embedding.name));
+    let part = embedding
+        .strip_suffix("embed_tokens.weight")
+        .unwrap_or_default();
+    let is_other_part = |name: &str| folder.is_part() && !name.starts_with(part);
     let is_known = |name: &&str| {
-        known.contains(name)
+        known.contains(*name)
             || *name == head
+            || is_other_part(name)
             || COMPUTED.iter().any(|end| name.ends_with(end))
             || folder.is_of_activations(name)
             || folder
@@ -65,9 +76,11 @@ pub(crate) fn check_gguf(spec: &ModelSpec, gguf: &GgufFile) -> Result<(), Source
         .iter()
         .map(|tensor| gguf::names::of_tensor(spec, tensor.part, tensor.part.block_idx()));
     let known: HashSet<String> = names.collect();
+    let factors = gguf::rope_factors(spec);
     let is_known = |name: &&str| {
         known.contains(*name)
             || *name == ROPE_FACTORS
+            || factors.iter().any(|(factors, _)| factors == name)
             || COMPUTED_GGUF.iter().any(|end| name.ends_with(end))
     };
     let mut extra = gguf.names().filter(|name| !is_known(name));
@@ -80,12 +93,6 @@ pub(crate) fn check_gguf(spec: &ModelSpec, gguf: &GgufFile) -> Result<(), Source
         why: why(spec, name, "blk", "the metadata says that it"),
         num_more: extra.count(),
     })
-}
-
-/// The name of a tensor in Hugging Face's files.
-fn stored_name(tensor: &TensorSpec) -> &str {
-    let stored = tensor.stored.as_ref();
-    stored.map_or(tensor.name.as_str(), |stored| stored.name.as_str())
 }
 
 /// What contradicts a tensor, where that can be told: its block, or its kind.

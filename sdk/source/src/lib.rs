@@ -22,6 +22,7 @@ pub mod gguf;
 mod hf_files;
 mod mapped_file;
 mod on_threads;
+mod overlap;
 mod reduced;
 mod source;
 pub mod spec;

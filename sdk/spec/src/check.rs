@@ -2,6 +2,8 @@
 
 use std::collections::HashMap;
 
+use evopress_core::text::lfs_pointer;
+
 use crate::mistake::{Fault, Mistake};
 use crate::place::Position;
 use crate::resolve::Resolver;
@@ -90,6 +92,9 @@ pub fn locate(text: &str, pointer: &str) -> (usize, usize) {
 fn find(text: &str, roots: &Roots) -> Result<Plan, Faulty> {
     if text.len() > MAX_SPEC_BYTES {
         return Err(Faulty::of(too_large(text.len())));
+    }
+    if let Some(sentence) = lfs_pointer(text.as_bytes()) {
+        return Err(Faulty::of(Fault::new(Position::START, "", sentence)));
     }
     let text = without_mark(text);
     let (tree, mut faults) = tree::read(text);

@@ -10,6 +10,7 @@ mod daemon;
 mod databases;
 mod depth;
 mod fast;
+mod files;
 mod gates;
 mod gguf;
 mod levels;

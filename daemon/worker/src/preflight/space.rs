@@ -45,7 +45,7 @@ pub(super) fn of(
     let space =
         setup::search_space(plan, &units, source).map_err(|error| vec![at(&target, &error)])?;
     drop(units);
-    let misplaced = setup::misplaced(plan, &space).into_iter();
+    let misplaced = setup::misplaced(plan, source, &space).into_iter();
     let misplaced: Vec<Placed> = misplaced
         .map(|(idx, message)| Placed::new(format!("/artifacts/{idx}/format"), message))
         .collect();

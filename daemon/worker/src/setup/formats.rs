@@ -18,10 +18,11 @@ pub(crate) fn unwritable(plan: &Plan, source: &Source) -> Vec<(usize, String)> {
 
 /// The artifacts of a plan whose formats cannot hold the search space's levels, by their indices,
 /// and why.
-pub(crate) fn misplaced(plan: &Plan, space: &SearchSpace) -> Vec<(usize, String)> {
+pub(crate) fn misplaced(plan: &Plan, source: &Source, space: &SearchSpace) -> Vec<(usize, String)> {
     refused(plan, |format| match (format, packed(format)) {
         (ArtifactFormat::NemotronNas, _) => export::nemotron_nas::check_space(space),
-        (_, Some(packed)) => export::packed::check(space, packed),
+        (ArtifactFormat::Gguf, _) => export::gguf::check_space(source, space),
+        (_, Some(packed)) => export::packed::check(source, space, packed),
         _ => Ok(()),
     })
 }

@@ -25,7 +25,7 @@ enum Element {
 }
 
 /// Fields of `config.json`.
-const FIELDS: [(&str, Neutral); 26] = [
+const FIELDS: [(&str, Neutral); 30] = [
     ("sliding_window", Neutral::Null),
     ("use_sliding_window", Neutral::False),
     ("sliding_window_pattern", Neutral::Null),
@@ -41,6 +41,10 @@ const FIELDS: [(&str, Neutral); 26] = [
     ("logits_scaling", Neutral::Number(1.0)),
     ("scale_emb", Neutral::Number(1.0)),
     ("scale_depth", Neutral::Null),
+    ("attention_bias", Neutral::False),
+    ("mlp_bias", Neutral::False),
+    ("use_bidirectional_attention", Neutral::False),
+    ("llama_4_scaling_beta", Neutral::Null),
     ("use_qk_norm", Neutral::False),
     ("qk_layernorm", Neutral::False),
     ("clip_qkv", Neutral::Null),
@@ -70,17 +74,16 @@ const KEYS: [(&str, f64); 9] = [
 /// Lists with an entry for each block.
 const BY_BLOCK: [&str; 2] = ["layer_types", "no_rope_layers"];
 
-/// Refuses lists that have an entry for each block, but not one for each of `num_blocks`.
-pub(super) fn check_lengths(
-    config: &Map<String, Value>,
-    num_blocks: usize,
-    file: &Path,
-) -> Result<(), SourceError> {
+/// Refuses lists that have an entry for each block and are not as long as there are blocks.
+pub(super) fn check_lengths(config: &Map<String, Value>, file: &Path) -> Result<(), SourceError> {
+    let count = config.get("num_hidden_layers").and_then(Value::as_f64);
+    let Some(num_blocks) = count.map(|count| count as usize) else {
+        return Ok(());
+    };
     for name in BY_BLOCK {
         let list = config.get(name).and_then(Value::as_array);
         if let Some(found) = list.map(Vec::len).filter(|found| *found != num_blocks) {
-            let what =
-                format!("the length of {name} is {found}, num_hidden_layers is {num_blocks}");
+            let what = format!("{name} has {found} entries, num_hidden_layers is {num_blocks}");
             return Err(SourceError::malformed(file, what));
         }
     }

@@ -22,9 +22,13 @@ use crate::tokenizer;
 pub(crate) struct ModelFolder {
     path: PathBuf,
     family: &'static Family,
-    /// The configuration as text, for messages that name a line.
-    config_text: String,
     config: Map<String, Value>,
+    /// The configuration as artifacts can hold it: without numbers that are not finite.
+    finite: Map<String, Value>,
+    /// The fields that `finite` is without.
+    left_out: Vec<String>,
+    /// Whether the model is the part for texts of the one that the files hold.
+    is_part: bool,
     weights: WeightFiles,
     /// How weights are quantized that are not there as they are.
     quantized: Option<Quantized>,
@@ -60,20 +64,24 @@ impl ModelFolder {
                 found: "a folder without config.json".into(),
             });
         }
-        let mut config_text = text::read(&config_file)?;
-        let mut config = text::object(&config_text, &config_file)?.map;
+        let object = text::object(&text::read(&config_file)?, &config_file)?;
+        let mut config = object.map;
         let reduced = adapt(&mut config, &config_file)?;
+        let quantized = Quantized::take(&mut config, &config_file)?;
+        let mut finite = object.finite;
+        finite.retain(|name, _| config.contains_key(name));
+        let part = families::text_part(&config);
+        let finite = families::text_part(&finite).unwrap_or(finite);
+        let (is_part, config) = (part.is_some(), part.unwrap_or(config));
         // The family comes first: a folder of another one may have no safetensors files at all.
         let family = families::of_config(&config, &config_file)?;
-        let quantized = Quantized::take(&mut config, &config_file)?;
-        if reduced.is_some() || quantized.is_some() {
-            config_text = Value::Object(config.clone()).to_string();
-        }
         Ok(Self {
             path: path.to_path_buf(),
             family,
-            config_text,
             config,
+            finite,
+            left_out: object.left_out,
+            is_part,
             weights: WeightFiles::open(path)?,
             quantized,
             reduced,
@@ -94,17 +102,17 @@ impl ModelFolder {
 
     /// The model as the configuration has it, all blocks whole.
     pub(crate) fn spec(&self) -> Result<ModelSpec, SourceError> {
-        families::spec_of_config(
-            self.family,
-            &self.config,
-            &self.config_text,
-            &self.config_file(),
-        )
+        families::spec_of_config(self.family, &self.config, &self.config_file())
     }
 
     /// What there is of the blocks, where they differ.
     pub(crate) fn reduced(&self) -> Option<&Reduced> {
         self.reduced.as_ref()
+    }
+
+    /// Whether the model is the part for texts of the one that the files hold.
+    pub(crate) fn is_part(&self) -> bool {
+        self.is_part
     }
 
     /// The names of all tensors of the files.
@@ -125,6 +133,7 @@ impl ModelFolder {
 
     /// Whether two tensors of floats have equal numbers.
     pub(crate) fn are_equal(&self, one: &str, other: &str) -> bool {
+        let (one, other) = (&self.name_in_files(one), &self.name_in_files(other));
         match (self.weights.raw(one), self.weights.raw(other)) {
             (Some(one), Some(other)) if one.0 == other.0 => one == other,
             (Some((_, one_shape, _)), Some((_, other_shape, _))) if one_shape == other_shape => {
@@ -144,27 +153,51 @@ impl ModelFolder {
 
     /// Whether the files have a tensor as it is.
     pub(crate) fn has(&self, name: &str) -> bool {
-        self.weights.has(name)
+        self.weights.has(&self.name_in_files(name))
+    }
+
+    /// The name that the files have for a tensor.
+    pub(crate) fn name_in_files(&self, name: &str) -> String {
+        let names = families::names_in_whole(name);
+        let mut candidates = names.into_iter().filter(|_| self.is_part);
+        let found = candidates.find(|it| self.weights.has(it));
+        found.unwrap_or_else(|| name.to_owned())
     }
 
     pub(crate) fn check(&self, expected: &TensorSpec) -> Result<(), SourceError> {
+        let whole = self.whole(expected);
         match self.quantized_type(expected)? {
             Some(_) => Ok(()),
-            None => self
-                .weights
-                .tensor(&expected.name, &expected.shape)
-                .map(drop),
+            None => self.weights.tensor(&whole.name, &whole.shape).map(drop),
         }
     }
 
     pub(crate) fn tensor(&self, expected: &TensorSpec) -> Result<StoredTensor<'_>, SourceError> {
-        let (name, shape) = (&expected.name, &expected.shape);
-        if let Some(quantized) = &self.quantized
-            && let Some(weight) = quantized.tensor(&self.weights, name, shape)?
-        {
-            return Ok(weight);
+        let whole = self.whole(expected);
+        let (name, shape) = (&whole.name, &whole.shape);
+        let quantized = match &self.quantized {
+            Some(quantized) => quantized.tensor(&self.weights, name, shape)?,
+            None => None,
+        };
+        let tensor = match quantized {
+            Some(weight) => weight,
+            None => self.weights.tensor(name, shape)?,
+        };
+        Ok(match &expected.stored {
+            Some(stored) => tensor.rows(stored, &expected.shape),
+            None => tensor,
+        })
+    }
+
+    /// The tensor of the files that an expected one is, or lies in.
+    fn whole(&self, expected: &TensorSpec) -> TensorSpec {
+        let shape = expected.stored.as_ref().map(|stored| &stored.shape);
+        TensorSpec {
+            name: self.name_in_files(expected.name_in_files()),
+            shape: shape.unwrap_or(&expected.shape).clone(),
+            part: expected.part,
+            stored: None,
         }
-        self.weights.tensor(name, shape)
     }
 
     /// The method that `quantization_config` names.
@@ -177,8 +210,9 @@ impl ModelFolder {
         &self,
         weight: &TensorSpec,
     ) -> Result<Option<String>, SourceError> {
+        let whole = self.whole(weight);
         match &self.quantized {
-            Some(quantized) => quantized.type_of(&self.weights, &weight.name, &weight.shape),
+            Some(quantized) => quantized.type_of(&self.weights, &whole.name, &whole.shape),
             None => Ok(None),
         }
     }
@@ -196,10 +230,9 @@ impl ModelFolder {
 
     /// What the folder holds beside the weights; `spec` is of the whole model.
     pub(crate) fn hf_files(&self, spec: &ModelSpec) -> Result<HfFiles, SourceError> {
-        let mut notes = Vec::new();
         let tokenizer = self.path.join("tokenizer.json");
-        let (config, left_out) = self.finite_config()?;
-        notes.extend(left_out);
+        let left_out = without_fields(&self.config_file(), &self.left_out);
+        let mut notes: Vec<String> = left_out.into_iter().collect();
         let mut optional = |name: &str| small_file(&self.path.join(name), &mut notes);
         let tokenizer_config = optional("tokenizer_config.json");
         let special_tokens_map = optional("special_tokens_map.json");
@@ -213,7 +246,7 @@ impl ModelFolder {
             .filter(|file| file.is_file())
             .collect();
         Ok(HfFiles {
-            config: families::to_config(self.family, spec, config),
+            config: families::to_config(self.family, spec, self.finite.clone()),
             tokenizer: text::read(&tokenizer)?,
             tokenizer_config,
             special_tokens_map,
@@ -228,16 +261,6 @@ impl ModelFolder {
             license: None,
             copies,
         })
-    }
-
-    /// The fields of the configuration that an artifact can hold, and a note on the others.
-    fn finite_config(&self) -> Result<(Map<String, Value>, Option<String>), SourceError> {
-        let file = self.config_file();
-        let object = text::object(&self.config_text, &file)?;
-        let mut config = object.finite;
-        // Whoever reads an artifact takes any value of this field for a packed model.
-        config.retain(|name, value| name != "quantization_config" || !value.is_null());
-        Ok((config, without_fields(&file, &object.left_out)))
     }
 
     /// All that an artifact of this model depends on.

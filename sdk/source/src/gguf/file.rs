@@ -10,14 +10,23 @@ use tokenizers::Tokenizer;
 use super::deci;
 use super::entries::Entries;
 use super::metadata::Metadata;
-use super::names::ROPE_FACTORS;
+use super::names::{ROPE_FACTORS, ROPE_FACTORS_LONG, ROPE_FACTORS_SHORT};
 use super::part::Part;
 use super::{split, tokenizer};
 use crate::error::SourceError;
 use crate::hf_files::HfFiles;
 use crate::reduced::Reduced;
 use crate::spec::ModelSpec;
-use crate::tensor::StoredTensor;
+
+/// Divisors of the rotary frequencies that a file has as tensors.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum RopeFactors {
+    None,
+    /// For sequences of all lengths.
+    One(Vec<f64>),
+    /// For sequences within the original context, and for longer ones.
+    ShortAndLong(Vec<f64>, Vec<f64>),
+}
 
 /// A GGUF model, its files mapped, their headers read.
 pub(crate) struct GgufFile {
@@ -123,34 +132,42 @@ impl GgufFile {
         parts.find(|part| part.header.tensors.contains_key(name))
     }
 
-    /// A tensor in llama.cpp's order of rows, after all checks.
-    pub(crate) fn tensor(
+    /// Divisors of rotary frequencies as they are in the file, by their name there: their type and
+    /// bytes.
+    pub(crate) fn rope_factor_bytes(
         &self,
         name: &str,
-        meaning: &str,
-        shape: &[i64],
-    ) -> Result<StoredTensor<'_>, SourceError> {
-        let (ggml_type, bytes) = self.bytes(name, meaning, shape)?;
-        Ok(StoredTensor::ggml(ggml_type, shape, bytes))
-    }
-
-    /// The divisors of the rotary frequencies as they are in the file: their type and bytes.
-    pub(crate) fn rope_factor_bytes(&self) -> Result<Option<(GgmlType, &[u8])>, SourceError> {
-        let Some(part) = self.part_of(ROPE_FACTORS) else {
+    ) -> Result<Option<(GgmlType, &[u8])>, SourceError> {
+        let Some(part) = self.part_of(name) else {
             return Ok(None);
         };
-        let shape = &part.header.tensors[ROPE_FACTORS].shape;
-        part.bytes(ROPE_FACTORS, shape).map(Some)
+        let shape = &part.header.tensors[name].shape;
+        part.bytes(name, shape).map(Some)
     }
 
-    /// The divisors of the rotary frequencies, `[head_dim / 2]`.
-    pub(crate) fn rope_factors(&self) -> Result<Option<Vec<f64>>, SourceError> {
-        let Some((ggml_type, bytes)) = self.rope_factor_bytes()? else {
-            return Ok(None);
+    /// The divisors of the rotary frequencies.
+    pub(crate) fn rope_factors(&self) -> Result<RopeFactors, SourceError> {
+        let read = |name: &str| -> Result<Option<Vec<f64>>, SourceError> {
+            let Some((ggml_type, bytes)) = self.rope_factor_bytes(name)? else {
+                return Ok(None);
+            };
+            let count = bytes.len() / ggml_type.block_bytes() * ggml_type.block_len();
+            let mut factors = vec![0.0; count];
+            ggml_type.dequantize(bytes, &mut factors);
+            Ok(Some(factors.into_iter().map(f64::from).collect()))
         };
-        let mut factors = vec![0.0; bytes.len() / ggml_type.block_bytes() * ggml_type.block_len()];
-        ggml_type.dequantize(bytes, &mut factors);
-        Ok(Some(factors.into_iter().map(f64::from).collect()))
+        match (
+            read(ROPE_FACTORS)?,
+            read(ROPE_FACTORS_SHORT)?,
+            read(ROPE_FACTORS_LONG)?,
+        ) {
+            (None, None, None) => Ok(RopeFactors::None),
+            (Some(factors), None, None) => Ok(RopeFactors::One(factors)),
+            (None, Some(short), Some(long)) => Ok(RopeFactors::ShortAndLong(short, long)),
+            _ => Err(self.metadata().malformed(format!(
+                "expected {ROPE_FACTORS} alone, or {ROPE_FACTORS_SHORT} and {ROPE_FACTORS_LONG}"
+            ))),
+        }
     }
 
     pub(crate) fn tokenizer(&self) -> Result<Tokenizer, SourceError> {

@@ -276,7 +276,7 @@ fn lists_with_an_entry_a_block_are_as_long_as_there_are_blocks() {
     });
     assert_eq!(
         error(folder.path(), folder.path()),
-        "config.json: the length of layer_types is 1, num_hidden_layers is 2"
+        "config.json: layer_types has 1 entries, num_hidden_layers is 2"
     );
 }
 

@@ -4,6 +4,7 @@
 
 mod as_they_are;
 mod damaged;
+mod families;
 mod split_gguf;
 mod wrong_folders;
 mod wrong_gguf;
