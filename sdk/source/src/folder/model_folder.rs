@@ -160,7 +160,9 @@ impl ModelFolder {
     pub(crate) fn name_in_files(&self, name: &str) -> String {
         let names = families::names_in_whole(name);
         let mut candidates = names.into_iter().filter(|_| self.is_part);
-        let found = candidates.find(|it| self.weights.has(it));
+        let quantized = self.quantized.is_some();
+        let has_codes = |it: &str| quantized && Quantized::has_codes_of(&self.weights, it);
+        let found = candidates.find(|it| self.weights.has(it) || has_codes(it));
         found.unwrap_or_else(|| name.to_owned())
     }
 

@@ -5,6 +5,7 @@
 mod as_they_are;
 mod damaged;
 mod families;
+mod quantized_parts;
 mod split_gguf;
 mod wrong_folders;
 mod wrong_gguf;

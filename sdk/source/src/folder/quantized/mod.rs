@@ -35,6 +35,8 @@ const OF_WEIGHTS: [&str; 10] = [
     "weight_shape",
     "weight_zero_point",
 ];
+/// Those of them that stand in the place of the weight.
+const CODES: [&str; 2] = ["qweight", "weight_packed"];
 /// As [`OF_WEIGHTS`], of activations and of caches of keys and values. These are not quantized here.
 const OF_ACTIVATIONS: [&str; 8] = [
     "activation_scale",
@@ -67,6 +69,15 @@ impl Quantized {
         OF_WEIGHTS
             .contains(&part)
             .then(|| format!("{module}.weight"))
+    }
+
+    /// Whether codes of a weight are there in place of a tensor of its name.
+    pub(super) fn has_codes_of(files: &WeightFiles, weight: &str) -> bool {
+        let module = weight.strip_suffix(".weight");
+        module.is_some_and(|module| {
+            let mut codes = CODES.iter().map(|part| format!("{module}.{part}"));
+            codes.any(|name| files.has(&name))
+        })
     }
 
     /// Whether a tensor is there for quantized activations alone, by its name.
