@@ -5,6 +5,7 @@
 mod as_they_are;
 mod damaged;
 mod families;
+mod quantized_parts;
 mod split_gguf;
 mod supported_models;
 mod wrong_folders;
