@@ -154,6 +154,12 @@ impl Model {
         let qkv = weights
             .projections
             .map(&normed, |weights, input| Ok(project(weights, bias, input)?))?;
+        if let Some(factors) = attention.query_factors(stream.length, qkv.device())? {
+            let width = attention.query_width();
+            let queries = qkv.f_narrow(1, 0, width)?;
+            let mut queries = queries.f_view([-1, stream.length, width])?;
+            let _ = queries.f_mul_(&factors)?;
+        }
         let attended = rotary_attention(qkv, self.kind(), attention.shape, &heads)?;
         observe(LayerInput::AttentionHeads, &attended);
         let bias = attention.output_bias.as_ref();
