@@ -57,7 +57,14 @@ impl Model {
         let hidden = self.forward(&ids, &self.dense())?;
         let head = self.head().f_to_kind(Kind::Float)?;
         let hidden = hidden.f_to_kind(Kind::Float)?;
-        Ok(hidden.f_matmul(&head.f_transpose(0, 1)?)?)
+        let logits = hidden.f_matmul(&head.f_transpose(0, 1)?)?;
+        Ok(match self.spec().head.cap {
+            Some(cap) => logits
+                .f_mul_scalar(1.0 / cap)?
+                .f_tanh()?
+                .f_mul_scalar(cap)?,
+            None => logits,
+        })
     }
 
     /// The stream of `tokens [B, L]` before the first block.
