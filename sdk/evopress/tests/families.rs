@@ -67,6 +67,11 @@ fn ministral() {
 }
 
 #[test]
+fn ministral3() {
+    check("ministral3", true);
+}
+
+#[test]
 fn phi3_whole_heads() {
     check("phi3", true);
 }

@@ -73,7 +73,14 @@ impl Model {
         }
         let rotation = self.rope_of(block_idx).rows(length)?;
         let heads = attention.heads(length, rotation.as_ref());
-        let projected = [&outputs[0], &outputs[1], &outputs[2]];
+        let queries = match attention.query_factors(length, stream.device())? {
+            Some(factors) => {
+                let by_sequence = outputs[0].f_view([-1, length, attention.query_width()])?;
+                by_sequence.f_mul(&factors)?.f_view_as(&outputs[0])?
+            }
+            None => outputs[0].shallow_clone(),
+        };
+        let projected = [&queries, &outputs[1], &outputs[2]];
         let attended = plain_rotary_attention(projected, attention.shape, &heads)?;
         let output = linear(&attended, &weights[3], attention.output_bias.as_ref())?;
         let shared = || normed.shallow_clone();

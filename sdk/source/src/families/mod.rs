@@ -25,6 +25,7 @@ mod gemma3;
 mod granite;
 mod llama;
 mod ministral;
+mod ministral3;
 mod mistral;
 mod olmo2;
 mod olmo3;

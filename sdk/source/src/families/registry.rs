@@ -8,18 +8,19 @@ use super::family::Family;
 use super::from_config::Config;
 use super::from_gguf::GgufModel;
 use super::{
-    gemma2, gemma3, granite, llama, ministral, mistral, olmo2, olmo3, other_fields, phi3, qwen2,
-    qwen3, smollm3,
+    gemma2, gemma3, granite, llama, ministral, ministral3, mistral, olmo2, olmo3, other_fields,
+    phi3, qwen2, qwen3, smollm3,
 };
 use crate::error::SourceError;
 use crate::gguf::{Metadata, RopeFactors};
 use crate::spec::ModelSpec;
 
 /// All families.
-pub(super) static FAMILIES: [&Family; 12] = [
+pub(super) static FAMILIES: [&Family; 13] = [
     &llama::FAMILY,
     &mistral::FAMILY,
     &ministral::FAMILY,
+    &ministral3::FAMILY,
     &phi3::FAMILY,
     &qwen2::FAMILY,
     &qwen3::FAMILY,

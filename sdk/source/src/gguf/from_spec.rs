@@ -80,9 +80,13 @@ pub(crate) fn tokenizer_of(entries: &Entries, path: &Path) -> Result<Tokenizer, 
     })
 }
 
-/// The longest sequence that llama.cpp computes right: where it knows no windows, that of one.
+/// The longest sequence that llama.cpp computes right: where it knows no windows, that of one, and
+/// where queries grow, that of the first step.
 fn context(form: &GgufForm, spec: &ModelSpec) -> i64 {
-    let longest = spec.max_position_embeddings;
+    let steps = attentions(spec).filter_map(|it| it.query_growth);
+    let longest = steps
+        .map(|growth| growth.step as i64)
+        .fold(spec.max_position_embeddings, i64::min);
     match form.windows {
         GgufWindows::None => attentions(spec)
             .filter_map(|it| it.window)

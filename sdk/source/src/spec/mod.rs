@@ -22,6 +22,7 @@ mod tensors;
 
 pub use block::{
     Activation, AttentionSpec, BlockSpec, ExpertsSpec, InputGroup, MlpSpec, NormPlace, NormSpec,
+    QueryGrowth,
 };
 pub use layer::{LayerInput, LayerRole, LayerSpec, Stacked};
 pub use model::{EmbeddingSpec, HeadSpec, Layer, ModelSpec};

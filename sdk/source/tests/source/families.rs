@@ -11,7 +11,8 @@ use tempfile::TempDir;
 
 use super::error;
 
-const NAMES: [&str; 17] = [
+const NAMES: [&str; 18] = [
+    "ministral3",
     "yarn-turns",
     "yarn",
     "mistral",
@@ -142,6 +143,11 @@ fn rotations_are_what_the_files_say() {
     assert_eq!(scaling("olmo3", 3), (usual.clone(), 8));
     assert_eq!(scaling("yarn", 0), (usual, 16));
     assert_eq!(scaling("yarn-turns", 0), (yarn(4.0, 0.5, 1.2, false), 16));
+    let growth = attentions(&spec("ministral3"))[0].query_growth.unwrap();
+    assert_eq!(
+        (growth.at(15), growth.at(16)),
+        (1.0, 1.0 + 0.3 * 2.0_f64.ln())
+    );
     let (long, width) = scaling("phi3-partial", 0);
     assert_eq!(width, 12, "three quarters of a head of 16");
     let RopeScaling::LongRope {
