@@ -44,14 +44,13 @@ fn whole(model: &Model, candidate: &Candidate, tokens: &[i64]) -> Whole {
         for block_idx in 0..num_blocks {
             for (place, sub_block) in SUB_BLOCKS.into_iter().enumerate() {
                 let first = model.spec().first_layer(block_idx);
-                let slots = model.spec().blocks[block_idx].slots_of(sub_block);
-                let weights = slots.map(|slot| weights[first + slot].shallow_clone());
-                let weights: Vec<Tensor> = weights.collect();
+                let weight = |slot: usize| Ok(weights[first + slot].shallow_clone());
+                let (kind, length) = (Kind::Float, tokens.len() as i64);
                 let traced = match sub_block {
                     SubBlock::Attention => {
-                        model.traced_attention(block_idx, &stream, tokens.len() as i64, &weights)
+                        model.traced_attention(block_idx, &stream, length, kind, &weight)
                     }
-                    SubBlock::Mlp => model.traced_mlp(block_idx, &stream, &weights),
+                    SubBlock::Mlp => model.traced_mlp(block_idx, &stream, kind, &weight),
                 };
                 let gate = gates.get((2 * block_idx + place) as i64);
                 stream = &stream + gate * traced.unwrap().added;

@@ -7,6 +7,11 @@ pub const ROPE_FACTORS: &str = "rope_freqs.weight";
 /// The head, absent where it is tied to the embedding.
 pub const HEAD: &str = "output.weight";
 
+/// The router of a block's experts.
+pub const ROUTER: &str = "ffn_gate_inp";
+/// The gate of a block's shared expert.
+pub const SHARED_GATE: &str = "ffn_gate_inp_shexp";
+
 /// The name of a tensor of `spec`: `blk.3.attn_q.weight` for the weight of block 3's queries.
 /// `block_idx` is the block's number in the file, which is another where blocks are left out.
 pub fn of_tensor(spec: &ModelSpec, part: TensorPart, block_idx: Option<usize>) -> String {
@@ -15,6 +20,8 @@ pub fn of_tensor(spec: &ModelSpec, part: TensorPart, block_idx: Option<usize>) -
         TensorPart::Embedding => "token_embd.weight".into(),
         TensorPart::FinalNorm => "output_norm.weight".into(),
         TensorPart::Head => HEAD.into(),
+        TensorPart::Router { .. } => in_block(idx, ROUTER, "weight"),
+        TensorPart::SharedGate { .. } => in_block(idx, SHARED_GATE, "weight"),
         TensorPart::Norm {
             block_idx,
             norm_idx,
