@@ -6,7 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use evopress_cache::DigestCache;
-use evopress_core::digest_bytes;
+use evopress_core::{digest_bytes, files_of_model};
 use evopress_spec::{InputDigests, Mistake, Plan};
 
 /// An input that cannot be read.
@@ -29,13 +29,7 @@ pub(super) fn digests(
     plan: &Plan,
     plugins: &Path,
 ) -> Result<InputDigests, Unreadable> {
-    let digest = |path: &Path, pointer: &str| {
-        cache.digest_path(path).map_err(|error| Unreadable {
-            path: path.to_owned(),
-            pointer: pointer.to_owned(),
-            error,
-        })
-    };
+    let digest = |path: &Path, pointer: &str| all(cache, &[path.to_owned()], pointer);
     let not_fetched = || Unreadable {
         path: PathBuf::from("the model"),
         pointer: "/model/source".to_owned(),
@@ -43,7 +37,7 @@ pub(super) fn digests(
     };
     let model = plan.model.location.path().ok_or_else(not_fetched)?;
     let mut digests = InputDigests {
-        model: digest(model, "/model/source")?,
+        model: all(cache, &files_of_model(model), "/model/source")?,
         calibration: digest(&plan.calibration.source, "/calibration/source")?,
         database: digest(&plan.database.source, "/database/source")?,
         ..InputDigests::default()
@@ -61,19 +55,27 @@ pub(super) fn digests(
     for (used, pointer) in
         named.chain([(&plan.search.fitness, "/search/fitness/plugin".to_owned())])
     {
-        let files = plugin_files(plugins, &used.plugin);
-        let found = files
-            .iter()
-            .map(|file| digest(file, &pointer))
-            .collect::<Result<Vec<_>, _>>()?;
-        let whole = if let [one] = found.as_slice() {
-            one.clone()
-        } else {
-            digest_bytes(found.join("\n").as_bytes())
-        };
+        let whole = all(cache, &plugin_files(plugins, &used.plugin), &pointer)?;
         digests.plugins.insert(used.plugin.clone(), whole);
     }
     Ok(digests)
+}
+
+/// The digest of one file or folder; of several, that of their digests. `pointer` is where the spec
+/// names them.
+fn all(cache: &DigestCache, files: &[PathBuf], pointer: &str) -> Result<String, Unreadable> {
+    let digest = |path: &PathBuf| {
+        cache.digest_path(path).map_err(|error| Unreadable {
+            path: path.clone(),
+            pointer: pointer.to_owned(),
+            error,
+        })
+    };
+    let found: Vec<String> = files.iter().map(digest).collect::<Result<_, _>>()?;
+    Ok(match found.as_slice() {
+        [one] => one.clone(),
+        several => digest_bytes(several.join("\n").as_bytes()),
+    })
 }
 
 /// The file of a plugin: `libevopress_NAME.so`. Where a plugin's file is named otherwise, any of
@@ -97,4 +99,26 @@ fn plugin_files(folder: &Path, name: &str) -> Vec<PathBuf> {
         .collect();
     files.sort();
     files
+}
+
+#[cfg(test)]
+mod tests {
+    use evopress_cache::Cache;
+
+    use super::*;
+
+    #[test]
+    fn every_part_of_a_split_model_counts() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = Cache::at(&folder.path().join("cache")).digests();
+        let (first, second) = ("m-00001-of-00002.gguf", "m-00002-of-00002.gguf");
+        let path = |name: &str| folder.path().join(name);
+        let digest = || all(&cache, &files_of_model(&path(first)), "/model/source");
+        fs::write(path(first), "one").unwrap();
+        assert_eq!(digest().unwrap_err().path, path(second));
+        fs::write(path(second), "two").unwrap();
+        let before = digest().unwrap();
+        fs::write(path(second), "other").unwrap();
+        assert_ne!(digest().unwrap(), before);
+    }
 }

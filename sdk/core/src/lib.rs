@@ -2,11 +2,20 @@
 //!
 //! - [`digest`]: SHA-256 of bytes, streams, files and folders, as lower-case hex.
 //! - [`files`]: files and folders that a crash leaves either as they were or complete.
+//! - [`text`] and [`json`]: files of text, and JSON as Python programs write it.
+//! - [`model_files`]: which files a model on disk consists of.
+//! - [`split_names`]: which files are one GGUF model.
 //! - [`time`]: moments as text and as seconds since 1970.
 
 pub mod digest;
 pub mod files;
+pub mod json;
+pub mod model_files;
+pub mod text;
+pub mod split_names;
 pub mod time;
 
 pub use digest::{Hasher, digest_bytes, digest_path, digest_reader};
 pub use files::{AtomicFile, atomic_write};
+pub use model_files::{digest_model, model_files};
+pub use split_names::{PartName, files_of_model};

@@ -10,7 +10,7 @@ use tokenizers::Tokenizer;
 use crate::error::SourceError;
 use crate::families::{self, Family};
 use crate::folder::ModelFolder;
-use crate::gguf::{self, Entries, GgufFile, ROPE_FACTORS};
+use crate::gguf::{self, Entries, GgufFile};
 use crate::hf_files::HfFiles;
 use crate::spec::{LayerRole, ModelSpec, TensorPart, TensorSpec};
 use crate::tensor::StoredTensor;
@@ -26,12 +26,12 @@ pub struct Source {
 }
 
 enum Files {
-    Folder(ModelFolder),
+    Folder(Box<ModelFolder>),
     Gguf(GgufFile),
 }
 
 impl Source {
-    /// Opens a Hugging Face folder or a GGUF file.
+    /// Opens a Hugging Face folder or a GGUF file; of a split one, all parts by the first.
     ///
     /// # Errors
     /// When the model cannot be read, is of another family, or lacks a tensor that its
@@ -66,7 +66,7 @@ impl Source {
         if metadata.is_dir() {
             let folder = open_folder(path)?;
             let (family, whole) = (folder.family(), folder.spec()?);
-            Self::checked(family, &whole, Files::Folder(folder))
+            Self::checked(family, &whole, Files::Folder(Box::new(folder)))
         } else if is_gguf() {
             let gguf = open_gguf(path)?;
             let family = families::of_gguf(&gguf.metadata())?;
@@ -109,14 +109,13 @@ impl Source {
             match &source.files {
                 Files::Folder(folder) => folder.check(tensor)?,
                 Files::Gguf(gguf) => {
-                    let name = gguf_name(&source.spec, tensor);
-                    gguf.tensor(&name, &tensor.name, &tensor.shape)?;
+                    source.gguf_bytes(gguf, tensor)?;
                 }
             }
         }
         for tensor in whole.tensors().iter().filter(|it| !source.has(&it.name)) {
             let is_there = match &source.files {
-                Files::Folder(folder) => folder.has(&tensor.name),
+                Files::Folder(folder) => folder.has(tensor.name_in_files()),
                 Files::Gguf(gguf) => gguf.has(&gguf_name(whole, tensor)),
             };
             if is_there {
@@ -156,10 +155,11 @@ impl Source {
             Files::Folder(folder) => return folder.tensor(expected),
             Files::Gguf(gguf) => gguf,
         };
-        let stored = gguf_name(&self.spec, expected);
-        let tensor = gguf.tensor(&stored, name, &expected.shape)?;
+        let (ggml_type, bytes) = self.gguf_bytes(gguf, expected)?;
+        let tensor = StoredTensor::ggml(ggml_type, &expected.shape, bytes);
         Ok(match self.interleaved_heads(expected.part) {
             Some(num_heads) => tensor.with_halves_of_heads(num_heads),
+            None if self.adds_one(expected.part) => tensor.less_one(),
             None => tensor,
         })
     }
@@ -180,7 +180,7 @@ impl Source {
         let role = self.spec.layer_of(part)?.role;
         let attention = self.spec.blocks[part.block_idx()?].attention.as_ref()?;
         match role {
-            _ if !self.family.interleaves_heads => None,
+            _ if !self.family.gguf.interleaves_heads => None,
             LayerRole::Query => Some(attention.num_heads),
             LayerRole::Key => Some(attention.num_kv_heads),
             _ => None,
@@ -189,7 +189,7 @@ impl Source {
 
     /// What the keys of a GGUF file of this model begin with, without the dot.
     pub fn gguf_architecture(&self) -> &'static str {
-        self.family.gguf_architecture
+        self.family.gguf.architecture
     }
 
     /// The model's tokenizer. `encode(text, false)` gives the plain token ids of a text.
@@ -227,27 +227,67 @@ impl Source {
         match &self.files {
             Files::Folder(folder) => {
                 let files = folder.hf_files(&self.spec)?;
-                gguf::entries_of_spec(self.gguf_architecture(), &self.spec, &files, folder.path())
+                let form = &self.family.gguf;
+                if let Some(what) = gguf::foreign(form, &self.spec) {
+                    return Err(SourceError::Unsupported {
+                        file: folder.path().to_path_buf(),
+                        what: format!("format `gguf`: llama.cpp's {}", form.architecture),
+                        found: what,
+                        supported: "what it computes in the same way".into(),
+                    });
+                }
+                gguf::entries_of_spec(form, &self.spec, &files, folder.path())
             }
-            Files::Gguf(gguf) => Ok(gguf.entries()),
+            Files::Gguf(gguf) => {
+                let mut entries = gguf.entries();
+                // Which blocks have windows, where llama.cpp knows it by their numbers otherwise.
+                gguf::windows_of_spec(&self.family.gguf, &self.spec, &mut entries);
+                Ok(entries)
+            }
         }
     }
 
+    /// What llama.cpp tells by the number of a block, or of blocks, so that a GGUF file of this model
+    /// must have all of them; none where blocks may be left out.
+    pub fn gguf_told_by_number(&self) -> Option<&'static str> {
+        gguf::told_by_number(&self.family.gguf, &self.spec)
+    }
+
     /// The type and bytes of a tensor of a GGUF file, in llama.cpp's order of rows, by Hugging
-    /// Face's name or [`ROPE_FACTORS`]; none where the model is a folder or has no such tensor.
+    /// Face's name, or by llama.cpp's where it is of divisors of the rotary frequencies; none where
+    /// the model is a folder or has no such tensor.
     ///
     /// # Errors
     /// When the tensor's bytes are not all in the file.
     pub fn gguf_tensor(&self, name: &str) -> Result<Option<(GgmlType, &[u8])>, SourceError> {
-        match &self.files {
-            Files::Gguf(gguf) if name == ROPE_FACTORS => gguf.rope_factor_bytes(),
-            Files::Gguf(gguf) if self.has(name) => {
-                let expected = self.expected(name)?;
-                let stored = gguf_name(&self.spec, expected);
-                gguf.bytes(&stored, name, &expected.shape).map(Some)
-            }
-            _ => Ok(None),
+        let Files::Gguf(gguf) = &self.files else {
+            return Ok(None);
+        };
+        match self.by_name.get(name) {
+            Some(&idx) => self.gguf_bytes(gguf, &self.tensors[idx]).map(Some),
+            None => gguf.rope_factor_bytes(name),
         }
+    }
+
+    /// The type and the bytes of a tensor, which may be some rows of one of the file.
+    fn gguf_bytes<'a>(
+        &self,
+        gguf: &'a GgufFile,
+        expected: &TensorSpec,
+    ) -> Result<(GgmlType, &'a [u8]), SourceError> {
+        let name = gguf_name(&self.spec, expected);
+        let Some(stored) = &expected.stored else {
+            return gguf.bytes(&name, &expected.name, &expected.shape);
+        };
+        let (ggml_type, bytes) = gguf.bytes(&name, &expected.name, &stored.shape)?;
+        Ok((ggml_type, stored.rows_of(&expected.shape, bytes)))
+    }
+
+    /// Whether the model's file is a GGUF file that holds the weight of a norm with the 1 added
+    /// that is left out in Hugging Face's files.
+    pub fn adds_one(&self, part: TensorPart) -> bool {
+        matches!(self.files, Files::Gguf(_))
+            && self.spec.norm_of(part).is_some_and(|it| it.is_offset)
     }
 
     /// Number of weights, norms and biases; a tied head counts once.
@@ -259,7 +299,7 @@ impl Source {
     pub fn digest_files(&self) -> Vec<PathBuf> {
         match &self.files {
             Files::Folder(folder) => folder.digest_files(),
-            Files::Gguf(gguf) => vec![gguf.path().to_path_buf()],
+            Files::Gguf(gguf) => gguf.paths().map(Path::to_path_buf).collect(),
         }
     }
 

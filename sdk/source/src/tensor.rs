@@ -1,8 +1,10 @@
 //! A tensor of a model's files, in main memory when it is asked for.
 
 use evopress_plugin::{DType, GgmlType};
+use half::{bf16, f16};
 
 use crate::dequantize::dequantize;
+use crate::spec::StoredRows;
 
 /// A tensor of a model's files: f32, f16 or bf16, row-major, little-endian.
 ///
@@ -95,6 +97,37 @@ impl<'a> StoredTensor<'a> {
         bytes
     }
 
+    /// Some rows of the tensor, of which each is as long as the rest of `shape` says.
+    pub(crate) fn rows(self, stored: &StoredRows, shape: &[i64]) -> Self {
+        let (dtype, shape) = (self.dtype, shape.to_vec());
+        let content = match self.content {
+            Content::Plain(bytes) => Content::Plain(stored.rows_of(&shape, bytes)),
+            Content::Quantized(ggml_type, bytes) => {
+                Content::Quantized(ggml_type, stored.rows_of(&shape, bytes))
+            }
+            Content::Owned(bytes) => Content::Owned(stored.rows_of(&shape, &bytes).to_vec()),
+        };
+        Self {
+            dtype,
+            shape,
+            content,
+        }
+    }
+
+    /// The elements less 1, in f32: what Hugging Face's files have of a norm's weight that a GGUF
+    /// file holds whole.
+    pub(crate) fn less_one(self) -> Self {
+        let bytes = self.to_bytes();
+        let numbers: Vec<f32> = match self.dtype {
+            DType::F32 => floats(&bytes, f32::from_le_bytes),
+            DType::F16 => floats(&bytes, |bytes| f16::from_le_bytes(bytes).to_f32()),
+            _ => floats(&bytes, |bytes| bf16::from_le_bytes(bytes).to_f32()),
+        };
+        let less = numbers.into_iter().map(|number| number - 1.0);
+        let bytes = less.flat_map(f32::to_le_bytes).collect();
+        Self::owned(DType::F32, &self.shape, bytes)
+    }
+
     /// The tensor with the rows of each head in Hugging Face's order (first half, second half)
     /// where they are in llama.cpp's (one of each in turn).
     pub(crate) fn with_halves_of_heads(self, num_heads: i64) -> Self {
@@ -113,6 +146,11 @@ impl<'a> StoredTensor<'a> {
     }
 }
 
+fn floats<const N: usize>(bytes: &[u8], float: impl Fn([u8; N]) -> f32) -> Vec<f32> {
+    let (numbers, _) = bytes.as_chunks::<N>();
+    numbers.iter().map(|number| float(*number)).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -124,5 +162,37 @@ mod tests {
         let tensor = StoredTensor::plain(DType::F16, &[8, 1], &bytes).with_halves_of_heads(2);
         let rows: Vec<u8> = tensor.to_bytes().into_iter().step_by(2).collect();
         assert_eq!(rows, [0, 2, 1, 3, 4, 6, 5, 7]);
+    }
+
+    #[test]
+    fn rows_of_a_stacked_tensor() {
+        let stored = StoredRows {
+            name: "qkv".into(),
+            shape: vec![2, 3, 2],
+            first_row: 4,
+        };
+        let bytes: Vec<u8> = (0..24).collect();
+        let whole = || StoredTensor::plain(DType::F16, &[2, 3, 2], &bytes);
+        let rows = whole().rows(&stored, &[2, 2]);
+        assert_eq!(
+            (rows.shape(), rows.to_bytes()),
+            (&[2, 2][..], bytes[16..].to_vec())
+        );
+        let bias = StoredRows {
+            shape: vec![12],
+            ..stored
+        };
+        let rows = StoredTensor::plain(DType::F16, &[12], &bytes).rows(&bias, &[3]);
+        assert_eq!(rows.to_bytes(), bytes[8..14]);
+    }
+
+    #[test]
+    fn norms_of_gguf_files_lose_their_one() {
+        let bytes = [1.5_f32, 0.25].map(f32::to_le_bytes).concat();
+        let tensor = StoredTensor::plain(DType::F32, &[2], &bytes).less_one();
+        assert_eq!(
+            tensor.to_bytes(),
+            [0.5_f32, -0.75].map(f32::to_le_bytes).concat()
+        );
     }
 }

@@ -1,20 +1,22 @@
-//! Models whose blocks are all alike: attention and a gated MLP, each after a norm.
+//! Models of attention and a gated MLP: from the numbers of a configuration to a specification.
 
 use std::path::Path;
 
+use super::form::{Form, NormForm, NormWidth};
 use crate::error::SourceError;
 use crate::spec::{
-    Activation, AttentionSpec, BlockSpec, EmbeddingSpec, HeadSpec, LayerRole, LayerSpec, MlpSpec,
-    ModelSpec, NormPlace, NormSpec, Rope,
+    AttentionSpec, BlockSpec, EmbeddingSpec, HeadSpec, LayerRole, LayerSpec, MlpSpec, ModelSpec,
+    NormPlace, NormSpec, Rope, Stacked,
 };
 
 const MAX_EXTENT: i64 = 1 << 24;
-const MAX_BLOCKS: usize = 1 << 12;
+const MAX_BLOCKS: i64 = 1 << 12;
 
 /// The numbers that a configuration has of such a model.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct DenseModel {
-    pub(super) num_blocks: usize,
+    /// What differs between blocks, one entry a block.
+    pub(super) blocks: Vec<BlockNumbers>,
     /// Width of the residual stream.
     pub(super) hidden_size: i64,
     /// Width of the MLP.
@@ -29,25 +31,70 @@ pub(super) struct DenseModel {
     pub(super) vocab_size: i64,
     /// Added to the mean square in every norm.
     pub(super) rms_norm_eps: f64,
-    pub(super) rope: Rope,
+    /// What products of queries and keys are multiplied with.
+    pub(super) score_scale: f64,
+    /// See [`AttentionSpec::score_cap`].
+    pub(super) score_cap: Option<f64>,
+    /// See [`EmbeddingSpec::scale`].
+    pub(super) embedding_scale: Option<f64>,
+    /// See [`BlockSpec::residual_scale`].
+    pub(super) residual_scale: Option<f64>,
+    /// See [`HeadSpec::scale`].
+    pub(super) logit_scale: Option<f64>,
+    /// See [`HeadSpec::cap`].
+    pub(super) logit_cap: Option<f64>,
     /// Whether the head is the embedding.
     pub(super) tie_word_embeddings: bool,
     /// Longest sequence that the model was made for, in tokens.
     pub(super) max_position_embeddings: i64,
-    /// Whether q, k, v and o have biases.
-    pub(super) attention_bias: bool,
-    /// Whether gate, up and down have biases.
-    pub(super) mlp_bias: bool,
+    pub(super) biases: Biases,
     pub(super) bos_token_id: Option<u32>,
     pub(super) eos_token_ids: Vec<u32>,
     pub(super) pad_token_id: Option<u32>,
 }
 
+/// What differs between the blocks of a model.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct BlockNumbers {
+    /// How queries and keys are rotated; none where they are not.
+    pub(super) rope: Option<Rope>,
+    /// How many of the latest tokens a query sees; none for all.
+    pub(super) window: Option<i64>,
+}
+
+/// Which layers add a bias.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Biases {
+    /// q, k and v.
+    pub(super) inputs: bool,
+    /// o.
+    pub(super) output: bool,
+    /// gate, up and down.
+    pub(super) mlp: bool,
+}
+
+/// A number of blocks, if any model has so many.
+pub(super) fn num_blocks(number: i64, file: &Path) -> Result<usize, SourceError> {
+    match number {
+        1..=MAX_BLOCKS => Ok(number as usize),
+        _ => Err(SourceError::malformed(
+            file,
+            format!("number of blocks is {number}, allowed: 1 to {MAX_BLOCKS}"),
+        )),
+    }
+}
+
 impl DenseModel {
-    /// Refuses numbers that no model has, so that everything later may multiply them without care.
-    pub(super) fn checked(self, file: &Path) -> Result<Self, SourceError> {
+    /// The specification, if the numbers are such as models have: what follows may multiply them
+    /// without care.
+    pub(super) fn into_spec(
+        self,
+        architecture: &str,
+        form: &Form,
+        file: &Path,
+    ) -> Result<ModelSpec, SourceError> {
         match self.mistake() {
-            None => Ok(self),
+            None => Ok(self.spec(architecture, form)),
             Some(what) => Err(SourceError::malformed(file, what)),
         }
     }
@@ -71,12 +118,6 @@ impl DenseModel {
                 return Some(format!("{name} is {value}, allowed: 1 to {max}"));
             }
         }
-        if !(1..=MAX_BLOCKS).contains(&self.num_blocks) {
-            return Some(format!(
-                "number of blocks is {}, allowed: 1 to {MAX_BLOCKS}",
-                self.num_blocks
-            ));
-        }
         if self.num_heads % self.num_kv_heads != 0 {
             return Some(format!(
                 "{} heads cannot share {} key/value heads: the one must divide the other",
@@ -95,12 +136,35 @@ impl DenseModel {
                 self.rms_norm_eps
             ));
         }
-        self.rope.mistake(self.head_dim)
+        self.wrong_factor()
+            .or_else(|| self.blocks.iter().find_map(|it| self.wrong_block(it)))
     }
 
-    /// The specification of a model whose numbers are checked.
-    pub(super) fn into_spec(self, architecture: &str) -> ModelSpec {
-        let blocks = vec![self.block(); self.num_blocks];
+    fn wrong_factor(&self) -> Option<String> {
+        let factors = [
+            ("the scale of attention scores", Some(self.score_scale)),
+            ("the cap of attention scores", self.score_cap),
+            ("the scale of the embedding", self.embedding_scale),
+            ("the scale of the residual", self.residual_scale),
+            ("the scale of logits", self.logit_scale),
+            ("the cap of logits", self.logit_cap),
+        ];
+        let is_wrong = |value: f64| !(value.is_finite() && value > 0.0);
+        let mut wrong = factors
+            .into_iter()
+            .filter_map(|(name, value)| Some((name, value.filter(|&it| is_wrong(it))?)));
+        let (name, value) = wrong.next()?;
+        Some(format!("{name} is {value}, expected a positive number"))
+    }
+
+    fn wrong_block(&self, block: &BlockNumbers) -> Option<String> {
+        let of_window = block.window.filter(|&window| window < 1);
+        let of_window = of_window
+            .map(|window| format!("the attention window is {window}, expected a positive number"));
+        of_window.or_else(|| block.rope.as_ref()?.mistake(self.head_dim))
+    }
+
+    fn spec(self, architecture: &str, form: &Form) -> ModelSpec {
         ModelSpec {
             architecture: architecture.to_owned(),
             hidden_size: self.hidden_size,
@@ -108,16 +172,22 @@ impl DenseModel {
             max_position_embeddings: self.max_position_embeddings,
             embedding: EmbeddingSpec {
                 name: "model.embed_tokens".into(),
-                scale: None,
+                scale: self.embedding_scale,
             },
             blocks_name: "model.layers".into(),
-            blocks,
-            final_norm: self.norm("model.norm", NormPlace::Final),
+            blocks: self.blocks.iter().map(|it| self.block(it, form)).collect(),
+            final_norm: NormSpec {
+                name: "model.norm".into(),
+                place: NormPlace::Final,
+                width: self.hidden_size,
+                eps: self.rms_norm_eps,
+                is_offset: form.has_offset_norms,
+            },
             head: HeadSpec {
                 name: "lm_head".into(),
                 tied: self.tie_word_embeddings,
-                scale: None,
-                cap: None,
+                scale: self.logit_scale,
+                cap: self.logit_cap,
             },
             bos_token_id: self.bos_token_id,
             eos_token_ids: self.eos_token_ids,
@@ -125,57 +195,82 @@ impl DenseModel {
         }
     }
 
-    fn block(&self) -> BlockSpec {
+    fn block(&self, numbers: &BlockNumbers, form: &Form) -> BlockSpec {
         use LayerRole::{Down, Gate, Key, Output, Query, Up, Value};
         let (hidden, inner) = (self.hidden_size, self.intermediate_size);
         let queries = self.num_heads * self.head_dim;
         let keys = self.num_kv_heads * self.head_dim;
-        let of_attention = |name: &str, role, shape| {
-            let name = format!("self_attn.{name}");
-            LayerSpec::new(&name, role, shape, self.attention_bias)
-        };
-        let of_mlp = |name: &str, role, shape| {
-            LayerSpec::new(&format!("mlp.{name}"), role, shape, self.mlp_bias)
-        };
+        let Biases {
+            inputs,
+            output,
+            mlp,
+        } = self.biases;
+        let mut layers = vec![
+            LayerSpec::new("self_attn.q_proj", Query, [queries, hidden], inputs),
+            LayerSpec::new("self_attn.k_proj", Key, [keys, hidden], inputs),
+            LayerSpec::new("self_attn.v_proj", Value, [keys, hidden], inputs),
+            LayerSpec::new("self_attn.o_proj", Output, [hidden, queries], output),
+            LayerSpec::new("mlp.gate_proj", Gate, [inner, hidden], mlp),
+            LayerSpec::new("mlp.up_proj", Up, [inner, hidden], mlp),
+            LayerSpec::new("mlp.down_proj", Down, [hidden, inner], mlp),
+        ];
+        if form.is_stacked {
+            stack(&mut layers[..3], "self_attn.qkv_proj");
+            stack(&mut layers[4..6], "mlp.gate_up_proj");
+        }
+        let norms = form.norms.iter();
         BlockSpec {
-            layers: vec![
-                of_attention("q_proj", Query, [queries, hidden]),
-                of_attention("k_proj", Key, [keys, hidden]),
-                of_attention("v_proj", Value, [keys, hidden]),
-                of_attention("o_proj", Output, [hidden, queries]),
-                of_mlp("gate_proj", Gate, [inner, hidden]),
-                of_mlp("up_proj", Up, [inner, hidden]),
-                of_mlp("down_proj", Down, [hidden, inner]),
-            ],
-            norms: vec![
-                self.norm("input_layernorm", NormPlace::BeforeAttention),
-                self.norm("post_attention_layernorm", NormPlace::BeforeMlp),
-            ],
+            layers,
+            norms: norms
+                .map(|it| self.norm(it, form.has_offset_norms))
+                .collect(),
             attention: Some(AttentionSpec {
                 num_heads: self.num_heads,
                 num_kv_heads: self.num_kv_heads,
                 head_dim: self.head_dim,
-                rope: Some(self.rope.clone()),
-                window: None,
-                score_cap: None,
-                score_scale: (self.head_dim as f64).powf(-0.5),
+                rope: numbers.rope.clone(),
+                window: numbers.window,
+                score_cap: self.score_cap,
+                score_scale: self.score_scale,
             }),
             mlp: Some(MlpSpec {
                 intermediate_size: inner,
-                activation: Activation::Silu,
+                activation: form.activation,
                 experts: None,
             }),
-            residual_scale: None,
+            residual_scale: self.residual_scale,
         }
     }
 
-    fn norm(&self, name: &str, place: NormPlace) -> NormSpec {
+    fn norm(&self, form: &NormForm, is_offset: bool) -> NormSpec {
+        let heads = match form.place {
+            NormPlace::Key => self.num_kv_heads,
+            _ => self.num_heads,
+        };
         NormSpec {
-            name: name.into(),
-            place,
-            width: self.hidden_size,
+            name: form.name.into(),
+            place: form.place,
+            width: match form.width {
+                NormWidth::Hidden => self.hidden_size,
+                NormWidth::Head => self.head_dim,
+                NormWidth::AllHeads => heads * self.head_dim,
+            },
             eps: self.rms_norm_eps,
-            is_offset: false,
+            is_offset,
         }
+    }
+}
+
+/// Puts layers one below the other into one tensor.
+fn stack(layers: &mut [LayerSpec], name: &str) {
+    let rows = layers.iter().map(|layer| layer.out_features).sum();
+    let mut first_row = 0;
+    for layer in layers {
+        layer.stacked = Some(Stacked {
+            name: name.into(),
+            rows: vec![rows],
+            first_row,
+        });
+        first_row += layer.out_features;
     }
 }

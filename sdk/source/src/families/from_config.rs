@@ -3,187 +3,195 @@
 
 use std::path::Path;
 
+use evopress_core::json;
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
-use super::dense::DenseModel;
+use super::dense::{Biases, BlockNumbers, DenseModel, num_blocks};
+use super::family::Family;
 use crate::error::SourceError;
-use crate::spec::{Rope, RopeScaling};
+use crate::spec::Activation;
 
+/// What a configuration says of its model.
+pub(crate) struct Config<'a> {
+    pub(super) fields: Fields,
+    pub(super) file: &'a Path,
+    family: &'a Family,
+}
+
+/// The fields that families have, those that only some have after the others.
 #[derive(Deserialize)]
-struct HfConfig {
-    num_hidden_layers: usize,
-    hidden_size: i64,
+pub(super) struct Fields {
+    num_hidden_layers: i64,
+    pub(super) hidden_size: i64,
     intermediate_size: i64,
     num_attention_heads: i64,
     num_key_value_heads: Option<i64>,
     head_dim: Option<i64>,
     vocab_size: i64,
-    #[serde(default = "default_norm_eps")]
-    rms_norm_eps: f64,
-    #[serde(default = "default_context")]
-    max_position_embeddings: i64,
-    rope_theta: Option<f64>,
-    rope_scaling: Option<HfRope>,
-    rope_parameters: Option<HfRope>,
-    partial_rotary_factor: Option<f64>,
-    #[serde(default)]
-    tie_word_embeddings: bool,
-    #[serde(default)]
-    attention_bias: bool,
-    #[serde(default)]
-    mlp_bias: bool,
+    rms_norm_eps: Option<f64>,
+    pub(super) max_position_embeddings: Option<i64>,
+    pub(super) rope_theta: Option<f64>,
+    pub(super) rope_scaling: Option<Map<String, Value>>,
+    pub(super) rope_parameters: Option<Map<String, Value>>,
+    pub(super) original_max_position_embeddings: Option<f64>,
+    pub(super) partial_rotary_factor: Option<f64>,
+    tie_word_embeddings: Option<bool>,
     hidden_act: Option<String>,
+    hidden_activation: Option<String>,
+    #[serde(default, deserialize_with = "json::token_id")]
     bos_token_id: Option<u32>,
-    eos_token_id: Option<OneOrMany>,
+    #[serde(default, deserialize_with = "json::token_ids")]
+    eos_token_id: Vec<u32>,
+    #[serde(default, deserialize_with = "json::token_id")]
     pad_token_id: Option<u32>,
     quantization_config: Option<Value>,
+
+    pub(super) attention_bias: Option<bool>,
+    pub(super) mlp_bias: Option<bool>,
+    pub(super) sliding_window: Option<i64>,
+    pub(super) use_sliding_window: Option<bool>,
+    pub(super) max_window_layers: Option<usize>,
+    pub(super) layer_types: Option<Vec<String>>,
+    pub(super) sliding_window_pattern: Option<usize>,
+    pub(super) no_rope_layers: Option<Vec<i64>>,
+    pub(super) no_rope_layer_interval: Option<usize>,
+    pub(super) rope_local_base_freq: Option<f64>,
+    pub(super) query_pre_attn_scalar: Option<f64>,
+    pub(super) attn_logit_softcapping: Option<f64>,
+    pub(super) final_logit_softcapping: Option<f64>,
+    pub(super) embedding_multiplier: Option<f64>,
+    pub(super) attention_multiplier: Option<f64>,
+    pub(super) residual_multiplier: Option<f64>,
+    pub(super) logits_scaling: Option<f64>,
 }
 
-#[derive(Deserialize)]
-struct HfRope {
-    rope_type: Option<String>,
-    #[serde(rename = "type")]
-    legacy_type: Option<String>,
-    rope_theta: Option<f64>,
-    partial_rotary_factor: Option<f64>,
-    factor: Option<f64>,
-    low_freq_factor: Option<f64>,
-    high_freq_factor: Option<f64>,
-    original_max_position_embeddings: Option<f64>,
-    attention_factor: Option<f64>,
-    short_factor: Option<Vec<f64>>,
-    long_factor: Option<Vec<f64>>,
-}
+// What transformers takes where no field says it.
+const DEFAULT_NORM_EPS: f64 = 1e-6;
+const DEFAULT_CONTEXT: i64 = 2048;
 
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum OneOrMany {
-    One(u32),
-    Many(Vec<u32>),
-}
-
-// What transformers takes where the key is absent.
-fn default_norm_eps() -> f64 {
-    1e-6
-}
-
-fn default_context() -> i64 {
-    2048
-}
-
-/// A model of alike blocks from the text of its configuration.
-pub(super) fn read(text: &str, file: &Path) -> Result<DenseModel, SourceError> {
-    let raw: HfConfig = serde_json::from_str(text)
-        .map_err(|cause| SourceError::malformed(file, cause.to_string()))?;
-    let unsupported = |what: &str, found: String, supported: &str| SourceError::Unsupported {
-        file: file.to_path_buf(),
-        what: what.into(),
-        found,
-        supported: supported.into(),
-    };
-    if let Some(activation) = raw
-        .hidden_act
-        .as_ref()
-        .filter(|activation| *activation != "silu")
-    {
-        return Err(unsupported("hidden_act", activation.clone(), "silu"));
+impl<'a> Config<'a> {
+    /// The fields of a configuration of the family.
+    pub(super) fn new(
+        family: &'a Family,
+        config: &Map<String, Value>,
+        file: &'a Path,
+    ) -> Result<Self, SourceError> {
+        let malformed = |what: String| SourceError::malformed(file, what);
+        let mut all = json::object(family.defaults).map_err(malformed)?.map;
+        all.extend(
+            config
+                .iter()
+                .map(|(name, value)| (name.clone(), value.clone())),
+        );
+        Ok(Self {
+            fields: json::fields_of(&all).map_err(malformed)?,
+            file,
+            family,
+        })
     }
-    if raw.quantization_config.is_some() {
-        return Err(unsupported(
-            "quantization_config",
-            "quantized weights".into(),
-            "F32, F16 or BF16 weights",
-        ));
-    }
-    let rope_settings = raw.rope_parameters.as_ref().or(raw.rope_scaling.as_ref());
-    let partial = raw
-        .partial_rotary_factor
-        .or(rope_settings.and_then(|rope| rope.partial_rotary_factor));
-    if let Some(partial) = partial.filter(|&partial| partial != 1.0) {
-        return Err(unsupported(
-            "partial_rotary_factor",
-            partial.to_string(),
-            "1",
-        ));
-    }
-    let theta = rope_settings
-        .and_then(|rope| rope.rope_theta)
-        .or(raw.rope_theta);
-    let head_dim = raw
-        .head_dim
-        .unwrap_or(raw.hidden_size / raw.num_attention_heads.max(1));
-    let model = DenseModel {
-        num_blocks: raw.num_hidden_layers,
-        hidden_size: raw.hidden_size,
-        intermediate_size: raw.intermediate_size,
-        num_heads: raw.num_attention_heads,
-        num_kv_heads: raw.num_key_value_heads.unwrap_or(raw.num_attention_heads),
-        head_dim,
-        vocab_size: raw.vocab_size,
-        rms_norm_eps: raw.rms_norm_eps,
-        rope: Rope {
-            theta: theta.unwrap_or(10_000.0),
-            scaling: rope_settings.map_or(Ok(RopeScaling::None), |rope| rope.scaling(file))?,
-            width: head_dim,
-        },
-        tie_word_embeddings: raw.tie_word_embeddings,
-        max_position_embeddings: raw.max_position_embeddings,
-        attention_bias: raw.attention_bias,
-        mlp_bias: raw.mlp_bias,
-        bos_token_id: raw.bos_token_id,
-        eos_token_ids: match raw.eos_token_id {
-            None => Vec::new(),
-            Some(OneOrMany::One(id)) => vec![id],
-            Some(OneOrMany::Many(ids)) => ids,
-        },
-        pad_token_id: raw.pad_token_id,
-    };
-    model.checked(file)
-}
 
-impl HfRope {
-    fn scaling(&self, file: &Path) -> Result<RopeScaling, SourceError> {
-        let kind = self
-            .rope_type
-            .as_deref()
-            .or(self.legacy_type.as_deref())
-            .unwrap_or("default");
-        let missing =
-            |name: &str| SourceError::malformed(file, format!("rope type {kind} without {name}"));
-        let need = |value: Option<f64>, name: &str| value.ok_or_else(|| missing(name));
-        match kind {
-            "default" => Ok(RopeScaling::None),
-            "linear" => Ok(RopeScaling::Linear {
-                factor: need(self.factor, "factor")?,
-            }),
-            "llama3" => Ok(RopeScaling::Llama3 {
-                factor: need(self.factor, "factor")?,
-                low_freq_factor: need(self.low_freq_factor, "low_freq_factor")?,
-                high_freq_factor: need(self.high_freq_factor, "high_freq_factor")?,
-                original_max_position_embeddings: need(
-                    self.original_max_position_embeddings,
-                    "original_max_position_embeddings",
-                )?,
-            }),
-            // One set of factors for all lengths and no change of the attention's scale:
-            // what `to_config` makes.
-            "longrope"
-                if self.short_factor == self.long_factor && self.attention_factor == Some(1.0) =>
-            {
-                match &self.short_factor {
-                    Some(factors) => Ok(RopeScaling::Factors {
-                        factors: factors.clone(),
-                    }),
-                    None => Err(missing("short_factor")),
-                }
-            }
-            other => Err(SourceError::Unsupported {
-                file: file.to_path_buf(),
-                what: "rope type".into(),
-                found: other.into(),
-                supported: "default, linear, llama3".into(),
-            }),
+    /// The numbers that every family has, with one rotation in all blocks, no windows and no biases.
+    pub(super) fn common(&self) -> Result<DenseModel, SourceError> {
+        let blocks = BlockNumbers {
+            rope: Some(self.rope()?),
+            window: None,
+        };
+        let blocks = vec![blocks; self.num_blocks()?];
+        self.with_blocks(blocks)
+    }
+
+    /// The numbers that every family has, with these blocks and no biases.
+    pub(super) fn with_blocks(&self, blocks: Vec<BlockNumbers>) -> Result<DenseModel, SourceError> {
+        self.check_activation()?;
+        let fields = &self.fields;
+        if fields.quantization_config.is_some() {
+            let found = "quantized weights".into();
+            return Err(self.unsupported("quantization_config", found, "F32, F16 or BF16 weights"));
         }
+        Ok(DenseModel {
+            blocks,
+            hidden_size: fields.hidden_size,
+            intermediate_size: fields.intermediate_size,
+            num_heads: fields.num_attention_heads,
+            num_kv_heads: fields
+                .num_key_value_heads
+                .unwrap_or(fields.num_attention_heads),
+            head_dim: self.head_dim(),
+            vocab_size: fields.vocab_size,
+            rms_norm_eps: fields.rms_norm_eps.unwrap_or(DEFAULT_NORM_EPS),
+            score_scale: (self.head_dim() as f64).powf(-0.5),
+            score_cap: None,
+            embedding_scale: None,
+            residual_scale: None,
+            logit_scale: None,
+            logit_cap: None,
+            tie_word_embeddings: fields.tie_word_embeddings.unwrap_or(false),
+            max_position_embeddings: self.context(),
+            biases: Biases::default(),
+            bos_token_id: fields.bos_token_id,
+            eos_token_ids: fields.eos_token_id.clone(),
+            pad_token_id: fields.pad_token_id,
+        })
+    }
+
+    /// The biases of families where one field is for q, k, v and o, and another for the MLP.
+    pub(super) fn biases(&self) -> Biases {
+        let attention = self.fields.attention_bias.unwrap_or(false);
+        Biases {
+            inputs: attention,
+            output: attention,
+            mlp: self.fields.mlp_bias.unwrap_or(false),
+        }
+    }
+
+    pub(super) fn num_blocks(&self) -> Result<usize, SourceError> {
+        num_blocks(self.fields.num_hidden_layers, self.file)
+    }
+
+    pub(super) fn head_dim(&self) -> i64 {
+        let by_heads = self.fields.hidden_size / self.fields.num_attention_heads.max(1);
+        self.fields.head_dim.unwrap_or(by_heads)
+    }
+
+    pub(super) fn context(&self) -> i64 {
+        self.fields
+            .max_position_embeddings
+            .unwrap_or(DEFAULT_CONTEXT)
+    }
+
+    fn check_activation(&self) -> Result<(), SourceError> {
+        let form = &self.family.form;
+        let (fields, field) = (&self.fields, form.activation_field);
+        let found = match field {
+            "hidden_activation" => &fields.hidden_activation,
+            _ => &fields.hidden_act,
+        };
+        let name = activation_name(form.activation);
+        match found {
+            Some(found) if found != name => Err(self.unsupported(field, found.clone(), name)),
+            _ => Ok(()),
+        }
+    }
+
+    pub(super) fn malformed(&self, what: impl Into<String>) -> SourceError {
+        SourceError::malformed(self.file, what)
+    }
+
+    pub(super) fn unsupported(&self, what: &str, found: String, supported: &str) -> SourceError {
+        SourceError::Unsupported {
+            file: self.file.to_path_buf(),
+            what: what.into(),
+            found,
+            supported: supported.into(),
+        }
+    }
+}
+
+/// transformers' name of an activation function.
+pub(super) fn activation_name(activation: Activation) -> &'static str {
+    match activation {
+        Activation::Silu => "silu",
+        Activation::GeluTanh => "gelu_pytorch_tanh",
     }
 }

@@ -1,32 +1,29 @@
 //! The metadata of GGUF files.
 
-use super::dense::DenseModel;
-use super::rope_factors::llama3_of;
+use super::dense::{Biases, BlockNumbers, DenseModel, num_blocks};
 use crate::error::SourceError;
-use crate::gguf::{Metadata, ROPE_FACTORS, Value, names};
-use crate::spec::{LayerRole, Rope, RopeScaling};
-
-const DEFAULT_THETA: f64 = 10_000.0;
+use crate::gguf::{GgufForm, GgufWindows, Metadata, RopeFactors, Value, names};
+use crate::spec::LayerRole;
 
 /// What a GGUF file says of its model.
 pub(crate) struct GgufModel<'a> {
     pub(super) metadata: &'a Metadata<'a>,
-    /// What the keys of the model begin with, without the dot.
-    pub(super) architecture: &'static str,
+    /// What llama.cpp makes of the family.
+    pub(super) form: &'a GgufForm,
     /// Whether the file has a tensor, by its name there.
     pub(super) has_tensor: &'a dyn Fn(&str) -> bool,
-    /// Divisors of the rotary frequencies that the file has as a tensor.
-    pub(super) rope_factors: Option<Vec<f64>>,
+    /// Divisors of the rotary frequencies that the file has as tensors.
+    pub(super) rope_factors: RopeFactors,
 }
 
 impl GgufModel<'_> {
     /// The whole key of one of the architecture's: `block_count` is `llama.block_count`.
     pub(super) fn key(&self, name: &str) -> String {
-        format!("{}.{name}", self.architecture)
+        format!("{}.{name}", self.form.architecture)
     }
 
-    /// A model of alike blocks.
-    pub(super) fn read(&self) -> Result<DenseModel, SourceError> {
+    /// The numbers that every family has, with one rotation in all blocks and no windows.
+    pub(super) fn common(&self) -> Result<DenseModel, SourceError> {
         let metadata = self.metadata;
         let need = |name: &str| {
             let key = self.key(name);
@@ -39,13 +36,14 @@ impl GgufModel<'_> {
             None => hidden_size / num_heads.max(1),
         };
         self.check_heads(head_dim)?;
-        let num_blocks = need("block_count")?;
+        let blocks = BlockNumbers {
+            rope: Some(self.rope(head_dim)?),
+            window: None,
+        };
+        let num_blocks = num_blocks(need("block_count")?, metadata.file)?;
         let has_bias = |role| (self.has_tensor)(&names::in_block(0, names::of_role(role), "bias"));
-        let model = DenseModel {
-            num_blocks: usize::try_from(num_blocks).map_err(|_| {
-                let key = self.key("block_count");
-                metadata.malformed(format!("metadata {key} is {num_blocks}"))
-            })?,
+        Ok(DenseModel {
+            blocks: vec![blocks; num_blocks],
             hidden_size,
             intermediate_size: need("feed_forward_length")?,
             num_heads,
@@ -58,25 +56,51 @@ impl GgufModel<'_> {
                 let key = self.key("attention.layer_norm_rms_epsilon");
                 metadata.need(&key, metadata.optional_f64(&key)?)?
             },
-            rope: Rope {
-                theta: self.theta()?,
-                scaling: self.rope_scaling()?,
-                width: head_dim,
-            },
+            score_scale: (head_dim as f64).powf(-0.5),
+            score_cap: None,
+            embedding_scale: None,
+            residual_scale: None,
+            logit_scale: None,
+            logit_cap: None,
             tie_word_embeddings: !(self.has_tensor)(names::HEAD),
             max_position_embeddings: need("context_length")?,
-            attention_bias: has_bias(LayerRole::Query),
-            mlp_bias: has_bias(LayerRole::Up),
+            biases: Biases {
+                inputs: has_bias(LayerRole::Query),
+                output: has_bias(LayerRole::Output),
+                mlp: has_bias(LayerRole::Up),
+            },
             bos_token_id: metadata.optional_id("tokenizer.ggml.bos_token_id")?,
             eos_token_ids: self.eos_token_ids()?,
             pad_token_id: metadata.optional_id("tokenizer.ggml.padding_token_id")?,
+        })
+    }
+
+    /// The window of each block, in families where some have one.
+    pub(super) fn windows(
+        &self,
+        windows: GgufWindows,
+        num_blocks: usize,
+    ) -> Result<Vec<Option<i64>>, SourceError> {
+        let GgufWindows::ByBlock { period, width } = windows else {
+            return Ok(vec![None; num_blocks]);
         };
-        model.checked(metadata.file)
+        let width = self
+            .metadata
+            .optional_i64(&self.key("attention.sliding_window"))?
+            .or(width)
+            .filter(|&width| width != 0);
+        let pattern = self.key("attention.sliding_window_pattern");
+        let is_windowed = self.metadata.by_block(&pattern, num_blocks, period)?;
+        let windows = is_windowed.into_iter();
+        Ok(windows
+            .map(|is_windowed| width.filter(|_| is_windowed))
+            .collect())
     }
 
     /// Refuses heads of which only a part turns, and values of another width than queries.
     fn check_heads(&self, head_dim: i64) -> Result<(), SourceError> {
-        for name in ["rope.dimension_count", "attention.value_length"] {
+        let of_rope = (!self.form.turns_parts_of_heads).then_some("rope.dimension_count");
+        for name in of_rope.into_iter().chain(["attention.value_length"]) {
             let key = self.key(name);
             let found = self.metadata.optional_i64(&key)?;
             if let Some(found) = found.filter(|&found| found != head_dim) {
@@ -114,43 +138,5 @@ impl GgufModel<'_> {
             }
         }
         Ok(ids)
-    }
-
-    fn theta(&self) -> Result<f64, SourceError> {
-        let theta = self.metadata.optional_f64(&self.key("rope.freq_base"))?;
-        Ok(theta.unwrap_or(DEFAULT_THETA))
-    }
-
-    fn rope_scaling(&self) -> Result<RopeScaling, SourceError> {
-        let type_key = self.key("rope.scaling.type");
-        let kind = self.metadata.optional_str(&type_key)?;
-        let factor = match self
-            .metadata
-            .optional_f64(&self.key("rope.scaling.factor"))?
-        {
-            Some(factor) => Some(factor),
-            None => self.metadata.optional_f64(&self.key("rope.scale_linear"))?,
-        };
-        // A factor of 0 stands for none.
-        let factor = factor.filter(|&factor| factor != 0.0 && factor != 1.0);
-        let unsupported =
-            |found: String, supported| Err(self.metadata.unsupported(&type_key, found, supported));
-        let linear = match (kind, factor) {
-            (None | Some("none"), None) | (Some("linear"), None) | (Some("none"), Some(_)) => {
-                RopeScaling::None
-            }
-            (None | Some("linear"), Some(factor)) => RopeScaling::Linear { factor },
-            (Some(kind), _) => return unsupported(kind.into(), "none, linear"),
-        };
-        match (linear, self.rope_factors.clone()) {
-            (scaling, None) => Ok(scaling),
-            (RopeScaling::None, Some(factors)) => {
-                Ok(llama3_of(&factors, self.theta()?).unwrap_or(RopeScaling::Factors { factors }))
-            }
-            (_, Some(_)) => unsupported(
-                format!("linear together with the tensor {ROPE_FACTORS}"),
-                "one of them",
-            ),
-        }
     }
 }

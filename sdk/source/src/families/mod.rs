@@ -5,16 +5,34 @@
 //! share is beside them: the fields of `config.json` ([`from_config`], [`to_config`]), the metadata
 //! of GGUF files ([`from_gguf`]), and models whose blocks are all alike ([`dense`]).
 
+mod config_rope;
 mod dense;
 mod family;
+mod form;
 mod from_config;
 mod from_gguf;
-mod llama;
+mod gguf_rope;
+mod nested;
 mod other_fields;
 mod registry;
 mod rope_factors;
 mod to_config;
+mod windows;
+
+mod gemma2;
+mod gemma3;
+mod granite;
+mod llama;
+mod ministral;
+mod mistral;
+mod olmo2;
+mod olmo3;
+mod phi3;
+mod qwen2;
+mod qwen3;
+mod smollm3;
 
 pub(crate) use family::Family;
+pub(crate) use nested::{names_in_whole, text_part};
 pub(crate) use registry::{of_config, of_gguf, spec_of_config, spec_of_gguf};
 pub(crate) use to_config::{generation_config, to_config};

@@ -25,7 +25,7 @@ enum Element {
 }
 
 /// Fields of `config.json`.
-const FIELDS: [(&str, Neutral); 26] = [
+const FIELDS: [(&str, Neutral); 30] = [
     ("sliding_window", Neutral::Null),
     ("use_sliding_window", Neutral::False),
     ("sliding_window_pattern", Neutral::Null),
@@ -41,6 +41,10 @@ const FIELDS: [(&str, Neutral); 26] = [
     ("logits_scaling", Neutral::Number(1.0)),
     ("scale_emb", Neutral::Number(1.0)),
     ("scale_depth", Neutral::Null),
+    ("attention_bias", Neutral::False),
+    ("mlp_bias", Neutral::False),
+    ("use_bidirectional_attention", Neutral::False),
+    ("llama_4_scaling_beta", Neutral::Null),
     ("use_qk_norm", Neutral::False),
     ("qk_layernorm", Neutral::False),
     ("clip_qkv", Neutral::Null),

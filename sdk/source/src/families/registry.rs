@@ -5,13 +5,31 @@ use std::path::Path;
 use serde_json::{Map, Value};
 
 use super::family::Family;
+use super::from_config::Config;
 use super::from_gguf::GgufModel;
-use super::{llama, other_fields};
+use super::{
+    gemma2, gemma3, granite, llama, ministral, mistral, olmo2, olmo3, other_fields, phi3, qwen2,
+    qwen3, smollm3,
+};
 use crate::error::SourceError;
-use crate::gguf::Metadata;
+use crate::gguf::{Metadata, RopeFactors};
 use crate::spec::ModelSpec;
 
-static FAMILIES: [&Family; 1] = [&llama::FAMILY];
+/// All families.
+static FAMILIES: [&Family; 12] = [
+    &llama::FAMILY,
+    &mistral::FAMILY,
+    &ministral::FAMILY,
+    &phi3::FAMILY,
+    &qwen2::FAMILY,
+    &qwen3::FAMILY,
+    &gemma2::FAMILY,
+    &gemma3::FAMILY,
+    &smollm3::FAMILY,
+    &olmo2::FAMILY,
+    &olmo3::FAMILY,
+    &granite::FAMILY,
+];
 
 /// The family of a folder's configuration.
 pub(crate) fn of_config(
@@ -25,37 +43,46 @@ pub(crate) fn of_config(
 /// The family of a GGUF file.
 pub(crate) fn of_gguf(metadata: &Metadata<'_>) -> Result<&'static Family, SourceError> {
     let found = metadata.architecture()?;
-    find(found, metadata.file, |family| family.gguf_architecture)
+    let window = metadata.optional_i64(&format!("{found}.attention.sliding_window"))?;
+    let has_windows = window.is_some_and(|window| window != 0);
+    let candidates = FAMILIES.iter().filter(|family| family.read_gguf.is_some());
+    let mut same = candidates.filter(|family| family.gguf.architecture == found);
+    // Windows tell families of one architecture apart.
+    let is_it = |family: &&&Family| has_windows == family.gguf.windows.is_some();
+    match same.clone().find(is_it).or_else(|| same.next()) {
+        Some(family) => Ok(family),
+        None => find(found, metadata.file, |family| family.gguf.architecture),
+    }
 }
 
-/// The specification that a configuration stands for; `text` is the file's.
+/// The specification that a configuration stands for.
 pub(crate) fn spec_of_config(
-    family: &Family,
+    family: &'static Family,
     config: &Map<String, Value>,
-    text: &str,
     file: &Path,
 ) -> Result<ModelSpec, SourceError> {
-    let spec = (family.read_config)(text, file)?;
+    let numbers = (family.read_config)(&Config::new(family, config, file)?)?;
     other_fields::check_config(config, family.fields, file)?;
-    Ok(spec)
+    numbers.into_spec(family.model_type, &family.form, file)
 }
 
 /// The specification that a GGUF file stands for. `has_tensor` knows the file's tensors by their
-/// names there, `rope_factors` are those that the file has as a tensor.
+/// names there, `rope_factors` are those that the file has as tensors.
 pub(crate) fn spec_of_gguf(
     family: &Family,
     metadata: &Metadata<'_>,
     has_tensor: &dyn Fn(&str) -> bool,
-    rope_factors: Option<Vec<f64>>,
+    rope_factors: RopeFactors,
 ) -> Result<ModelSpec, SourceError> {
     let model = GgufModel {
         metadata,
-        architecture: family.gguf_architecture,
+        form: &family.gguf,
         has_tensor,
         rope_factors,
     };
     other_fields::check_gguf(&model, family.fields)?;
-    (family.read_gguf)(&model)
+    let read = family.read_gguf.unwrap_or(|model| model.common());
+    read(&model)?.into_spec(family.model_type, &family.form, metadata.file)
 }
 
 fn find(
@@ -64,7 +91,15 @@ fn find(
     name: fn(&Family) -> &'static str,
 ) -> Result<&'static Family, SourceError> {
     let mut families = FAMILIES.iter().copied();
-    let names = || -> Vec<&str> { FAMILIES.iter().map(|family| name(family)).collect() };
+    let names = || -> Vec<&str> {
+        let mut names: Vec<&str> = Vec::new();
+        for family in FAMILIES {
+            if !names.contains(&name(family)) {
+                names.push(name(family));
+            }
+        }
+        names
+    };
     families
         .find(|family| name(family) == found)
         .ok_or_else(|| SourceError::Architecture {

@@ -20,9 +20,9 @@ use crate::tensor::StoredTensor;
 pub(crate) struct ModelFolder {
     path: PathBuf,
     family: &'static Family,
-    /// The configuration as text, for messages that name a line.
-    config_text: String,
     config: Map<String, Value>,
+    /// Whether the model is the part for texts of the one that the files hold.
+    is_part: bool,
     weights: WeightFiles,
     /// How linear weights are packed that are not there as they are.
     packed: Option<Packed>,
@@ -51,7 +51,6 @@ impl ModelFolder {
         })?;
         if let Some(quantization) = folder.config.shift_remove("quantization_config") {
             folder.packed = Some(Packed::parse(quantization, &folder.config_file())?);
-            folder.config_text = Value::Object(folder.config.clone()).to_string();
         }
         Ok(folder)
     }
@@ -64,19 +63,17 @@ impl ModelFolder {
                 found: "a folder without config.json".into(),
             });
         }
-        let mut config_text = text::read(&config_file)?;
-        let mut config = text::parse_map(&config_text, &config_file)?;
+        let mut config = text::read_map(&config_file)?;
         let reduced = adapt(&mut config, &config_file)?;
-        if reduced.is_some() {
-            config_text = Value::Object(config.clone()).to_string();
-        }
+        let part = families::text_part(&config);
+        let (is_part, config) = (part.is_some(), part.unwrap_or(config));
         // The family comes first: a folder of another one may have no safetensors files at all.
         let family = families::of_config(&config, &config_file)?;
         Ok(Self {
             path: path.to_path_buf(),
             family,
-            config_text,
             config,
+            is_part,
             weights: WeightFiles::open(path)?,
             packed: None,
             reduced,
@@ -97,12 +94,7 @@ impl ModelFolder {
 
     /// The model as the configuration has it, all blocks whole.
     pub(crate) fn spec(&self) -> Result<ModelSpec, SourceError> {
-        families::spec_of_config(
-            self.family,
-            &self.config,
-            &self.config_text,
-            &self.config_file(),
-        )
+        families::spec_of_config(self.family, &self.config, &self.config_file())
     }
 
     /// What there is of the blocks, where they differ.
@@ -112,34 +104,56 @@ impl ModelFolder {
 
     /// Whether the files have a tensor as it is.
     pub(crate) fn has(&self, name: &str) -> bool {
-        self.weights.has(name)
+        self.weights.has(&self.name_in_files(name))
+    }
+
+    /// The name that the files have for a tensor.
+    fn name_in_files(&self, name: &str) -> String {
+        let names = families::names_in_whole(name);
+        let mut candidates = names.into_iter().filter(|_| self.is_part);
+        let found = candidates.find(|it| self.weights.has(it));
+        found.unwrap_or_else(|| name.to_owned())
     }
 
     pub(crate) fn check(&self, expected: &TensorSpec) -> Result<(), SourceError> {
-        match self.unpack(expected, Packed::check)? {
+        let whole = self.whole(expected);
+        match self.unpack(&whole, Packed::check)? {
             Some(()) => Ok(()),
-            None => self
-                .weights
-                .tensor(&expected.name, &expected.shape)
-                .map(drop),
+            None => self.weights.tensor(&whole.name, &whole.shape).map(drop),
         }
     }
 
     pub(crate) fn tensor(&self, expected: &TensorSpec) -> Result<StoredTensor<'_>, SourceError> {
-        match self.unpack(expected, Packed::tensor)? {
-            Some(weight) => Ok(weight),
-            None => self.weights.tensor(&expected.name, &expected.shape),
+        let whole = self.whole(expected);
+        let tensor = match self.unpack(&whole, Packed::tensor)? {
+            Some(weight) => weight,
+            None => self.weights.tensor(&whole.name, &whole.shape)?,
+        };
+        Ok(match &expected.stored {
+            Some(stored) => tensor.rows(stored, &expected.shape),
+            None => tensor,
+        })
+    }
+
+    /// The tensor of the files that an expected one is, or lies in.
+    fn whole(&self, expected: &TensorSpec) -> TensorSpec {
+        let shape = expected.stored.as_ref().map(|stored| &stored.shape);
+        TensorSpec {
+            name: self.name_in_files(expected.name_in_files()),
+            shape: shape.unwrap_or(&expected.shape).clone(),
+            part: expected.part,
+            stored: None,
         }
     }
 
-    /// What `read` makes of a weight that is not there as it is but packed.
+    /// What `read` makes of a tensor of the files that is not there as it is but packed.
     fn unpack<T>(
         &self,
-        expected: &TensorSpec,
+        whole: &TensorSpec,
         read: fn(&Packed, &WeightFiles, &TensorSpec) -> Result<Option<T>, SourceError>,
     ) -> Result<Option<T>, SourceError> {
         match &self.packed {
-            Some(packed) if !self.has(&expected.name) => read(packed, &self.weights, expected),
+            Some(packed) if !self.weights.has(&whole.name) => read(packed, &self.weights, whole),
             _ => Ok(None),
         }
     }

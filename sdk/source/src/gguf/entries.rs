@@ -58,6 +58,13 @@ impl Entries {
         self.typed(key, ARRAY, &bytes);
     }
 
+    /// An array of flags.
+    pub fn bools(&mut self, key: &str, flags: &[bool]) {
+        let mut bytes = array_head(BOOL, flags.len());
+        bytes.extend(flags.iter().map(|flag| u8::from(*flag)));
+        self.typed(key, ARRAY, &bytes);
+    }
+
     fn typed(&mut self, key: &str, type_id: u32, bytes: &[u8]) {
         self.raw(key, [&type_id.to_le_bytes(), bytes].concat());
     }

@@ -1,5 +1,6 @@
-//! One GGUF file.
+//! A GGUF model: one file, or the parts of a split one.
 
+use std::collections::HashMap;
 use std::path::Path;
 
 use evopress_plugin::GgmlType;
@@ -9,31 +10,48 @@ use tokenizers::Tokenizer;
 use super::deci;
 use super::entries::Entries;
 use super::metadata::Metadata;
-use super::names::ROPE_FACTORS;
-use super::parse::{self, Header, TensorInfo};
-use super::{tokenizer, types};
+use super::names::{ROPE_FACTORS, ROPE_FACTORS_LONG, ROPE_FACTORS_SHORT};
+use super::part::Part;
+use super::{split, tokenizer};
 use crate::error::SourceError;
 use crate::hf_files::HfFiles;
-use crate::mapped_file::MappedFile;
 use crate::reduced::Reduced;
 use crate::spec::ModelSpec;
-use crate::tensor::StoredTensor;
 
-/// One GGUF file, mapped, its header read.
+/// Divisors of the rotary frequencies that a file has as tensors.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum RopeFactors {
+    None,
+    /// For sequences of all lengths.
+    One(Vec<f64>),
+    /// For sequences within the original context, and for longer ones.
+    ShortAndLong(Vec<f64>, Vec<f64>),
+}
+
+/// A GGUF model, its files mapped, their headers read.
 pub(crate) struct GgufFile {
-    map: MappedFile,
-    header: Header,
+    /// The first has the metadata; there are several where the model is split.
+    parts: Vec<Part>,
     /// What there is of its blocks, where they differ.
     reduced: Option<Reduced>,
 }
 
 impl GgufFile {
+    /// Opens a model by its file, or by the first of its files.
     pub(crate) fn open(path: &Path) -> Result<Self, SourceError> {
-        let map = MappedFile::open(path)?;
-        let header = parse::parse(map.bytes()).map_err(|what| map.malformed(what))?;
+        let parts = split::open(path)?;
+        let mut names = HashMap::new();
+        for part in &parts {
+            let file = part.map.path.as_path();
+            for name in part.header.tensors.keys() {
+                if let Some(other) = names.insert(name.as_str(), file) {
+                    let what = format!("tensor {name} is also in {}", other.display());
+                    return Err(part.map.malformed(what));
+                }
+            }
+        }
         Ok(Self {
-            map,
-            header,
+            parts,
             reduced: None,
         })
     }
@@ -42,20 +60,31 @@ impl GgufFile {
     pub(crate) fn open_artifact(path: &Path) -> Result<Self, SourceError> {
         let mut gguf = Self::open(path)?;
         if gguf.metadata().optional_str("general.architecture")? == Some(deci::ARCHITECTURE) {
-            let reduced = deci::as_llama(&mut gguf.header.metadata);
-            gguf.reduced = Some(reduced.map_err(|what| gguf.map.malformed(what))?);
+            let first = &mut gguf.parts[0];
+            let reduced = deci::as_llama(&mut first.header.metadata);
+            gguf.reduced = Some(reduced.map_err(|what| first.map.malformed(what))?);
         }
         Ok(gguf)
     }
 
+    fn first(&self) -> &Part {
+        &self.parts[0]
+    }
+
     pub(crate) fn path(&self) -> &Path {
-        &self.map.path
+        &self.first().map.path
+    }
+
+    /// All files of the model.
+    pub(crate) fn paths(&self) -> impl Iterator<Item = &Path> {
+        self.parts.iter().map(|part| part.map.path.as_path())
     }
 
     pub(crate) fn metadata(&self) -> Metadata<'_> {
+        let first = self.first();
         Metadata {
-            file: &self.map.path,
-            entries: &self.header.metadata,
+            file: &first.map.path,
+            entries: &first.header.metadata,
         }
     }
 
@@ -64,9 +93,9 @@ impl GgufFile {
         self.reduced.as_ref()
     }
 
-    /// Whether the file has a tensor, by its name there.
+    /// Whether a file has a tensor, by its name there.
     pub(crate) fn has(&self, name: &str) -> bool {
-        self.header.tensors.contains_key(name)
+        self.part_of(name).is_some()
     }
 
     /// A tensor as it is in the file, in llama.cpp's order of rows, after all checks: its type and
@@ -77,87 +106,56 @@ impl GgufFile {
         meaning: &str,
         shape: &[i64],
     ) -> Result<(GgmlType, &[u8]), SourceError> {
-        let (file, tensor) = (|| self.map.path.clone(), || name.to_owned());
-        let info: &TensorInfo =
-            self.header
-                .tensors
-                .get(name)
-                .ok_or_else(|| SourceError::MissingTensor {
-                    file: file(),
-                    tensor: format!("{name} ({meaning})"),
-                    expected: shape.to_vec(),
-                })?;
-        let encoding = GgmlType::from_id(info.type_id).ok_or_else(|| SourceError::TensorType {
-            file: file(),
-            tensor: tensor(),
-            found: types::type_name(info.type_id),
-            supported: types::SUPPORTED,
+        let part = self.part_of(name);
+        let part = part.ok_or_else(|| SourceError::MissingTensor {
+            file: self.path().to_path_buf(),
+            tensor: format!("{name} ({meaning})"),
+            expected: shape.to_vec(),
         })?;
-        if info.shape != shape {
-            return Err(SourceError::Shape {
-                file: file(),
-                tensor: tensor(),
-                expected: shape.to_vec(),
-                found: info.shape.clone(),
-            });
-        }
-        let row = info.shape.last().copied().unwrap_or(1) as usize;
-        if !row.is_multiple_of(encoding.block_len()) {
-            return Err(self.map.malformed(format!(
-                "tensor {name} has rows of {row} weights, its type {} needs a multiple of {}",
-                types::type_name(info.type_id),
-                encoding.block_len()
-            )));
-        }
-        let num_blocks = info.shape.iter().product::<i64>() as u64 / encoding.block_len() as u64;
-        let start = self.header.data_start.checked_add(info.offset);
-        let end = num_blocks
-            .checked_mul(encoding.block_bytes() as u64)
-            .and_then(|size_bytes| start?.checked_add(size_bytes));
-        let bytes = start.zip(end).and_then(|(start, end)| {
-            self.map
-                .bytes()
-                .get(usize::try_from(start).ok()?..usize::try_from(end).ok()?)
-        });
-        match bytes {
-            Some(bytes) => Ok((encoding, bytes)),
-            None => Err(SourceError::Truncated {
-                file: file(),
-                tensor: tensor(),
-                end: end.unwrap_or(u64::MAX),
-                size: self.map.bytes().len() as u64,
-            }),
-        }
+        part.bytes(name, shape)
     }
 
-    /// A tensor in llama.cpp's order of rows, after all checks.
-    pub(crate) fn tensor(
+    fn part_of(&self, name: &str) -> Option<&Part> {
+        let mut parts = self.parts.iter();
+        parts.find(|part| part.header.tensors.contains_key(name))
+    }
+
+    /// Divisors of rotary frequencies as they are in the file, by their name there: their type and
+    /// bytes.
+    pub(crate) fn rope_factor_bytes(
         &self,
         name: &str,
-        meaning: &str,
-        shape: &[i64],
-    ) -> Result<StoredTensor<'_>, SourceError> {
-        let (ggml_type, bytes) = self.bytes(name, meaning, shape)?;
-        Ok(StoredTensor::ggml(ggml_type, shape, bytes))
-    }
-
-    /// The divisors of the rotary frequencies as they are in the file: their type and bytes.
-    pub(crate) fn rope_factor_bytes(&self) -> Result<Option<(GgmlType, &[u8])>, SourceError> {
-        let Some(info) = self.header.tensors.get(ROPE_FACTORS) else {
+    ) -> Result<Option<(GgmlType, &[u8])>, SourceError> {
+        let Some(part) = self.part_of(name) else {
             return Ok(None);
         };
-        self.bytes(ROPE_FACTORS, ROPE_FACTORS, &info.shape)
-            .map(Some)
+        let shape = &part.header.tensors[name].shape;
+        part.bytes(name, shape).map(Some)
     }
 
-    /// The divisors of the rotary frequencies, `[head_dim / 2]`.
-    pub(crate) fn rope_factors(&self) -> Result<Option<Vec<f64>>, SourceError> {
-        let Some((ggml_type, bytes)) = self.rope_factor_bytes()? else {
-            return Ok(None);
+    /// The divisors of the rotary frequencies.
+    pub(crate) fn rope_factors(&self) -> Result<RopeFactors, SourceError> {
+        let read = |name: &str| -> Result<Option<Vec<f64>>, SourceError> {
+            let Some((ggml_type, bytes)) = self.rope_factor_bytes(name)? else {
+                return Ok(None);
+            };
+            let count = bytes.len() / ggml_type.block_bytes() * ggml_type.block_len();
+            let mut factors = vec![0.0; count];
+            ggml_type.dequantize(bytes, &mut factors);
+            Ok(Some(factors.into_iter().map(f64::from).collect()))
         };
-        let mut factors = vec![0.0; bytes.len() / ggml_type.block_bytes() * ggml_type.block_len()];
-        ggml_type.dequantize(bytes, &mut factors);
-        Ok(Some(factors.into_iter().map(f64::from).collect()))
+        match (
+            read(ROPE_FACTORS)?,
+            read(ROPE_FACTORS_SHORT)?,
+            read(ROPE_FACTORS_LONG)?,
+        ) {
+            (None, None, None) => Ok(RopeFactors::None),
+            (Some(factors), None, None) => Ok(RopeFactors::One(factors)),
+            (None, Some(short), Some(long)) => Ok(RopeFactors::ShortAndLong(short, long)),
+            _ => Err(self.metadata().malformed(format!(
+                "expected {ROPE_FACTORS} alone, or {ROPE_FACTORS_SHORT} and {ROPE_FACTORS_LONG}"
+            ))),
+        }
     }
 
     pub(crate) fn tokenizer(&self) -> Result<Tokenizer, SourceError> {
@@ -176,7 +174,7 @@ impl GgufFile {
             self.tokenizer()?
                 .to_string(false)
                 .map_err(|cause| SourceError::Tokenizer {
-                    file: self.map.path.clone(),
+                    file: self.path().to_path_buf(),
                     what: cause.to_string(),
                 })?;
         let text = |key: &str| {
@@ -207,9 +205,10 @@ impl GgufFile {
             keys.contains(&key) || key.starts_with("split.") || key.starts_with("quantize.")
         };
         let mut entries = Entries::default();
-        let values = self.header.values.iter();
+        let first = self.first();
+        let values = first.header.values.iter();
         for (key, range) in values.filter(|(key, _)| !of_storage(key)) {
-            entries.raw(key, self.map.bytes()[range.clone()].to_vec());
+            entries.raw(key, first.map.bytes()[range.clone()].to_vec());
         }
         entries
     }

@@ -89,6 +89,42 @@ impl Metadata<'_> {
         }
     }
 
+    /// A flag for each block: as an array, or as the period of blocks of which the last has it not;
+    /// `period` where there is no key.
+    pub(crate) fn by_block(
+        &self,
+        key: &str,
+        num_blocks: usize,
+        period: usize,
+    ) -> Result<Vec<bool>, SourceError> {
+        let by_period = |period: usize| {
+            let is_last = move |idx: usize| period != 0 && idx % period == period - 1;
+            (0..num_blocks).map(|idx| !is_last(idx)).collect()
+        };
+        let of_blocks = |flags: Vec<bool>| match flags.len() == num_blocks {
+            true => Ok(flags),
+            false => Err(self.malformed(format!(
+                "metadata {key} has {} entries, the model has {num_blocks} blocks",
+                flags.len()
+            ))),
+        };
+        match self.entries.get(key) {
+            None => Ok(by_period(period)),
+            Some(Value::Bools(flags)) => of_blocks(flags.clone()),
+            Some(Value::Signeds(numbers)) => of_blocks(numbers.iter().map(|it| *it != 0).collect()),
+            Some(Value::Unsigneds(numbers)) => {
+                of_blocks(numbers.iter().map(|it| *it != 0).collect())
+            }
+            Some(value) => match value.as_i64().and_then(|it| usize::try_from(it).ok()) {
+                Some(period) => Ok(by_period(period)),
+                None => Err(self.malformed(format!(
+                    "metadata {key} is {}, expected a period or a flag for each block",
+                    value.describe()
+                ))),
+            },
+        }
+    }
+
     pub(crate) fn need<T>(&self, key: &str, value: Option<T>) -> Result<T, SourceError> {
         value.ok_or_else(|| self.malformed(format!("metadata {key} is missing")))
     }

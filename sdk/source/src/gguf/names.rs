@@ -1,9 +1,13 @@
 //! Tensor names of GGUF files.
 
-use crate::spec::{LayerRole, ModelSpec, NormPlace, TensorPart};
+use crate::spec::{LayerInput, LayerRole, LayerSpec, ModelSpec, NormPlace, TensorPart};
 
 /// `[head_dim / 2]` divisors of the rotary frequencies, in files of Llama 3.1 and later.
 pub const ROPE_FACTORS: &str = "rope_freqs.weight";
+/// `[width / 2]` divisors of the rotary frequencies in sequences beyond the original context.
+pub const ROPE_FACTORS_LONG: &str = "rope_factors_long.weight";
+/// `[width / 2]` divisors of the rotary frequencies in sequences within the original context.
+pub const ROPE_FACTORS_SHORT: &str = "rope_factors_short.weight";
 /// The head, absent where it is tied to the embedding.
 pub const HEAD: &str = "output.weight";
 
@@ -29,13 +33,13 @@ pub fn of_tensor(spec: &ModelSpec, part: TensorPart, block_idx: Option<usize>) -
             let place = spec.blocks[block_idx].norms[norm_idx].place;
             in_block(idx, of_norm(place), "weight")
         }
-        TensorPart::Weight { block_idx, slot } => {
-            let role = spec.blocks[block_idx].layers[slot].role;
-            in_block(idx, of_role(role), "weight")
-        }
+        TensorPart::Weight { block_idx, slot } => in_block(
+            idx,
+            of_layer(&spec.blocks[block_idx].layers[slot]),
+            "weight",
+        ),
         TensorPart::Bias { block_idx, slot } => {
-            let role = spec.blocks[block_idx].layers[slot].role;
-            in_block(idx, of_role(role), "bias")
+            in_block(idx, of_layer(&spec.blocks[block_idx].layers[slot]), "bias")
         }
     }
 }
@@ -45,7 +49,17 @@ pub fn in_block(block_idx: usize, module: &str, kind: &str) -> String {
     format!("blk.{block_idx}.{module}.{kind}")
 }
 
-/// A layer's name within the block.
+/// The name within the block of the tensor that a layer's weight lies in. Layers that share a tensor
+/// in Hugging Face's files share one here.
+pub fn of_layer(layer: &LayerSpec) -> &'static str {
+    match (&layer.stacked, layer.input) {
+        (Some(_), LayerInput::AttentionInput) => "attn_qkv",
+        (Some(_), LayerInput::MlpInput) => "ffn_up",
+        _ => of_role(layer.role),
+    }
+}
+
+/// A layer's name within the block, where it has a tensor of its own.
 pub fn of_role(role: LayerRole) -> &'static str {
     match role {
         LayerRole::Query => "attn_q",

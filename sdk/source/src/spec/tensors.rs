@@ -2,6 +2,7 @@
 
 use evopress_plugin::SubBlock;
 
+use super::block::NormSpec;
 use super::layer::LayerSpec;
 use super::model::ModelSpec;
 
@@ -28,6 +29,28 @@ pub struct StoredRows {
     pub shape: Vec<i64>,
     /// The first of the rows.
     pub first_row: i64,
+}
+
+impl TensorSpec {
+    /// The name of the tensor of Hugging Face's files that it is, or lies in.
+    pub fn name_in_files(&self) -> &str {
+        self.stored.as_ref().map_or(&self.name, |it| &it.name)
+    }
+}
+
+impl StoredRows {
+    /// The bytes of the rows, of all the tensor's `bytes`; `shape` is that of the rows.
+    pub fn rows_of<'a>(&self, shape: &[i64], bytes: &'a [u8]) -> &'a [u8] {
+        let numbers = |shape: &[i64]| shape.iter().product::<i64>() as usize;
+        // Rows of quantized weights are whole blocks.
+        let num_rows = match shape {
+            [rows, _] => numbers(&self.shape) / numbers(shape) * *rows as usize,
+            _ => numbers(&self.shape),
+        };
+        let row_bytes = bytes.len() / num_rows;
+        let count = shape[0] as usize;
+        &bytes[self.first_row as usize * row_bytes..][..count * row_bytes]
+    }
 }
 
 /// What a tensor is in the model.
@@ -193,6 +216,18 @@ impl ModelSpec {
             TensorPart::Weight { block_idx, slot } | TensorPart::Bias { block_idx, slot } => {
                 Some(&self.blocks[block_idx].layers[slot])
             }
+            _ => None,
+        }
+    }
+
+    /// The norm whose weight a tensor is.
+    pub fn norm_of(&self, part: TensorPart) -> Option<&NormSpec> {
+        match part {
+            TensorPart::Norm {
+                block_idx,
+                norm_idx,
+            } => Some(&self.blocks[block_idx].norms[norm_idx]),
+            TensorPart::FinalNorm => Some(&self.final_norm),
             _ => None,
         }
     }

@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod damaged;
+mod families;
+mod split_gguf;
 mod wrong_folders;
 mod wrong_gguf;
 mod wrong_gguf_tokenizers;

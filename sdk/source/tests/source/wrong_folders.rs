@@ -60,11 +60,11 @@ fn wrong_folders() {
     );
     check(
         &set("model_type", json!("mamba")),
-        "config.json: unsupported architecture \"mamba\"; supported: llama",
+        "config.json: unsupported architecture \"mamba\"; supported: llama, mistral, ministral, phi3, qwen2, qwen3, gemma2, gemma3_text, smollm3, olmo2, olmo3, granite",
     );
     check(
         &set("hidden_size", json!("wide")),
-        "config.json: invalid type: string \"wide\", expected i64 at line 11 column 23",
+        "config.json: hidden_size: invalid type: string \"wide\", expected a whole number",
     );
     check(
         &set("num_attention_heads", json!(3)),
@@ -76,11 +76,14 @@ fn wrong_folders() {
     );
     check(
         &set("rope_scaling", json!({"type": "dynamic", "factor": 2.0})),
-        "config.json: unsupported rope type: found dynamic, supported: default, linear, llama3",
+        "config.json: unsupported rope type: found dynamic, supported: default, linear, llama3, yarn, longrope",
     );
     check(
-        &set("rope_scaling", json!({"rope_type": "yarn", "factor": 2.0})),
-        "config.json: unsupported rope type: found yarn, supported: default, linear, llama3",
+        &set(
+            "rope_scaling",
+            json!({"rope_type": "longrope", "factor": 2.0}),
+        ),
+        "config.json: rope type longrope without short_factor",
     );
     check(
         &set("rope_scaling", json!({"rope_type": "llama3"})),

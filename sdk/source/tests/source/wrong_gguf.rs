@@ -117,7 +117,7 @@ fn wrong_gguf_files() {
     );
     check(
         &metadata(GgufBuilder::new().string("general.architecture", "mamba")).bytes(),
-        "model.gguf: unsupported architecture \"mamba\"; supported: llama",
+        "model.gguf: unsupported architecture \"mamba\"; supported: llama, phi3, qwen2, qwen3, gemma2, gemma3, smollm3, olmo2, granite",
     );
     check(
         &weights(llama()).bytes(),
@@ -128,8 +128,11 @@ fn wrong_gguf_files() {
         "model.gguf: unsupported llama.expert_count: found 8, supported: 0",
     );
     check(
-        &weights(metadata(llama().string("llama.rope.scaling.type", "yarn"))).bytes(),
-        "model.gguf: unsupported llama.rope.scaling.type: found yarn, supported: none, linear",
+        &weights(metadata(
+            llama().string("llama.rope.scaling.type", "longrope"),
+        ))
+        .bytes(),
+        "model.gguf: unsupported llama.rope.scaling.type: found longrope, supported: none, linear, yarn, or longrope with its factors",
     );
     let differing = [
         4_u32.to_le_bytes().to_vec(),

@@ -1,0 +1,33 @@
+//! Ministral 8B: Mistral with a window in some blocks.
+
+use super::dense::{BlockNumbers, DenseModel};
+use super::family::Family;
+use super::form::Form;
+use super::from_config::Config;
+use super::to_config::write_windows;
+use crate::error::SourceError;
+use crate::gguf::GgufForm;
+
+pub(super) static FAMILY: Family = Family {
+    model_type: "ministral",
+    class: "MinistralForCausalLM",
+    defaults: r#"{"num_key_value_heads": 8, "max_position_embeddings": 131072, "sliding_window": 4096}"#,
+    fields: &["sliding_window", "layer_types"],
+    form: Form::LLAMA,
+    gguf: GgufForm::LLAMA,
+    read_config,
+    read_gguf: None,
+    write_config: write_windows,
+};
+
+fn read_config(config: &Config<'_>) -> Result<DenseModel, SourceError> {
+    let (rope, window) = (config.rope()?, config.fields.sliding_window);
+    let kinds = config.kinds(|_| window.is_some())?.into_iter();
+    let blocks = kinds.map(|kind| {
+        Ok(BlockNumbers {
+            rope: Some(rope.clone()),
+            window: config.window_of(kind, window)?,
+        })
+    });
+    config.with_blocks(blocks.collect::<Result<_, SourceError>>()?)
+}

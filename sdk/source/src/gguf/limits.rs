@@ -1,0 +1,130 @@
+//! What of a model llama.cpp would compute in another way than the model does.
+
+use super::form::{GgufForm, GgufHead, GgufWindows};
+use super::from_spec::main_rope;
+use crate::spec::{AttentionSpec, ModelSpec, Rope, RopeScaling};
+
+/// Relative difference up to which two scales are one.
+const TOLERANCE: f64 = 1e-6;
+
+/// What a GGUF file of the model cannot say, if anything.
+pub(crate) fn foreign(form: &GgufForm, spec: &ModelSpec) -> Option<String> {
+    let attentions: Vec<&AttentionSpec> = spec
+        .blocks
+        .iter()
+        .filter_map(|it| it.attention.as_ref())
+        .collect();
+    of_rope(form, spec)
+        .or_else(|| of_windows(form, &attentions))
+        .or_else(|| of_blocks(form, spec, &attentions))
+        .or_else(|| of_scores(form, spec, &attentions))
+        .or_else(|| of_ends(form, spec))
+}
+
+fn of_rope(form: &GgufForm, spec: &ModelSpec) -> Option<String> {
+    let rope = main_rope(spec)?;
+    let head_dim = spec.first_attention().map_or(0, |it| it.head_dim);
+    let kind = match &rope.scaling {
+        _ if rope.width != head_dim && !form.turns_parts_of_heads => "of a part of each head",
+        RopeScaling::Llama3 { .. } | RopeScaling::Factors { .. } if !form.has_divisors => {
+            "with a divisor for each frequency"
+        }
+        RopeScaling::LongRope { .. } if !form.has_long_rope => "with divisors for long sequences",
+        RopeScaling::Yarn {
+            is_truncated: false,
+            ..
+        } => "by YaRN without truncation",
+        _ => return None,
+    };
+    Some(format!("a rotation {kind}"))
+}
+
+fn of_windows(form: &GgufForm, attentions: &[&AttentionSpec]) -> Option<String> {
+    let GgufWindows::ByBlock { .. } = form.windows else {
+        return None;
+    };
+    let mut windows = attentions.iter().filter_map(|it| it.window);
+    let first = windows.next();
+    let differs = windows.any(|it| Some(it) != first);
+    differs.then(|| "windows of several widths".to_owned())
+}
+
+fn of_blocks(form: &GgufForm, spec: &ModelSpec, attentions: &[&AttentionSpec]) -> Option<String> {
+    let main = main_rope(spec);
+    for (idx, attention) in attentions.iter().enumerate() {
+        let is_unrotated = form
+            .unrotated_period
+            .is_some_and(|period| idx % period == period - 1);
+        let expected = match (main, attention.window) {
+            _ if is_unrotated => None,
+            (Some(main), Some(_)) if form.windows != GgufWindows::None => {
+                Some(in_windows(form, main, attention))
+            }
+            (main, _) => main.cloned(),
+        };
+        if attention.rope != expected {
+            return Some(match &attention.rope {
+                None => format!("block {idx} without a rotation"),
+                Some(_) => format!("the rotation of block {idx}"),
+            });
+        }
+    }
+    None
+}
+
+/// How llama.cpp rotates in a window where it rotates by `main` in other blocks.
+fn in_windows(form: &GgufForm, main: &Rope, attention: &AttentionSpec) -> Rope {
+    let own = attention
+        .rope
+        .as_ref()
+        .filter(|_| form.has_own_base_in_windows);
+    Rope {
+        theta: own.map_or(main.theta, |own| own.theta),
+        scaling: match form.stretches_in_windows {
+            true => main.scaling.clone(),
+            false => RopeScaling::None,
+        },
+        width: main.width,
+    }
+}
+
+fn of_scores(form: &GgufForm, spec: &ModelSpec, attentions: &[&AttentionSpec]) -> Option<String> {
+    if form.has_factors {
+        return None;
+    }
+    let usual = |attention: &&AttentionSpec| {
+        let is_other = form.scores_differ_at == Some(spec.num_blocks());
+        let scalar = match is_other {
+            true => spec.hidden_size / attention.num_heads,
+            false => attention.head_dim,
+        };
+        let usual = (scalar as f64).powf(-0.5);
+        (attention.score_scale / usual - 1.0).abs() < TOLERANCE
+    };
+    let other = attentions.iter().find(|it| !usual(it))?;
+    let scale = other.score_scale;
+    Some(format!("attention scores that are scaled by {scale}"))
+}
+
+fn of_ends(form: &GgufForm, spec: &ModelSpec) -> Option<String> {
+    let is_tied = spec.head.tied;
+    match form.head {
+        GgufHead::Tied if !is_tied => return Some("a head that is not the embedding".into()),
+        GgufHead::Own if is_tied => return Some("a head that is the embedding".into()),
+        _ => {}
+    }
+    let scores = spec.first_attention().and_then(|it| it.score_cap);
+    (form.always_caps && (scores.is_none() || spec.head.cap.is_none()))
+        .then(|| "attention scores or logits without a cap".to_owned())
+}
+
+/// What llama.cpp tells by the number of a block, or of blocks, so that none may be left out.
+pub(crate) fn told_by_number(form: &GgufForm, spec: &ModelSpec) -> Option<&'static str> {
+    match (form.unrotated_period, form.scores_differ_at) {
+        (Some(_), _) => Some("which blocks rotate by their numbers"),
+        (_, Some(number)) if number == spec.num_blocks() => {
+            Some("the scale of attention scores by the number of blocks")
+        }
+        _ => None,
+    }
+}
