@@ -11,8 +11,8 @@ pub mod digest;
 pub mod files;
 pub mod json;
 pub mod model_files;
-pub mod text;
 pub mod split_names;
+pub mod text;
 pub mod time;
 
 pub use digest::{Hasher, digest_bytes, digest_path, digest_reader};

@@ -130,7 +130,8 @@ mod tests {
         let other = folder(&plain);
         fs::write(other.path().join("README.md"), "text").unwrap();
         fs::create_dir(other.path().join("onnx")).unwrap();
-        std::os::unix::fs::symlink("../blobs/0123", other.path().join("pytorch_model.bin")).unwrap();
+        std::os::unix::fs::symlink("../blobs/0123", other.path().join("pytorch_model.bin"))
+            .unwrap();
         assert_eq!(names(&other), ["config.json", "model.safetensors"]);
         let digest = |folder: &tempfile::TempDir| digest_model(folder.path(), digest_path).unwrap();
         assert_eq!(digest(&one), digest(&other));

@@ -43,7 +43,10 @@ fn check(name: &str, has_short: bool) {
     assert_eq!(expected.contains_key("short_ids"), has_short, "{name}");
     if has_short {
         let short = error(&model, &expected["short_ids"], &expected["short_logits"]);
-        assert!(short < MAX_ERROR, "{name}: error {short:.2e} of a short text");
+        assert!(
+            short < MAX_ERROR,
+            "{name}: error {short:.2e} of a short text"
+        );
     }
 }
 

@@ -276,7 +276,7 @@ impl Source {
         expected: &TensorSpec,
     ) -> Result<(GgmlType, &'a [u8]), SourceError> {
         let name = gguf_name(&self.spec, expected);
-        let Some(stored) = &expected.stored else {
+        let Some(stored) = gguf::stored(&self.spec, expected) else {
             return gguf.bytes(&name, &expected.name, &expected.shape);
         };
         let (ggml_type, bytes) = gguf.bytes(&name, &expected.name, &stored.shape)?;

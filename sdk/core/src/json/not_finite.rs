@@ -51,9 +51,7 @@ pub(super) fn unmark(value: &mut Value) {
 pub(super) fn leave_out(value: &mut Value, path: &str, left_out: &mut Vec<String>) -> bool {
     match value {
         Value::String(text) => !text.starts_with(MARK),
-        Value::Array(items) => items
-            .iter_mut()
-            .all(|item| leave_out(item, path, left_out)),
+        Value::Array(items) => items.iter_mut().all(|item| leave_out(item, path, left_out)),
         Value::Object(fields) => {
             fields.retain(|name, value| {
                 let path = match path {
