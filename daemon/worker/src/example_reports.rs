@@ -178,6 +178,7 @@ pub(crate) fn of_levels(measure: &str, value: f64, level: impl Fn(u32) -> String
         build_seconds: 171.4,
         reused: true,
         tokens: 32_768,
+        experts_without_tokens: 0,
     }];
     report.search.switch_seconds = 1.3;
     report

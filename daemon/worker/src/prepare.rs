@@ -66,7 +66,7 @@ pub(crate) fn prepare(
         .collect::<Result<_>>()?;
     let space = setup::search_space(&plan, &units, &source)?;
     drop(units);
-    if let Some((_, sentence)) = setup::misplaced(&plan, &space) {
+    if let Some((_, sentence)) = setup::misplaced(&plan, &source, &space) {
         bail!(sentence);
     }
     let fitness = UsedFitness::find(&plan.search.fitness, plugins)?;

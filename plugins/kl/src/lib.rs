@@ -1,19 +1,20 @@
 //! The fitness `kl`: Kullback-Leibler divergence from the dense model's next-token distribution to
 //! the compressed model's.
 //!
-//! With a head `W`, dense hidden state `g`, `p = softmax(W g)`, student's hidden state `h` and
-//! `q = softmax(W h)`,
+//! With logits `z(h)`, dense hidden state `g`, `p = softmax(z(g))`, student's hidden state `h` and
+//! `q = softmax(z(h))`,
 //!
 //! ```text
-//! KL(p‖q) = Σ_v p_v (log p_v − log q_v)            log q_v = (W h)_v − logsumexp(W h)
-//!         = Σ_v p_v log p_v − ⟨h, Wᵀp⟩ + logsumexp(W h)
+//! KL(p‖q) = Σ_v p_v (log p_v − log q_v)            log q_v = z_v(h) − logsumexp(z(h))
+//!         = Σ_v p_v log p_v − Σ_v p_v z_v(h) + logsumexp(z(h))
 //! ```
 //!
-//! because `Σ_v p_v (W h)_v = ⟨h, Wᵀp⟩` and `Σ_v p_v = 1`. So a token's target is one number,
-//! `Σ p log p`, and one vector, `Wᵀp`, of the hidden size, where stored logits would be of the
-//! vocabulary's size; nothing is approximated. This is the fitness of the EvoPress paper (section
-//! 3.1). In nats; 0 where the distributions agree, up to rounding, which may leave it slightly
-//! below.
+//! because `Σ_v p_v = 1`. So a token's target is one number, `Σ p log p`, and what the host needs
+//! to take expectations under `p`, a vector of the hidden size, where stored logits would be of the
+//! vocabulary's size: with a linear head `W` that is `Wᵀp`, since `Σ_v p_v (W h)_v = ⟨h, Wᵀp⟩`;
+//! with one that caps its logits, `g`. Nothing is approximated. This is the fitness of the EvoPress
+//! paper (section 3.1). In nats; 0 where the distributions agree, up to rounding, which may leave
+//! it slightly below.
 
 use evopress_plugin::{
     Chunk, Fitness, HeadOps, Info, OwnedTensor, PluginError, Target, TargetView, TensorView,
@@ -39,7 +40,7 @@ impl Fitness for Kl {
         let expectation = ops.expectation(&dense.hidden)?;
         Ok(Target {
             scalars: vec![expectation.negative_entropy],
-            vectors: vec![expectation.weighted_head],
+            vectors: vec![expectation.summary],
         })
     }
 
@@ -49,7 +50,7 @@ impl Fitness for Kl {
         student: &Chunk<'_>,
         target: &TargetView<'_>,
     ) -> Result<Vec<f32>, PluginError> {
-        let ([negative_entropy], [weighted_head]) =
+        let ([negative_entropy], [summary]) =
             (target.scalars.as_slice(), target.vectors.as_slice())
         else {
             let (scalars, vectors) = (target.scalars.len(), target.vectors.len());
@@ -59,15 +60,15 @@ impl Fitness for Kl {
             .into());
         };
         let (num_tokens, hidden_size) = student.hidden.matrix_shape()?;
-        if negative_entropy.len() != num_tokens || weighted_head.shape() != student.hidden.shape() {
+        if negative_entropy.len() != num_tokens || summary.shape() != student.hidden.shape() {
             return Err(format!(
                 "expected a target for hidden states of shape [{num_tokens}, {hidden_size}], found {} scalars and vectors of shape {:?}",
                 negative_entropy.len(),
-                weighted_head.shape()
+                summary.shape()
             )
             .into());
         }
-        let cross_terms = ops.row_dot(&student.hidden, weighted_head)?;
+        let cross_terms = ops.expected_logits(&student.hidden, summary)?;
         let log_sum_exps = ops.log_sum_exp(&student.hidden)?;
         let terms = negative_entropy.iter().zip(&cross_terms).zip(&log_sum_exps);
         Ok(terms
@@ -77,19 +78,20 @@ impl Fitness for Kl {
             .collect())
     }
 
-    /// `Wᵀ(q − p)`.
+    /// `Σ_v (q_v − p_v) ∂z_v/∂h`.
     fn gradient(
         &self,
         ops: &dyn HeadOps,
-        _: &Chunk<'_>,
+        student: &Chunk<'_>,
         target: &TargetView<'_>,
-        expected_head: &TensorView<'_>,
+        own_gradient: &TensorView<'_>,
     ) -> Result<Option<OwnedTensor>, PluginError> {
-        let [weighted_head] = target.vectors.as_slice() else {
+        let [summary] = target.vectors.as_slice() else {
             let found = target.vectors.len();
             return Err(format!("expected a target of 1 vector, found {found}").into());
         };
-        ops.difference(expected_head, weighted_head).map(Some)
+        let of_target = ops.expected_gradient(&student.hidden, summary)?;
+        ops.difference(own_gradient, &of_target.view()).map(Some)
     }
 }
 
@@ -132,8 +134,13 @@ mod tests {
 
     #[test]
     fn agrees_with_the_formula_written_out() {
-        for (vocab_size, hidden_size, noise) in [(5, 4, 1.0), (211, 24, 0.3), (1009, 64, 0.2)] {
-            let head = ReferenceHead::random(vocab_size, hidden_size, 1);
+        for (vocab_size, hidden_size, noise, cap) in [
+            (5, 4, 1.0, None),
+            (211, 24, 0.3, None),
+            (1009, 64, 0.2, None),
+            (211, 24, 0.3, Some(2.0)),
+        ] {
+            let head = ReferenceHead::random(vocab_size, hidden_size, 1).with_cap(cap);
             let dense = random_values(NUM_TOKENS * hidden_size, 2);
             let other = random_values(NUM_TOKENS * hidden_size, 3);
             let student: Vec<f32> = dense

@@ -55,16 +55,16 @@ impl Fitness for Perplexity {
         Ok(terms.map(loss).collect())
     }
 
-    /// `Wᵀ(q − e_y)`.
+    /// `Σ_v (q_v − [v = y]) ∂z_v/∂h`.
     fn gradient(
         &self,
         ops: &dyn HeadOps,
         student: &Chunk<'_>,
         _: &TargetView<'_>,
-        expected_head: &TensorView<'_>,
+        own_gradient: &TensorView<'_>,
     ) -> Result<Option<OwnedTensor>, PluginError> {
-        let rows = ops.token_rows(student.next_tokens)?;
-        ops.difference(expected_head, &rows.view()).map(Some)
+        let of_next = ops.token_gradients(&student.hidden, student.next_tokens)?;
+        ops.difference(own_gradient, &of_next.view()).map(Some)
     }
 
     fn needs_target(&self) -> bool {

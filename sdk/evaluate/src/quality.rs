@@ -9,7 +9,7 @@ use std::sync::Arc;
 use evopress_model::{Context, Engine};
 use evopress_search::genotype::Candidate;
 use evopress_source::Corpus;
-use evopress_tensor::{ReadOnly, row_dot};
+use evopress_tensor::ReadOnly;
 use tch::Tensor;
 
 use crate::error::Result;
@@ -31,7 +31,8 @@ pub struct Reference {
     pub perplexity: f64,
 }
 
-/// Per token: `Σ_v p log p` and `Wᵀp`, both of the dense model's distribution.
+/// Per token, of the dense model's distribution `p`: `Σ_v p log p`, and what the head needs to take
+/// expectations under it.
 type DenseSequence = (Vec<f32>, Tensor);
 
 impl Reference {
@@ -112,8 +113,8 @@ impl Reference {
         let measure = move |context: &Context, hidden: &Tensor, idx: usize| -> Result<(f64, f64)> {
             let tokens = corpus.sequence(idx);
             let log_sums = context.head.log_sum_exp(hidden)?;
-            let (negative_entropy, weighted_head) = &sequences.get()[idx];
-            let expected_logits = row_dot(&hidden.f_contiguous()?, weighted_head)?;
+            let (negative_entropy, summary) = &sequences.get()[idx];
+            let expected_logits = context.head.expected_logits(hidden, summary)?;
             let divergence = negative_entropy
                 .iter()
                 .zip(&expected_logits)

@@ -46,13 +46,13 @@ impl Fitness for CrossEntropy {
         ops: &dyn HeadOps,
         student: &Chunk<'_>,
         _: &TargetView<'_>,
-        expected_head: &TensorView<'_>,
+        own_gradient: &TensorView<'_>,
     ) -> Result<Option<OwnedTensor>, PluginError> {
         if !self.has_gradient {
             return Ok(None);
         }
-        let rows = ops.token_rows(student.next_tokens)?;
-        ops.difference(expected_head, &rows.view()).map(Some)
+        let rows = ops.token_gradients(&student.hidden, student.next_tokens)?;
+        ops.difference(own_gradient, &rows.view()).map(Some)
     }
 
     fn needs_target(&self) -> bool {

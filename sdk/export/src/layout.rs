@@ -6,7 +6,7 @@ use evopress_plugin::{Encoding, SubBlock};
 
 use evopress_search::genotype::{Candidate, Dropped, SearchSpace, WeightId};
 use evopress_source::Source;
-use evopress_source::spec::{LayerSpec, ModelSpec, TensorPart, TensorSpec};
+use evopress_source::spec::{LayerSpec, ModelSpec, StoredRows, TensorPart, TensorSpec};
 
 /// The tensors of the artifact, in the order of the forward pass.
 pub(super) struct Layout<'a> {
@@ -29,6 +29,8 @@ pub(super) struct KeptBlock {
 pub(super) struct OutTensor<'a> {
     /// In the artifact.
     pub(super) name: String,
+    /// The name of the tensor in the artifact's files that it is, or whose rows it is.
+    pub(super) file_name: String,
     /// The block of the artifact that it belongs to.
     pub(super) block_idx: Option<usize>,
     /// In the source.
@@ -77,9 +79,64 @@ impl<'a> Layout<'a> {
         self.blocks.iter().map(|block| block.idx).collect()
     }
 
+    /// The tensors as files hold them.
+    pub(super) fn stacks(&self) -> Vec<Stack<'_>> {
+        let mut stacks: Vec<Stack<'_>> = Vec::new();
+        let mut places: HashMap<&str, usize> = HashMap::new();
+        for tensor in &self.tensors {
+            let place = places.entry(&tensor.file_name).or_insert(stacks.len());
+            match stacks.get_mut(*place) {
+                Some(stack) => stack.parts.push(tensor),
+                None => stacks.push(Stack {
+                    parts: vec![tensor],
+                }),
+            }
+        }
+        stacks
+    }
+
     /// Elements that do something.
     pub(super) fn num_parameters(&self) -> u64 {
         self.tensors.iter().map(|tensor| tensor.num_working).sum()
+    }
+}
+
+/// A tensor of a file: one of the model's, or the rows of several, one below the other.
+pub(super) struct Stack<'a> {
+    /// At least one, in the order of their rows.
+    pub(super) parts: Vec<&'a OutTensor<'a>>,
+}
+
+impl<'a> Stack<'a> {
+    /// Hugging Face's name.
+    pub(super) fn name(&self) -> &'a str {
+        &self.parts[0].file_name
+    }
+
+    /// Rows of all parts, and what else their shapes have.
+    pub(super) fn shape(&self) -> Vec<usize> {
+        let mut shape = self.parts[0].shape.clone();
+        shape[0] = self.parts.iter().map(|part| part.shape[0]).sum();
+        match &self.parts[0].source.stored {
+            // Experts are an extent of their own.
+            Some(stored) if self.is_whole(stored) => {
+                stored.shape.iter().map(|&it| it as usize).collect()
+            }
+            _ => shape,
+        }
+    }
+
+    fn is_whole(&self, stored: &StoredRows) -> bool {
+        let numbers = self
+            .parts
+            .iter()
+            .map(|it| it.shape.iter().product::<usize>());
+        numbers.sum::<usize>() as i64 == stored.shape.iter().product::<i64>()
+    }
+
+    /// Whether it is the weight of a linear layer, or of several.
+    pub(super) fn is_layer_weight(&self) -> bool {
+        self.parts[0].is_layer_weight()
     }
 }
 
@@ -113,6 +170,7 @@ fn out_tensor<'a>(
     let layer = spec.layer_of(source.part);
     let mut tensor = OutTensor {
         name: source.name.clone(),
+        file_name: source.name_in_files().to_owned(),
         block_idx: None,
         source,
         layer,
@@ -124,8 +182,10 @@ fn out_tensor<'a>(
     };
     if let Some(block_idx) = source.part.block_idx() {
         let new_idx = blocks.iter().position(|block| block.idx == block_idx)?;
-        let in_block = source.name.strip_prefix(&spec.block_name(block_idx))?;
-        tensor.name = format!("{}{in_block}", spec.block_name(new_idx));
+        let (old, new) = (spec.block_name(block_idx), spec.block_name(new_idx));
+        let renamed = |name: &str| Some(format!("{new}{}", name.strip_prefix(&old)?));
+        tensor.name = renamed(&source.name)?;
+        tensor.file_name = renamed(source.name_in_files())?;
         tensor.block_idx = Some(new_idx);
         let sub_block = spec.sub_block_of(source.part)?;
         if candidate.dropped.contains(block_idx, sub_block) {

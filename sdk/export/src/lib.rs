@@ -16,6 +16,7 @@ mod layout;
 pub mod nemotron_nas;
 pub mod packed;
 mod shards;
+mod stacked;
 mod verify;
 
 use std::path::Path;
@@ -32,7 +33,7 @@ use evopress_search::genotype::{Candidate, Genotype, SearchSpace};
 use evopress_source::{HfFiles, Source};
 
 pub use error::{ExportError, Result};
-use layout::{Layout, OutTensor};
+use layout::{Layout, OutTensor, Stack};
 use shards::FileTensor;
 pub use verify::verify;
 
@@ -60,9 +61,9 @@ pub fn huggingface(
     progress: impl FnMut(u64, u64),
 ) -> Result<Written> {
     let layout = Layout::new(source, space, &space.candidate(genotype));
-    let tensors = layout.tensors.iter();
-    let tensors: Vec<_> = tensors
-        .map(|tensor| dense(source, databases, tensor, kind))
+    let stacks = layout.stacks().into_iter();
+    let tensors: Vec<_> = stacks
+        .map(|stack| dense(source, databases, stack, kind))
         .collect();
     let weight_bytes = shards::write(&tensors, folder, progress)?;
     adapted_files(source, space, genotype, &layout, kind)?.write(folder)?;
@@ -106,39 +107,54 @@ pub fn num_parameters(source: &Source, space: &SearchSpace, candidate: &Candidat
     Layout::new(source, space, candidate).num_parameters()
 }
 
-/// A tensor as plain numbers in the run's dtype, compressed weights decoded.
+/// A tensor of a file as plain numbers in the run's dtype, compressed weights decoded.
 fn dense<'a>(
     source: &'a Source,
     databases: &'a [Arc<Database>],
-    tensor: &'a OutTensor<'_>,
+    stack: Stack<'a>,
     kind: Kind,
 ) -> FileTensor<'a> {
+    let (name, shape) = (stack.name().to_owned(), stack.shape());
     let read = move || {
-        let num_bytes = tensor.shape.iter().product::<usize>() * kind.elt_size_in_bytes();
-        let mut bytes = vec![0; num_bytes];
-        if !tensor.is_zero {
-            let weight = match tensor.level {
-                Some(id) => {
-                    let database = &databases[usize::from(id.method_idx)];
-                    database.decode(id, kind, Device::Cpu)?
-                }
-                None => read_tensor(source, &tensor.source.name)?,
-            };
-            let weight = weight.f_to_kind(kind)?.f_contiguous()?;
-            weight.f_copy_data_u8(&mut bytes, weight.numel())?;
+        let mut bytes = Vec::new();
+        for part in &stack.parts {
+            bytes.extend(plain(source, databases, part, kind)?);
         }
         Ok(bytes)
     };
     FileTensor {
-        name: tensor.name.clone(),
+        name,
         dtype: if kind == Kind::Float {
             Dtype::F32
         } else {
             Dtype::BF16
         },
-        shape: tensor.shape.clone(),
+        shape,
         bytes: Box::new(read),
     }
+}
+
+/// The numbers of a tensor of the model.
+fn plain(
+    source: &Source,
+    databases: &[Arc<Database>],
+    tensor: &OutTensor<'_>,
+    kind: Kind,
+) -> Result<Vec<u8>> {
+    let num_bytes = tensor.shape.iter().product::<usize>() * kind.elt_size_in_bytes();
+    let mut bytes = vec![0; num_bytes];
+    if !tensor.is_zero {
+        let weight = match tensor.level {
+            Some(id) => {
+                let database = &databases[usize::from(id.method_idx)];
+                database.decode(id, kind, Device::Cpu)?
+            }
+            None => read_tensor(source, &tensor.source.name)?,
+        };
+        let weight = weight.f_to_kind(kind)?.f_contiguous()?;
+        weight.f_copy_data_u8(&mut bytes, weight.numel())?;
+    }
+    Ok(bytes)
 }
 
 /// All files of a folder but the weights: the source's, with what the compression has changed.

@@ -16,13 +16,18 @@ use crate::compress::{ToCompress, compress};
 use crate::decode;
 use crate::error::{LevelsError, Result};
 use crate::file::{LayerFile, file_name};
-use crate::statistics::{SequenceInput, Statistics, Sums};
+use crate::parts::within;
+use crate::statistics::{SequenceInput, Statistics, Sums, wanted_bytes};
 
 /// A method plugin, shared by the compute threads.
 pub type SharedMethod = Arc<dyn Method>;
 
 /// Tokens whose layer inputs are in memory at once.
 const BATCH_TOKENS: usize = 2048;
+
+/// Bytes of the statistics that are in memory at once. A block with more of them, which has
+/// experts, is run once for each part of them.
+const STATISTICS_BYTES: u64 = 2 << 30;
 
 /// A database that is being built: what goes in, and how far it is.
 pub struct Build<'a> {
@@ -110,7 +115,10 @@ impl<'a> Build<'a> {
         };
         for block_idx in 0..last.map_or(0, |last| last + 1) {
             let groups = self.missing_groups(block_idx);
-            if !groups.is_empty() {
+            let width = |group: &InputGroup| self.width(block_idx, group);
+            for groups in within(groups, STATISTICS_BYTES, |it| {
+                wanted_bytes(wanted, width(it))
+            }) {
                 let statistics = match &activations {
                     Some(activations) => self.collect(block_idx, activations, &groups, wanted)?,
                     None => groups.iter().map(|_| Statistics::none()).collect(),
@@ -158,6 +166,11 @@ impl<'a> Build<'a> {
         let mut groups = self.spec().blocks[block_idx].layers_by_input();
         groups.retain(|group| group.slots.iter().any(is_missing));
         groups
+    }
+
+    /// How wide the input of a group of layers is.
+    fn width(&self, block_idx: usize, group: &InputGroup) -> i64 {
+        self.spec().blocks[block_idx].layers[group.slots[0]].in_features
     }
 
     /// The stream before the first block.

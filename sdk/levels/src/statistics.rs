@@ -75,6 +75,15 @@ pub(super) struct SequenceInput {
     pub(super) has_first_token: bool,
 }
 
+/// Bytes of what a method wants of inputs that are `width` wide.
+pub(super) fn wanted_bytes(wanted: Wanted, width: i64) -> u64 {
+    let width = width as u64;
+    match wanted {
+        Wanted::Hessian => 4 * width * width,
+        _ => 4 * width,
+    }
+}
+
 /// Sums over tokens on their way to [`Statistics`].
 pub(super) struct Sums {
     wanted: Wanted,

@@ -1,16 +1,17 @@
-//! The model's head `W [V, D]`: everything that a fitness may ask of it, without logits that
-//! outlive a tile or a few tokens.
+//! The model's head `W [V, D]`: everything that a fitness may ask of its logits `z = W h`, without
+//! logits that outlive a tile or a few tokens.
+//!
+//! Some models cap their logits: `z = c · tanh(W h / c)`. Then expectations of logits are not
+//! linear in `h`, and what is remembered of a distribution is the hidden state that it comes from.
 //!
 //! On a GPU and on a CPU with bf16 units logits are bf16 products summed in f32, which is exact in
 //! the products; elsewhere f32 throughout. The expectations that fitness targets are made of are in
 //! f32 either way.
 
-use evopress_plugin::{Expectation, HeadOps, OwnedTensor, PluginError, TensorView};
-use evopress_plugin_tch::with_tensor;
 use evopress_tensor::{self as tensor, PackedWeight, Softmax};
-use tch::{Kind, Tensor};
+use tch::{Device, Kind, Tensor};
 
-use crate::error::{ModelError, Result};
+use crate::error::Result;
 use crate::model::Model;
 
 /// Tokens whose logits exist at once where logits have to exist: few stay in a CPU's cache, many
@@ -25,8 +26,9 @@ const SUM_CHUNK: i64 = 1024;
 
 /// The head on its device; sharing is cheap.
 pub struct Head {
-    weight: Tensor,
+    pub(crate) weight: Tensor,
     packed: Option<PackedWeight>,
+    cap: Option<f64>,
 }
 
 impl Head {
@@ -37,7 +39,11 @@ impl Head {
     pub fn new(model: &Model) -> Result<Self> {
         let weight = model.head().shallow_clone();
         let packed = PackedWeight::where_faster(&weight)?;
-        Ok(Self { weight, packed })
+        Ok(Self {
+            weight,
+            packed,
+            cap: model.spec().head.cap,
+        })
     }
 
     /// Another handle to the same head, for another thread.
@@ -45,16 +51,21 @@ impl Head {
         Self {
             weight: self.weight.shallow_clone(),
             packed: self.packed.as_ref().map(PackedWeight::share),
+            cap: self.cap,
         }
     }
 
-    /// `log Σ_v exp ⟨h_t, W_v⟩` of `hidden [T, D]`, `[T]`.
+    /// `log Σ_v exp z_v` of `hidden [T, D]`, `[T]`.
     ///
     /// # Errors
     /// When libtorch refuses an operation.
     pub fn log_sum_exp(&self, hidden: &Tensor) -> Result<Vec<f32>> {
         if let (Some(packed), Kind::BFloat16) = (&self.packed, hidden.kind()) {
-            return Ok(tensor::log_sum_exp(packed, &hidden.f_contiguous()?)?);
+            return Ok(tensor::log_sum_exp(
+                packed,
+                &hidden.f_contiguous()?,
+                self.cap,
+            )?);
         }
         let mut sums = Vec::with_capacity(hidden.size()[0] as usize);
         for chunk in hidden.f_split(self.logit_tokens(), 0)? {
@@ -69,6 +80,16 @@ impl Head {
     /// # Errors
     /// When libtorch refuses an operation.
     pub fn logits(&self, hidden: &Tensor) -> Result<Tensor> {
+        let mut logits = self.products(hidden)?;
+        if let Some(cap) = self.cap {
+            let _ = logits.f_mul_scalar_(1.0 / cap)?.f_tanh_()?;
+            let _ = logits.f_mul_scalar_(cap)?;
+        }
+        Ok(logits)
+    }
+
+    /// `W h [T, V]` in f32, in memory of its own.
+    fn products(&self, hidden: &Tensor) -> Result<Tensor> {
         let vocab_size = self.weight.size()[0];
         if let (Some(packed), Kind::BFloat16) = (&self.packed, hidden.kind()) {
             return Ok(packed.wide_product(&hidden.f_contiguous()?)?);
@@ -86,16 +107,73 @@ impl Head {
         Ok(Tensor::f_cat(&parts, -1)?)
     }
 
-    /// `Σ_v p log p [T]` and `Wᵀp [T, D]` of `p = softmax(W h)`.
+    /// `Σ_v p log p [T]` of `p = softmax(z)`, and what [`Self::expected_logits`] needs to know of
+    /// `p`, `[T, D]` in f32: `Wᵀp`, or `hidden` where logits are capped.
     ///
     /// # Errors
     /// When libtorch refuses an operation.
     pub fn expectation(&self, hidden: &Tensor) -> Result<(Vec<f32>, Tensor)> {
-        self.expectation_seeing(hidden, |_, _| Ok(()))
+        let mut negative_entropy = Vec::with_capacity(hidden.size()[0] as usize);
+        if self.cap.is_some() {
+            for chunk in hidden.f_split(self.logit_tokens(), 0)? {
+                negative_entropy.extend(Softmax::new(self.logits(&chunk)?)?.negative_entropy);
+            }
+            let summary = hidden.f_to_kind(Kind::Float)?.f_detach_copy()?;
+            return Ok((negative_entropy, summary));
+        }
+        let mut weighted = Vec::new();
+        for chunk in hidden.f_split(self.logit_tokens(), 0)? {
+            let softmax = Softmax::new(self.logits(&chunk)?)?;
+            weighted.push(self.weighted_rows(&softmax.exponentials, &softmax.inverse_sums)?);
+            negative_entropy.extend(softmax.negative_entropy);
+        }
+        Ok((negative_entropy, Tensor::f_cat(&weighted, 0)?))
     }
 
-    /// `Wᵀp [T, D]` and S tokens drawn from each `p = softmax(W h)`, `[T, S]`: the first whose
-    /// cumulative probability exceeds a number in `uniforms` (`[T, S]`, in 0..1).
+    /// `Σ_v p_v z_v` of `hidden [T, D]`, `[T]`; `summary` says what `p` is
+    /// ([`Self::expectation`]).
+    ///
+    /// # Errors
+    /// When libtorch refuses an operation.
+    pub fn expected_logits(&self, hidden: &Tensor, summary: &Tensor) -> Result<Vec<f32>> {
+        if self.cap.is_none() {
+            let summary = summary.f_to_kind(Kind::Float)?.f_contiguous()?;
+            return Ok(tensor::row_dot(&hidden.f_contiguous()?, &summary)?);
+        }
+        let mut expected = Vec::with_capacity(hidden.size()[0] as usize);
+        for (chunk, softmax) in self.with_distributions(hidden, summary)? {
+            let softmax = softmax?;
+            let products = self.logits(&chunk)?.f_mul(&softmax.exponentials)?;
+            let sums = products.f_sum_dim_intlist(-1i64, true, Kind::Double)?;
+            let of_chunk = sums.f_mul(&softmax.inverse_sums)?.f_view([-1])?;
+            expected.extend(tensor::to_vec(&of_chunk)?);
+        }
+        Ok(expected)
+    }
+
+    /// `Σ_v p_v ∂z_v/∂h` at `hidden [T, D]`, `[T, D]` in f32; `summary` says what `p` is.
+    ///
+    /// # Errors
+    /// When libtorch refuses an operation.
+    pub fn expected_gradient(&self, hidden: &Tensor, summary: &Tensor) -> Result<Tensor> {
+        if self.cap.is_none() {
+            return Ok(summary.f_to_kind(Kind::Float)?);
+        }
+        let mut weighted = Vec::new();
+        for (chunk, softmax) in self.with_distributions(hidden, summary)? {
+            let softmax = softmax?;
+            let terms = match self.slopes(&self.logits(&chunk)?)? {
+                Some(slopes) => slopes.f_mul(&softmax.exponentials)?,
+                None => softmax.exponentials,
+            };
+            weighted.push(self.weighted_rows(&terms, &softmax.inverse_sums)?);
+        }
+        Ok(Tensor::f_cat(&weighted, 0)?)
+    }
+
+    /// `Σ_v p_v ∂z_v/∂h [T, D]` of `p = softmax(z)` itself, the gradient of its log-sum-exp, and S
+    /// tokens drawn from each `p`, `[T, S]`: the first whose cumulative probability exceeds a
+    /// number in `uniforms` (`[T, S]`, in 0..1).
     ///
     /// # Errors
     /// When libtorch refuses an operation.
@@ -106,57 +184,66 @@ impl Head {
     ) -> Result<(Tensor, Vec<i64>)> {
         let mut tokens = Vec::with_capacity(uniforms.len());
         let num_samples = uniforms.len() / hidden.size()[0] as usize;
-        let (_, weighted) = self.expectation_seeing(hidden, |first, exponentials| {
-            let sums = exponentials.f_cumsum(-1, Kind::Float)?;
-            let num_tokens = sums.size()[0] as usize;
-            let uniforms = &uniforms[first * num_samples..][..num_tokens * num_samples];
-            let uniforms = Tensor::f_from_slice(uniforms)?
-                .f_to_device(sums.device())?
-                .f_view([-1, num_samples as i64])?;
-            let wanted = uniforms.f_mul(&sums.f_narrow(-1, sums.size()[1] - 1, 1)?)?;
-            let found = wanted.f_searchsorted(&sums, false, true, "right", None::<&Tensor>)?;
-            let found = found.f_clamp(0, sums.size()[1] - 1)?.f_view([-1])?;
-            let found = found.f_to_device(tch::Device::Cpu)?;
-            tokens.extend(Vec::<i64>::try_from(&found)?);
-            Ok(())
-        })?;
-        Ok((weighted, tokens))
-    }
-
-    /// [`Self::expectation`]; `see` gets the first token of each chunk and its `exp(W h − max)
-    /// [tokens, V]`.
-    fn expectation_seeing(
-        &self,
-        hidden: &Tensor,
-        mut see: impl FnMut(usize, &Tensor) -> Result<()>,
-    ) -> Result<(Vec<f32>, Tensor)> {
-        let num_tokens = hidden.size()[0];
-        let mut negative_entropy = Vec::with_capacity(num_tokens as usize);
         let mut weighted = Vec::new();
         let mut first = 0;
         for chunk in hidden.f_split(self.logit_tokens(), 0)? {
-            let softmax = Softmax::new(self.logits(&chunk)?)?;
-            see(first, &softmax.exponentials)?;
-            first += chunk.size()[0] as usize;
-            negative_entropy.extend(softmax.negative_entropy);
-            let mut sum = Tensor::f_zeros(
-                [chunk.size()[0], hidden.size()[1]],
-                (Kind::Double, hidden.device()),
-            )?;
-            for start in (0..self.weight.size()[0]).step_by(SUM_CHUNK as usize) {
-                let rows = self.rows(start, SUM_CHUNK)?;
-                let part = softmax
-                    .exponentials
-                    .f_narrow(1, start, rows.size()[0])?
-                    .f_matmul(&rows)?;
-                let _ = sum.f_add_(&part)?;
-            }
-            weighted.push(sum.f_mul(&softmax.inverse_sums)?.f_to_kind(Kind::Float)?);
+            let logits = self.logits(&chunk)?;
+            let slopes = self.slopes(&logits)?;
+            let softmax = Softmax::new(logits)?;
+            let num_tokens = chunk.size()[0] as usize;
+            let uniforms = &uniforms[first * num_samples..][..num_tokens * num_samples];
+            tokens.extend(sample(&softmax.exponentials, uniforms, num_samples)?);
+            first += num_tokens;
+            let terms = match slopes {
+                Some(slopes) => slopes.f_mul(&softmax.exponentials)?,
+                None => softmax.exponentials,
+            };
+            weighted.push(self.weighted_rows(&terms, &softmax.inverse_sums)?);
         }
-        Ok((negative_entropy, Tensor::f_cat(&weighted, 0)?))
+        Ok((Tensor::f_cat(&weighted, 0)?, tokens))
     }
 
-    /// `⟨h_t, W[token_t]⟩`, 0 where the token is −1.
+    /// Hidden states `[T, D]` in chunks, each with the distributions that hidden states `of` have.
+    fn with_distributions<'a>(
+        &'a self,
+        hidden: &Tensor,
+        of: &Tensor,
+    ) -> Result<impl Iterator<Item = (Tensor, Result<Softmax>)> + 'a> {
+        let hidden = hidden.f_split(self.logit_tokens(), 0)?.into_iter();
+        let of = of.f_split(self.logit_tokens(), 0)?.into_iter();
+        Ok(hidden.zip(of).map(|(hidden, of)| {
+            let distribution = || -> Result<Softmax> {
+                let of = of.f_to_kind(hidden.kind())?;
+                Ok(Softmax::new(self.logits(&of)?)?)
+            };
+            let distribution = distribution();
+            (hidden, distribution)
+        }))
+    }
+
+    /// `∂z_v/∂(W h)_v` of logits `[T, V]`; none where it is 1.
+    fn slopes(&self, logits: &Tensor) -> Result<Option<Tensor>> {
+        let Some(cap) = self.cap else {
+            return Ok(None);
+        };
+        let squares = logits.f_mul_scalar(1.0 / cap)?.f_square()?;
+        Ok(Some(squares.f_neg()?.f_add_scalar(1.0)?))
+    }
+
+    /// `Σ_v terms_v W[v] · factor [T, D]` in f32, summed in f64; `terms` is `[T, V]`, `factors`
+    /// `[T, 1]`.
+    fn weighted_rows(&self, terms: &Tensor, factors: &Tensor) -> Result<Tensor> {
+        let size = [terms.size()[0], self.weight.size()[1]];
+        let mut sum = Tensor::f_zeros(size, (Kind::Double, terms.device()))?;
+        for start in (0..self.weight.size()[0]).step_by(SUM_CHUNK as usize) {
+            let rows = self.rows(start, SUM_CHUNK)?;
+            let part = terms.f_narrow(1, start, rows.size()[0])?.f_matmul(&rows)?;
+            let _ = sum.f_add_(&part)?;
+        }
+        Ok(sum.f_mul(factors)?.f_to_kind(Kind::Float)?)
+    }
+
+    /// `z_v` of `v = token_t`, 0 where the token is −1.
     ///
     /// # Errors
     /// When libtorch refuses an operation.
@@ -167,16 +254,32 @@ impl Head {
         for (logit, &token) in logits.iter_mut().zip(tokens) {
             if token < 0 {
                 *logit = 0.0;
+            } else if let Some(cap) = self.cap {
+                *logit = (cap * (f64::from(*logit) / cap).tanh()) as f32;
             }
         }
         Ok(logits)
     }
 
-    /// `W[token_t]`, `[T, D]` in f32.
+    /// `∂z_v/∂h` of `v = token_t` at `hidden [T, D]`, `[T, D]` in f32.
     ///
     /// # Errors
     /// When libtorch refuses an operation.
-    pub fn token_rows(&self, tokens: &[i64]) -> Result<Tensor> {
+    pub fn token_gradients(&self, hidden: &Tensor, tokens: &[i64]) -> Result<Tensor> {
+        let rows = self.token_rows(tokens)?;
+        if self.cap.is_none() {
+            return Ok(rows);
+        }
+        let logits = Tensor::f_from_slice(&self.token_logits(hidden, tokens)?)?;
+        let logits = logits.f_to_device(rows.device())?.f_view([-1, 1])?;
+        match self.slopes(&logits)? {
+            Some(slopes) => Ok(rows.f_mul(&slopes)?),
+            None => Ok(rows),
+        }
+    }
+
+    /// `W[token_t]`, `[T, D]` in f32.
+    fn token_rows(&self, tokens: &[i64]) -> Result<Tensor> {
         let ids = Tensor::f_from_slice(tokens)?.f_to_device(self.weight.device())?;
         let rows = self.weight.f_index_select(0, &ids)?;
         Ok(rows.f_to_kind(Kind::Float)?)
@@ -199,119 +302,128 @@ impl Head {
     }
 }
 
-impl HeadOps for Head {
-    fn log_sum_exp(&self, hidden: &TensorView<'_>) -> Result<Vec<f32>, PluginError> {
-        self.with_hidden(hidden, |hidden| {
-            self.log_sum_exp(hidden).map_err(to_plugin_error)
-        })
-    }
+/// S tokens of each row of `exponentials [T, V]`, the first whose share of the row's sum exceeds a
+/// number in `uniforms [T, S]`.
+fn sample(exponentials: &Tensor, uniforms: &[f32], num_samples: usize) -> Result<Vec<i64>> {
+    let sums = exponentials.f_cumsum(-1, Kind::Float)?;
+    let uniforms = Tensor::f_from_slice(uniforms)?
+        .f_to_device(sums.device())?
+        .f_view([-1, num_samples as i64])?;
+    let wanted = uniforms.f_mul(&sums.f_narrow(-1, sums.size()[1] - 1, 1)?)?;
+    let found = wanted.f_searchsorted(&sums, false, true, "right", None::<&Tensor>)?;
+    let found = found.f_clamp(0, sums.size()[1] - 1)?.f_view([-1])?;
+    Ok(Vec::<i64>::try_from(&found.f_to_device(Device::Cpu)?)?)
+}
 
-    fn expectation(&self, hidden: &TensorView<'_>) -> Result<Expectation, PluginError> {
-        let (negative_entropy, weighted_head) = self.with_hidden(hidden, |hidden| {
-            self.expectation(hidden).map_err(to_plugin_error)
-        })?;
-        Ok(Expectation {
-            negative_entropy,
-            weighted_head: evopress_plugin_tch::into_owned(weighted_head)?,
-        })
-    }
+#[cfg(test)]
+mod tests {
+    use evopress_tensor::Backend;
 
-    fn row_dot(&self, a: &TensorView<'_>, b: &TensorView<'_>) -> Result<Vec<f32>, PluginError> {
-        if a.shape() != b.shape() || a.shape().len() != 2 {
-            return Err(PluginError::new(format!(
-                "row_dot of {:?} and {:?}: expected two equal [T, D]",
-                a.shape(),
-                b.shape()
-            )));
-        }
-        let dot = |a: &Tensor, b: &Tensor| -> Result<Vec<f32>> {
-            let b = b.f_to_kind(Kind::Float)?.f_contiguous()?;
-            Ok(tensor::row_dot(&a.f_contiguous()?, &b)?)
+    use super::*;
+
+    const TOKENS: i64 = 150;
+
+    /// A head in `kind`, and hidden states of a dense model and of a student.
+    fn case(kind: Kind, cap: Option<f64>) -> (Head, Tensor, Tensor) {
+        tch::manual_seed(1);
+        let random = |rows: i64| Tensor::randn([rows, 32], (Kind::Float, Device::Cpu));
+        let weight = random(1100).to_kind(kind);
+        let packed = match kind {
+            Kind::BFloat16 => Some(PackedWeight::new(&weight, Backend::Portable).unwrap()),
+            _ => None,
         };
-        with_tensor(a, |a| with_tensor(b, |b| dot(a, b)))??.map_err(to_plugin_error)
+        let dense = random(TOKENS);
+        let student: Tensor = &dense + random(TOKENS) * 0.1;
+        let head = Head {
+            weight,
+            packed,
+            cap,
+        };
+        (head, dense.to_kind(kind), student.to_kind(kind))
     }
 
-    fn token_logits(
-        &self,
-        hidden: &TensorView<'_>,
-        tokens: &[i64],
-    ) -> Result<Vec<f32>, PluginError> {
-        self.with_hidden(hidden, |hidden| {
-            if hidden.size()[0] != tokens.len() as i64 {
-                return Err(PluginError::new(format!(
-                    "{} tokens for hidden states {:?}",
-                    tokens.len(),
-                    hidden.size()
-                )));
+    /// Logits in f64, as autograd can follow them.
+    fn exact(head: &Head, hidden: &Tensor) -> Tensor {
+        let weight = head.weight.to_kind(Kind::Double);
+        let products = hidden.matmul(&weight.transpose(0, 1));
+        match head.cap {
+            Some(cap) => (products / cap).tanh() * cap,
+            None => products,
+        }
+    }
+
+    fn close(found: &Tensor, expected: &Tensor, tolerance: f64, what: &str) {
+        let error = (found.to_kind(Kind::Double) - expected).abs().max();
+        let error = error.double_value(&[]) / expected.abs().max().double_value(&[]);
+        assert!(error < tolerance, "{what}: {error:.1e}");
+    }
+
+    /// Everything that a fitness may ask, against its definition in f64.
+    #[test]
+    fn plain_and_capped_heads_agree_with_their_definitions() {
+        for cap in [None, Some(4.0)] {
+            for kind in [Kind::Float, Kind::BFloat16] {
+                check(kind, cap);
             }
-            self.check_tokens(tokens, -1)?;
-            self.token_logits(hidden, tokens).map_err(to_plugin_error)
-        })
-    }
-
-    fn logits(&self, hidden: &TensorView<'_>) -> Result<OwnedTensor, PluginError> {
-        let logits = self.with_hidden(hidden, |hidden| {
-            self.logits(hidden).map_err(to_plugin_error)
-        })?;
-        evopress_plugin_tch::into_owned(logits)
-    }
-
-    fn difference(
-        &self,
-        a: &TensorView<'_>,
-        b: &TensorView<'_>,
-    ) -> Result<OwnedTensor, PluginError> {
-        if a.shape() != b.shape() {
-            return Err(PluginError::new(format!(
-                "difference of {:?} and {:?}: expected two equal shapes",
-                a.shape(),
-                b.shape()
-            )));
         }
-        let difference = |a: &Tensor, b: &Tensor| -> Result<Tensor> {
-            Ok(a.f_to_kind(Kind::Float)?
-                .f_sub(&b.f_to_kind(Kind::Float)?)?)
+    }
+
+    fn check(kind: Kind, cap: Option<f64>) {
+        let tolerance = 2e-6;
+        let (head, dense, student) = case(kind, cap);
+        let tokens: Vec<i64> = (0..TOKENS).map(|token| token * 7 % 1100).collect();
+        let leaf = student.to_kind(Kind::Double).set_requires_grad(true);
+        let p = exact(&head, &dense.to_kind(Kind::Double)).softmax(-1, Kind::Double);
+        let logits = tch::with_grad(|| exact(&head, &leaf));
+        let gradient = |of: &Tensor| {
+            let sum = tch::with_grad(|| of.sum(Kind::Double));
+            Tensor::run_backward(&[sum], &[&leaf], true, false).swap_remove(0)
         };
-        let difference = with_tensor(a, |a| with_tensor(b, |b| difference(a, b)))??;
-        evopress_plugin_tch::into_owned(difference.map_err(to_plugin_error)?)
-    }
+        let numbers = |values: Vec<f32>| Tensor::from_slice(&values);
 
-    fn token_rows(&self, tokens: &[i64]) -> Result<OwnedTensor, PluginError> {
-        self.check_tokens(tokens, 0)?;
-        evopress_plugin_tch::into_owned(self.token_rows(tokens).map_err(to_plugin_error)?)
-    }
-}
+        let log_sums = tch::with_grad(|| logits.logsumexp([-1i64].as_slice(), false));
+        let found = numbers(head.log_sum_exp(&student).unwrap());
+        close(&found, &log_sums, tolerance, "log-sum-exp");
+        close(
+            &head.logits(&student).unwrap(),
+            &logits,
+            tolerance,
+            "logits",
+        );
 
-impl Head {
-    fn check_tokens(&self, tokens: &[i64], least: i64) -> Result<(), PluginError> {
-        let vocab_size = self.weight.size()[0];
-        let is_known = |token: &&i64| (least..vocab_size).contains(*token);
-        match tokens.iter().find(|token| !is_known(token)) {
-            None => Ok(()),
-            Some(token) => Err(PluginError::new(format!(
-                "token {token} is not in the vocabulary of {vocab_size}"
-            ))),
+        let (negative_entropy, summary) = head.expectation(&dense).unwrap();
+        let entropy = (&p * p.log()).sum_dim_intlist(-1i64, false, Kind::Double);
+        close(&numbers(negative_entropy), &entropy, tolerance, "entropy");
+        let expected =
+            tch::with_grad(|| (&p * &logits).sum_dim_intlist(-1i64, false, Kind::Double));
+        let found = numbers(head.expected_logits(&student, &summary).unwrap());
+        close(&found, &expected, tolerance, "expected logits");
+        let found = head.expected_gradient(&student, &summary).unwrap();
+        close(&found, &gradient(&expected), tolerance, "their gradient");
+
+        let ids = Tensor::from_slice(&tokens).view([-1, 1]);
+        let of_tokens = tch::with_grad(|| logits.gather(1, &ids, false).view([-1]));
+        let found = numbers(head.token_logits(&student, &tokens).unwrap());
+        close(&found, &of_tokens, tolerance, "token logits");
+        let found = head.token_gradients(&student, &tokens).unwrap();
+        close(&found, &gradient(&of_tokens), tolerance, "their gradient");
+
+        let uniforms = vec![0.5; TOKENS as usize];
+        let (own, sampled) = head.sampled_expectation(&student, &uniforms).unwrap();
+        close(
+            &own,
+            &gradient(&log_sums),
+            tolerance,
+            "gradient of log-sum-exp",
+        );
+        let q = logits.softmax(-1, Kind::Double).cumsum(-1, Kind::Double);
+        let at = |token: usize, v: i64| q.double_value(&[token as i64, v]);
+        for (token, &drawn) in sampled.iter().enumerate() {
+            let before = if drawn > 0 { at(token, drawn - 1) } else { 0.0 };
+            assert!(
+                before < 0.5001 && at(token, drawn) > 0.4999,
+                "token {token}"
+            );
         }
     }
-
-    /// Hidden states `[T, D]` as a tensor, for `work`.
-    fn with_hidden<R>(
-        &self,
-        view: &TensorView<'_>,
-        work: impl FnOnce(&Tensor) -> Result<R, PluginError>,
-    ) -> Result<R, PluginError> {
-        let width = self.weight.size()[1];
-        match view.shape() {
-            [_, found] if *found == width => with_tensor(view, work)?,
-            found => Err(PluginError::new(format!(
-                "hidden states are {found:?}, expected [T, {width}]"
-            ))),
-        }
-    }
-}
-
-// Taken by value so that it can be handed to `map_err`.
-#[expect(clippy::needless_pass_by_value)]
-fn to_plugin_error(error: ModelError) -> PluginError {
-    PluginError::new(error.to_string())
 }

@@ -19,6 +19,7 @@ mod error;
 mod experts;
 mod forward;
 mod head;
+mod head_ops;
 mod mlp;
 mod model;
 mod norm;

@@ -15,9 +15,6 @@ pub(crate) fn check(spec: &ModelSpec) -> Result<()> {
             what,
         })
     };
-    if spec.head.cap.is_some() {
-        return refuse(&spec.head.name, "capped logits");
-    }
     for (block_idx, block) in spec.blocks.iter().enumerate() {
         let mut of_mlp = block
             .slots_of(SubBlock::Mlp)
@@ -46,10 +43,6 @@ mod tests {
             change(&mut spec);
             check(&spec).unwrap_err().to_string()
         };
-        assert_eq!(
-            refusal(|spec| spec.head.cap = Some(30.0)),
-            "lm_head: the decoder does not compute capped logits"
-        );
         assert_eq!(
             refusal(|spec| {
                 spec.blocks[1].layers[4].has_bias = true;

@@ -29,8 +29,20 @@ impl HeadOps for FreeHead {
         Err("not used".into())
     }
 
-    fn row_dot(&self, _: &TensorView<'_>, _: &TensorView<'_>) -> Result<Vec<f32>, PluginError> {
+    fn expected_logits(
+        &self,
+        _: &TensorView<'_>,
+        _: &TensorView<'_>,
+    ) -> Result<Vec<f32>, PluginError> {
         Ok(self.numbers.clone())
+    }
+
+    fn expected_gradient(
+        &self,
+        _: &TensorView<'_>,
+        _: &TensorView<'_>,
+    ) -> Result<OwnedTensor, PluginError> {
+        Err("not used".into())
     }
 
     fn token_logits(&self, _: &TensorView<'_>, _: &[i64]) -> Result<Vec<f32>, PluginError> {
@@ -49,7 +61,7 @@ impl HeadOps for FreeHead {
         Err("not used".into())
     }
 
-    fn token_rows(&self, _: &[i64]) -> Result<OwnedTensor, PluginError> {
+    fn token_gradients(&self, _: &TensorView<'_>, _: &[i64]) -> Result<OwnedTensor, PluginError> {
         Err("not used".into())
     }
 }

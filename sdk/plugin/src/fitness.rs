@@ -1,8 +1,9 @@
 //! A fitness: a loss per token from final hidden states and the model's head.
 //!
-//! With a head `W` (`[V, D]`) the logits of a token are `W h`. The engine hands over hidden states
-//! after the final norm in chunks of tokens of its own choice, and a fitness asks the host for what
-//! needs `W`, so that nothing of size `[T, V]` has to be stored.
+//! With a head `W` (`[V, D]`) the logits of a token are `z(h) = W h`; some models cap them: `z(h) =
+//! c · tanh(W h / c)`. The engine hands over hidden states after the final norm in chunks of tokens
+//! of its own choice, and a fitness asks the host for what needs the head, so that nothing of size
+//! `[T, V]` has to be stored.
 
 use crate::{OwnedTensor, PluginError, TensorView};
 
@@ -47,39 +48,54 @@ pub struct TargetView<'a> {
     pub vectors: Vec<TensorView<'a>>,
 }
 
-/// Two expectations under `p = softmax(W h)`.
+/// The next-token distribution `p = softmax(z(h))` of each token, in O(D) numbers.
 #[derive(Debug)]
 pub struct Expectation {
     /// `Σ_v p_v log p_v`, `[T]`.
     pub negative_entropy: Vec<f32>,
-    /// `Wᵀ p = Σ_v p_v W[v]`, `[T, D]`, f32.
-    pub weighted_head: OwnedTensor,
+    /// What the host needs to take expectations under `p` again, `[T, D]`, f32: `Wᵀp` where logits
+    /// are linear in `h`, `h` itself where they are not. To a fitness it means nothing.
+    pub summary: OwnedTensor,
 }
 
-/// What the host computes with the model's head `W` (`[V, D]`), on the run's device.
+/// What the host computes with the model's head, on the run's device.
 ///
 /// `hidden` is always `[T, D]`, in the run's dtype or f32. Products may run in bf16; their output
 /// and all sums are f32.
 pub trait HeadOps {
-    /// `log Σ_v exp(W h)_v`, `[T]`.
+    /// `log Σ_v exp z_v(h)`, `[T]`.
     ///
     /// # Errors
     /// When a shape, dtype or device does not fit.
     fn log_sum_exp(&self, hidden: &TensorView<'_>) -> Result<Vec<f32>, PluginError>;
 
-    /// `Σ_v p log p` and `Wᵀp` of `p = softmax(W h)`, in true f32.
+    /// The distribution `p = softmax(z(h))`, in true f32.
     ///
     /// # Errors
     /// When a shape, dtype or device does not fit.
     fn expectation(&self, hidden: &TensorView<'_>) -> Result<Expectation, PluginError>;
 
-    /// `⟨a_t, b_t⟩` in f32, `[T]`.
+    /// `Σ_v p_v z_v(h)`, `[T]`; `summary` is that of `p` ([`Expectation::summary`]).
     ///
     /// # Errors
     /// When a shape, dtype or device does not fit.
-    fn row_dot(&self, a: &TensorView<'_>, b: &TensorView<'_>) -> Result<Vec<f32>, PluginError>;
+    fn expected_logits(
+        &self,
+        hidden: &TensorView<'_>,
+        summary: &TensorView<'_>,
+    ) -> Result<Vec<f32>, PluginError>;
 
-    /// `⟨h_t, W[token_t]⟩`, `[T]`; 0 where the token is -1.
+    /// `Σ_v p_v ∂z_v/∂h`, `[T, D]` f32, the gradient of [`HeadOps::expected_logits`].
+    ///
+    /// # Errors
+    /// When a shape, dtype or device does not fit.
+    fn expected_gradient(
+        &self,
+        hidden: &TensorView<'_>,
+        summary: &TensorView<'_>,
+    ) -> Result<OwnedTensor, PluginError>;
+
+    /// `z_v(h)` of `v = token_t`, `[T]`; 0 where the token is -1.
     ///
     /// # Errors
     /// When a shape, dtype or device does not fit, or a token is not in the vocabulary.
@@ -89,7 +105,7 @@ pub trait HeadOps {
         tokens: &[i64],
     ) -> Result<Vec<f32>, PluginError>;
 
-    /// All logits `W h`, `[T, V]` f32, for a fitness that cannot do without them.
+    /// All logits `z(h)`, `[T, V]` f32, for a fitness that cannot do without them.
     ///
     /// # Errors
     /// When a shape, dtype or device does not fit.
@@ -105,11 +121,15 @@ pub trait HeadOps {
         b: &TensorView<'_>,
     ) -> Result<OwnedTensor, PluginError>;
 
-    /// Rows `W[token_t]` of the head, `[T, D]`, f32.
+    /// `∂z_v/∂h` of `v = token_t`, `[T, D]`, f32: the head's row `W[v]` where logits are linear.
     ///
     /// # Errors
-    /// When a token is not in the vocabulary.
-    fn token_rows(&self, tokens: &[i64]) -> Result<OwnedTensor, PluginError>;
+    /// When a shape, dtype or device does not fit, or a token is not in the vocabulary.
+    fn token_gradients(
+        &self,
+        hidden: &TensorView<'_>,
+        tokens: &[i64],
+    ) -> Result<OwnedTensor, PluginError>;
 }
 
 /// A fitness: how far a compressed model is from what it should be, token by token.
@@ -134,9 +154,9 @@ pub trait Fitness: Send + Sync {
     ) -> Result<Vec<f32>, PluginError>;
 
     /// Gradient of each token's loss with respect to its hidden state, `[T, D]`, f32; none where
-    /// the fitness has none, and the search does without. `expected_head` is `Wᵀq [T, D]` of the
-    /// student's `q = softmax(W h)`, which every loss of `q` needs: the gradient of
-    /// `logsumexp(W h)`. The tokens of `student` all have a next token.
+    /// the fitness has none, and the search does without. `own_gradient` is `Σ_v q_v ∂z_v/∂h [T,
+    /// D]` of the student's own `q = softmax(z(h))`, which every loss of `q` needs: the gradient
+    /// of `logsumexp(z(h))`. The tokens of `student` all have a next token.
     ///
     /// # Errors
     /// When a shape does not fit or the host's operations fail.
@@ -145,7 +165,7 @@ pub trait Fitness: Send + Sync {
         _ops: &dyn HeadOps,
         _student: &Chunk<'_>,
         _target: &TargetView<'_>,
-        _expected_head: &TensorView<'_>,
+        _own_gradient: &TensorView<'_>,
     ) -> Result<Option<OwnedTensor>, PluginError> {
         Ok(None)
     }

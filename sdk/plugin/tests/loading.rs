@@ -294,7 +294,19 @@ impl HeadOps for PanickingHead {
         panic!("the host panics");
     }
 
-    fn row_dot(&self, _: &TensorView<'_>, _: &TensorView<'_>) -> Result<Vec<f32>, PluginError> {
+    fn expected_logits(
+        &self,
+        _: &TensorView<'_>,
+        _: &TensorView<'_>,
+    ) -> Result<Vec<f32>, PluginError> {
+        panic!("the host panics");
+    }
+
+    fn expected_gradient(
+        &self,
+        _: &TensorView<'_>,
+        _: &TensorView<'_>,
+    ) -> Result<OwnedTensor, PluginError> {
         panic!("the host panics");
     }
 
@@ -314,7 +326,7 @@ impl HeadOps for PanickingHead {
         panic!("the host panics");
     }
 
-    fn token_rows(&self, _: &[i64]) -> Result<OwnedTensor, PluginError> {
+    fn token_gradients(&self, _: &TensorView<'_>, _: &[i64]) -> Result<OwnedTensor, PluginError> {
         panic!("the host panics");
     }
 }

@@ -196,6 +196,10 @@ pub struct DatabaseResult {
     pub reused: bool,
     /// Calibration tokens that it was built from.
     pub tokens: u64,
+    /// Experts that none of these tokens went to, so that they were compressed by their weights
+    /// alone.
+    #[serde(default)]
+    pub experts_without_tokens: u64,
 }
 
 /// One gate of the spec.

@@ -14,15 +14,19 @@ use crate::simd::{self, VECTOR, simd_fn};
 /// overflowing.
 const LARGEST_SUM: f32 = 1e30;
 
-/// `log Σ_v exp ⟨h_t, W_v⟩` of every row of `hidden` (`[T, D]` in bf16, contiguous).
+/// `log Σ_v exp z_v` of every row of `hidden` (`[T, D]` in bf16, contiguous), with `z_v = ⟨h_t,
+/// W_v⟩`, or `c · tanh(⟨h_t, W_v⟩ / c)` where logits are capped by `c`.
 ///
 /// # Errors
 /// When there is no memory for a piece of the logits.
-pub fn log_sum_exp(head: &PackedWeight, hidden: &Tensor) -> Result<Vec<f32>> {
+pub fn log_sum_exp(head: &PackedWeight, hidden: &Tensor, cap: Option<f64>) -> Result<Vec<f32>> {
     let num_tokens = hidden.size()[0] as usize;
     let mut references = vec![f32::NAN; num_tokens];
     let mut sums = vec![[0.0_f64; VECTOR]; num_tokens];
     head.for_each_piece(slice::<bf16>(hidden), |piece| {
+        if let Some(cap) = cap {
+            cap_logits(piece.values, cap as f32);
+        }
         let tokens = piece.tokens;
         let (references, sums) = (&mut references[tokens.clone()], &mut sums[tokens]);
         let mut parts = [[0.0_f32; VECTOR]; TOKENS];
@@ -69,6 +73,16 @@ simd_fn! {
             }
         }
         simd::max(parts.as_flattened())
+    }
+}
+
+simd_fn! {
+    /// `z = c · tanh(z / c)`.
+    fn cap_logits(logits: &mut [f32], cap: f32) {
+        let factor = 1.0 / cap;
+        for logit in logits {
+            *logit = cap * simd::tanh(*logit * factor);
+        }
     }
 }
 
@@ -134,7 +148,7 @@ mod tests {
                     .to_kind(Kind::BFloat16)
             };
             let head = PackedWeight::new(&matrix(&weight, vocab_size), backend).unwrap();
-            let found = log_sum_exp(&head, &matrix(&hidden, num_tokens)).unwrap();
+            let found = log_sum_exp(&head, &matrix(&hidden, num_tokens), None).unwrap();
             let mut moved = 0;
             for t in 0..num_tokens {
                 let exact: Vec<f64> = (0..vocab_size)

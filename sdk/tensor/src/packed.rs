@@ -38,7 +38,7 @@ pub(crate) struct Piece<'a> {
     pub(crate) tokens: Range<usize>,
     pub(crate) first: usize,
     pub(crate) width: usize,
-    pub(crate) values: &'a [f32],
+    pub(crate) values: &'a mut [f32],
 }
 
 impl PackedWeight {
@@ -122,7 +122,7 @@ impl PackedWeight {
                     tokens,
                     first: tile_idx * TILE,
                     width: tile.len() / self.depth,
-                    values: &values,
+                    values: &mut values,
                 });
             }
         }

@@ -123,7 +123,7 @@ fn space_or_mistakes(
     }
     let space =
         setup::search_space(plan, &units, source).map_err(|error| vec![at(&target, &error)])?;
-    match setup::misplaced(plan, &space) {
+    match setup::misplaced(plan, source, &space) {
         Some((idx, message)) => Err(vec![at(&format!("/artifacts/{idx}/format"), &message)]),
         None => Ok(space),
     }

@@ -18,10 +18,15 @@ pub(crate) fn unwritable(plan: &Plan, source: &Source) -> Option<(usize, String)
 
 /// The first artifact of a plan whose format cannot hold the search space's levels, by its index,
 /// and why.
-pub(crate) fn misplaced(plan: &Plan, space: &SearchSpace) -> Option<(usize, String)> {
+pub(crate) fn misplaced(
+    plan: &Plan,
+    source: &Source,
+    space: &SearchSpace,
+) -> Option<(usize, String)> {
     refused(plan, |format| match (format, packed(format)) {
         (ArtifactFormat::NemotronNas, _) => export::nemotron_nas::check_space(space),
-        (_, Some(packed)) => export::packed::check(space, packed),
+        (ArtifactFormat::Gguf, _) => export::gguf::check_space(source, space),
+        (_, Some(packed)) => export::packed::check(source, space, packed),
         _ => Ok(()),
     })
 }

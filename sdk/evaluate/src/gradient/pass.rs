@@ -116,7 +116,7 @@ fn head_gradients(
     for sample in 0..num_samples {
         let tokens = sampled.iter().skip(sample).step_by(num_samples);
         let tokens: Vec<i64> = tokens.copied().collect();
-        let of_sampled = expected.f_sub(&context.head.token_rows(&tokens)?)?;
+        let of_sampled = expected.f_sub(&context.head.token_gradients(&hidden, &tokens)?)?;
         gradients.push(through_norm(&of_sampled, sample + 1 < num_samples)?);
     }
     Ok(Some(gradients))

@@ -8,6 +8,8 @@
 //!   bytes.
 //! - Blocks that are dropped whole are left out, the rest renumbered, and the block count and every
 //!   array with an entry per block follow.
+//! - Layers that share a tensor in Hugging Face's files share one here, which has one type.
+//! - Norms whose weights lack a 1 in Hugging Face's files have it here.
 //! - Where a sub-block is dropped alone the architecture is `deci`, a `llama` with numbers for each
 //!   block. A block without an attention has `head_count` 0 and no tensors for it, and llama.cpp
 //!   goes to the MLP at once. A width of 0 for the MLP would make it discard the attention's output
@@ -30,19 +32,45 @@ use tch::Kind;
 
 use super::Written;
 use super::layout::Layout;
-use crate::error::Result;
+use crate::error::{ExportError, Result};
+use crate::stacked;
 use evopress_levels::Database;
 use evopress_search::genotype::{Genotype, SearchSpace};
 use evopress_source::Source;
+use evopress_source::gguf::names;
+use evopress_source::spec::LayerSpec;
 
 use tensors::Tensors;
+
+const FORMAT: &str = "gguf";
 
 /// Whether a model can become a GGUF file: known before anything is searched.
 ///
 /// # Errors
-/// When the model's tokenizer cannot be said in GGUF's terms.
+/// When the model's tokenizer cannot be said in GGUF's terms, or llama.cpp would compute another
+/// model.
 pub fn check(source: &Source) -> Result<()> {
     Ok(source.gguf_entries().map(drop)?)
+}
+
+/// Whether results of a search can be a GGUF file: known before anything is searched.
+///
+/// # Errors
+/// When layers that share a tensor there may have different levels, or when a block may be left
+/// out that llama.cpp counts.
+pub fn check_space(source: &Source, space: &SearchSpace) -> Result<()> {
+    let of_file = |layer: &LayerSpec| {
+        let is_shared = layer.stacked.is_some() || layer.expert.is_some();
+        is_shared.then(|| names::of_layer(layer).to_owned())
+    };
+    stacked::check_by(source, space, FORMAT, of_file)?;
+    match source.gguf_told_by_number() {
+        Some(what) if stacked::may_lose_blocks(space) => Err(ExportError::Format(format!(
+            "format `{FORMAT}` goes without blocks that are dropped whole, but llama.cpp's `{}` tells {what}; `huggingface` has every result",
+            source.gguf_architecture()
+        ))),
+        _ => Ok(()),
+    }
 }
 
 /// Whether files of a model go without sub-blocks that are dropped alone: where llama.cpp's `deci`

@@ -1,6 +1,7 @@
 //! The file's tensors: their names, types and bytes.
 
 use std::borrow::Cow;
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use evopress_model::read_tensor;
@@ -9,13 +10,14 @@ use half::f16;
 use tch::{Device, Kind, Tensor};
 
 use super::repack;
-use crate::error::Result;
+use crate::error::{ExportError, Result};
 use crate::layout::{Layout, OutTensor};
 use evopress_levels::Database;
 use evopress_search::genotype::{SearchSpace, WeightId};
 use evopress_source::Source;
-use evopress_source::gguf::{ROPE_FACTORS, names};
-use evopress_source::spec::{LayerRole, ModelSpec, Rope, RopeScaling, TensorPart};
+use evopress_source::gguf::rope_factors as rope_factors_of;
+use evopress_source::gguf::{ROPE_FACTORS, ROPE_FACTORS_LONG, ROPE_FACTORS_SHORT, names};
+use evopress_source::spec::{LayerRole, ModelSpec, TensorPart};
 
 /// Width of an MLP that adds nothing, in a file whose blocks may have different ones: a block of
 /// ggml's smaller types.
@@ -35,6 +37,15 @@ pub(super) struct GgufTensor {
     /// Rows first, `[out_features, in_features]`.
     pub(super) shape: Vec<usize>,
     pub(super) ggml_type: GgmlType,
+    /// What its rows are, one part below the other.
+    parts: Vec<Part>,
+    /// Whether each part is a layer of another expert.
+    is_of_experts: bool,
+}
+
+/// Rows of a tensor.
+struct Part {
+    shape: Vec<usize>,
     content: Content,
     /// Heads whose rows are to be interleaved.
     num_heads: Option<usize>,
@@ -52,12 +63,55 @@ enum Content {
     Stored(String),
     /// The weights of a folder.
     Dense(String),
+    /// The weights of a norm of a folder that lack the 1 that llama.cpp's have.
+    OffsetNorm(String),
     /// Divisors of the rotary frequencies.
     RopeFactors(Vec<f32>),
     Zeros,
 }
 
 impl GgufTensor {
+    fn new(name: String, part: Part, ggml_type: GgmlType) -> Self {
+        Self {
+            name,
+            shape: part.shape.clone(),
+            ggml_type,
+            parts: vec![part],
+            is_of_experts: false,
+        }
+    }
+
+    /// What the file says of its extents; the rows of each expert are an extent of their own.
+    pub(super) fn extents(&self) -> Vec<usize> {
+        match (self.is_of_experts, self.shape.as_slice()) {
+            (true, [rows, columns]) => {
+                let num_experts = self.parts.len();
+                vec![num_experts, rows / num_experts, *columns]
+            }
+            // llama.cpp has the gate of a shared expert as a row of numbers.
+            (_, [1, columns]) => vec![*columns],
+            _ => self.shape.clone(),
+        }
+    }
+
+    /// Puts rows below the others.
+    fn push(&mut self, part: Part, ggml_type: GgmlType) -> Result<()> {
+        if ggml_type != self.ggml_type {
+            return Err(ExportError::Format(format!(
+                "tensor {} holds several layers and has one type, found {} and {ggml_type}; `search.grouping: {}` gives them one level",
+                self.name,
+                self.ggml_type,
+                match self.is_of_experts {
+                    true => "block",
+                    false => "tied",
+                }
+            )));
+        }
+        self.shape[0] += part.shape[0];
+        self.parts.push(part);
+        Ok(())
+    }
+
     pub(super) fn num_weights(&self) -> u64 {
         self.shape.iter().product::<usize>() as u64
     }
@@ -77,7 +131,8 @@ impl<'a> Tensors<'a> {
     ) -> Result<Self> {
         let goes_without = layout.tensors.iter().any(|it| it.omissible.is_some());
         let is_deci = goes_without && has_deci(source);
-        let mut tensors = Vec::new();
+        let mut tensors: Vec<GgufTensor> = Vec::new();
+        let mut places: HashMap<String, usize> = HashMap::new();
         for tensor in &layout.tensors {
             let half = tensor.omissible.filter(|_| is_deci);
             let shape = match half {
@@ -87,18 +142,30 @@ impl<'a> Tensors<'a> {
             };
             let (ggml_type, content) = content(source, space, tensor, &shape, kind)?;
             let num_heads = source.interleaved_heads(tensor.source.part);
-            tensors.push(GgufTensor {
-                name: names::of_tensor(layout.spec, tensor.source.part, tensor.block_idx),
+            let name = names::of_tensor(layout.spec, tensor.source.part, tensor.block_idx);
+            let part = Part {
                 shape,
-                ggml_type,
                 // What a GGUF source has is in llama.cpp's order already.
                 num_heads: num_heads
                     .filter(|_| !matches!(content, Content::Stored(_)))
                     .map(|heads| heads as usize),
                 content,
-            });
+            };
+            match places.get(&name) {
+                Some(&place) => tensors[place].push(part, ggml_type)?,
+                None => {
+                    places.insert(name.clone(), tensors.len());
+                    let is_of_experts = tensor.layer.is_some_and(|it| it.expert.is_some());
+                    tensors.push(GgufTensor {
+                        is_of_experts,
+                        ..GgufTensor::new(name, part, ggml_type)
+                    });
+                }
+            }
         }
-        tensors.extend(rope_factors(source)?);
+        for name in [ROPE_FACTORS, ROPE_FACTORS_LONG, ROPE_FACTORS_SHORT] {
+            tensors.extend(rope_factors(source, name)?);
+        }
         Ok(Self {
             source,
             databases,
@@ -126,10 +193,23 @@ impl<'a> Tensors<'a> {
 
     /// A tensor's bytes as the file has them.
     pub(super) fn bytes(&self, tensor: &GgufTensor) -> Result<Cow<'a, [u8]>> {
+        if let [part] = &tensor.parts[..] {
+            return self.bytes_of(part, tensor.ggml_type);
+        }
+        let mut bytes = Vec::with_capacity(tensor.size_bytes() as usize);
+        for part in &tensor.parts {
+            bytes.extend_from_slice(&self.bytes_of(part, tensor.ggml_type)?);
+        }
+        Ok(Cow::Owned(bytes))
+    }
+
+    fn bytes_of(&self, part: &Part, ggml_type: GgmlType) -> Result<Cow<'a, [u8]>> {
         let database = |id: &WeightId| &self.databases[usize::from(id.method_idx)];
-        let bytes: Cow<'a, [u8]> = match &tensor.content {
+        let bytes: Cow<'a, [u8]> = match &part.content {
             Content::Blocks(id) => Cow::Borrowed(database(id).parts(*id)[0]),
-            Content::Repacked(id) => Cow::Owned(repacked(database(id), *id, tensor)?),
+            Content::Repacked(id) => {
+                Cow::Owned(repacked(database(id), *id, &part.shape, ggml_type)?)
+            }
             Content::Decoded(id, kind) => {
                 let weight = database(id).decode(*id, *kind, Device::Cpu)?;
                 Cow::Owned(plain(&weight)?)
@@ -140,19 +220,26 @@ impl<'a> Tensors<'a> {
             }
             Content::Dense(name) => {
                 let weight = read_tensor(self.source, name)?;
-                let kind = match tensor.ggml_type {
+                let kind = match ggml_type {
                     GgmlType::F32 => Kind::Float,
                     _ => weight.kind(),
                 };
                 Cow::Owned(plain(&weight.f_to_kind(kind)?)?)
             }
+            Content::OffsetNorm(name) => {
+                let weight = read_tensor(self.source, name)?.f_to_kind(Kind::Float)?;
+                Cow::Owned(plain(&(weight + 1.0))?)
+            }
             Content::RopeFactors(factors) => {
                 Cow::Owned(factors.iter().flat_map(|it| it.to_le_bytes()).collect())
             }
-            Content::Zeros => Cow::Owned(vec![0; tensor.size_bytes() as usize]),
+            Content::Zeros => {
+                let num_weights = part.shape.iter().product::<usize>() as u64;
+                Cow::Owned(vec![0; ggml_type.size_bytes(num_weights) as usize])
+            }
         };
-        Ok(match tensor.num_heads {
-            Some(num_heads) => Cow::Owned(interleave(&bytes, tensor.shape[0], num_heads)),
+        Ok(match part.num_heads {
+            Some(num_heads) => Cow::Owned(interleave(&bytes, part.shape[0], num_heads)),
             None => bytes,
         })
     }
@@ -224,9 +311,14 @@ fn content(
     if let Some((ggml_type, _)) = source.gguf_tensor(name)? {
         return Ok((ggml_type, Content::Stored(name.clone())));
     }
-    // llama.cpp wants norms and biases in f32.
-    let ggml_type = match tensor.shape.len() {
-        1 => GgmlType::F32,
+    let norm = source.spec().norm_of(tensor.source.part);
+    if norm.is_some_and(|norm| norm.is_offset) {
+        return Ok((GgmlType::F32, Content::OffsetNorm(name.clone())));
+    }
+    // llama.cpp wants norms, biases and routers in f32.
+    let ggml_type = match tensor.source.part {
+        TensorPart::Router { .. } | TensorPart::SharedGate { .. } => GgmlType::F32,
+        _ if tensor.shape.len() == 1 => GgmlType::F32,
         _ => type_of(read_tensor(source, name)?.kind()),
     };
     Ok((ggml_type, Content::Dense(name.clone())))
@@ -250,37 +342,29 @@ fn type_of_zeros(shape: &[usize]) -> GgmlType {
     }
 }
 
-fn rope_factors(source: &Source) -> Result<Option<GgufTensor>> {
-    let (ggml_type, count, content) = match source.gguf_tensor(ROPE_FACTORS)? {
+/// The divisors of rotary frequencies that a file has under a name.
+fn rope_factors(source: &Source, name: &'static str) -> Result<Option<GgufTensor>> {
+    let stored = source.gguf_tensor(name)?;
+    let mut of_spec = rope_factors_of(source.spec()).into_iter();
+    let (ggml_type, count, content) = match stored {
         Some((ggml_type, bytes)) => {
             let count = bytes.len() / ggml_type.block_bytes() * ggml_type.block_len();
-            (ggml_type, count, Content::Stored(ROPE_FACTORS.into()))
+            (ggml_type, count, Content::Stored(name.into()))
         }
         None => {
-            let Some(attention) = source.spec().first_attention() else {
+            let Some((_, factors)) = of_spec.find(|(found, _)| *found == name) else {
                 return Ok(None);
             };
-            let has_factors = |rope: &&Rope| {
-                matches!(
-                    rope.scaling,
-                    RopeScaling::Llama3 { .. } | RopeScaling::Factors { .. }
-                )
-            };
-            let Some(rope) = attention.rope.as_ref().filter(has_factors) else {
-                return Ok(None);
-            };
-            let factors = rope.divisors(1);
             let factors: Vec<f32> = factors.into_iter().map(|it| it as f32).collect();
             (GgmlType::F32, factors.len(), Content::RopeFactors(factors))
         }
     };
-    Ok(Some(GgufTensor {
-        name: ROPE_FACTORS.into(),
+    let part = Part {
         shape: vec![count],
-        ggml_type,
         content,
         num_heads: None,
-    }))
+    };
+    Ok(Some(GgufTensor::new(name.into(), part, ggml_type)))
 }
 
 /// The elements of a tensor of floats.
@@ -291,8 +375,13 @@ fn plain(tensor: &Tensor) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-fn repacked(database: &Database, id: WeightId, tensor: &GgufTensor) -> Result<Vec<u8>> {
-    let (rows, columns) = (tensor.shape[0], tensor.shape[1]);
+fn repacked(
+    database: &Database,
+    id: WeightId,
+    shape: &[usize],
+    ggml_type: GgmlType,
+) -> Result<Vec<u8>> {
+    let (rows, columns) = (shape[0], shape[1]);
     let decoder = database.decoder(id)?;
     let scales: Vec<f16> = database.parts(id)[1]
         .as_chunks::<2>()
@@ -302,11 +391,12 @@ fn repacked(database: &Database, id: WeightId, tensor: &GgufTensor) -> Result<Ve
         .collect();
     let groups = scales.len() / rows;
     let mut weights = vec![0.0; columns];
-    let mut blocks = Vec::with_capacity(tensor.size_bytes() as usize);
+    let size_bytes = ggml_type.size_bytes((rows * columns) as u64);
+    let mut blocks = Vec::with_capacity(size_bytes as usize);
     for row in 0..rows {
         decoder.row(row, &mut weights);
         let scales = &scales[row * groups..][..groups];
-        repack::row(tensor.ggml_type, &weights, scales, &mut blocks);
+        repack::row(ggml_type, &weights, scales, &mut blocks);
     }
     Ok(blocks)
 }

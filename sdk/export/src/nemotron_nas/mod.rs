@@ -89,12 +89,10 @@ pub fn write(
 ) -> Result<Written> {
     check(source)?;
     let layout = Layout::new(source, space, &space.candidate(genotype));
-    let stored = layout
-        .tensors
-        .iter()
-        .filter(|tensor| tensor.omissible.is_none());
+    let stacks = layout.stacks().into_iter();
+    let stored = stacks.filter(|stack| stack.parts[0].omissible.is_none());
     let tensors: Vec<_> = stored
-        .map(|tensor| dense(source, databases, tensor, kind))
+        .map(|stack| dense(source, databases, stack, kind))
         .collect();
     let weight_bytes = shards::write(&tensors, folder, progress)?;
     let mut files = adapted_files(source, space, genotype, &layout, kind)?;

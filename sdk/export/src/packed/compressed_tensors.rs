@@ -19,15 +19,15 @@ use serde_json::{Map, Value, json};
 
 use super::grid::Grid;
 use super::words::{transposed, words};
-use super::{Layer, Layers};
+use super::{Layer, Layers, Rows};
 use crate::shards::FileTensor;
 
 /// The tensors of a layer whose packed parts are `parts`.
-pub(super) fn tensors<'a>(layer: &Layer<'_>, parts: &[&'a [u8]]) -> Vec<FileTensor<'a>> {
+pub(super) fn tensors<'a>(layer: &Layer<'_>, parts: &[Rows<'a>]) -> Vec<FileTensor<'a>> {
     let (rows, columns, groups) = (layer.rows(), layer.columns(), layer.groups());
     let bits = layer.grid.bits;
     let num_words = |count: usize| (count * usize::from(bits)).div_ceil(32);
-    let (codes, scales) = (parts[0], parts[1]);
+    let (codes, scales) = (parts[0].clone(), parts[1].clone());
     let tensor = |name: &str, dtype, shape, bytes| FileTensor {
         name: format!("{}.{name}", layer.module()),
         dtype,
@@ -39,13 +39,13 @@ pub(super) fn tensors<'a>(layer: &Layer<'_>, parts: &[&'a [u8]]) -> Vec<FileTens
             "weight_packed",
             Dtype::I32,
             vec![rows, num_words(columns)],
-            Box::new(move || Ok(words(codes, rows).into_flattened())),
+            Box::new(move || Ok(words(&codes.bytes(), rows).into_flattened())),
         ),
         tensor(
             "weight_scale",
             Dtype::F16,
             vec![rows, groups],
-            Box::new(move || Ok(scales.to_vec())),
+            Box::new(move || Ok(scales.bytes().into_owned())),
         ),
         tensor(
             "weight_shape",
@@ -58,13 +58,13 @@ pub(super) fn tensors<'a>(layer: &Layer<'_>, parts: &[&'a [u8]]) -> Vec<FileTens
         ),
     ];
     if !layer.grid.symmetric {
-        let zeros = parts[2];
+        let zeros = parts[2].clone();
         tensors.push(tensor(
             "weight_zero_point",
             Dtype::I32,
             vec![num_words(rows), groups],
             Box::new(move || {
-                let by_group = transposed(&unpack_codes(zeros, bits, groups), rows);
+                let by_group = transposed(&unpack_codes(&zeros.bytes(), bits, groups), rows);
                 let words = words(&pack_codes(&by_group, bits, rows), groups);
                 Ok(transposed(&words, groups).into_flattened())
             }),

@@ -18,7 +18,7 @@ use serde_json::{Map, Value, json};
 
 use super::grid::Grid;
 use super::words::{transposed, words};
-use super::{Layer, Layers};
+use super::{Layer, Layers, Rows};
 use crate::shards::FileTensor;
 
 /// Which version of the format.
@@ -34,11 +34,12 @@ impl Version {
     /// The first that holds the zeros of all layers.
     pub(super) fn of<'a>(
         layers: &[Layer<'_>],
-        parts: impl Fn(&Layer<'_>) -> Vec<&'a [u8]>,
+        parts: impl Fn(&Layer<'_>) -> Vec<Rows<'a>>,
     ) -> Self {
         let asymmetric = layers.iter().filter(|layer| !layer.grid.symmetric);
         let mut with_zeros = asymmetric.filter(|layer| {
-            unpack_codes(parts(layer)[2], layer.grid.bits, layer.groups()).contains(&0)
+            let zeros = parts(layer)[2].bytes();
+            unpack_codes(&zeros, layer.grid.bits, layer.groups()).contains(&0)
         });
         match with_zeros.next() {
             Some(_) => Version::Two,
@@ -57,7 +58,7 @@ impl Version {
 /// The tensors of a layer whose packed parts are `parts`.
 pub(super) fn tensors<'a>(
     layer: &Layer<'_>,
-    parts: Vec<&'a [u8]>,
+    parts: &[Rows<'a>],
     version: Version,
 ) -> Vec<FileTensor<'a>> {
     let (rows, columns, groups) = (layer.rows(), layer.columns(), layer.groups());
@@ -65,11 +66,12 @@ pub(super) fn tensors<'a>(
         bits, symmetric, ..
     } = layer.grid;
     let num_words = |count: usize| count * usize::from(bits) / 32;
-    let (codes, scales) = (parts[0], parts[1]);
+    let (codes, scales) = (parts[0].clone(), parts[1].clone());
+    let zeros = parts.get(2).cloned();
     let zeros = move || {
-        let mut zeros = match symmetric {
-            true => vec![1 << (bits - 1); rows * groups],
-            false => unpack_codes(parts[2], bits, groups),
+        let mut zeros = match &zeros {
+            Some(zeros) if !symmetric => unpack_codes(&zeros.bytes(), bits, groups),
+            _ => vec![1 << (bits - 1); rows * groups],
         };
         if version == Version::One {
             zeros.iter_mut().for_each(|zero| *zero -= 1);
@@ -87,7 +89,10 @@ pub(super) fn tensors<'a>(
             "qweight",
             Dtype::I32,
             vec![num_words(columns), rows],
-            Box::new(move || Ok(transposed(&words(codes, rows), rows).into_flattened())),
+            Box::new(move || {
+                let words = words(&codes.bytes(), rows);
+                Ok(transposed(&words, rows).into_flattened())
+            }),
         ),
         tensor(
             "qzeros",
@@ -99,7 +104,10 @@ pub(super) fn tensors<'a>(
             "scales",
             Dtype::F16,
             vec![groups, rows],
-            Box::new(move || Ok(transposed(scales.as_chunks::<2>().0, rows).into_flattened())),
+            Box::new(move || {
+                let scales = scales.bytes();
+                Ok(transposed(scales.as_chunks::<2>().0, rows).into_flattened())
+            }),
         ),
         tensor(
             "g_idx",

@@ -68,15 +68,22 @@ impl Product {
     pub(super) fn of_block(block: &BlockSpec) -> Vec<Self> {
         let groups = block.layers_by_input().into_iter();
         let product = |group: InputGroup| {
-            let names = group.slots.iter().map(|&slot| {
-                let name = block.layers[slot].name.as_str();
-                name.rsplit_once('.').unwrap_or(("", name))
+            let layers = group.slots.iter().map(|&slot| &block.layers[slot]);
+            // Layers that share a tensor are one module.
+            let modules = layers.map(|layer| match &layer.stacked {
+                Some(stacked) => stacked.name.as_str(),
+                None => layer.name.as_str(),
             });
-            let (parents, layers): (Vec<&str>, Vec<&str>) = names.unzip();
+            let split = |name: &'_ str| {
+                let (parent, layer) = name.rsplit_once('.').unwrap_or(("", name));
+                (parent.to_owned(), layer.to_owned())
+            };
+            let (parents, mut layers): (Vec<String>, Vec<String>) = modules.map(split).unzip();
+            layers.dedup();
             Self {
-                parent: parents[0].to_owned(),
-                layers: layers.into_iter().map(str::to_owned).collect(),
-                fused: fused(group.input),
+                parent: parents[0].clone(),
+                fused: fused(group.input).filter(|_| layers.len() > 1),
+                layers,
             }
         };
         groups.map(product).collect()

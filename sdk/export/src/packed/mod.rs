@@ -16,6 +16,7 @@ mod gptq;
 mod grid;
 mod words;
 
+use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 use std::path::Path;
@@ -24,9 +25,10 @@ use std::sync::Arc;
 use evopress_plugin::Encoding;
 use tch::Kind;
 
-use super::layout::{Layout, OutTensor};
+use super::layout::{Layout, Stack};
 use super::{Written, adapted_files, dense, shards};
 use crate::error::{ExportError, Result};
+use crate::stacked;
 use evopress_levels::Database;
 use evopress_search::genotype::{Candidate, Genotype, SearchSpace, WeightId};
 use evopress_source::Source;
@@ -70,8 +72,10 @@ pub struct Summary {
 /// Whether results of a search can be packed in a format: known before anything is searched.
 ///
 /// # Errors
-/// When a grid has bits that the format lacks, or when no level could be packed at all.
-pub fn check(space: &SearchSpace, format: PackedFormat) -> Result<()> {
+/// When layers that share a tensor may have different levels, when a grid has bits that the format
+/// lacks, or when no level could be packed at all.
+pub fn check(source: &Source, space: &SearchSpace, format: PackedFormat) -> Result<()> {
+    stacked::check(source, space, &format.to_string())?;
     let mut foreign_bits = BTreeSet::new();
     let (mut is_packed, mut is_sparse) = (false, false);
     for layer in (0..space.num_methods()).flat_map(|idx| space.variants(idx)) {
@@ -148,7 +152,7 @@ pub fn write(
 ) -> Result<Written> {
     let layout = Layout::new(source, space, &space.candidate(genotype));
     let layers = Layers::new(&layout, space, format);
-    let parts = |layer: &Layer<'_>| databases[usize::from(layer.id.method_idx)].parts(layer.id);
+    let parts = |layer: &Layer<'_>| Rows::of(layer, databases);
     // Reads every zero, which only GPTQ has to.
     let version = match format {
         PackedFormat::CompressedTensors => None,
@@ -157,17 +161,17 @@ pub fn write(
     let packed: HashMap<&str, &Layer<'_>> = layers
         .packed
         .iter()
-        .map(|layer| (layer.tensor.name.as_str(), layer))
+        .map(|layer| (layer.name, layer))
         .collect();
     let mut tensors = Vec::new();
-    for tensor in &layout.tensors {
-        match (packed.get(tensor.name.as_str()), version) {
-            (None, _) => tensors.push(dense(source, databases, tensor, kind)),
+    for stack in layout.stacks() {
+        match (packed.get(stack.name()), version) {
+            (None, _) => tensors.push(dense(source, databases, stack, kind)),
             (Some(&layer), None) => {
                 tensors.extend(compressed_tensors::tensors(layer, &parts(layer)));
             }
             (Some(&layer), Some(version)) => {
-                tensors.extend(gptq::tensors(layer, parts(layer), version));
+                tensors.extend(gptq::tensors(layer, &parts(layer), version));
             }
         }
     }
@@ -189,27 +193,30 @@ pub fn write(
     })
 }
 
-/// A linear layer that is written packed: its weight `[N, K]`.
+/// A linear layer that is written packed: its weight `[N, K]`, or several with the same inputs, one
+/// below the other.
 struct Layer<'a> {
-    tensor: &'a OutTensor<'a>,
-    id: WeightId,
+    /// Of the weight, in the artifact.
+    name: &'a str,
+    shape: Vec<usize>,
+    ids: Vec<WeightId>,
     grid: Grid,
 }
 
 impl Layer<'_> {
     /// Name of the module in the artifact.
     fn module(&self) -> &str {
-        module(self.tensor)
+        module(self.name)
     }
 
     /// N, the output features.
     fn rows(&self) -> usize {
-        self.tensor.shape[0]
+        self.shape[0]
     }
 
     /// K, the input features.
     fn columns(&self) -> usize {
-        self.tensor.shape[1]
+        self.shape[1]
     }
 
     /// G, the scales of a row.
@@ -217,6 +224,33 @@ impl Layer<'_> {
         self.grid
             .group_size
             .map_or(1, |size| self.columns() / size as usize)
+    }
+}
+
+/// A packed part (codes, scales or zeros) of all of a layer's rows.
+#[derive(Clone)]
+struct Rows<'a>(Vec<&'a [u8]>);
+
+impl<'a> Rows<'a> {
+    /// Codes, scales and, where the grid is asymmetric, zeros.
+    fn of(layer: &Layer<'_>, databases: &'a [Arc<Database>]) -> Vec<Self> {
+        let mut parts: Vec<Self> = Vec::new();
+        for &id in &layer.ids {
+            let of_weight = databases[usize::from(id.method_idx)].parts(id);
+            parts.resize(of_weight.len(), Self(Vec::new()));
+            for (part, bytes) in parts.iter_mut().zip(of_weight) {
+                part.0.push(bytes);
+            }
+        }
+        parts
+    }
+
+    /// The bytes, one row after the other.
+    fn bytes(&self) -> Cow<'a, [u8]> {
+        match self.0[..] {
+            [bytes] => Cow::Borrowed(bytes),
+            _ => Cow::Owned(self.0.concat()),
+        }
     }
 }
 
@@ -235,14 +269,17 @@ impl<'a> Layers<'a> {
             packed: Vec::new(),
             dense: Vec::new(),
         };
-        for tensor in layout.tensors.iter().filter(|it| it.is_layer_weight()) {
-            let grid = tensor.level.and_then(|id| {
-                let grid = Grid::of(format, &space.variant(id).encoding, &tensor.shape)?;
-                Some((id, grid))
-            });
-            match grid {
-                Some((id, grid)) => layers.packed.push(Layer { tensor, id, grid }),
-                None => layers.dense.push(module(tensor)),
+        let stacks = layout.stacks().into_iter();
+        for stack in stacks.filter(Stack::is_layer_weight) {
+            let (name, shape) = (stack.name(), stack.shape());
+            match common_grid(&stack, &shape, space, format) {
+                Some((ids, grid)) => layers.packed.push(Layer {
+                    name,
+                    shape,
+                    ids,
+                    grid,
+                }),
+                None => layers.dense.push(module(name)),
             }
         }
         layers
@@ -279,9 +316,21 @@ impl<'a> Layers<'a> {
     }
 }
 
-fn module<'a>(tensor: &'a OutTensor<'_>) -> &'a str {
-    tensor
-        .name
-        .strip_suffix(".weight")
-        .unwrap_or(tensor.name.as_str())
+/// The weights of a tensor and their grid, if all of them have one and the same that the format has.
+fn common_grid(
+    stack: &Stack<'_>,
+    shape: &[usize],
+    space: &SearchSpace,
+    format: PackedFormat,
+) -> Option<(Vec<WeightId>, Grid)> {
+    let ids: Option<Vec<WeightId>> = stack.parts.iter().map(|part| part.level).collect();
+    let ids = ids?;
+    let of_weight = |id: &WeightId| Grid::of(format, &space.variant(*id).encoding, shape);
+    let grid = of_weight(ids.first()?)?;
+    let is_common = ids.iter().all(|id| of_weight(id) == Some(grid));
+    is_common.then_some((ids, grid))
+}
+
+fn module(name: &str) -> &str {
+    name.strip_suffix(".weight").unwrap_or(name)
 }

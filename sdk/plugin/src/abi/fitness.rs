@@ -29,7 +29,7 @@ pub trait FitnessAbi: Send + Sync {
         ops: OpsTwin<'_>,
         student: ChunkTwin<'_>,
         target: TargetViewTwin<'_>,
-        expected_head: ViewTwin<'_>,
+        own_gradient: ViewTwin<'_>,
     ) -> RResult<ROption<OwnedTwin>, Fault>;
     #[sabi(last_prefix_field)]
     fn needs_target(&self) -> RResult<bool, Fault>;
@@ -41,7 +41,16 @@ pub(crate) type FitnessTwin = FitnessAbi_TO<'static, RBox<()>>;
 pub trait HeadOpsAbi {
     fn log_sum_exp(&self, hidden: ViewTwin<'_>) -> RResult<RVec<f32>, Fault>;
     fn expectation(&self, hidden: ViewTwin<'_>) -> RResult<ExpectationTwin, Fault>;
-    fn row_dot(&self, a: ViewTwin<'_>, b: ViewTwin<'_>) -> RResult<RVec<f32>, Fault>;
+    fn expected_logits(
+        &self,
+        hidden: ViewTwin<'_>,
+        summary: ViewTwin<'_>,
+    ) -> RResult<RVec<f32>, Fault>;
+    fn expected_gradient(
+        &self,
+        hidden: ViewTwin<'_>,
+        summary: ViewTwin<'_>,
+    ) -> RResult<OwnedTwin, Fault>;
     fn token_logits(
         &self,
         hidden: ViewTwin<'_>,
@@ -50,7 +59,11 @@ pub trait HeadOpsAbi {
     fn logits(&self, hidden: ViewTwin<'_>) -> RResult<OwnedTwin, Fault>;
     fn difference(&self, a: ViewTwin<'_>, b: ViewTwin<'_>) -> RResult<OwnedTwin, Fault>;
     #[sabi(last_prefix_field)]
-    fn token_rows(&self, tokens: RSlice<'_, i64>) -> RResult<OwnedTwin, Fault>;
+    fn token_gradients(
+        &self,
+        hidden: ViewTwin<'_>,
+        tokens: RSlice<'_, i64>,
+    ) -> RResult<OwnedTwin, Fault>;
 }
 
 pub type OpsTwin<'a> = HeadOpsAbi_TO<'a, RRef<'a, ()>>;
@@ -80,7 +93,7 @@ pub struct TargetViewTwin<'a> {
 #[derive(StableAbi)]
 pub struct ExpectationTwin {
     pub(super) negative_entropy: RVec<f32>,
-    pub(super) weighted_head: OwnedTwin,
+    pub(super) summary: OwnedTwin,
 }
 
 /// The author's fitness, as it leaves the plugin.
@@ -116,14 +129,14 @@ impl FitnessAbi for Guarded<Box<dyn Fitness>> {
         ops: OpsTwin<'_>,
         student: ChunkTwin<'_>,
         target: TargetViewTwin<'_>,
-        expected_head: ViewTwin<'_>,
+        own_gradient: ViewTwin<'_>,
     ) -> RResult<ROption<OwnedTwin>, Fault> {
         catch(|| {
             let gradient = (**self).gradient(
                 &PluginOps(ops),
                 &student.view()?,
                 &target.view()?,
-                &expected_head.view()?,
+                &own_gradient.view()?,
             )?;
             Ok(gradient.map(OwnedTwin::from).into())
         })
@@ -183,17 +196,34 @@ impl HeadOps for PluginOps<'_> {
             .map_err(host_error)?;
         Ok(Expectation {
             negative_entropy: expectation.negative_entropy.into(),
-            weighted_head: expectation.weighted_head.into_tensor()?,
+            summary: expectation.summary.into_tensor()?,
         })
     }
 
-    fn row_dot(&self, a: &TensorView<'_>, b: &TensorView<'_>) -> Result<Vec<f32>, PluginError> {
+    fn expected_logits(
+        &self,
+        hidden: &TensorView<'_>,
+        summary: &TensorView<'_>,
+    ) -> Result<Vec<f32>, PluginError> {
         Ok(self
             .0
-            .row_dot(ViewTwin::new(a), ViewTwin::new(b))
+            .expected_logits(ViewTwin::new(hidden), ViewTwin::new(summary))
             .into_result()
             .map_err(host_error)?
             .into())
+    }
+
+    fn expected_gradient(
+        &self,
+        hidden: &TensorView<'_>,
+        summary: &TensorView<'_>,
+    ) -> Result<OwnedTensor, PluginError> {
+        Ok(self
+            .0
+            .expected_gradient(ViewTwin::new(hidden), ViewTwin::new(summary))
+            .into_result()
+            .map_err(host_error)?
+            .into_tensor()?)
     }
 
     fn token_logits(
@@ -230,9 +260,13 @@ impl HeadOps for PluginOps<'_> {
             .into_tensor()?)
     }
 
-    fn token_rows(&self, tokens: &[i64]) -> Result<OwnedTensor, PluginError> {
-        let rows = self.0.token_rows(tokens.into());
-        Ok(rows.into_result().map_err(host_error)?.into_tensor()?)
+    fn token_gradients(
+        &self,
+        hidden: &TensorView<'_>,
+        tokens: &[i64],
+    ) -> Result<OwnedTensor, PluginError> {
+        let gradients = self.0.token_gradients(ViewTwin::new(hidden), tokens.into());
+        Ok(gradients.into_result().map_err(host_error)?.into_tensor()?)
     }
 }
 

@@ -205,7 +205,7 @@ impl Fitness for HostFitness {
         ops: &dyn HeadOps,
         student: &Chunk<'_>,
         target: &TargetView<'_>,
-        expected_head: &TensorView<'_>,
+        own_gradient: &TensorView<'_>,
     ) -> Result<Option<OwnedTensor>, PluginError> {
         let ops = HostOps(ops);
         let parts = TargetParts::of(target);
@@ -213,13 +213,13 @@ impl Fitness for HostFitness {
             ops.twin(),
             ChunkTwin::new(student),
             parts.twin(),
-            ViewTwin::new(expected_head),
+            ViewTwin::new(own_gradient),
         );
         let gradient = gradient.into_result().and_then(|gradient| {
             let gradient = gradient.into_option().map(OwnedTwin::into_tensor);
             let gradient = gradient.transpose()?;
             if let Some(gradient) = &gradient {
-                check_gradient(gradient, expected_head)?;
+                check_gradient(gradient, own_gradient)?;
             }
             Ok(gradient)
         });
@@ -315,13 +315,31 @@ impl HeadOpsAbi for HostOps<'_> {
             let expectation = self.0.expectation(&hidden.view()?)?;
             Ok(ExpectationTwin {
                 negative_entropy: expectation.negative_entropy.into(),
-                weighted_head: expectation.weighted_head.into(),
+                summary: expectation.summary.into(),
             })
         })
     }
 
-    fn row_dot(&self, a: ViewTwin<'_>, b: ViewTwin<'_>) -> RResult<RVec<f32>, Fault> {
-        catch(|| Ok(self.0.row_dot(&a.view()?, &b.view()?)?.into()))
+    fn expected_logits(
+        &self,
+        hidden: ViewTwin<'_>,
+        summary: ViewTwin<'_>,
+    ) -> RResult<RVec<f32>, Fault> {
+        catch(|| {
+            let logits = self.0.expected_logits(&hidden.view()?, &summary.view()?)?;
+            Ok(logits.into())
+        })
+    }
+
+    fn expected_gradient(
+        &self,
+        hidden: ViewTwin<'_>,
+        summary: ViewTwin<'_>,
+    ) -> RResult<OwnedTwin, Fault> {
+        catch(|| {
+            let (hidden, summary) = (hidden.view()?, summary.view()?);
+            Ok(self.0.expected_gradient(&hidden, &summary)?.into())
+        })
     }
 
     fn token_logits(
@@ -345,7 +363,14 @@ impl HeadOpsAbi for HostOps<'_> {
         catch(|| Ok(self.0.difference(&a.view()?, &b.view()?)?.into()))
     }
 
-    fn token_rows(&self, tokens: RSlice<'_, i64>) -> RResult<OwnedTwin, Fault> {
-        catch(|| Ok(self.0.token_rows(tokens.as_slice())?.into()))
+    fn token_gradients(
+        &self,
+        hidden: ViewTwin<'_>,
+        tokens: RSlice<'_, i64>,
+    ) -> RResult<OwnedTwin, Fault> {
+        catch(|| {
+            let hidden = hidden.view()?;
+            Ok(self.0.token_gradients(&hidden, tokens.as_slice())?.into())
+        })
     }
 }

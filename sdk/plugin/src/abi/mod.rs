@@ -42,7 +42,7 @@ pub(crate) use host::{HostFitness, HostMethod, Module, ModuleError};
 use method::MethodTwin;
 
 /// Version of everything that crosses the boundary. Host and plugin must agree on it.
-pub const ABI_VERSION: u32 = 4;
+pub const ABI_VERSION: u32 = 5;
 
 /// Name of the plain C function that returns [`ABI_VERSION`], read before anything else of a plugin
 /// is touched.

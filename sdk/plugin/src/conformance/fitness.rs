@@ -163,7 +163,7 @@ impl Check<'_> {
             return; // `losses` has said why
         };
         let gradient = || -> Result<Option<Vec<f32>>, PluginError> {
-            let expected = head.expectation(&student.hidden)?.weighted_head;
+            let expected = head.expectation(&student.hidden)?.summary;
             let (target, expected) = (target.view(), expected.view());
             let gradient = self.fitness.gradient(&head, &student, &target, &expected)?;
             let numbers = gradient.map(|gradient| gradient.view().to_f32_vec());
@@ -366,7 +366,19 @@ impl HeadOps for FailingHead {
         Err(FAILURE.into())
     }
 
-    fn row_dot(&self, _: &TensorView<'_>, _: &TensorView<'_>) -> Result<Vec<f32>, PluginError> {
+    fn expected_logits(
+        &self,
+        _: &TensorView<'_>,
+        _: &TensorView<'_>,
+    ) -> Result<Vec<f32>, PluginError> {
+        Err(FAILURE.into())
+    }
+
+    fn expected_gradient(
+        &self,
+        _: &TensorView<'_>,
+        _: &TensorView<'_>,
+    ) -> Result<OwnedTensor, PluginError> {
         Err(FAILURE.into())
     }
 
@@ -386,7 +398,7 @@ impl HeadOps for FailingHead {
         Err(FAILURE.into())
     }
 
-    fn token_rows(&self, _: &[i64]) -> Result<OwnedTensor, PluginError> {
+    fn token_gradients(&self, _: &TensorView<'_>, _: &[i64]) -> Result<OwnedTensor, PluginError> {
         Err(FAILURE.into())
     }
 }

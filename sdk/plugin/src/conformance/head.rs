@@ -2,12 +2,13 @@
 
 use crate::{DType, Expectation, HeadOps, OwnedTensor, PluginError, TensorView};
 
-/// A head `W` of shape `[V, D]` in f32.
+/// A head `W` of shape `[V, D]` in f32, whose logits may be capped.
 #[derive(Debug, Clone)]
 pub struct ReferenceHead {
     weight: Vec<f32>,
     vocab_size: usize,
     hidden_size: usize,
+    cap: Option<f64>,
 }
 
 impl ReferenceHead {
@@ -25,7 +26,14 @@ impl ReferenceHead {
             weight,
             vocab_size,
             hidden_size,
+            cap: None,
         }
+    }
+
+    /// The head with logits capped by `c · tanh(z / c)`, where a cap is given.
+    #[must_use]
+    pub fn with_cap(self, cap: Option<f64>) -> Self {
+        Self { cap, ..self }
     }
 
     /// A head of values in -1..1.
@@ -47,7 +55,7 @@ impl ReferenceHead {
         self.hidden_size
     }
 
-    /// `W h` of every row of `hidden`, in f64.
+    /// The logits of every row of `hidden`, in f64.
     ///
     /// # Errors
     /// When `hidden` is not `[T, D]`, a float, and on the CPU.
@@ -58,10 +66,49 @@ impl ReferenceHead {
             .map(|row| {
                 self.weight
                     .chunks(self.hidden_size)
-                    .map(|w| dot(row, w))
+                    .map(|w| self.capped(dot(row, w)))
                     .collect()
             })
             .collect())
+    }
+
+    fn capped(&self, logit: f64) -> f64 {
+        match self.cap {
+            Some(cap) => cap * (logit / cap).tanh(),
+            None => logit,
+        }
+    }
+
+    /// The derivative of a capped logit with respect to the plain one.
+    fn slope(&self, capped: f64) -> f64 {
+        match self.cap {
+            Some(cap) => 1.0 - (capped / cap).powi(2),
+            None => 1.0,
+        }
+    }
+
+    /// `Σ_v p_v ∂z_v/∂h` of each row of `hidden`, `[T, D]`, with `p = softmax(of)`.
+    fn mean_gradient(
+        &self,
+        hidden: &TensorView<'_>,
+        of: &[Vec<f64>],
+    ) -> Result<OwnedTensor, PluginError> {
+        let logits = self.logits_f64(hidden)?;
+        let mut gradients = Vec::with_capacity(logits.len() * self.hidden_size);
+        for (logits, of) in logits.iter().zip(of) {
+            let log_sum_exp = log_sum_exp(of);
+            let mut sum = vec![0.0; self.hidden_size];
+            let weights = logits.iter().zip(of);
+            for ((logit, of), w) in weights.zip(self.weight.chunks(self.hidden_size)) {
+                let factor = (of - log_sum_exp).exp() * self.slope(*logit);
+                for (sum, w) in sum.iter_mut().zip(w) {
+                    *sum += factor * f64::from(*w);
+                }
+            }
+            gradients.extend(sum.iter().map(|sum| *sum as f32));
+        }
+        let shape = [logits.len() as i64, self.hidden_size as i64];
+        Ok(OwnedTensor::from_vec(gradients, &shape)?)
     }
 
     fn rows(&self, hidden: &TensorView<'_>) -> Result<Vec<Vec<f32>>, PluginError> {
@@ -87,36 +134,56 @@ impl HeadOps for ReferenceHead {
 
     fn expectation(&self, hidden: &TensorView<'_>) -> Result<Expectation, PluginError> {
         let logits = self.logits_f64(hidden)?;
-        let mut negative_entropy = Vec::with_capacity(logits.len());
-        let mut weighted_head = Vec::with_capacity(logits.len() * self.hidden_size);
-        for logits in &logits {
+        let negative_entropy = logits.iter().map(|logits| {
             let log_sum_exp = log_sum_exp(logits);
-            let mut sum_p_log_p = 0.0;
-            let mut sum_p_w = vec![0.0; self.hidden_size];
-            for (logit, w) in logits.iter().zip(self.weight.chunks(self.hidden_size)) {
-                let log_p = logit - log_sum_exp;
-                sum_p_log_p += log_p.exp() * log_p;
-                for (sum, w) in sum_p_w.iter_mut().zip(w) {
-                    *sum += log_p.exp() * f64::from(*w);
-                }
-            }
-            negative_entropy.push(sum_p_log_p as f32);
-            weighted_head.extend(sum_p_w.iter().map(|sum| *sum as f32));
-        }
-        let shape = [logits.len() as i64, self.hidden_size as i64];
+            let terms = logits.iter().map(|logit| logit - log_sum_exp);
+            terms.map(|log_p| log_p.exp() * log_p).sum::<f64>() as f32
+        });
+        let summary = match self.cap {
+            None => self.mean_gradient(hidden, &logits)?,
+            Some(_) => OwnedTensor::from_vec(hidden.to_f32_vec()?, hidden.shape())?,
+        };
         Ok(Expectation {
-            negative_entropy,
-            weighted_head: OwnedTensor::from_vec(weighted_head, &shape)?,
+            negative_entropy: negative_entropy.collect(),
+            summary,
         })
     }
 
-    fn row_dot(&self, a: &TensorView<'_>, b: &TensorView<'_>) -> Result<Vec<f32>, PluginError> {
-        same_shape(a, b)?;
-        Ok(rows(a)?
-            .iter()
-            .zip(rows(b)?)
-            .map(|(a, b)| dot(a, &b) as f32)
+    fn expected_logits(
+        &self,
+        hidden: &TensorView<'_>,
+        summary: &TensorView<'_>,
+    ) -> Result<Vec<f32>, PluginError> {
+        same_shape(hidden, summary)?;
+        if self.cap.is_none() {
+            let pairs = rows(hidden)?.into_iter().zip(rows(summary)?);
+            return Ok(pairs.map(|(a, b)| dot(&a, &b) as f32).collect());
+        }
+        let (of, logits) = (self.logits_f64(summary)?, self.logits_f64(hidden)?);
+        let pairs = of.iter().zip(&logits);
+        Ok(pairs
+            .map(|(of, logits)| {
+                let log_sum_exp = log_sum_exp(of);
+                let terms = of.iter().zip(logits);
+                let terms = terms.map(|(of, logit)| (of - log_sum_exp).exp() * logit);
+                terms.sum::<f64>() as f32
+            })
             .collect())
+    }
+
+    fn expected_gradient(
+        &self,
+        hidden: &TensorView<'_>,
+        summary: &TensorView<'_>,
+    ) -> Result<OwnedTensor, PluginError> {
+        same_shape(hidden, summary)?;
+        match self.cap {
+            None => Ok(OwnedTensor::from_vec(
+                summary.to_f32_vec()?,
+                summary.shape(),
+            )?),
+            Some(_) => self.mean_gradient(hidden, &self.logits_f64(summary)?),
+        }
     }
 
     fn token_logits(
@@ -159,9 +226,14 @@ impl HeadOps for ReferenceHead {
         Ok(OwnedTensor::from_vec(difference, a.shape())?)
     }
 
-    fn token_rows(&self, tokens: &[i64]) -> Result<OwnedTensor, PluginError> {
-        let mut rows = Vec::with_capacity(tokens.len() * self.hidden_size);
-        for &token in tokens {
+    fn token_gradients(
+        &self,
+        hidden: &TensorView<'_>,
+        tokens: &[i64],
+    ) -> Result<OwnedTensor, PluginError> {
+        let logits = self.logits_f64(hidden)?;
+        let mut gradients = Vec::with_capacity(tokens.len() * self.hidden_size);
+        for (logits, &token) in logits.iter().zip(tokens) {
             let row = usize::try_from(token)
                 .ok()
                 .filter(|row| *row < self.vocab_size);
@@ -171,10 +243,12 @@ impl HeadOps for ReferenceHead {
                     self.vocab_size
                 )
             })?;
-            rows.extend_from_slice(&self.weight[row * self.hidden_size..][..self.hidden_size]);
+            let slope = self.slope(logits[row]);
+            let weights = &self.weight[row * self.hidden_size..][..self.hidden_size];
+            gradients.extend(weights.iter().map(|w| (slope * f64::from(*w)) as f32));
         }
         let shape = [tokens.len() as i64, self.hidden_size as i64];
-        Ok(OwnedTensor::from_vec(rows, &shape)?)
+        Ok(OwnedTensor::from_vec(gradients, &shape)?)
     }
 }
 
@@ -193,10 +267,10 @@ fn same_shape(a: &TensorView<'_>, b: &TensorView<'_>) -> Result<(), PluginError>
 impl ReferenceHead {
     fn token_logit(&self, row: &[f32], token: i64) -> Result<f32, PluginError> {
         match usize::try_from(token) {
-            Ok(token) if token < self.vocab_size => Ok(dot(
-                row,
-                &self.weight[token * self.hidden_size..][..self.hidden_size],
-            ) as f32),
+            Ok(token) if token < self.vocab_size => {
+                let weights = &self.weight[token * self.hidden_size..][..self.hidden_size];
+                Ok(self.capped(dot(row, weights)) as f32)
+            }
             Err(_) if token == -1 => Ok(0.0),
             _ => Err(format!(
                 "token {token} is not in the vocabulary of {}",
@@ -268,7 +342,7 @@ mod tests {
             expectation.negative_entropy[0],
             0.25 * 0.25_f32.ln() + 0.75 * 0.75_f32.ln(),
         );
-        let weighted_head = expectation.weighted_head.view().to_f32_vec().unwrap();
+        let weighted_head = expectation.summary.view().to_f32_vec().unwrap();
         near(weighted_head[0], 0.75 * 3_f32.ln());
         near(weighted_head[1], 0.25 * 5.0 - 0.75 * 2.0);
         assert_eq!(

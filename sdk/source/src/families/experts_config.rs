@@ -76,13 +76,11 @@ impl Config<'_> {
 }
 
 impl GgufModel<'_> {
-    /// The numbers of a family's experts; `is_renormalized` is what llama.cpp does
-    /// in this family.
+    /// The numbers of a family's experts.
     pub(super) fn experts(
         &self,
         form: &ExpertsForm,
         num_blocks: usize,
-        is_renormalized: bool,
     ) -> Result<Option<ExpertNumbers>, SourceError> {
         let metadata = self.metadata;
         let number = |name: &str| metadata.optional_i64(&self.key(name));
@@ -103,7 +101,7 @@ impl GgufModel<'_> {
         Ok(Some(ExpertNumbers {
             num_experts: need("expert_count")?,
             num_active: need("expert_used_count")?,
-            is_renormalized,
+            is_renormalized: self.form.experts.is_some_and(|it| it.is_renormalized),
             width,
             shared_width: match form.has_shared {
                 true => Some(need("expert_shared_feed_forward_length")?),

@@ -39,7 +39,7 @@ pub(super) static FAMILY: Family = Family {
     },
     gguf: GgufForm {
         has_factors: true,
-        ..GgufForm::LLAMA.named("granitemoe")
+        ..GgufForm::LLAMA.named("granitemoe").with_experts(true)
     },
     read_config,
     read_gguf: Some(read_gguf),
@@ -67,7 +67,7 @@ fn read_config(config: &Config<'_>) -> Result<DenseModel, SourceError> {
 
 fn read_gguf(model: &GgufModel<'_>) -> Result<DenseModel, SourceError> {
     let mut numbers = granite::read_gguf(model)?;
-    numbers.experts = model.experts(&EXPERTS, numbers.blocks.len(), true)?;
+    numbers.experts = model.experts(&EXPERTS, numbers.blocks.len())?;
     Ok(numbers)
 }
 

@@ -28,7 +28,7 @@ pub(super) static FAMILY: Family = Family {
         ..Form::LLAMA
     },
     // llama.cpp tells it from Llama by its experts.
-    gguf: GgufForm::LLAMA,
+    gguf: GgufForm::LLAMA.with_experts(true),
     read_config,
     read_gguf: Some(read_gguf),
     write_config,
@@ -54,7 +54,7 @@ fn read_config(config: &Config<'_>) -> Result<DenseModel, SourceError> {
 
 fn read_gguf(model: &GgufModel<'_>) -> Result<DenseModel, SourceError> {
     let mut numbers = model.common()?;
-    numbers.experts = model.experts(&EXPERTS, numbers.blocks.len(), true)?;
+    numbers.experts = model.experts(&EXPERTS, numbers.blocks.len())?;
     Ok(numbers)
 }
 

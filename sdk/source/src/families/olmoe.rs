@@ -27,7 +27,7 @@ pub(super) static FAMILY: Family = Family {
     },
     gguf: GgufForm {
         head: GgufHead::Own,
-        ..GgufForm::plain("olmoe")
+        ..GgufForm::plain("olmoe").with_experts(false)
     },
     read_config,
     read_gguf: Some(read_gguf),
@@ -49,6 +49,6 @@ fn read_config(config: &Config<'_>) -> Result<DenseModel, SourceError> {
 
 fn read_gguf(model: &GgufModel<'_>) -> Result<DenseModel, SourceError> {
     let mut numbers = model.common()?;
-    numbers.experts = model.experts(&EXPERTS, numbers.blocks.len(), false)?;
+    numbers.experts = model.experts(&EXPERTS, numbers.blocks.len())?;
     Ok(numbers)
 }

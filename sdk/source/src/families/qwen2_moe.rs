@@ -23,7 +23,7 @@ pub(super) static FAMILY: Family = Family {
         experts: Some(&EXPERTS),
         ..Form::LLAMA
     },
-    gguf: GgufForm::plain("qwen2moe"),
+    gguf: GgufForm::plain("qwen2moe").with_experts(false),
     read_config,
     read_gguf: Some(read_gguf),
     write_config,
@@ -51,7 +51,7 @@ fn read_config(config: &Config<'_>) -> Result<DenseModel, SourceError> {
 fn read_gguf(model: &GgufModel<'_>) -> Result<DenseModel, SourceError> {
     let mut numbers = model.common()?;
     numbers.biases = biases(numbers.biases.inputs);
-    numbers.experts = model.experts(&EXPERTS, numbers.blocks.len(), false)?;
+    numbers.experts = model.experts(&EXPERTS, numbers.blocks.len())?;
     Ok(numbers)
 }
 

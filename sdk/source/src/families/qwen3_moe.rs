@@ -25,7 +25,7 @@ pub(super) static FAMILY: Family = Family {
         experts: Some(&ExpertsForm::QWEN),
         ..Form::LLAMA
     },
-    gguf: GgufForm::plain("qwen3moe"),
+    gguf: GgufForm::plain("qwen3moe").with_experts(true),
     read_config,
     read_gguf: Some(read_gguf),
     write_config: |spec, config| experts_config::write(spec, &ExpertsForm::QWEN, config),
@@ -41,6 +41,6 @@ fn read_config(config: &Config<'_>) -> Result<DenseModel, SourceError> {
 
 fn read_gguf(model: &GgufModel<'_>) -> Result<DenseModel, SourceError> {
     let mut numbers = model.common()?;
-    numbers.experts = model.experts(&ExpertsForm::QWEN, numbers.blocks.len(), true)?;
+    numbers.experts = model.experts(&ExpertsForm::QWEN, numbers.blocks.len())?;
     Ok(numbers)
 }

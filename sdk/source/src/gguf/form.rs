@@ -30,6 +30,15 @@ pub(crate) struct GgufForm {
     pub(crate) scores_differ_at: Option<usize>,
     /// Where the head is.
     pub(crate) head: GgufHead,
+    /// How experts are computed, in families that have some.
+    pub(crate) experts: Option<GgufExperts>,
+}
+
+/// How llama.cpp computes a family's experts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct GgufExperts {
+    /// Whether the probabilities of the experts that a token takes are scaled to a sum of 1.
+    pub(crate) is_renormalized: bool,
 }
 
 /// Which blocks of a family have a window in llama.cpp.
@@ -81,6 +90,15 @@ impl GgufForm {
             has_factors: false,
             scores_differ_at: None,
             head: GgufHead::Either,
+            experts: None,
+        }
+    }
+
+    /// This form with experts.
+    pub(crate) const fn with_experts(self, is_renormalized: bool) -> Self {
+        Self {
+            experts: Some(GgufExperts { is_renormalized }),
+            ..self
         }
     }
 

@@ -19,6 +19,7 @@ pub(crate) fn foreign(form: &GgufForm, spec: &ModelSpec) -> Option<String> {
         .or_else(|| of_blocks(form, spec, &attentions))
         .or_else(|| of_scores(form, spec, &attentions))
         .or_else(|| of_ends(form, spec))
+        .or_else(|| of_experts(form, spec))
 }
 
 fn of_rope(form: &GgufForm, spec: &ModelSpec) -> Option<String> {
@@ -104,6 +105,25 @@ fn of_scores(form: &GgufForm, spec: &ModelSpec, attentions: &[&AttentionSpec]) -
     let other = attentions.iter().find(|it| !usual(it))?;
     let scale = other.score_scale;
     Some(format!("attention scores that are scaled by {scale}"))
+}
+
+fn of_experts(form: &GgufForm, spec: &ModelSpec) -> Option<String> {
+    let computed = form.experts?;
+    let blocks = spec.blocks.iter().enumerate();
+    let mut blocks = blocks.filter(|(_, block)| block.mlp.is_some());
+    blocks.find_map(|(idx, block)| match block.experts() {
+        None => Some(format!(
+            "block {idx} with a dense MLP among blocks of experts"
+        )),
+        Some(experts) if experts.is_renormalized != computed.is_renormalized => {
+            let with = match experts.is_renormalized {
+                true => "with",
+                false => "without",
+            };
+            Some(format!("experts {with} renormalisation (`norm_topk_prob`)"))
+        }
+        Some(_) => None,
+    })
 }
 
 fn of_ends(form: &GgufForm, spec: &ModelSpec) -> Option<String> {

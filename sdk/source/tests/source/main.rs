@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod damaged;
+mod experts;
 mod families;
 mod split_gguf;
 mod wrong_folders;
