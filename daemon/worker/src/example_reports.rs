@@ -62,6 +62,7 @@ pub(crate) fn dropped() -> Report {
         },
         genotype: genotype(&[3, 9, 11, 14, 18, 20, 26]),
         databases: Vec::new(),
+        experts: Vec::new(),
         search: SearchResult {
             mode: Mode::Paper,
             generations: 40,

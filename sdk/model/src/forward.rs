@@ -8,7 +8,7 @@ use tch::{Kind, Tensor};
 use crate::block_weights::BlockWeights;
 use crate::error::Result;
 use crate::model::Model;
-use crate::observed::{Observer, all_rows};
+use crate::observed::{Observed, Observer, all_rows};
 use crate::runs::Runs;
 use crate::stream::Stream;
 use crate::sub_block::Ends;
@@ -97,6 +97,30 @@ impl Model {
             let weights = self.block_weights(block_idx, stream, candidates);
             self.mlp(block_idx, stream, &weights, &mut |_| ())
         })
+    }
+
+    /// Runs all blocks of one candidate, and shows `observe` what comes by in each.
+    ///
+    /// # Errors
+    /// As [`Self::forward`].
+    pub fn observe_blocks(
+        &self,
+        stream: &mut Stream,
+        candidate: &Candidate,
+        observe: &mut dyn FnMut(usize, Observed<'_>),
+    ) -> Result<()> {
+        let candidates = [candidate];
+        for block_idx in 0..self.spec().num_blocks() {
+            let weights = self.block_weights(block_idx, stream, &candidates);
+            let mut observe = |observed: Observed<'_>| observe(block_idx, observed);
+            if !candidate.dropped.attention[block_idx] {
+                self.attention(block_idx, stream, &weights, &mut observe)?;
+            }
+            if !candidate.dropped.mlp[block_idx] {
+                self.mlp(block_idx, stream, &weights, &mut observe)?;
+            }
+        }
+        Ok(())
     }
 
     /// The weights of a block for `candidates`, among whom the stream's rows are divided evenly.

@@ -9,6 +9,7 @@ mod budget;
 mod daemon;
 mod databases;
 mod depth;
+mod experts;
 mod fast;
 mod gates;
 mod gguf;

@@ -39,6 +39,7 @@ fn a_report_comes_back_from_its_file() {
             tokens: 8192,
             experts_without_tokens: 0,
         }],
+        experts: Vec::new(),
         search: SearchResult {
             mode: Mode::Paper,
             generations: 1,
