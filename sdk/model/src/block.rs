@@ -84,7 +84,7 @@ impl Block {
                 ends: Ends::read(
                     spec,
                     [NormPlace::BeforeAttention, NormPlace::AfterAttention],
-                    &norm,
+                    norm,
                 )?,
                 shape: shape(attention),
                 query_norm: norm(NormPlace::Query)?,
@@ -104,7 +104,7 @@ impl Block {
                     down_bias,
                 });
                 Some(Mlp {
-                    ends: Ends::read(spec, [NormPlace::BeforeMlp, NormPlace::AfterMlp], &norm)?,
+                    ends: Ends::read(spec, [NormPlace::BeforeMlp, NormPlace::AfterMlp], norm)?,
                     activation: activation(mlp.activation),
                     dense,
                     experts: Experts::read(model, block_idx, kind, read)?,

@@ -5,11 +5,13 @@ use evopress_tensor::Weight;
 use crate::error::Result;
 use crate::runs::Runs;
 
+type OfSlots<'a> = dyn Fn(&[usize]) -> Result<Runs> + 'a;
+
 /// The weights of a block's linear layers, each taken where it is needed: those of experts that no
 /// token goes to are never asked for.
 pub struct BlockWeights<'a> {
     /// Makes the weights of some slots.
-    of_slots: Box<dyn Fn(&[usize]) -> Result<Runs> + 'a>,
+    of_slots: Box<OfSlots<'a>>,
 }
 
 impl<'a> BlockWeights<'a> {
