@@ -76,8 +76,28 @@ pub(crate) fn open_with_levels(name: &str, folder: &Path) -> (Model, SearchSpace
     (model(&source, vec![Arc::new(database)]), space)
 }
 
+/// A small model of each family, and ones that use what a family has in another way.
+pub(crate) const FAMILIES: [&str; 15] = [
+    "biased",
+    "gqa-tied",
+    "llama3",
+    "gemma2",
+    "gemma3",
+    "granite",
+    "mistral",
+    "olmo3",
+    "phi3-partial",
+    "qwen2",
+    "qwen3",
+    "smollm3",
+    "qwen2-moe",
+    "granitemoe",
+    "olmoe",
+];
+
 fn source(name: &str) -> Arc<Source> {
-    let folders = ["models", "experts"].map(|kind| fixtures::folder().join(kind).join(name));
+    let folders = ["models", "families", "experts"];
+    let folders = folders.map(|folder| fixtures::folder().join(folder).join(name));
     let folder = folders.iter().find(|folder| folder.is_dir()).unwrap();
     Arc::new(Source::open(folder).unwrap())
 }

@@ -1,8 +1,8 @@
 //! De-quantization of whole tensors on several threads; the blocks' formats are [`GgmlType`]'s.
 
-use std::thread;
-
 use evopress_plugin::GgmlType;
+
+use crate::on_threads::on_threads;
 
 /// Below this many weights a second thread costs more than it saves.
 const MIN_WEIGHTS_PER_THREAD: usize = 1 << 16;
@@ -22,19 +22,11 @@ pub(crate) fn dequantize(encoding: GgmlType, blocks: &[u8], out: &mut [u8]) {
         blocks.len(),
         "the blocks of a tensor fill it"
     );
-    let available = thread::available_parallelism().map_or(1, usize::from);
-    let num_threads = available.min(num_weights / MIN_WEIGHTS_PER_THREAD).max(1);
-    let blocks_per_thread = (num_weights / block_len).div_ceil(num_threads).max(1);
-    thread::scope(|scope| {
-        let parts = out
-            .chunks_mut(blocks_per_thread * block_len * F32_BYTES)
-            .zip(blocks.chunks(blocks_per_thread * block_bytes));
-        let mut work = parts.map(|(out, blocks)| move || dequantize_part(encoding, blocks, out));
-        let own = work.next();
-        work.for_each(|part| drop(scope.spawn(part)));
-        if let Some(mut part) = own {
-            part();
-        }
+    let min_bytes = MIN_WEIGHTS_PER_THREAD * F32_BYTES;
+    on_threads(out, block_len * F32_BYTES, min_bytes, |block, out| {
+        let num_blocks = out.len() / F32_BYTES / block_len;
+        let blocks = &blocks[block * block_bytes..][..num_blocks * block_bytes];
+        dequantize_part(encoding, blocks, out);
     });
 }
 

@@ -10,6 +10,7 @@
 //! ```
 
 mod corpus;
+mod delivered;
 mod dequantize;
 mod error;
 mod families;
@@ -19,12 +20,14 @@ mod folder;
 pub mod gguf;
 mod hf_files;
 mod mapped_file;
+mod on_threads;
 mod reduced;
 mod source;
 pub mod spec;
 mod tensor;
 
 pub use corpus::Corpus;
+pub use delivered::Delivered;
 pub use error::SourceError;
 pub use folder::nemotron_nas;
 pub use hf_files::HfFiles;

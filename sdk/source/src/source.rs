@@ -1,12 +1,13 @@
 //! A model on disk, open.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 
 use evopress_plugin::GgmlType;
 use serde_json::Map;
 use tokenizers::Tokenizer;
 
+use crate::delivered::Delivered;
 use crate::error::SourceError;
 use crate::families::{self, Family};
 use crate::folder::ModelFolder;
@@ -40,9 +41,8 @@ impl Source {
         Self::open_as(path, ModelFolder::open, GgufFile::open)
     }
 
-    /// Opens a model that this project has written: linear layers may be packed
-    /// (compressed-tensors, GPTQ), and blocks may lack a sub-block (Nemotron-NAS, llama.cpp's
-    /// `deci`).
+    /// Opens a model that this project has written: blocks may lack a sub-block (Nemotron-NAS,
+    /// llama.cpp's `deci`).
     ///
     /// # Errors
     /// As [`Source::open`].
@@ -293,6 +293,35 @@ impl Source {
     pub fn adds_one(&self, part: TensorPart) -> bool {
         matches!(self.files, Files::Gguf(_))
             && self.spec.norm_of(part).is_some_and(|it| it.is_offset)
+    }
+
+    /// How the model's weights were quantized when they came; none where all are dense in its files.
+    ///
+    /// # Errors
+    /// When a tensor cannot be read.
+    pub fn delivered(&self) -> Result<Option<Delivered>, SourceError> {
+        let (method, size_bytes) = match &self.files {
+            Files::Folder(folder) => (folder.quantization_method(), folder.size_bytes()),
+            Files::Gguf(gguf) => (Some("gguf"), gguf.size_bytes()),
+        };
+        let mut types = BTreeSet::new();
+        for tensor in &self.tensors {
+            types.extend(match &self.files {
+                Files::Folder(folder) => folder.quantized_type(tensor)?,
+                Files::Gguf(gguf) => {
+                    let name = gguf_name(&self.spec, tensor);
+                    let (ggml_type, _) = gguf.bytes(&name, &tensor.name, &tensor.shape)?;
+                    let is_quantized = ggml_type.is_quantized();
+                    is_quantized.then(|| ggml_type.name().to_owned())
+                }
+            });
+        }
+        let method = method.filter(|_| !types.is_empty());
+        Ok(method.map(|method| Delivered {
+            method: method.to_owned(),
+            types,
+            size_bytes,
+        }))
     }
 
     /// Number of weights, norms and biases; a tied head counts once.

@@ -22,7 +22,12 @@ enum Content<'a> {
     Quantized(GgmlType, &'a [u8]),
     /// The elements in memory of their own.
     Owned(Vec<u8>),
+    /// What writes the elements.
+    Computed(Write<'a>),
 }
+
+/// Writes all elements of a tensor to a buffer of their size.
+pub(crate) type Write<'a> = Box<dyn Fn(&mut [u8]) + Send + Sync + 'a>;
 
 impl<'a> StoredTensor<'a> {
     /// A tensor whose elements lie in a file as they are.
@@ -61,6 +66,15 @@ impl<'a> StoredTensor<'a> {
         }
     }
 
+    /// A tensor whose elements `write` computes each time that they are wanted.
+    pub(crate) fn computed(dtype: DType, shape: &[i64], write: Write<'a>) -> Self {
+        Self {
+            dtype,
+            shape: shape.to_vec(),
+            content: Content::Computed(write),
+        }
+    }
+
     /// Type of the elements: f32, f16 or bf16.
     pub fn dtype(&self) -> DType {
         self.dtype
@@ -87,6 +101,7 @@ impl<'a> StoredTensor<'a> {
             Content::Plain(bytes) => out.copy_from_slice(bytes),
             Content::Quantized(ggml_type, blocks) => dequantize(*ggml_type, blocks, out),
             Content::Owned(bytes) => out.copy_from_slice(bytes),
+            Content::Computed(write) => write(out),
         }
     }
 
@@ -100,12 +115,17 @@ impl<'a> StoredTensor<'a> {
     /// Some rows of the tensor, of which each is as long as the rest of `shape` says.
     pub(crate) fn rows(self, stored: &StoredRows, shape: &[i64]) -> Self {
         let (dtype, shape) = (self.dtype, shape.to_vec());
+        let computed = match &self.content {
+            Content::Computed(_) => self.to_bytes(),
+            _ => Vec::new(),
+        };
         let content = match self.content {
             Content::Plain(bytes) => Content::Plain(stored.rows_of(&shape, bytes)),
             Content::Quantized(ggml_type, bytes) => {
                 Content::Quantized(ggml_type, stored.rows_of(&shape, bytes))
             }
             Content::Owned(bytes) => Content::Owned(stored.rows_of(&shape, &bytes).to_vec()),
+            Content::Computed(_) => Content::Owned(stored.rows_of(&shape, &computed).to_vec()),
         };
         Self {
             dtype,

@@ -1,4 +1,4 @@
-//! De-quantized weights are, bit for bit, those of gguf-py.
+//! De-quantized weights are, bit for bit, those of gguf-py, and those of the layouts' definitions.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -55,6 +55,48 @@ fn digest(bytes: &[u8]) -> String {
 fn every_type() {
     let folder = fixtures::folder().join("quants");
     check(&folder.join("quants.gguf"), &folder.join("quants.json"));
+}
+
+/// Every layout of folders whose weights come quantized.
+#[test]
+fn every_layout_of_folders() {
+    let mut folders: Vec<_> = std::fs::read_dir(fixtures::folder().join("quantized"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
+    folders.sort();
+    assert_eq!(folders.len(), 13);
+    for folder in folders {
+        check(&folder, &folder.join("expected.json"));
+    }
+}
+
+/// How weights came is known of each file, with the bytes of what is on disk.
+#[test]
+fn weights_as_delivered() {
+    let check = |path: &Path, expected: Option<(&str, &[&str])>| {
+        let found = Source::open(path).unwrap().delivered().unwrap();
+        let found = found.as_ref().map(|it| {
+            let weights = match path.is_dir() {
+                true => path.join("model.safetensors"),
+                false => path.to_owned(),
+            };
+            assert_eq!(it.size_bytes, weights.metadata().unwrap().len());
+            let types: Vec<&str> = it.types.iter().map(String::as_str).collect();
+            (it.method.clone(), types)
+        });
+        let expected = expected.map(|(method, types)| (method.to_owned(), types.to_vec()));
+        assert_eq!(found, expected, "{}", path.display());
+    };
+    let quantized = |name: &str| fixtures::folder().join("quantized").join(name);
+    check(&quantized("gptq-v2"), Some(("gptq", &["3-bit"])));
+    check(&quantized("awq"), Some(("awq", &["4-bit"])));
+    check(&quantized("fp8-blocks"), Some(("fp8", &["fp8"])));
+    let mixed: (&str, &[&str]) = ("compressed-tensors", &["3-bit", "4-bit", "8-bit"]);
+    check(&quantized("pack-mixed"), Some(mixed));
+    check(&fixtures::folder().join("models/linear"), None);
+    check(&fixtures::folder().join("models/llama3.gguf"), None);
+    check(&smollm2(), Some(("gguf", &["Q4_1", "Q8_0"])));
 }
 
 /// Large tensors, on several threads.

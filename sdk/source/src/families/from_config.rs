@@ -47,7 +47,6 @@ pub(super) struct Fields {
     eos_token_id: Vec<u32>,
     #[serde(default, deserialize_with = "json::token_id")]
     pad_token_id: Option<u32>,
-    quantization_config: Option<Value>,
 
     pub(super) attention_bias: Option<bool>,
     pub(super) mlp_bias: Option<bool>,
@@ -108,10 +107,6 @@ impl<'a> Config<'a> {
     pub(super) fn with_blocks(&self, blocks: Vec<BlockNumbers>) -> Result<DenseModel, SourceError> {
         self.check_activation()?;
         let fields = &self.fields;
-        if fields.quantization_config.is_some() {
-            let found = "quantized weights".into();
-            return Err(self.unsupported("quantization_config", found, "F32, F16 or BF16 weights"));
-        }
         Ok(DenseModel {
             blocks,
             hidden_size: fields.hidden_size,

@@ -2,7 +2,7 @@
 
 mod model_folder;
 pub mod nemotron_nas;
-mod packed;
+mod quantized;
 mod safetensors;
 mod text;
 mod weight_files;

@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 use tokenizers::Tokenizer;
 
 use super::nemotron_nas;
-use super::packed::Packed;
+use super::quantized::Quantized;
 use super::text;
 use super::weight_files::WeightFiles;
 use crate::error::SourceError;
@@ -24,8 +24,8 @@ pub(crate) struct ModelFolder {
     /// Whether the model is the part for texts of the one that the files hold.
     is_part: bool,
     weights: WeightFiles,
-    /// How linear weights are packed that are not there as they are.
-    packed: Option<Packed>,
+    /// How weights are quantized that are not there as they are.
+    quantized: Option<Quantized>,
     /// What there is of its blocks, where they differ.
     reduced: Option<Reduced>,
 }
@@ -39,20 +39,15 @@ impl ModelFolder {
         Self::open_with(path, |_, _| Ok(None))
     }
 
-    /// Opens a folder that this project has written: linear layers may be packed, and blocks may
-    /// lack a sub-block.
+    /// Opens a folder that this project has written: blocks may lack a sub-block.
     pub(crate) fn open_artifact(path: &Path) -> Result<Self, SourceError> {
-        let mut folder = Self::open_with(path, |config, file| {
+        Self::open_with(path, |config, file| {
             let is_reduced =
                 config.get("model_type").and_then(Value::as_str) == Some(nemotron_nas::MODEL_TYPE);
             is_reduced
                 .then(|| nemotron_nas::as_llama(config, file))
                 .transpose()
-        })?;
-        if let Some(quantization) = folder.config.shift_remove("quantization_config") {
-            folder.packed = Some(Packed::parse(quantization, &folder.config_file())?);
-        }
-        Ok(folder)
+        })
     }
 
     fn open_with(path: &Path, adapt: Adapt) -> Result<Self, SourceError> {
@@ -65,6 +60,7 @@ impl ModelFolder {
         }
         let mut config = text::read_map(&config_file)?;
         let reduced = adapt(&mut config, &config_file)?;
+        let quantized = Quantized::take(&mut config, &config_file)?;
         let part = families::text_part(&config);
         let (is_part, config) = (part.is_some(), part.unwrap_or(config));
         // The family comes first: a folder of another one may have no safetensors files at all.
@@ -75,7 +71,7 @@ impl ModelFolder {
             config,
             is_part,
             weights: WeightFiles::open(path)?,
-            packed: None,
+            quantized,
             reduced,
         })
     }
@@ -117,17 +113,22 @@ impl ModelFolder {
 
     pub(crate) fn check(&self, expected: &TensorSpec) -> Result<(), SourceError> {
         let whole = self.whole(expected);
-        match self.unpack(&whole, Packed::check)? {
-            Some(()) => Ok(()),
+        match self.quantized_type(expected)? {
+            Some(_) => Ok(()),
             None => self.weights.tensor(&whole.name, &whole.shape).map(drop),
         }
     }
 
     pub(crate) fn tensor(&self, expected: &TensorSpec) -> Result<StoredTensor<'_>, SourceError> {
         let whole = self.whole(expected);
-        let tensor = match self.unpack(&whole, Packed::tensor)? {
+        let (name, shape) = (&whole.name, &whole.shape);
+        let quantized = match &self.quantized {
+            Some(quantized) => quantized.tensor(&self.weights, name, shape)?,
+            None => None,
+        };
+        let tensor = match quantized {
             Some(weight) => weight,
-            None => self.weights.tensor(&whole.name, &whole.shape)?,
+            None => self.weights.tensor(name, shape)?,
         };
         Ok(match &expected.stored {
             Some(stored) => tensor.rows(stored, &expected.shape),
@@ -146,16 +147,26 @@ impl ModelFolder {
         }
     }
 
-    /// What `read` makes of a tensor of the files that is not there as it is but packed.
-    fn unpack<T>(
+    /// The method that `quantization_config` names.
+    pub(crate) fn quantization_method(&self) -> Option<&str> {
+        self.quantized.as_ref().map(Quantized::method)
+    }
+
+    /// What the codes of a weight are, if it is quantized.
+    pub(crate) fn quantized_type(
         &self,
-        whole: &TensorSpec,
-        read: fn(&Packed, &WeightFiles, &TensorSpec) -> Result<Option<T>, SourceError>,
-    ) -> Result<Option<T>, SourceError> {
-        match &self.packed {
-            Some(packed) if !self.weights.has(&whole.name) => read(packed, &self.weights, whole),
-            _ => Ok(None),
+        weight: &TensorSpec,
+    ) -> Result<Option<String>, SourceError> {
+        let whole = self.whole(weight);
+        match &self.quantized {
+            Some(quantized) => quantized.type_of(&self.weights, &whole.name, &whole.shape),
+            None => Ok(None),
         }
+    }
+
+    /// Bytes of the files with the weights.
+    pub(crate) fn size_bytes(&self) -> u64 {
+        self.weights.size_bytes()
     }
 
     pub(crate) fn tokenizer(&self) -> Result<Tokenizer, SourceError> {

@@ -9,7 +9,6 @@ use serde::Deserialize;
 
 use crate::error::SourceError;
 use crate::mapped_file::MappedFile;
-use crate::tensor::StoredTensor;
 
 const SUPPORTED: &str = "F32, F16, BF16";
 const MAX_HEADER_BYTES: u64 = 100_000_000;
@@ -63,16 +62,16 @@ impl SafetensorsFile {
         self.tensors.keys().map(String::as_str)
     }
 
+    pub(super) fn size_bytes(&self) -> u64 {
+        self.map.bytes().len() as u64
+    }
+
     pub(super) fn path(&self) -> &Path {
         &self.map.path
     }
 
-    /// A tensor of floats that is in this file, after all checks.
-    pub(super) fn tensor(
-        &self,
-        name: &str,
-        shape: &[i64],
-    ) -> Result<StoredTensor<'_>, SourceError> {
+    /// The type and bytes of a tensor of floats that is in this file, after all checks.
+    pub(super) fn floats(&self, name: &str, shape: &[i64]) -> Result<(DType, &[u8]), SourceError> {
         let info = self.info(name, shape)?;
         let dtype = match info.dtype.as_str() {
             "F32" => DType::F32,
@@ -81,8 +80,7 @@ impl SafetensorsFile {
             _ => return Err(self.wrong_type(name, info, SUPPORTED)),
         };
         self.check_shape(name, shape, info)?;
-        let bytes = self.span(name, info, dtype.size_bytes())?;
-        Ok(StoredTensor::plain(dtype, shape, bytes))
+        Ok((dtype, self.span(name, info, dtype.size_bytes())?))
     }
 
     /// Shape of a tensor that is here.
@@ -90,7 +88,13 @@ impl SafetensorsFile {
         self.tensors.get(name).map(|info| info.shape.as_slice())
     }
 
-    /// The bytes of a tensor of one type, I32, I64 or F16, that is in this file, after all checks.
+    /// Type of the elements of a tensor that is here, by safetensors' name.
+    pub(super) fn dtype(&self, name: &str) -> Option<&str> {
+        self.tensors.get(name).map(|info| info.dtype.as_str())
+    }
+
+    /// The bytes of a tensor of one type, I64, I32, I8 or F8_E4M3, that is in this file, after all
+    /// checks.
     pub(super) fn bytes(
         &self,
         name: &str,
@@ -104,8 +108,8 @@ impl SafetensorsFile {
         self.check_shape(name, shape, info)?;
         let element_bytes = match dtype {
             "I64" => 8,
-            "F16" => 2,
-            _ => 4,
+            "I32" => 4,
+            _ => 1,
         };
         self.span(name, info, element_bytes)
     }

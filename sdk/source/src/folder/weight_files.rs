@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use evopress_plugin::DType;
 use serde::Deserialize;
 
 use super::safetensors::SafetensorsFile;
@@ -56,6 +57,11 @@ impl WeightFiles {
         self.files.iter().map(SafetensorsFile::path)
     }
 
+    /// Bytes of all files.
+    pub(super) fn size_bytes(&self) -> u64 {
+        self.files.iter().map(SafetensorsFile::size_bytes).sum()
+    }
+
     pub(super) fn has(&self, name: &str) -> bool {
         self.places.contains_key(name)
     }
@@ -65,16 +71,27 @@ impl WeightFiles {
         self.files[*self.places.get(name)?].shape(name)
     }
 
+    /// Type of the elements of any tensor of the files, by safetensors' name.
+    pub(super) fn dtype(&self, name: &str) -> Option<&str> {
+        self.files[*self.places.get(name)?].dtype(name)
+    }
+
     /// A tensor of floats, after all checks.
     pub(super) fn tensor(
         &self,
         name: &str,
         shape: &[i64],
     ) -> Result<StoredTensor<'_>, SourceError> {
-        self.file_of(name, shape)?.tensor(name, shape)
+        let (dtype, bytes) = self.floats(name, shape)?;
+        Ok(StoredTensor::plain(dtype, shape, bytes))
     }
 
-    /// The bytes of a tensor of type I32, I64 or F16, after all checks.
+    /// The type and bytes of a tensor of floats, after all checks.
+    pub(super) fn floats(&self, name: &str, shape: &[i64]) -> Result<(DType, &[u8]), SourceError> {
+        self.file_of(name, shape)?.floats(name, shape)
+    }
+
+    /// The bytes of a tensor of type I64, I32, I8 or F8_E4M3, after all checks.
     pub(super) fn bytes(
         &self,
         name: &str,

@@ -80,6 +80,12 @@ impl GgufFile {
         self.parts.iter().map(|part| part.map.path.as_path())
     }
 
+    /// Bytes of all files of the model.
+    pub(crate) fn size_bytes(&self) -> u64 {
+        let sizes = self.parts.iter().map(|part| part.map.bytes().len() as u64);
+        sizes.sum()
+    }
+
     pub(crate) fn metadata(&self) -> Metadata<'_> {
         let first = self.first();
         Metadata {

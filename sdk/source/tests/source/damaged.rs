@@ -65,6 +65,23 @@ proptest! {
     }
 
     #[test]
+    fn damaged_quantized_files_never_panic(
+        changes in prop::collection::vec((0.0..1.0_f64, any::<u8>()), 1..6),
+        which in 0..6_usize,
+    ) {
+        let name = ["awq", "fp8-blocks", "gptq-act-order", "int-quantized", "pack-act-order", "pack-mixed"][which];
+        let folder = copy_of(&format!("../quantized/{name}"));
+        let file = folder.path().join("model.safetensors");
+        let mut bytes = std::fs::read(&file).unwrap();
+        let header = 8 + bytes[0] as usize + 256 * bytes[1] as usize;
+        for (at, value) in changes {
+            bytes[(at * header as f64) as usize] = value;
+        }
+        std::fs::write(&file, bytes).unwrap();
+        read_all(folder.path());
+    }
+
+    #[test]
     fn damaged_safetensors_files_never_panic(changes in prop::collection::vec((0.0..1.0_f64, any::<u8>()), 1..6)) {
         let folder = copy_of("gqa-tied");
         let file = folder.path().join("model.safetensors");

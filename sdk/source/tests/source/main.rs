@@ -9,6 +9,7 @@ mod split_gguf;
 mod wrong_folders;
 mod wrong_gguf;
 mod wrong_gguf_tokenizers;
+mod wrong_quantized;
 
 use std::path::{Path, PathBuf};
 

@@ -95,7 +95,7 @@ fn wrong_folders() {
     );
     check(
         &set("quantization_config", json!({"quant_method": "gptq"})),
-        "config.json: unsupported quantization_config: found quantized weights, supported: F32, F16 or BF16 weights",
+        "config.json: quantization_config: missing field `bits`",
     );
     check(
         &set("num_hidden_layers", json!(3)),
