@@ -321,8 +321,13 @@ impl Source {
         expected: &TensorSpec,
     ) -> Result<(GgmlType, &'a [u8]), SourceError> {
         let name = gguf_name(&self.spec, expected);
-        let Some(stored) = &expected.stored else {
-            return gguf.bytes(&name, &expected.name, &expected.shape);
+        let Some(stored) = gguf::stored(&self.spec, expected) else {
+            let shape = match expected.part {
+                // One row of numbers in llama.cpp.
+                TensorPart::SharedGate { .. } => &expected.shape[1..],
+                _ => &expected.shape,
+            };
+            return gguf.bytes(&name, &expected.name, shape);
         };
         let (ggml_type, bytes) = gguf.bytes(&name, &expected.name, &stored.shape)?;
         Ok((ggml_type, stored.rows_of(&expected.shape, bytes)))

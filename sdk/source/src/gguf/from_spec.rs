@@ -50,7 +50,7 @@ pub(crate) fn entries(
         ("rope.dimension_count", rope.map(|it| it.width)),
         ("vocab_size", Some(spec.vocab_size)),
     ];
-    for (name, count) in counts {
+    for (name, count) in counts.into_iter().chain(experts(spec)) {
         if let Some(count) = count {
             entries.u32(&key(name), count as u32);
         }
@@ -78,6 +78,22 @@ pub(crate) fn tokenizer_of(entries: &Entries, path: &Path) -> Result<Tokenizer, 
         file: path,
         entries: &header.metadata,
     })
+}
+
+/// What there is to say about experts.
+fn experts(spec: &ModelSpec) -> Vec<(&'static str, Option<i64>)> {
+    let mlps = spec.blocks.iter().filter_map(|it| it.mlp.as_ref());
+    let mut with_experts = mlps.filter_map(|mlp| Some((mlp, mlp.experts.as_ref()?)));
+    let Some((mlp, experts)) = with_experts.next() else {
+        return Vec::new();
+    };
+    let shared = experts.shared.as_ref().map(|it| it.intermediate_size);
+    vec![
+        ("expert_count", Some(i64::from(experts.num_experts))),
+        ("expert_used_count", Some(i64::from(experts.num_active))),
+        ("expert_feed_forward_length", Some(mlp.intermediate_size)),
+        ("expert_shared_feed_forward_length", shared),
+    ]
 }
 
 /// The longest sequence that llama.cpp computes right: where it knows no windows, that of one, and

@@ -4,6 +4,7 @@
 
 mod as_they_are;
 mod damaged;
+mod experts;
 mod families;
 mod quantized_parts;
 mod split_gguf;
