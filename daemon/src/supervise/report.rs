@@ -76,6 +76,7 @@ fn empty(run_dir: &RunDir) -> io::Result<Report> {
         genotype: Default::default(),
         databases: Vec::new(),
         experts: Vec::new(),
+        sequences: Vec::new(),
         search,
         evaluation: Vec::new(),
         baselines: Vec::new(),

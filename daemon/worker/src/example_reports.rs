@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use evopress_spec::{
     Achieved, BaselineResult, DatabaseResult, Delivered, GateResult, HistoryEntry, Metric,
-    MetricResult, Mode, Published, Report, SearchResult, Stage, Status, WrittenArtifact,
+    MetricResult, Mode, Published, Report, SearchResult, SequenceStart, Stage, Status,
+    WrittenArtifact,
 };
 use indexmap::IndexMap;
 
@@ -64,6 +65,11 @@ pub(crate) fn dropped() -> Report {
         genotype: genotype(&[3, 9, 11, 14, 18, 20, 26]),
         databases: Vec::new(),
         experts: Vec::new(),
+        sequences: vec![SequenceStart {
+            text: "calibration".to_owned(),
+            bos: true,
+            said_by: "tokenizer.json".to_owned(),
+        }],
         search: SearchResult {
             mode: Mode::Paper,
             generations: 40,

@@ -9,6 +9,7 @@
 //! folder, gguf (files) ──▶ families (configuration ──▶ spec) ──▶ Source
 //! ```
 
+mod bos;
 mod corpus;
 mod delivered;
 mod dequantize;
@@ -29,6 +30,7 @@ pub mod spec;
 mod tensor;
 mod tokenizer;
 
+pub use bos::BosRule;
 pub use corpus::Corpus;
 pub use delivered::Delivered;
 pub use error::SourceError;

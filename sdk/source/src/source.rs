@@ -7,6 +7,7 @@ use evopress_plugin::GgmlType;
 use serde_json::Map;
 use tokenizers::Tokenizer;
 
+use crate::bos::BosRule;
 use crate::delivered::Delivered;
 use crate::error::SourceError;
 use crate::extra_tensors;
@@ -213,6 +214,33 @@ impl Source {
         match &self.files {
             Files::Folder(folder) => folder.tokenizer(),
             Files::Gguf(gguf) => gguf.tokenizer(),
+        }
+    }
+
+    /// How sequences begin in this model's runtimes. The tokenizer is the model's.
+    ///
+    /// # Errors
+    /// A tokenizer that puts several tokens before a text, or one without an embedding.
+    pub fn bos_rule(&self, tokenizer: &Tokenizer) -> Result<BosRule, SourceError> {
+        let bos_token_id = self.spec.bos_token_id;
+        let mut rule = match &self.files {
+            Files::Folder(folder) => folder.bos_rule(tokenizer, bos_token_id)?,
+            Files::Gguf(gguf) => gguf.bos_rule(tokenizer, bos_token_id)?,
+        };
+        let num_embeddings = self.spec.vocab_size;
+        let beyond = rule.token.filter(|id| i64::from(*id) >= num_embeddings);
+        match beyond {
+            Some(id) if rule.is_prepended => Err(SourceError::Tokenizer {
+                file: self.path().to_path_buf(),
+                what: format!(
+                    "its BOS token has the id {id}, but the model has {num_embeddings} embeddings"
+                ),
+            }),
+            Some(_) => {
+                rule.token = None;
+                Ok(rule)
+            }
+            None => Ok(rule),
         }
     }
 

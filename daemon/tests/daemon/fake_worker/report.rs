@@ -36,6 +36,7 @@ pub(crate) fn report(dir: &RunDir, status: Status) -> Report {
         ]),
         databases: Vec::new(),
         experts: Vec::new(),
+        sequences: Vec::new(),
         search: SearchResult {
             mode: Mode::Paper,
             generations: 5,

@@ -10,6 +10,7 @@ use super::nemotron_nas;
 use super::quantized::Quantized;
 use super::text;
 use super::weight_files::WeightFiles;
+use crate::bos::{self, BosRule};
 use crate::error::SourceError;
 use crate::families::{self, Family};
 use crate::hf_files::HfFiles;
@@ -228,6 +229,19 @@ impl ModelFolder {
         let file = self.path.join("tokenizer.json");
         let text = text::read(&file)?;
         tokenizer::parse(&text).map_err(|what| SourceError::Tokenizer { file, what })
+    }
+
+    /// How sequences begin; `bos_token_id` is the configuration's.
+    pub(crate) fn bos_rule(
+        &self,
+        tokenizer: &Tokenizer,
+        bos_token_id: Option<u32>,
+    ) -> Result<BosRule, SourceError> {
+        let config = small_file(&self.path.join("tokenizer_config.json"), &mut Vec::new());
+        bos::of_folder(tokenizer, &config, bos_token_id).map_err(|what| SourceError::Tokenizer {
+            file: self.path.join("tokenizer.json"),
+            what,
+        })
     }
 
     /// What the folder holds beside the weights; `spec` is of the whole model.

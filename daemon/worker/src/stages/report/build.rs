@@ -34,6 +34,7 @@ pub(super) fn build(
         genotype: levels(inputs, &inputs.searched.progress.state.parent),
         databases,
         experts: experts(inputs),
+        sequences: inputs.sequences.to_vec(),
         search: search(inputs),
         evaluation: outcome.metrics,
         baselines: baselines(inputs),
