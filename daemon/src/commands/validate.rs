@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use evopress_spec::{Delivered, Mistake, Publish, Secret};
+use evopress_spec::{Delivered, Mistake, Publish, Secret, SequenceStart};
 use evopressd::config::Tools;
 use evopressd::intake::{Checked, read_spec, validate as check};
 use evopressd::progress::megabytes;
@@ -61,6 +61,7 @@ fn as_json(spec: &Path, result: &Result<Checked, Vec<Mistake>>) -> Value {
     };
     json!({
         "spec": spec, "valid": result.is_ok(), "mistakes": mistakes, "warnings": warnings, "needs": needs,
+        "sequences": reply.map_or(&[][..], |reply| &reply.sequences),
         "delivered": delivered,
         "publishes": publishes,
     })
@@ -73,13 +74,22 @@ fn good(spec: &Path, checked: &Checked) -> String {
         .as_ref()
         .map_or_else(String::new, describe);
     format!(
-        "{}: good{needs}\n{}{}{}{}",
+        "{}: good{needs}\n{}{}{}{}{}",
         spec.display(),
         warnings(checked),
+        sequences(checked),
         origin(checked),
         delivered(checked),
         places(&checked.plan.publish)
     )
+}
+
+/// A line on how sequences begin.
+fn sequences(checked: &Checked) -> String {
+    match SequenceStart::summary(&checked.reply.sequences) {
+        Some(starts) => format!("  sequences begin with BOS: {starts}\n"),
+        None => String::new(),
+    }
 }
 
 /// A line for each warning.

@@ -5,7 +5,7 @@ use std::io::Write;
 use std::process::{Output, Stdio};
 use std::time::Duration;
 
-use evopress_spec::{Delivered, Plan};
+use evopress_spec::{Delivered, Plan, SequenceStart};
 use serde::{Deserialize, Serialize};
 use tokio::process::Command;
 
@@ -16,6 +16,9 @@ use super::{End, Worker, WorkerError};
 pub struct CheckReply {
     /// Mistakes; none when the spec is good.
     pub mistakes: Vec<Pointed>,
+    /// How the sequences of each text begin; none where the model is not here.
+    #[serde(default)]
+    pub sequences: Vec<SequenceStart>,
     /// What the user should know all the same.
     #[serde(default)]
     pub warnings: Vec<Pointed>,

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use evopress_spec::{
     Achieved, BaselineResult, DatabaseResult, Delivered, GateResult, HistoryEntry, Metric,
-    MetricResult, Mode, Published, Report, SearchResult, Stage, Status, WrittenArtifact,
+    MetricResult, Mode, Published, Report, SearchResult, SequenceStart, Stage, Status,
+    WrittenArtifact,
 };
 use indexmap::IndexMap;
 
@@ -63,6 +64,12 @@ pub(crate) fn dropped() -> Report {
         },
         genotype: genotype(&[3, 9, 11, 14, 18, 20, 26]),
         databases: Vec::new(),
+        experts: Vec::new(),
+        sequences: vec![SequenceStart {
+            text: "calibration".to_owned(),
+            bos: true,
+            said_by: "tokenizer.json".to_owned(),
+        }],
         search: SearchResult {
             mode: Mode::Paper,
             generations: 40,
@@ -179,6 +186,7 @@ pub(crate) fn of_levels(measure: &str, value: f64, level: impl Fn(u32) -> String
         build_seconds: 171.4,
         reused: true,
         tokens: 32_768,
+        experts_without_tokens: 0,
     }];
     report.search.switch_seconds = 1.3;
     report

@@ -23,6 +23,7 @@ mod recorder;
 mod report_html;
 mod run;
 mod sentence;
+mod sequence_start;
 mod setup;
 mod stages;
 mod texts;

@@ -8,7 +8,7 @@ use evopress::genotype::SearchSpace;
 use evopress::source::Source;
 use evopress_cache::Cache;
 use evopress_plugin::host::PluginDir;
-use evopress_spec::{Plan, RunDir};
+use evopress_spec::{Plan, RunDir, SequenceStart};
 
 use crate::cli::RunOptions;
 use crate::compute::Compute;
@@ -29,6 +29,8 @@ pub(crate) struct Prepared {
     pub(crate) cache: Cache,
     pub(crate) digests: Digests,
     pub(crate) manifest: Manifest,
+    /// How the sequences of each text begin.
+    pub(crate) sequences: Vec<SequenceStart>,
     /// What the user should know of the inputs.
     pub(crate) warnings: Vec<String>,
 }
@@ -80,6 +82,7 @@ pub(crate) fn prepare(
         cache,
         digests,
         manifest,
+        sequences: found.sequences,
         warnings: found.warnings.into_iter().map(|it| it.message).collect(),
     })
 }

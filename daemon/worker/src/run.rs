@@ -96,6 +96,7 @@ pub(crate) fn run(
             spec_digest: prepared.manifest.spec_digest(),
             hardware: prepared.manifest.hardware(),
             source,
+            sequences: &prepared.sequences,
             space,
             layout,
             searched: &searched,

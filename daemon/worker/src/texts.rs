@@ -4,30 +4,40 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use evopress::source::{Corpus, Source, Tokenizer};
-use evopress_spec::{Calibration, Database, Evaluation, Sample};
+use evopress_spec::{Bos, Calibration, Database, Evaluation, Sample};
+
+use crate::sequence_start;
 
 /// The sequences that fitness is measured on, from all of the text.
 pub(crate) fn calibration(text: &Calibration, source: &Source) -> Result<Corpus> {
     let (tokenizer, length) = (source.tokenizer()?, text.sequence_length as usize);
-    let corpus = Corpus::spread(&text.source, &tokenizer, text.tokens as usize, length)?;
-    Ok(corpus.within(source.spec().vocab_size, &text.source, &tokenizer)?)
+    let (path, bos) = (&text.source, bos_of(text.bos, source, &tokenizer)?);
+    let corpus = Corpus::spread(path, &tokenizer, bos, text.tokens as usize, length)?;
+    Ok(corpus.within(source.spec().vocab_size, path, &tokenizer)?)
 }
 
 /// The sequences that a level database is built from, from all of the text.
 pub(crate) fn database(text: &Database, source: &Source) -> Result<Corpus> {
     let (tokenizer, length) = (source.tokenizer()?, text.sequence_length as usize);
-    let corpus = Corpus::spread(&text.source, &tokenizer, text.tokens as usize, length)?;
-    Ok(corpus.within(source.spec().vocab_size, &text.source, &tokenizer)?)
+    let (path, bos) = (&text.source, bos_of(text.bos, source, &tokenizer)?);
+    let corpus = Corpus::spread(path, &tokenizer, bos, text.tokens as usize, length)?;
+    Ok(corpus.within(source.spec().vocab_size, path, &tokenizer)?)
 }
 
 /// `tokens` tokens of an evaluation set, in sequences.
 pub(crate) fn evaluation(set: &Evaluation, source: &Source, tokens: u64) -> Result<Corpus> {
     let (tokenizer, length) = (source.tokenizer()?, set.sequence_length as usize);
+    let (path, bos) = (&set.source, bos_of(set.bos, source, &tokenizer)?);
     let corpus = match set.sample {
-        Sample::Spread => Corpus::spread(&set.source, &tokenizer, tokens as usize, length)?,
-        Sample::Start => Corpus::read(&set.source, &tokenizer, None, tokens as usize, length)?,
+        Sample::Spread => Corpus::spread(path, &tokenizer, bos, tokens as usize, length)?,
+        Sample::Start => Corpus::read(path, &tokenizer, bos, tokens as usize, length)?,
     };
-    Ok(corpus.within(source.spec().vocab_size, &set.source, &tokenizer)?)
+    Ok(corpus.within(source.spec().vocab_size, path, &tokenizer)?)
+}
+
+/// The token that sequences begin with.
+pub(crate) fn bos_of(wanted: Bos, source: &Source, tokenizer: &Tokenizer) -> Result<Option<u32>> {
+    Ok(sequence_start::token(wanted, &source.bos_rule(tokenizer)?)?)
 }
 
 /// How much of a text tokenizers are compared on.

@@ -9,6 +9,7 @@
 //! folder, gguf (files) ──▶ families (configuration ──▶ spec) ──▶ Source
 //! ```
 
+mod bos;
 mod corpus;
 mod delivered;
 mod dequantize;
@@ -29,9 +30,11 @@ pub mod spec;
 mod tensor;
 mod tokenizer;
 
+pub use bos::BosRule;
 pub use corpus::Corpus;
 pub use delivered::Delivered;
 pub use error::SourceError;
+pub use families::supported_models;
 pub use folder::nemotron_nas;
 pub use hf_files::HfFiles;
 pub use mapped_file::MappedFile;

@@ -7,6 +7,7 @@ use evopress_plugin::GgmlType;
 use serde_json::Map;
 use tokenizers::Tokenizer;
 
+use crate::bos::BosRule;
 use crate::delivered::Delivered;
 use crate::error::SourceError;
 use crate::extra_tensors;
@@ -216,6 +217,33 @@ impl Source {
         }
     }
 
+    /// How sequences begin in this model's runtimes. The tokenizer is the model's.
+    ///
+    /// # Errors
+    /// A tokenizer that puts several tokens before a text, or one without an embedding.
+    pub fn bos_rule(&self, tokenizer: &Tokenizer) -> Result<BosRule, SourceError> {
+        let bos_token_id = self.spec.bos_token_id;
+        let mut rule = match &self.files {
+            Files::Folder(folder) => folder.bos_rule(tokenizer, bos_token_id)?,
+            Files::Gguf(gguf) => gguf.bos_rule(tokenizer, bos_token_id)?,
+        };
+        let num_embeddings = self.spec.vocab_size;
+        let beyond = rule.token.filter(|id| i64::from(*id) >= num_embeddings);
+        match beyond {
+            Some(id) if rule.is_prepended => Err(SourceError::Tokenizer {
+                file: self.path().to_path_buf(),
+                what: format!(
+                    "its BOS token has the id {id}, but the model has {num_embeddings} embeddings"
+                ),
+            }),
+            Some(_) => {
+                rule.token = None;
+                Ok(rule)
+            }
+            None => Ok(rule),
+        }
+    }
+
     /// What a Hugging Face folder of this model needs beside the weights.
     ///
     /// # Errors
@@ -255,9 +283,9 @@ impl Source {
                 if let Some(what) = gguf::foreign(form, &self.spec) {
                     return Err(SourceError::Unsupported {
                         file: folder.path().to_path_buf(),
-                        what: format!("format `gguf`: llama.cpp's {}", form.architecture),
+                        what: format!("format `gguf`: llama.cpp's `{}`", form.architecture),
                         found: what,
-                        supported: "what it computes in the same way".into(),
+                        supported: "what it computes as the model does".into(),
                     });
                 }
                 gguf::entries_of_spec(form, &self.spec, &files, folder.path())
@@ -321,8 +349,13 @@ impl Source {
         expected: &TensorSpec,
     ) -> Result<(GgmlType, &'a [u8]), SourceError> {
         let name = gguf_name(&self.spec, expected);
-        let Some(stored) = &expected.stored else {
-            return gguf.bytes(&name, &expected.name, &expected.shape);
+        let Some(stored) = gguf::stored(&self.spec, expected) else {
+            let shape = match expected.part {
+                // One row of numbers in llama.cpp.
+                TensorPart::SharedGate { .. } => &expected.shape[1..],
+                _ => &expected.shape,
+            };
+            return gguf.bytes(&name, &expected.name, shape);
         };
         let (ggml_type, bytes) = gguf.bytes(&name, &expected.name, &stored.shape)?;
         Ok((ggml_type, stored.rows_of(&expected.shape, bytes)))

@@ -1,5 +1,6 @@
 //! Tokenizers of `tokenizer.json`. Every one is made here.
 
+use serde_json::{Map, Value};
 use tokenizers::{ModelWrapper, Tokenizer};
 
 /// The tokenizer that a file describes, as far as it turns a text into token ids.
@@ -27,6 +28,32 @@ pub(crate) fn parse(text: &str) -> Result<Tokenizer, String> {
         tokenizer.with_model(model);
     }
     Ok(tokenizer)
+}
+
+/// The tokens that a tokenizer puts before and behind a text.
+pub(crate) fn around(tokenizer: &Tokenizer) -> Result<(Vec<u32>, Vec<u32>), String> {
+    let ids = |special| {
+        let encoding = tokenizer.encode("a", special);
+        encoding
+            .map(|it| it.get_ids().to_vec())
+            .map_err(|cause| cause.to_string())
+    };
+    let (plain, all) = (ids(false)?, ids(true)?);
+    let start = all.windows(plain.len().max(1)).position(|it| it == plain);
+    let start = start.ok_or("it changes a text that it puts tokens around")?;
+    let (before, after) = (&all[..start], &all[start + plain.len()..]);
+    Ok((before.to_vec(), after.to_vec()))
+}
+
+/// The id of a token that `tokenizer_config.json` names.
+pub(crate) fn named_token(
+    tokenizer_config: &Map<String, Value>,
+    role: &str,
+    tokenizer: &Tokenizer,
+) -> Option<u32> {
+    let token = tokenizer_config.get(role)?;
+    let text = token.as_str().or_else(|| token["content"].as_str())?;
+    tokenizer.token_to_id(text)
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use evopress_spec::Delivered;
+use evopress_spec::{Delivered, SequenceStart};
 use evopressd::worker_process::{CheckReply, Needs, Pointed};
 
 use crate::behaviour::Behaviour;
@@ -31,6 +31,11 @@ pub(crate) fn check(behaviour: Behaviour) {
         },
         _ => CheckReply {
             mistakes: Vec::new(),
+            sequences: vec![SequenceStart {
+                text: "calibration".to_owned(),
+                bos: true,
+                said_by: "tokenizer.json".to_owned(),
+            }],
             warnings: Vec::new(),
             delivered: Some(Delivered {
                 method: "gptq".to_owned(),

@@ -4,7 +4,7 @@ mod estimate;
 
 use anyhow::{Context, Result};
 use evopress_plugin::host::PluginDir;
-use evopress_spec::{Delivered, Plan};
+use evopress_spec::{Delivered, Plan, SequenceStart};
 use serde::Serialize;
 
 use self::estimate::Needs;
@@ -12,11 +12,12 @@ use crate::cli::CheckOptions;
 use crate::preflight::{self, Placed, Unsure};
 use crate::setup;
 
-/// The answer: mistakes, warnings, and what the run would need if there are no mistakes.
+/// The answer: mistakes, warnings, how sequences begin, and what the run would need if there are no mistakes.
 #[derive(Debug, Serialize)]
 pub(crate) struct Answer {
     mistakes: Vec<Placed>,
     warnings: Vec<Placed>,
+    sequences: Vec<SequenceStart>,
     needs: Option<Needs>,
     /// How the model's weights came, where they were quantized already.
     delivered: Option<Delivered>,
@@ -41,6 +42,7 @@ pub(crate) fn check(options: &CheckOptions) -> Result<Answer> {
     Ok(Answer {
         mistakes: found.mistakes,
         warnings: found.warnings,
+        sequences: found.sequences,
         needs,
         delivered,
     })

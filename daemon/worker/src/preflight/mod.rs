@@ -13,7 +13,7 @@ mod texts;
 use evopress::genotype::SearchSpace;
 use evopress::source::Source;
 use evopress_plugin::host::PluginDir;
-use evopress_spec::Plan;
+use evopress_spec::{Plan, SequenceStart};
 
 use crate::setup::UsedMethod;
 
@@ -28,6 +28,8 @@ pub(crate) struct Preflight {
     pub(crate) warnings: Vec<Placed>,
     /// The model, where it is on this machine and can be read.
     pub(crate) source: Option<Source>,
+    /// How the sequences of each text begin, where there is a model.
+    pub(crate) sequences: Vec<SequenceStart>,
     /// The methods with the space that is searched, where there is no mistake and a model.
     pub(crate) searched: Option<(Vec<UsedMethod>, SearchSpace)>,
 }

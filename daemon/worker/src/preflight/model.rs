@@ -7,7 +7,7 @@ use evopress_spec::{ArtifactFormat, Plan};
 use super::Preflight;
 use super::placed::{Placed, Unsure};
 use crate::sentence::sentence;
-use crate::{setup, texts};
+use crate::{sequence_start, setup, texts};
 
 /// Opens the model, with the files that only the end of a run needs. One that is in a registry is
 /// left out: whoever fetches it has the plan examined again.
@@ -20,9 +20,10 @@ pub(super) fn examine(plan: &Plan, unsure: &Unsure, found: &mut Preflight) {
         Ok(source) => source,
         Err(error) => return found.mistakes.push(Placed::new(AT, error.to_string())),
     };
-    let readable = source.tokenizer().and_then(|_| source.notes());
-    match readable {
-        Ok(notes) => {
+    let rule = (source.tokenizer()).and_then(|tokenizer| source.bos_rule(&tokenizer));
+    match rule.and_then(|rule| Ok((rule, source.notes()?))) {
+        Ok((rule, notes)) => {
+            found.sequences = sequence_start::of_plan(plan, &rule);
             let warnings = notes.into_iter().map(|note| Placed::new(AT, note));
             found.warnings.extend(warnings);
         }

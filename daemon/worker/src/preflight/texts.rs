@@ -10,6 +10,7 @@ use evopress_spec::Plan;
 use super::Preflight;
 use super::placed::{Placed, Unsure};
 use crate::sentence::sentence;
+use crate::sequence_start::NoBos;
 use crate::texts;
 
 /// Share of a text from which one token is said to fill it.
@@ -47,7 +48,12 @@ pub(super) fn examine(plan: &Plan, unsure: &Unsure, found: &mut Preflight) {
         };
         match (text.read)(source) {
             Ok(corpus) => found.warnings.extend(filled(&text, &corpus, source)),
-            Err(error) => found.mistakes.push(unreadable(&text, &error)),
+            Err(error) => {
+                let mistake = unreadable(&text, &error);
+                if !found.mistakes.contains(&mistake) {
+                    found.mistakes.push(mistake);
+                }
+            }
         }
     }
 }
@@ -82,11 +88,17 @@ fn named(plan: &Plan) -> Vec<Named<'_>> {
 }
 
 fn unreadable(text: &Named<'_>, error: &anyhow::Error) -> Placed {
+    let message = sentence(error);
+    if error.is::<NoBos>() {
+        // The database's sequences begin as the calibration's do.
+        let section = text.section.replace("/database", "/calibration");
+        return Placed::new(format!("{section}/bos"), message);
+    }
     let field = match error.downcast_ref() {
         Some(SourceError::TooLittleText { .. }) => "tokens",
         _ => "source",
     };
-    Placed::new(format!("{}/{field}", text.section), sentence(error))
+    Placed::new(format!("{}/{field}", text.section), message)
 }
 
 /// A text that is hardly more than one token again and again.

@@ -10,6 +10,7 @@ use super::nemotron_nas;
 use super::quantized::Quantized;
 use super::text;
 use super::weight_files::WeightFiles;
+use crate::bos::{self, BosRule};
 use crate::error::SourceError;
 use crate::families::{self, Family};
 use crate::hf_files::HfFiles;
@@ -120,6 +121,17 @@ impl ModelFolder {
         self.weights.names()
     }
 
+    /// The weight that a tensor is a part of, where weights are quantized.
+    pub(crate) fn quantized_weight_of(&self, part: &str) -> Option<String> {
+        let quantized = self.quantized.as_ref();
+        quantized.and_then(|_| Quantized::weight_of(part))
+    }
+
+    /// Whether a tensor is there for quantized activations alone, which are not computed here.
+    pub(crate) fn is_of_activations(&self, name: &str) -> bool {
+        self.quantized.is_some() && Quantized::is_of_activations(name)
+    }
+
     /// Whether two tensors of floats have equal numbers.
     pub(crate) fn are_equal(&self, one: &str, other: &str) -> bool {
         let (one, other) = (&self.name_in_files(one), &self.name_in_files(other));
@@ -149,7 +161,9 @@ impl ModelFolder {
     pub(crate) fn name_in_files(&self, name: &str) -> String {
         let names = families::names_in_whole(name);
         let mut candidates = names.into_iter().filter(|_| self.is_part);
-        let found = candidates.find(|it| self.weights.has(it));
+        let quantized = self.quantized.is_some();
+        let has_codes = |it: &str| quantized && Quantized::has_codes_of(&self.weights, it);
+        let found = candidates.find(|it| self.weights.has(it) || has_codes(it));
         found.unwrap_or_else(|| name.to_owned())
     }
 
@@ -215,6 +229,19 @@ impl ModelFolder {
         let file = self.path.join("tokenizer.json");
         let text = text::read(&file)?;
         tokenizer::parse(&text).map_err(|what| SourceError::Tokenizer { file, what })
+    }
+
+    /// How sequences begin; `bos_token_id` is the configuration's.
+    pub(crate) fn bos_rule(
+        &self,
+        tokenizer: &Tokenizer,
+        bos_token_id: Option<u32>,
+    ) -> Result<BosRule, SourceError> {
+        let config = small_file(&self.path.join("tokenizer_config.json"), &mut Vec::new());
+        bos::of_folder(tokenizer, &config, bos_token_id).map_err(|what| SourceError::Tokenizer {
+            file: self.path.join("tokenizer.json"),
+            what,
+        })
     }
 
     /// What the folder holds beside the weights; `spec` is of the whole model.

@@ -13,6 +13,7 @@ use super::metadata::Metadata;
 use super::names::{ROPE_FACTORS, ROPE_FACTORS_LONG, ROPE_FACTORS_SHORT};
 use super::part::Part;
 use super::{split, tokenizer};
+use crate::bos::{self, BosRule};
 use crate::error::SourceError;
 use crate::hf_files::HfFiles;
 use crate::reduced::Reduced;
@@ -172,6 +173,18 @@ impl GgufFile {
 
     pub(crate) fn tokenizer(&self) -> Result<Tokenizer, SourceError> {
         tokenizer::build(&self.metadata())
+    }
+
+    /// How sequences begin.
+    pub(crate) fn bos_rule(
+        &self,
+        tokenizer: &Tokenizer,
+        bos_token_id: Option<u32>,
+    ) -> Result<BosRule, SourceError> {
+        let metadata = self.metadata();
+        let has_key = metadata.optional_bool("tokenizer.ggml.add_bos_token")?;
+        bos::of_gguf(tokenizer, has_key.is_some(), bos_token_id)
+            .map_err(|what| metadata.tokenizer(what))
     }
 
     /// What a Hugging Face folder of the model holds beside the weights, with these configurations.

@@ -8,6 +8,7 @@
 //! unless `set_encode_special_tokens(true)` asks for plain text.
 
 mod byte_level;
+mod control;
 mod hf;
 mod pre_tokenizer;
 mod sentence_piece;
@@ -26,6 +27,7 @@ pub(super) use to_gguf::to_entries;
 
 const SUPPORTED: &str = "gpt2, llama";
 
+const NORMAL: i64 = 1;
 const UNKNOWN: i64 = 2;
 const CONTROL: i64 = 3;
 const USER_DEFINED: i64 = 4;
@@ -53,14 +55,9 @@ pub(super) fn build(metadata: &Metadata<'_>) -> Result<Tokenizer, SourceError> {
             ));
         }
     };
-    for (id, token) in vocabulary.tokens.iter().enumerate() {
-        let added = |special| AddedToken::from(token.clone(), special).normalized(false);
-        match vocabulary.type_of(id) {
-            UNKNOWN | CONTROL => tokenizer.add_special_tokens(&[added(true)]),
-            USER_DEFINED => tokenizer.add_tokens(&[added(false)]),
-            _ => 0,
-        };
-    }
+    // All at once: each call builds the automaton of all added tokens anew.
+    tokenizer.add_special_tokens(&vocabulary.added(&[UNKNOWN, CONTROL]));
+    tokenizer.add_tokens(&vocabulary.added(&[USER_DEFINED]));
     if let Some(template) = vocabulary.template(adds_bos)? {
         tokenizer.with_post_processor(Some(template));
     }
@@ -113,7 +110,19 @@ impl<'a> Vocabulary<'a> {
     }
 
     fn type_of(&self, id: usize) -> i64 {
-        self.types.get(id).copied().unwrap_or(1)
+        if control::is_control(&self.tokens[id]) {
+            return CONTROL;
+        }
+        self.types.get(id).copied().unwrap_or(NORMAL)
+    }
+
+    /// The tokens of some types, to be recognized in a text before it is cut into words.
+    fn added(&self, types: &[i64]) -> Vec<AddedToken> {
+        let is_special = types.contains(&CONTROL);
+        (self.tokens.iter().enumerate())
+            .filter(|&(id, _)| types.contains(&self.type_of(id)))
+            .map(|(_, token)| AddedToken::from(token.clone(), is_special).normalized(false))
+            .collect()
     }
 
     /// A builder that knows the vocabulary; where two tokens have one text, the later counts, as in

@@ -9,18 +9,17 @@ use std::path::Path;
 
 use evopress_core::{json, text};
 use serde::Deserialize;
-use serde_json::{Map, Value as Json};
+use serde_json::Value as Json;
 use tokenizers::Tokenizer;
 
 use super::pre_tokenizer::{GPT_2, PreTokenizer};
-use super::{CONTROL, USER_DEFINED};
+use super::{CONTROL, NORMAL, USER_DEFINED};
 use crate::error::SourceError;
 use crate::gguf::entries::Entries;
 use crate::hf_files::HfFiles;
 use crate::spec::ModelSpec;
 use crate::tokenizer;
 
-const NORMAL: i32 = 1;
 const UNUSED: i32 = 5;
 
 /// What matters of `tokenizer.json`.
@@ -99,7 +98,7 @@ pub(in crate::gguf) fn to_entries(
 
     let tokenizer = tokenizer::parse(&files.tokenizer).map_err(wrong)?;
     let (before, after) = around(&tokenizer).map_err(wrong)?;
-    let named = |role: &str| token_id(&files.tokenizer_config, role, &tokenizer);
+    let named = |role: &str| tokenizer::named_token(&files.tokenizer_config, role, &tokenizer);
     let bos = before.or(named("bos_token")).or(spec.bos_token_id);
     let mut ends = spec.eos_token_ids.clone();
     if let Some(eos) = after.or(named("eos_token")) {
@@ -224,7 +223,7 @@ fn vocabulary(described: &Described, size: usize) -> Result<(Vec<String>, Vec<i3
         let id = id
             .as_u64()
             .ok_or_else(|| format!("token {token:?} has the id {id}"))?;
-        put(id as usize, token, NORMAL)?;
+        put(id as usize, token, NORMAL as i32)?;
     }
     for token in &described.added_tokens {
         let kind = if token.special { CONTROL } else { USER_DEFINED };
@@ -240,18 +239,9 @@ fn vocabulary(described: &Described, size: usize) -> Result<(Vec<String>, Vec<i3
     Ok(named.unzip())
 }
 
-/// The tokens that the tokenizer puts before and behind a text.
+/// The tokens that the tokenizer puts before and behind a text, one each at most.
 fn around(tokenizer: &Tokenizer) -> Result<(Option<u32>, Option<u32>), String> {
-    let ids = |special| {
-        let encoding = tokenizer.encode("a", special);
-        encoding
-            .map(|it| it.get_ids().to_vec())
-            .map_err(|cause| cause.to_string())
-    };
-    let (plain, all) = (ids(false)?, ids(true)?);
-    let start = all.windows(plain.len().max(1)).position(|it| it == plain);
-    let start = start.ok_or("it changes a text that it puts tokens around")?;
-    let (before, after) = (&all[..start], &all[start + plain.len()..]);
+    let (before, after) = tokenizer::around(tokenizer)?;
     if before.len() > 1 || after.len() > 1 {
         return Err(format!(
             "it puts {} tokens before a text and {} behind it; llama.cpp puts one at most",
@@ -260,13 +250,6 @@ fn around(tokenizer: &Tokenizer) -> Result<(Option<u32>, Option<u32>), String> {
         ));
     }
     Ok((before.first().copied(), after.first().copied()))
-}
-
-/// The id of a token that `tokenizer_config.json` names.
-fn token_id(config: &Map<String, Json>, role: &str, tokenizer: &Tokenizer) -> Option<u32> {
-    let token = config.get(role)?;
-    let text = token.as_str().or_else(|| token["content"].as_str())?;
-    tokenizer.token_to_id(text)
 }
 
 /// The chat template, from `tokenizer_config.json` (one, or several by name) or a file of its own.
