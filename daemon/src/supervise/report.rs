@@ -75,6 +75,7 @@ fn empty(run_dir: &RunDir) -> io::Result<Report> {
         achieved,
         genotype: Default::default(),
         databases: Vec::new(),
+        experts: Vec::new(),
         sequences: Vec::new(),
         search,
         evaluation: Vec::new(),

@@ -64,6 +64,7 @@ pub(crate) fn dropped() -> Report {
         },
         genotype: genotype(&[3, 9, 11, 14, 18, 20, 26]),
         databases: Vec::new(),
+        experts: Vec::new(),
         sequences: vec![SequenceStart {
             text: "calibration".to_owned(),
             bos: true,
@@ -185,6 +186,7 @@ pub(crate) fn of_levels(measure: &str, value: f64, level: impl Fn(u32) -> String
         build_seconds: 171.4,
         reused: true,
         tokens: 32_768,
+        experts_without_tokens: 0,
     }];
     report.search.switch_seconds = 1.3;
     report

@@ -60,9 +60,9 @@ impl WeightIndex {
     }
 }
 
-/// The files of a model, in a fixed order: the file itself, all parts of one that is split, or those
-/// of its folder that count. A file that is missing is listed only where an index or the name of a
-/// part tells of it.
+/// The files of a model, in a fixed order: the file itself, all parts of one that is split, or
+/// those of its folder that count. A file that is missing is listed only where an index or the name
+/// of a part tells of it.
 pub fn model_files(path: &Path) -> Vec<PathBuf> {
     if !path.is_dir() {
         return files_of_model(path);

@@ -47,7 +47,11 @@ pub fn lfs_pointer(bytes: &[u8]) -> Option<&'static str> {
 
 /// Line and column of a byte of a text, counted from 1, the column in characters.
 pub fn place(text: &str, byte: usize) -> (usize, usize) {
-    let before = &text[..text.floor_char_boundary(byte)];
+    let mut end = byte.min(text.len());
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    let before = &text[..end];
     let line = before.matches('\n').count() + 1;
     let start = before.rfind('\n').map_or(0, |end| end + 1);
     (line, before[start..].chars().count() + 1)

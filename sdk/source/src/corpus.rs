@@ -111,8 +111,8 @@ impl Corpus {
         }
     }
 
-    /// The sequences, if the model has an embedding for each of their tokens. `path` and `tokenizer`
-    /// are those that the sequences were read with.
+    /// The sequences, if the model has an embedding for each of their tokens. `path` and
+    /// `tokenizer` are those that the sequences were read with.
     ///
     /// # Errors
     /// A token without an embedding, and where the text has it.

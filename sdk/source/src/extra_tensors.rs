@@ -20,9 +20,6 @@ const COMPUTED: [&str; 5] = [
     "attn.masked_bias",
     "attention.masked_bias",
 ];
-/// How the names of tensors end in quantized folders that are about a runtime's cache of keys and
-/// values.
-const CACHE_SCALES: [&str; 3] = [".k_scale", ".v_scale", ".kv_scale"];
 /// As [`COMPUTED`], in GGUF files.
 const COMPUTED_GGUF: [&str; 1] = ["attn_rot_embd.weight"];
 
@@ -48,21 +45,15 @@ pub(crate) fn check_folder(spec: &ModelSpec, folder: &ModelFolder) -> Result<(),
         .strip_suffix("embed_tokens.weight")
         .unwrap_or_default();
     let is_other_part = |name: &str| folder.is_part() && !name.starts_with(part);
-    let is_packed_part = |name: &str| {
-        let module = name.rsplit_once('.').map(|(module, _)| module);
-        let weight = module.map(|module| format!("{module}.weight"));
-        let is_of_cache = CACHE_SCALES.iter().any(|end| name.ends_with(end));
-        let is_part = weight.is_some_and(|weight| known.contains(weight.as_str()));
-        folder.quantization_method().is_some()
-            && !name.ends_with(".bias")
-            && (is_part || is_of_cache)
-    };
     let is_known = |name: &&str| {
         known.contains(*name)
             || *name == head
             || is_other_part(name)
             || COMPUTED.iter().any(|end| name.ends_with(end))
-            || is_packed_part(name)
+            || folder.is_of_activations(name)
+            || folder
+                .quantized_weight_of(name)
+                .is_some_and(|weight| known.contains(weight.as_str()))
             // Some writers give every layer a bias that adds nothing.
             || (name.ends_with(".bias") && folder.is_zero(name))
     };

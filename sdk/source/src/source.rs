@@ -283,9 +283,9 @@ impl Source {
                 if let Some(what) = gguf::foreign(form, &self.spec) {
                     return Err(SourceError::Unsupported {
                         file: folder.path().to_path_buf(),
-                        what: format!("format `gguf`: llama.cpp's {}", form.architecture),
+                        what: format!("format `gguf`: llama.cpp's `{}`", form.architecture),
                         found: what,
-                        supported: "what it computes in the same way".into(),
+                        supported: "what it computes as the model does".into(),
                     });
                 }
                 gguf::entries_of_spec(form, &self.spec, &files, folder.path())
@@ -342,6 +342,32 @@ impl Source {
         }
     }
 
+    /// The type and the bytes of a tensor, which may be some rows of one of the file.
+    fn gguf_bytes<'a>(
+        &self,
+        gguf: &'a GgufFile,
+        expected: &TensorSpec,
+    ) -> Result<(GgmlType, &'a [u8]), SourceError> {
+        let name = gguf_name(&self.spec, expected);
+        let Some(stored) = gguf::stored(&self.spec, expected) else {
+            let shape = match expected.part {
+                // One row of numbers in llama.cpp.
+                TensorPart::SharedGate { .. } => &expected.shape[1..],
+                _ => &expected.shape,
+            };
+            return gguf.bytes(&name, &expected.name, shape);
+        };
+        let (ggml_type, bytes) = gguf.bytes(&name, &expected.name, &stored.shape)?;
+        Ok((ggml_type, stored.rows_of(&expected.shape, bytes)))
+    }
+
+    /// Whether the model's file is a GGUF file that holds the weight of a norm with the 1 added
+    /// that is left out in Hugging Face's files.
+    pub fn adds_one(&self, part: TensorPart) -> bool {
+        matches!(self.files, Files::Gguf(_))
+            && self.spec.norm_of(part).is_some_and(|it| it.is_offset)
+    }
+
     /// How the model's weights were quantized when they came; none where all are dense in its files.
     ///
     /// # Errors
@@ -368,27 +394,6 @@ impl Source {
             types,
             size_bytes,
         }))
-    }
-
-    /// The type and the bytes of a tensor, which may be some rows of one of the file.
-    fn gguf_bytes<'a>(
-        &self,
-        gguf: &'a GgufFile,
-        expected: &TensorSpec,
-    ) -> Result<(GgmlType, &'a [u8]), SourceError> {
-        let name = gguf_name(&self.spec, expected);
-        let Some(stored) = &expected.stored else {
-            return gguf.bytes(&name, &expected.name, &expected.shape);
-        };
-        let (ggml_type, bytes) = gguf.bytes(&name, &expected.name, &stored.shape)?;
-        Ok((ggml_type, stored.rows_of(&expected.shape, bytes)))
-    }
-
-    /// Whether the model's file is a GGUF file that holds the weight of a norm with the 1 added
-    /// that is left out in Hugging Face's files.
-    pub fn adds_one(&self, part: TensorPart) -> bool {
-        matches!(self.files, Files::Gguf(_))
-            && self.spec.norm_of(part).is_some_and(|it| it.is_offset)
     }
 
     /// Number of weights, norms and biases; a tied head counts once.

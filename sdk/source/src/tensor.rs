@@ -125,20 +125,17 @@ impl<'a> StoredTensor<'a> {
     /// Some rows of the tensor, of which each is as long as the rest of `shape` says.
     pub(crate) fn rows(self, stored: &StoredRows, shape: &[i64]) -> Self {
         let (dtype, shape) = (self.dtype, shape.to_vec());
+        let computed = match &self.content {
+            Content::Computed(_) => self.to_bytes(),
+            _ => Vec::new(),
+        };
         let content = match self.content {
             Content::Plain(bytes) => Content::Plain(stored.rows_of(&shape, bytes)),
             Content::Quantized(ggml_type, bytes) => {
                 Content::Quantized(ggml_type, stored.rows_of(&shape, bytes))
             }
             Content::Owned(bytes) => Content::Owned(stored.rows_of(&shape, &bytes).to_vec()),
-            computed @ Content::Computed(_) => {
-                let whole = Self {
-                    content: computed,
-                    dtype,
-                    shape: self.shape,
-                };
-                Content::Owned(stored.rows_of(&shape, &whole.to_bytes()).to_vec())
-            }
+            Content::Computed(_) => Content::Owned(stored.rows_of(&shape, &computed).to_vec()),
         };
         Self {
             dtype,

@@ -20,10 +20,12 @@ pub(crate) fn parse(text: &str) -> Result<Tokenizer, String> {
     tokenizer
         .with_truncation(None)
         .map_err(|cause| cause.to_string())?;
-    if let ModelWrapper::BPE(mut model) = tokenizer.get_model().clone() {
-        if model.dropout.take().is_some() {
-            tokenizer.with_model(model);
-        }
+    if let ModelWrapper::BPE(model) = tokenizer.get_model()
+        && model.dropout.is_some()
+    {
+        let mut model = model.clone();
+        model.dropout = None;
+        tokenizer.with_model(model);
     }
     Ok(tokenizer)
 }

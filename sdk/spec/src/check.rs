@@ -2,6 +2,8 @@
 
 use std::collections::HashMap;
 
+use evopress_core::text::lfs_pointer;
+
 use crate::mistake::{Fault, Mistake};
 use crate::place::Position;
 use crate::resolve::Resolver;
@@ -23,7 +25,7 @@ pub struct Wrong {
     pub mistakes: Vec<Mistake>,
     /// What can be told of the plan all the same; stand-ins take the places of what is wrong. None
     /// where the text as a whole cannot be read.
-    pub plan: Option<Plan>,
+    pub plan: Option<Box<Plan>>,
     /// JSON pointers into the spec to what is wrong.
     pub unsure: Vec<String>,
 }
@@ -32,7 +34,7 @@ pub struct Wrong {
 #[derive(Default)]
 struct Faulty {
     faults: Vec<Fault>,
-    plan: Option<Plan>,
+    plan: Option<Box<Plan>>,
     unsure: Vec<String>,
 }
 
@@ -91,6 +93,9 @@ fn find(text: &str, roots: &Roots) -> Result<Plan, Faulty> {
     if text.len() > MAX_SPEC_BYTES {
         return Err(Faulty::of(too_large(text.len())));
     }
+    if let Some(sentence) = lfs_pointer(text.as_bytes()) {
+        return Err(Faulty::of(Fault::new(Position::START, "", sentence)));
+    }
     let text = without_mark(text);
     let (tree, mut faults) = tree::read(text);
     faults.extend(syntax::invisible_characters(text));
@@ -118,7 +123,7 @@ fn find(text: &str, roots: &Roots) -> Result<Plan, Faulty> {
                 let pointers = pointers.filter(|pointer| !pointer.is_empty());
                 Err(Faulty {
                     unsure: pointers.chain(tainted.into_pointers()).collect(),
-                    plan: Some(plan),
+                    plan: Some(Box::new(plan)),
                     faults,
                 })
             }

@@ -40,8 +40,9 @@ pub use plan::{
 };
 pub use render::render;
 pub use report::{
-    Achieved, BaselineResult, DatabaseResult, Delivered, GateResult, HistoryEntry, Metric,
-    MetricResult, Published, Report, SearchResult, SequenceStart, Unpublished, WrittenArtifact,
+    Achieved, BaselineResult, DatabaseResult, Delivered, ExpertResult, GateResult, HistoryEntry,
+    Metric, MetricResult, Published, Report, SearchResult, SequenceStart, Unpublished,
+    WrittenArtifact,
 };
 pub use roots::Roots;
 pub use run_dir::{RejectedDir, RunDir};

@@ -34,6 +34,10 @@ pub struct Report {
     /// The level databases that the genotype's levels come from; none where no method needs one.
     #[serde(default)]
     pub databases: Vec<DatabaseResult>,
+    /// What the routers of the dense model do on calibration text, expert by expert; none where it
+    /// has no experts.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub experts: Vec<ExpertResult>,
     /// How the sequences of each text begin: the calibration's first, then the held-out sets'.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub sequences: Vec<SequenceStart>,
@@ -251,6 +255,26 @@ pub struct DatabaseResult {
     pub reused: bool,
     /// Calibration tokens that it was built from.
     pub tokens: u64,
+    /// Experts that none of these tokens went to, so that they were compressed by their weights
+    /// alone.
+    #[serde(default)]
+    pub experts_without_tokens: u64,
+}
+
+/// What a router of the dense model does with an expert on calibration text.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ExpertResult {
+    /// The block, counted from 0.
+    pub block: usize,
+    /// The expert, counted from 0 within its block.
+    pub expert: u32,
+    /// Tokens that go to it.
+    pub tokens: u64,
+    /// Mean over these tokens of what its output is multiplied with; 0 without tokens.
+    pub mean_gate: f64,
+    /// Mean over these tokens of that factor times the norm of the output (REAP's saliency); 0
+    /// without tokens.
+    pub saliency: f64,
 }
 
 /// One gate of the spec.

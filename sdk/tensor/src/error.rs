@@ -33,8 +33,8 @@ pub enum TensorError {
 #[error("interrupted")]
 pub struct Interrupted;
 
-/// The error itself is not kept: libtorch appends a C++ backtrace to its messages, and whoever shows
-/// the causes of an error would show that.
+/// The error itself is not kept: libtorch appends a C++ backtrace to its messages, and whoever
+/// shows the causes of an error would show that.
 impl From<tch::TchError> for TensorError {
     fn from(error: tch::TchError) -> Self {
         let text = error.to_string();

@@ -217,7 +217,7 @@ fn a_broken_plugin_is_a_sentence_where_it_is_named_and_harmless_where_it_is_not(
         ),
         (
             "fault_wrong_version",
-            "was built for plugin ABI version 4000000; this evopressd has version 4: rebuild the plugin",
+            "was built for plugin ABI version 4000000; this evopressd has version 5: rebuild the plugin",
         ),
         (
             "fault_wrong_layout",

@@ -9,6 +9,8 @@ mod budget;
 mod daemon;
 mod databases;
 mod depth;
+mod experts;
+mod families;
 mod fast;
 mod files;
 mod gates;

@@ -35,6 +35,7 @@ pub(crate) fn report(dir: &RunDir, status: Status) -> Report {
             ("model.layers.3.mlp", "drop"),
         ]),
         databases: Vec::new(),
+        experts: Vec::new(),
         sequences: Vec::new(),
         search: SearchResult {
             mode: Mode::Paper,

@@ -2,11 +2,12 @@
 
 use std::path::Path;
 
+use super::experts::ExpertNumbers;
 use super::form::{Form, NormForm, NormWidth};
 use crate::error::SourceError;
 use crate::spec::{
     AttentionSpec, BlockSpec, EmbeddingSpec, HeadSpec, LayerRole, LayerSpec, MlpSpec, ModelSpec,
-    NormPlace, NormSpec, Rope, Stacked,
+    NormPlace, NormSpec, QueryGrowth, Rope, Stacked,
 };
 
 const MAX_EXTENT: i64 = 1 << 24;
@@ -33,6 +34,8 @@ pub(super) struct DenseModel {
     pub(super) rms_norm_eps: f64,
     /// What products of queries and keys are multiplied with.
     pub(super) score_scale: f64,
+    /// See [`AttentionSpec::query_growth`].
+    pub(super) query_growth: Option<QueryGrowth>,
     /// See [`AttentionSpec::score_cap`].
     pub(super) score_cap: Option<f64>,
     /// See [`EmbeddingSpec::scale`].
@@ -48,6 +51,8 @@ pub(super) struct DenseModel {
     /// Longest sequence that the model was made for, in tokens.
     pub(super) max_position_embeddings: i64,
     pub(super) biases: Biases,
+    /// The experts of blocks that have some in the place of a dense MLP.
+    pub(super) experts: Option<ExpertNumbers>,
     pub(super) bos_token_id: Option<u32>,
     pub(super) eos_token_ids: Vec<u32>,
     pub(super) pad_token_id: Option<u32>,
@@ -136,7 +141,10 @@ impl DenseModel {
                 self.rms_norm_eps
             ));
         }
-        self.wrong_factor()
+        let of_experts = self.experts.as_ref();
+        of_experts
+            .and_then(|experts| experts.mistake(MAX_EXTENT))
+            .or_else(|| self.wrong_factor())
             .or_else(|| self.blocks.iter().find_map(|it| self.wrong_block(it)))
     }
 
@@ -144,6 +152,11 @@ impl DenseModel {
         let factors = [
             ("the scale of attention scores", Some(self.score_scale)),
             ("the cap of attention scores", self.score_cap),
+            (
+                "the growth of queries",
+                self.query_growth.map(|it| it.weight),
+            ),
+            ("the step of queries", self.query_growth.map(|it| it.step)),
             ("the scale of the embedding", self.embedding_scale),
             ("the scale of the residual", self.residual_scale),
             ("the scale of logits", self.logit_scale),
@@ -175,7 +188,7 @@ impl DenseModel {
                 scale: self.embedding_scale,
             },
             blocks_name: "model.layers".into(),
-            blocks: self.blocks.iter().map(|it| self.block(it, form)).collect(),
+            blocks: self.all_blocks(form),
             final_norm: NormSpec {
                 name: "model.norm".into(),
                 place: NormPlace::Final,
@@ -193,6 +206,20 @@ impl DenseModel {
             eos_token_ids: self.eos_token_ids,
             pad_token_id: self.pad_token_id,
         }
+    }
+
+    fn all_blocks(&self, form: &Form) -> Vec<BlockSpec> {
+        let blocks = self.blocks.iter().enumerate();
+        let blocks = blocks.map(|(block_idx, numbers)| {
+            let mut block = self.block(numbers, form);
+            if let (Some(experts), Some(form)) = (&self.experts, form.experts)
+                && experts.blocks[block_idx]
+            {
+                experts.replace_mlp(&mut block, form, self.hidden_size);
+            }
+            block
+        });
+        blocks.collect()
     }
 
     fn block(&self, numbers: &BlockNumbers, form: &Form) -> BlockSpec {
@@ -232,6 +259,7 @@ impl DenseModel {
                 window: numbers.window,
                 score_cap: self.score_cap,
                 score_scale: self.score_scale,
+                query_growth: self.query_growth,
             }),
             mlp: Some(MlpSpec {
                 intermediate_size: inner,

@@ -57,6 +57,7 @@ impl GgufModel<'_> {
                 metadata.need(&key, metadata.optional_f64(&key)?)?
             },
             score_scale: (head_dim as f64).powf(-0.5),
+            query_growth: None,
             score_cap: None,
             embedding_scale: None,
             residual_scale: None,
@@ -69,6 +70,7 @@ impl GgufModel<'_> {
                 output: has_bias(LayerRole::Output),
                 mlp: has_bias(LayerRole::Up),
             },
+            experts: None,
             bos_token_id: metadata.optional_id("tokenizer.ggml.bos_token_id")?,
             eos_token_ids: self.eos_token_ids()?,
             pad_token_id: metadata.optional_id("tokenizer.ggml.padding_token_id")?,

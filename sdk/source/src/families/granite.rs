@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 
 use super::dense::DenseModel;
-use super::family::Family;
+use super::family::{About, Family};
 use super::form::Form;
 use super::from_config::Config;
 use super::from_gguf::GgufModel;
@@ -15,6 +15,11 @@ use crate::spec::ModelSpec;
 pub(super) static FAMILY: Family = Family {
     model_type: "granite",
     class: "GraniteForCausalLM",
+    about: About {
+        models: "Granite 3, 3.1, 3.2 and 3.3, dense",
+        differs: "factors at the embedding, scores, residual and logits",
+        real_weights: &[],
+    },
     defaults: "{}",
     fields: &[
         "attention_bias",
@@ -38,7 +43,7 @@ pub(super) static FAMILY: Family = Family {
     write_config,
 };
 
-fn read_config(config: &Config<'_>) -> Result<DenseModel, SourceError> {
+pub(super) fn read_config(config: &Config<'_>) -> Result<DenseModel, SourceError> {
     let mut model = config.common()?;
     let fields = &config.fields;
     model.biases = config.biases();
@@ -49,7 +54,7 @@ fn read_config(config: &Config<'_>) -> Result<DenseModel, SourceError> {
     Ok(model)
 }
 
-fn read_gguf(model: &GgufModel<'_>) -> Result<DenseModel, SourceError> {
+pub(super) fn read_gguf(model: &GgufModel<'_>) -> Result<DenseModel, SourceError> {
     let mut numbers = model.common()?;
     numbers.biases.output = numbers.biases.inputs;
     let number = |name: &str| -> Result<Option<f64>, SourceError> {
@@ -72,7 +77,7 @@ fn factor(number: Option<f64>) -> Option<f64> {
     number.filter(|&number| number != 1.0)
 }
 
-fn write_config(spec: &ModelSpec, config: &mut Map<String, Value>) {
+pub(super) fn write_config(spec: &ModelSpec, config: &mut Map<String, Value>) {
     let residual = spec.blocks.first().and_then(|block| block.residual_scale);
     let scores = spec.first_attention().map(|it| it.score_scale);
     let divisor = spec.head.scale.map_or(1.0, |scale| 1.0 / scale);

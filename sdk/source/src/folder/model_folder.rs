@@ -121,6 +121,17 @@ impl ModelFolder {
         self.weights.names()
     }
 
+    /// The weight that a tensor is a part of, where weights are quantized.
+    pub(crate) fn quantized_weight_of(&self, part: &str) -> Option<String> {
+        let quantized = self.quantized.as_ref();
+        quantized.and_then(|_| Quantized::weight_of(part))
+    }
+
+    /// Whether a tensor is there for quantized activations alone, which are not computed here.
+    pub(crate) fn is_of_activations(&self, name: &str) -> bool {
+        self.quantized.is_some() && Quantized::is_of_activations(name)
+    }
+
     /// Whether two tensors of floats have equal numbers.
     pub(crate) fn are_equal(&self, one: &str, other: &str) -> bool {
         let (one, other) = (&self.name_in_files(one), &self.name_in_files(other));
@@ -150,7 +161,9 @@ impl ModelFolder {
     pub(crate) fn name_in_files(&self, name: &str) -> String {
         let names = families::names_in_whole(name);
         let mut candidates = names.into_iter().filter(|_| self.is_part);
-        let found = candidates.find(|it| self.weights.has(it));
+        let quantized = self.quantized.is_some();
+        let has_codes = |it: &str| quantized && Quantized::has_codes_of(&self.weights, it);
+        let found = candidates.find(|it| self.weights.has(it) || has_codes(it));
         found.unwrap_or_else(|| name.to_owned())
     }
 
@@ -164,13 +177,14 @@ impl ModelFolder {
 
     pub(crate) fn tensor(&self, expected: &TensorSpec) -> Result<StoredTensor<'_>, SourceError> {
         let whole = self.whole(expected);
+        let (name, shape) = (&whole.name, &whole.shape);
         let quantized = match &self.quantized {
-            Some(quantized) => quantized.tensor(&self.weights, &whole.name, &whole.shape)?,
+            Some(quantized) => quantized.tensor(&self.weights, name, shape)?,
             None => None,
         };
         let tensor = match quantized {
             Some(weight) => weight,
-            None => self.weights.tensor(&whole.name, &whole.shape)?,
+            None => self.weights.tensor(name, shape)?,
         };
         Ok(match &expected.stored {
             Some(stored) => tensor.rows(stored, &expected.shape),

@@ -10,6 +10,7 @@ use serde::Deserialize;
 
 use crate::error::SourceError;
 use crate::mapped_file::MappedFile;
+use crate::overlap::overlap;
 
 const SUPPORTED: &str = "F32, F16, BF16";
 const MAX_HEADER_BYTES: u64 = 100_000_000;
@@ -55,7 +56,10 @@ impl SafetensorsFile {
         };
         let tensors = parse_header(header)
             .map_err(|cause| map.malformed(format!("safetensors header: {cause}")))?;
-        if let Some((one, other)) = overlap(&tensors) {
+        let spans = tensors
+            .iter()
+            .map(|(name, info)| (info.data_offsets, name.as_str()));
+        if let Some((one, other)) = overlap(spans) {
             return Err(map.malformed(format!("tensors {one} and {other} share bytes")));
         }
         Ok(Self {
@@ -184,22 +188,6 @@ impl SafetensorsFile {
             size: self.map.bytes().len() as u64,
         })
     }
-}
-
-/// Two tensors of which one begins before the other ends.
-fn overlap(tensors: &BTreeMap<String, TensorInfo>) -> Option<(&str, &str)> {
-    let spans = tensors
-        .iter()
-        .map(|(name, info)| (info.data_offsets, name.as_str()));
-    let mut spans: Vec<_> = spans.filter(|((start, end), _)| start < end).collect();
-    spans.sort_unstable();
-    let mut pairs = spans.windows(2);
-    pairs.find_map(|pair| {
-        let [((_, end), one), ((start, _), other)] = *pair else {
-            return None;
-        };
-        (start < end).then_some((one, other))
-    })
 }
 
 fn parse_header(header: &[u8]) -> Result<BTreeMap<String, TensorInfo>, serde_json::Error> {

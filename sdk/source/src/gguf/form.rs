@@ -28,8 +28,19 @@ pub(crate) struct GgufForm {
     /// The number of blocks at which the scale of scores is that of `embedding_length / head_count`
     /// and not of a head's width.
     pub(crate) scores_differ_at: Option<usize>,
+    /// Which layers may have biases.
+    pub(crate) biases: GgufBiases,
     /// Where the head is.
     pub(crate) head: GgufHead,
+    /// How experts are computed, in families that have some.
+    pub(crate) experts: Option<GgufExperts>,
+}
+
+/// How llama.cpp computes a family's experts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct GgufExperts {
+    /// Whether the probabilities of the experts that a token takes are scaled to a sum of 1.
+    pub(crate) is_renormalized: bool,
 }
 
 /// Which blocks of a family have a window in llama.cpp.
@@ -44,6 +55,17 @@ pub(crate) enum GgufWindows {
         /// The width where no key says it; none where there are no windows then.
         width: Option<i64>,
     },
+}
+
+/// Which layers may have biases in llama.cpp.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum GgufBiases {
+    /// None.
+    None,
+    /// q, k and v.
+    Inputs,
+    /// All.
+    All,
 }
 
 /// Where llama.cpp looks for the head.
@@ -62,6 +84,7 @@ impl GgufForm {
     pub(crate) const LLAMA: Self = Self {
         interleaves_heads: true,
         has_divisors: true,
+        biases: GgufBiases::All,
         ..Self::plain("llama")
     };
 
@@ -80,7 +103,17 @@ impl GgufForm {
             unrotated_period: None,
             has_factors: false,
             scores_differ_at: None,
+            biases: GgufBiases::None,
             head: GgufHead::Either,
+            experts: None,
+        }
+    }
+
+    /// This form with experts.
+    pub(crate) const fn with_experts(self, is_renormalized: bool) -> Self {
+        Self {
+            experts: Some(GgufExperts { is_renormalized }),
+            ..self
         }
     }
 

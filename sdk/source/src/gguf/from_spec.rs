@@ -50,7 +50,7 @@ pub(crate) fn entries(
         ("rope.dimension_count", rope.map(|it| it.width)),
         ("vocab_size", Some(spec.vocab_size)),
     ];
-    for (name, count) in counts {
+    for (name, count) in counts.into_iter().chain(experts(spec)) {
         if let Some(count) = count {
             entries.u32(&key(name), count as u32);
         }
@@ -80,9 +80,29 @@ pub(crate) fn tokenizer_of(entries: &Entries, path: &Path) -> Result<Tokenizer, 
     })
 }
 
-/// The longest sequence that llama.cpp computes right: where it knows no windows, that of one.
+/// What there is to say about experts.
+fn experts(spec: &ModelSpec) -> Vec<(&'static str, Option<i64>)> {
+    let mlps = spec.blocks.iter().filter_map(|it| it.mlp.as_ref());
+    let mut with_experts = mlps.filter_map(|mlp| Some((mlp, mlp.experts.as_ref()?)));
+    let Some((mlp, experts)) = with_experts.next() else {
+        return Vec::new();
+    };
+    let shared = experts.shared.as_ref().map(|it| it.intermediate_size);
+    vec![
+        ("expert_count", Some(i64::from(experts.num_experts))),
+        ("expert_used_count", Some(i64::from(experts.num_active))),
+        ("expert_feed_forward_length", Some(mlp.intermediate_size)),
+        ("expert_shared_feed_forward_length", shared),
+    ]
+}
+
+/// The longest sequence that llama.cpp computes right: where it knows no windows, that of one, and
+/// where queries grow, that of the first step.
 fn context(form: &GgufForm, spec: &ModelSpec) -> i64 {
-    let longest = spec.max_position_embeddings;
+    let steps = attentions(spec).filter_map(|it| it.query_growth);
+    let longest = steps
+        .map(|growth| growth.step as i64)
+        .fold(spec.max_position_embeddings, i64::min);
     match form.windows {
         GgufWindows::None => attentions(spec)
             .filter_map(|it| it.window)
@@ -114,15 +134,11 @@ fn rotation(rope: &Rope, key: &impl Fn(&str) -> String, entries: &mut Entries) {
         }
         RopeScaling::Yarn {
             factor,
-            beta_fast,
-            beta_slow,
             original_max_position_embeddings,
             attention_factor,
             ..
         } => {
             number("factor", *factor);
-            number("yarn_beta_fast", *beta_fast);
-            number("yarn_beta_slow", *beta_slow);
             // llama.cpp multiplies by this logarithm on its own.
             number("attn_factor", attention_factor / (1.0 + 0.1 * factor.ln()));
             ("yarn", Some(*original_max_position_embeddings))

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 use evopress_core::text::lfs_pointer;
+use evopress_plugin::GgmlType;
 
 use super::value::Value;
 
@@ -33,6 +34,18 @@ pub(super) struct TensorInfo {
     pub(super) shape: Vec<i64>,
     pub(super) type_id: u32,
     pub(super) offset: u64,
+}
+
+impl TensorInfo {
+    /// Where the tensor begins and ends, counted from the first one; none where its type is not
+    /// known.
+    pub(super) fn span(&self) -> Option<(u64, u64)> {
+        let encoding = GgmlType::from_id(self.type_id)?;
+        let numbers = self.shape.iter().product::<i64>() as u64;
+        let blocks = numbers / encoding.block_len() as u64;
+        let size_bytes = blocks.checked_mul(encoding.block_bytes() as u64)?;
+        Some((self.offset, self.offset.checked_add(size_bytes)?))
+    }
 }
 
 /// Reads the header; the error is a sentence without the file's name.

@@ -2,6 +2,7 @@
 
 use evopress_plugin::SubBlock;
 
+use super::experts::ExpertsSpec;
 use super::layer::{LayerInput, LayerRole, LayerSpec};
 use super::rope::Rope;
 
@@ -87,6 +88,24 @@ pub struct AttentionSpec {
     pub score_cap: Option<f64>,
     /// What the products of queries and keys are multiplied with.
     pub score_scale: f64,
+    /// How queries grow with their position; none where they do not.
+    pub query_growth: Option<QueryGrowth>,
+}
+
+/// Rotated queries at position `p` are multiplied with `1 + weight · ln(1 + ⌊p / step⌋)`.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct QueryGrowth {
+    /// How much they grow.
+    pub weight: f64,
+    /// Positions of one factor; it is 1 for the first so many.
+    pub step: f64,
+}
+
+impl QueryGrowth {
+    /// The factor of a position.
+    pub fn at(&self, position: i64) -> f64 {
+        1.0 + self.weight * (1.0 + (position as f64 / self.step).floor()).ln()
+    }
 }
 
 /// How a block's MLP is computed: `down(activation(gate(x)) · up(x))`.
@@ -107,20 +126,6 @@ pub enum Activation {
     Silu,
     /// `x / 2 · (1 + tanh(√(2/π) · (x + 0.044715 x³)))`, an approximation of `x · Φ(x)`.
     GeluTanh,
-}
-
-/// An MLP of experts, of which each token takes a few.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ExpertsSpec {
-    /// Hugging Face's name of the router within the block; its weight is
-    /// `[num_experts, hidden_size]` and no layer of the block.
-    pub router: String,
-    /// Number of experts.
-    pub num_experts: u32,
-    /// Experts that a token takes.
-    pub num_active: u32,
-    /// Whether the probabilities of the experts that a token takes are scaled to a sum of 1.
-    pub is_renormalized: bool,
 }
 
 /// The layers of a block that multiply one tensor.

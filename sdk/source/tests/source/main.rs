@@ -4,8 +4,11 @@
 
 mod as_they_are;
 mod damaged;
+mod experts;
 mod families;
+mod quantized_parts;
 mod split_gguf;
+mod supported_models;
 mod wrong_folders;
 mod wrong_gguf;
 mod wrong_gguf_tokenizers;

@@ -38,7 +38,9 @@ fn a_report_comes_back_from_its_file() {
             build_seconds: 1.5,
             reused: true,
             tokens: 8192,
+            experts_without_tokens: 0,
         }],
+        experts: Vec::new(),
         sequences: vec![
             SequenceStart {
                 text: "calibration".into(),
