@@ -21,6 +21,7 @@ use crate::error::{EvaluateError, Result};
 use crate::gradient;
 use crate::passes::{CandidateSequence, hidden_states};
 use crate::residual_cache::ResidualCache;
+use crate::routing::{self, ExpertUse};
 use crate::shared_fitness::SharedFitness;
 
 /// The fitness of genotypes on calibration text: [`Fitness`] over an [`Engine`].
@@ -67,6 +68,16 @@ impl<'a> CalibratedFitness<'a> {
     pub fn calibrate(&self, progress: impl FnMut(usize)) -> Result<()> {
         let all: Vec<usize> = (0..self.corpus.num_sequences()).collect();
         self.make_targets(&all, progress)
+    }
+
+    /// What the routers of the dense model do with its experts on the first sequences of the text,
+    /// at most so many; empty where it has none.
+    ///
+    /// # Errors
+    /// When the forward pass fails.
+    pub fn routing(&self, num_sequences: usize) -> Result<Vec<ExpertUse>> {
+        let num_sequences = num_sequences.min(self.corpus.num_sequences());
+        routing::measure(self.engine, &self.corpus, (0..num_sequences).collect())
     }
 
     /// The targets of some sequences, where they are missing.

@@ -5,6 +5,7 @@
 //!   parent.
 //! - [`gradient`]: what single level changes of a genotype would do, predicted for all of them at
 //!   once.
+//! - [`ExpertUse`]: what the routers do with the experts of a model that has some.
 //! - [`quality`]: perplexity and KL divergence on held-out text.
 #![forbid(unsafe_code)]
 
@@ -15,6 +16,7 @@ pub mod gradient;
 mod passes;
 pub mod quality;
 mod residual_cache;
+mod routing;
 mod shared_fitness;
 #[cfg(test)]
 mod small_models;
@@ -22,4 +24,5 @@ mod small_models;
 pub use error::{EvaluateError, Result};
 pub use fitness::CalibratedFitness;
 pub use quality::{Quality, Reference};
+pub use routing::ExpertUse;
 pub use shared_fitness::SharedFitness;

@@ -8,7 +8,7 @@ use evopress_model::{LevelSource, Model};
 use evopress_plugin::{
     Chunk, Fitness, HeadOps, OwnedTensor, PluginError, Target, TargetView, TensorView,
 };
-use evopress_search::fixtures::{Bits, Drops, measure, space, space_over};
+use evopress_search::fixtures::{Bits, Drops, measure, space_over};
 use evopress_search::genotype::SearchSpace;
 use evopress_source::{Corpus, Source, fixtures};
 use tch::Kind;
@@ -77,7 +77,7 @@ pub(crate) fn open_with_levels(name: &str, folder: &Path) -> (Model, SearchSpace
 }
 
 /// A small model of each family, and ones that use what a family has in another way.
-pub(crate) const FAMILIES: [&str; 12] = [
+pub(crate) const FAMILIES: [&str; 15] = [
     "biased",
     "gqa-tied",
     "llama3",
@@ -90,10 +90,14 @@ pub(crate) const FAMILIES: [&str; 12] = [
     "qwen2",
     "qwen3",
     "smollm3",
+    "qwen2-moe",
+    "granitemoe",
+    "olmoe",
 ];
 
 fn source(name: &str) -> Arc<Source> {
-    let folders = ["models", "families"].map(|folder| fixtures::folder().join(folder).join(name));
+    let folders = ["models", "families", "experts"];
+    let folders = folders.map(|folder| fixtures::folder().join(folder).join(name));
     let folder = folders.iter().find(|folder| folder.is_dir()).unwrap();
     Arc::new(Source::open(folder).unwrap())
 }
@@ -113,6 +117,6 @@ pub(crate) fn corpus(vocab_size: i64, num_sequences: usize) -> Arc<Corpus> {
 
 /// Half of the sub-blocks may go.
 pub(crate) fn drops(model: &Model) -> SearchSpace {
-    let num_blocks = model.spec().num_blocks() as u32;
-    space(num_blocks, &[("drop", &Drops)], &measure("drop", 0.5), None).unwrap()
+    let outline = model.spec().outline(4);
+    space_over(&outline, &[("drop", &Drops)], &measure("drop", 0.5), None).unwrap()
 }

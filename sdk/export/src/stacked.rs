@@ -1,10 +1,11 @@
 //! Layers that share a tensor in a file, which has one level.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use evopress_plugin::{BlockPart, Edit, SubBlock};
 use evopress_search::genotype::SearchSpace;
 use evopress_source::Source;
+use evopress_source::spec::LayerSpec;
 
 use crate::error::{ExportError, Result};
 
@@ -13,27 +14,49 @@ use crate::error::{ExportError, Result};
 /// # Errors
 /// The first unit with some of the layers of a tensor and not with all.
 pub(crate) fn check(source: &Source, space: &SearchSpace, format: &str) -> Result<()> {
+    let of_files = |layer: &LayerSpec| layer.stacked.as_ref().map(|it| it.name.clone());
+    check_by(source, space, format, of_files)
+}
+
+/// [`check`] of layers that share a tensor where `tensor` gives them the same name within a block.
+///
+/// # Errors
+/// As [`check`].
+pub(crate) fn check_by(
+    source: &Source,
+    space: &SearchSpace,
+    format: &str,
+    tensor: impl Fn(&LayerSpec) -> Option<String>,
+) -> Result<()> {
     let spec = source.spec();
-    let mut stacks: BTreeMap<(usize, &str), Vec<u32>> = BTreeMap::new();
+    let mut stacks: BTreeMap<(usize, String), Vec<u32>> = BTreeMap::new();
     for layer in spec.layers() {
-        if let Some(stacked) = &layer.spec.stacked {
-            let place = (layer.block_idx, stacked.name.as_str());
-            stacks
-                .entry(place)
-                .or_default()
-                .push(layer.layer_idx as u32);
+        if let Some(name) = tensor(layer.spec) {
+            let place = (layer.block_idx, name);
+            let layers = stacks.entry(place).or_default();
+            layers.push(layer.layer_idx as u32);
+        }
+    }
+    // By layer, the layers that it shares a tensor with.
+    let mut shared: HashMap<u32, (&str, &[u32])> = HashMap::new();
+    for ((_, name), layers) in &stacks {
+        for &layer_idx in layers {
+            shared.insert(layer_idx, (name, layers));
         }
     }
     for unit in space.units() {
         let of_unit: HashSet<u32> = unit.layer_idxs.iter().copied().collect();
-        let is_split = |layers: &&Vec<u32>| {
-            let inside = layers.iter().filter(|it| of_unit.contains(it)).count();
-            inside != 0 && inside != layers.len()
-        };
-        let split = stacks.iter().find(|(_, layers)| is_split(layers));
-        if let Some(((_, tensor), layers)) = split {
+        let is_split = |layers: &[u32]| layers.iter().any(|it| !of_unit.contains(it));
+        let stacks = unit.layer_idxs.iter().filter_map(|it| shared.get(it));
+        let mut split = stacks.filter(|(_, layers)| is_split(layers));
+        if let Some((tensor, layers)) = split.next() {
+            let first = &space.outline().layers[layers[0] as usize];
+            let grouping = match first.expert_idx {
+                Some(_) => "block",
+                None => "tied",
+            };
             return Err(ExportError::Format(format!(
-                "format `{format}` has {} layers of this model's blocks in one tensor, `{tensor}`, which has one level: set `search.grouping: tied`, found the unit `{}`",
+                "format `{format}` has {} layers of this model's blocks in one tensor, `{tensor}`, which has one level: set `search.grouping: {grouping}`, found the unit `{}`",
                 layers.len(),
                 unit.name
             )));

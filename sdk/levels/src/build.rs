@@ -1,10 +1,10 @@
 //! Building a database, block by block (see the crate's documentation).
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use evopress_cache::{Entry, Manifest};
-use evopress_model::{AttentionWeights, Context, Engine, MlpWeights, Stream, read_tensor};
+use evopress_model::{BlockWeights, Context, Engine, Input, Observed, Stream, read_tensor};
 use evopress_plugin::{Method, ModelOutline, Statistics as Wanted};
 use evopress_search::genotype::LayerVariants;
 use evopress_source::spec::{InputGroup, LayerInput};
@@ -16,13 +16,18 @@ use crate::compress::{ToCompress, compress};
 use crate::decode;
 use crate::error::{LevelsError, Result};
 use crate::file::{LayerFile, file_name};
-use crate::statistics::{Statistics, Sums};
+use crate::parts::within;
+use crate::statistics::{SequenceInput, Statistics, Sums, wanted_bytes};
 
 /// A method plugin, shared by the compute threads.
 pub type SharedMethod = Arc<dyn Method>;
 
 /// Tokens whose layer inputs are in memory at once.
 const BATCH_TOKENS: usize = 2048;
+
+/// Bytes of the statistics that are in memory at once. A block with more of them, which has
+/// experts, is run once for each part of them.
+const STATISTICS_BYTES: u64 = 2 << 30;
 
 /// A database that is being built: what goes in, and how far it is.
 pub struct Build<'a> {
@@ -110,7 +115,10 @@ impl<'a> Build<'a> {
         };
         for block_idx in 0..last.map_or(0, |last| last + 1) {
             let groups = self.missing_groups(block_idx);
-            if !groups.is_empty() {
+            let width = |group: &InputGroup| self.width(block_idx, group);
+            for groups in within(groups, STATISTICS_BYTES, |it| {
+                wanted_bytes(wanted, width(it))
+            }) {
                 let statistics = match &activations {
                     Some(activations) => self.collect(block_idx, activations, &groups, wanted)?,
                     None => groups.iter().map(|_| Statistics::none()).collect(),
@@ -158,6 +166,11 @@ impl<'a> Build<'a> {
         let mut groups = self.spec().blocks[block_idx].layers_by_input();
         groups.retain(|group| group.slots.iter().any(is_missing));
         groups
+    }
+
+    /// How wide the input of a group of layers is.
+    fn width(&self, block_idx: usize, group: &InputGroup) -> i64 {
+        self.spec().blocks[block_idx].layers[group.slots[0]].in_features
     }
 
     /// The stream before the first block.
@@ -231,43 +244,44 @@ impl<'a> Build<'a> {
         wanted: Wanted,
     ) -> Result<Vec<Statistics>> {
         let dense = self.dense_weights(block_idx)?;
-        let inputs: Vec<LayerInput> = groups.iter().map(|group| group.input).collect();
+        let places: Vec<Place> = groups.iter().map(|it| (it.input, it.expert)).collect();
+        let places: HashMap<Place, usize> = places.into_iter().zip(0..).collect();
+        let places = Arc::new(places);
         let fresh = |_| Sums::new(wanted, self.first_token_share);
-        let mut sums: Vec<Sums> = inputs.iter().map(fresh).collect();
+        let mut sums: Vec<Sums> = groups.iter().map(fresh).collect();
         let size = activations.size();
         for batch in self.batches(size[0] as usize, size[1] as usize) {
             let streams = self.streams(activations, &batch)?;
-            let (dense, inputs) = (dense.share(), inputs.clone());
-            let work =
-                move |context: &mut Context, mut stream: Stream| -> Result<Vec<Option<Tensor>>> {
-                    let mut seen: Vec<Option<Tensor>> = inputs.iter().map(|_| None).collect();
-                    let mut observe = |input: LayerInput, values: &Tensor| {
-                        if let Some(place) = inputs.iter().position(|it| *it == input) {
-                            seen[place] = Some(values.shallow_clone());
-                        }
+            let (dense, places) = (dense.share(), Arc::clone(&places));
+            let work = move |context: &mut Context, mut stream: Stream| -> Result<_> {
+                let mut seen: Vec<Option<SequenceInput>> = places.iter().map(|_| None).collect();
+                let mut observe = |observed: Observed<'_>| {
+                    let Observed::Input(input) = observed else {
+                        return;
                     };
-                    let (model, weights) = (&context.model, dense.get());
-                    let spec = &model.spec().blocks[block_idx];
-                    if let Some(weights) = AttentionWeights::of_all_rows(spec, weights) {
-                        model.attention(block_idx, &mut stream, &weights, &mut observe)?;
+                    let place = (input.input, input.routed.map(|(expert, _)| expert));
+                    if let Some(&place) = places.get(&place) {
+                        seen[place] = Some(of_sequence(&input));
                     }
-                    if let Some(weights) = MlpWeights::of_all_rows(spec, weights) {
-                        // Nobody reads what the down projection would add.
-                        let _ = model.mlp_activation(block_idx, &stream, &weights, &mut observe)?;
-                    }
-                    Ok(seen)
                 };
-            let seen = self.engine.pool().map(streams, work, |_| ())?;
+                let model = &context.model;
+                let weights = BlockWeights::of_all_rows(dense.get());
+                model.attention(block_idx, &mut stream, &weights, &mut observe)?;
+                // Nobody reads what the MLP would add.
+                model.observe_mlp(block_idx, &stream, &weights, &mut observe)?;
+                Ok(seen)
+            };
+            let mut seen = self.engine.pool().map(streams, work, |_| ())?;
             for (place, sums) in sums.iter_mut().enumerate() {
-                let of_input = seen.iter().filter_map(|seen| seen[place].as_ref());
-                let of_input: Vec<Tensor> = of_input.map(Tensor::shallow_clone).collect();
+                let of_input = seen.iter_mut().filter_map(|seen| seen[place].take());
+                let of_input: Vec<SequenceInput> = of_input.collect();
                 sums.add(self.engine.pool(), &of_input)?;
             }
         }
         let first_layer = self.spec().first_layer(block_idx);
         let named = groups.iter().zip(sums).map(|(group, sums)| {
             let layer = &self.outline.layers[first_layer + group.slots[0]];
-            sums.finish(&layer.name)
+            sums.finish(&layer.name, layer.in_features as i64, self.engine.device())
         });
         named.collect()
     }
@@ -327,14 +341,10 @@ impl<'a> Build<'a> {
             let streams = self.streams(activations, &batch)?;
             let weights = weights.share();
             let work = move |context: &mut Context, mut stream: Stream| -> Result<Stream> {
-                let (model, weights) = (&context.model, weights.get());
-                let spec = &model.spec().blocks[block_idx];
-                if let Some(weights) = AttentionWeights::of_all_rows(spec, weights) {
-                    model.attention(block_idx, &mut stream, &weights, &mut |_, _| ())?;
-                }
-                if let Some(weights) = MlpWeights::of_all_rows(spec, weights) {
-                    model.mlp(block_idx, &mut stream, &weights, &mut |_, _| ())?;
-                }
+                let model = &context.model;
+                let weights = BlockWeights::of_all_rows(weights.get());
+                model.attention(block_idx, &mut stream, &weights, &mut |_| ())?;
+                model.mlp(block_idx, &mut stream, &weights, &mut |_| ())?;
                 Ok(stream)
             };
             let streams = self.engine.pool().map(streams, work, |_| ())?;
@@ -363,6 +373,18 @@ impl<'a> Build<'a> {
         let file = LayerFile::open(&path, shape, &layer.variants)?;
         let weight = decode::weight(&file, variant_idx.into(), kind, device)?;
         Ok(Weight::new(weight)?)
+    }
+}
+
+/// A tensor of a block that layers multiply, and the expert whose tokens it holds.
+type Place = (LayerInput, Option<u32>);
+
+fn of_sequence(input: &Input<'_>) -> SequenceInput {
+    SequenceInput {
+        values: input.values.shallow_clone(),
+        has_first_token: input
+            .routed
+            .is_none_or(|(_, rows)| rows.first() == Some(&0)),
     }
 }
 

@@ -56,6 +56,7 @@ pub(crate) fn compress(
         let shape = (size[0] as usize, size[1] as usize);
         let whole = quality::output_energy(&layer.weight, statistics)?;
         let mut measured = Measured {
+            num_tokens: norms.is_some().then_some(statistics.num_tokens),
             outlier_ratio: quality::outlier_ratio(&layer.weight, statistics)?,
             ..Measured::default()
         };

@@ -1,6 +1,6 @@
 //! A finished database, open for a run.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use evopress_model::LevelSource;
@@ -87,6 +87,25 @@ impl Database {
     /// needs no statistics.
     pub fn outlier_ratio(&self, layer_idx: u32) -> Option<f64> {
         self.layers.get(&layer_idx)?.measured.outlier_ratio
+    }
+}
+
+impl Database {
+    /// Calibration tokens that came by a layer; none where the method needs no statistics, or where
+    /// an earlier version built the database.
+    pub fn num_tokens(&self, layer_idx: u32) -> Option<u64> {
+        self.layers.get(&layer_idx)?.measured.num_tokens
+    }
+
+    /// Experts that calibration never reached, so that their layers were compressed by their weights
+    /// alone.
+    pub fn num_experts_without_tokens(&self, outline: &ModelOutline) -> u64 {
+        let without = self.layers.iter().filter_map(|(&layer_idx, file)| {
+            let layer = &outline.layers[layer_idx as usize];
+            let is_without = file.measured.num_tokens == Some(0);
+            Some((layer.block_idx, layer.expert_idx.filter(|_| is_without)?))
+        });
+        without.collect::<BTreeSet<_>>().len() as u64
     }
 }
 

@@ -22,6 +22,9 @@ pub(crate) fn file_name(layer_name: &str) -> String {
 pub(crate) struct Measured {
     /// Relative output error of each variant: `tr(Δ H Δᵀ) / tr(W H Wᵀ)` with `Δ = W − Ŵ`.
     pub(crate) errors: BTreeMap<String, f64>,
+    /// Calibration tokens that came by; none without statistics.
+    #[serde(default)]
+    pub(crate) num_tokens: Option<u64>,
     /// Share of weights whose `|w|·‖x‖` is an outlier (see [`crate::quality`]); none without
     /// statistics.
     pub(crate) outlier_ratio: Option<f64>,

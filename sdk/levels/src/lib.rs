@@ -17,6 +17,7 @@ mod database;
 mod decode;
 mod error;
 mod file;
+mod parts;
 mod quality;
 #[cfg(feature = "fixtures")]
 #[allow(clippy::unwrap_used, reason = "a test fails by panicking")]

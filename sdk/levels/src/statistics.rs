@@ -13,7 +13,7 @@
 
 use evopress_plugin::Statistics as Wanted;
 use evopress_tensor::{Pool, add_second_moment};
-use tch::{Kind, Tensor};
+use tch::{Device, Kind, Tensor};
 
 use crate::error::{LevelsError, Result};
 
@@ -40,6 +40,21 @@ impl Statistics {
         }
     }
 
+    /// Of layers that calibration never reaches, `width` wide: all features are alike and do not
+    /// go together, so that a method goes by the weights alone.
+    pub(super) fn of_weights_alone(wanted: Wanted, width: i64, device: Device) -> Result<Self> {
+        let options = (Kind::Float, device);
+        let is_square = wanted == Wanted::Hessian;
+        Ok(Self {
+            input_norms: Some(Tensor::f_ones([width], options)?),
+            second_moment: match is_square {
+                true => Some(Tensor::f_eye(width, options)?),
+                false => None,
+            },
+            ..Self::none()
+        })
+    }
+
     /// `H` as a method is to see it.
     pub(super) fn hessian(&self) -> Result<Option<Tensor>> {
         match (&self.second_moment, &self.first_tokens) {
@@ -48,6 +63,24 @@ impl Statistics {
             }
             (moment, _) => Ok(moment.as_ref().map(Tensor::shallow_clone)),
         }
+    }
+}
+
+/// What layers read of one sequence.
+#[derive(Debug)]
+pub(super) struct SequenceInput {
+    /// `[L, K]`, or the `[n, K]` of an expert's tokens.
+    pub(super) values: Tensor,
+    /// Whether the first row is the sequence's first token.
+    pub(super) has_first_token: bool,
+}
+
+/// Bytes of what a method wants of inputs that are `width` wide.
+pub(super) fn wanted_bytes(wanted: Wanted, width: i64) -> u64 {
+    let width = width as u64;
+    match wanted {
+        Wanted::Hessian => 4 * width * width,
+        _ => 4 * width,
     }
 }
 
@@ -74,20 +107,24 @@ impl Sums {
         }
     }
 
-    /// Adds sequences: each of `inputs` is `[L, K]`.
+    /// Adds what the layers read of some sequences.
     pub(super) fn add<C: Send + 'static>(
         &mut self,
         pool: &Pool<C>,
-        inputs: &[Tensor],
+        inputs: &[SequenceInput],
     ) -> Result<()> {
+        if inputs.is_empty() {
+            return Ok(());
+        }
         if self.wanted == Wanted::Hessian && self.first_token_share > 0.0 {
-            for input in inputs {
-                let first = input.f_narrow(0, 0, 1)?.f_to_kind(Kind::Float)?;
+            for input in inputs.iter().filter(|input| input.has_first_token) {
+                let first = input.values.f_narrow(0, 0, 1)?.f_to_kind(Kind::Float)?;
                 // Not a view, which would keep all of the sequence.
                 self.first_tokens.push(first.f_detach_copy()?);
             }
         }
-        let inputs = Tensor::f_cat(inputs, 0)?;
+        let values: Vec<&Tensor> = inputs.iter().map(|input| &input.values).collect();
+        let inputs = Tensor::f_cat(&values, 0)?;
         let (num_tokens, width) = (inputs.size()[0], inputs.size()[1]);
         self.num_tokens += num_tokens as u64;
         let options = (Kind::Float, inputs.device());
@@ -107,13 +144,14 @@ impl Sums {
         Ok(())
     }
 
-    /// The means; `layer` names the first layer that reads these inputs.
+    /// The means; `layer` names the first layer that reads these inputs, which are `width` wide.
+    /// Where no token came by, they are those of [`Statistics::of_weights_alone`] on `device`.
     ///
     /// # Errors
     /// Inputs that are not finite.
-    pub(super) fn finish(self, layer: &str) -> Result<Statistics> {
+    pub(super) fn finish(self, layer: &str, width: i64, device: Device) -> Result<Statistics> {
         let Some(sum) = &self.sum else {
-            return Ok(Statistics::none());
+            return Statistics::of_weights_alone(self.wanted, width, device);
         };
         if sum.f_isfinite()?.f_all()?.int64_value(&[]) == 0 {
             return Err(LevelsError::NotFinite {
@@ -163,9 +201,52 @@ mod tests {
     use std::sync::Arc;
     use std::sync::atomic::AtomicBool;
 
-    use tch::Device;
-
     use super::*;
+
+    fn sequences(values: &[Tensor]) -> Vec<SequenceInput> {
+        let sequences = values.iter().map(|values| SequenceInput {
+            values: values.shallow_clone(),
+            has_first_token: true,
+        });
+        sequences.collect()
+    }
+
+    fn finish(sums: Sums) -> Statistics {
+        sums.finish("layer", 0, Device::Cpu).unwrap()
+    }
+
+    #[test]
+    fn layers_without_tokens_go_by_their_weights() {
+        let sums = Sums::new(Wanted::Hessian, 0.5);
+        let found = sums.finish("layer", 3, Device::Cpu).unwrap();
+        assert_eq!(found.num_tokens, 0);
+        let identity = Tensor::eye(3, (Kind::Float, Device::Cpu));
+        assert_eq!(found.hessian().unwrap().unwrap(), identity);
+        let sums = Sums::new(Wanted::InputNorms, 0.5);
+        let found = sums.finish("layer", 3, Device::Cpu).unwrap();
+        assert_eq!(
+            found.input_norms.unwrap(),
+            identity.sum_dim_intlist(0i64, false, Kind::Float)
+        );
+        assert!(found.second_moment.is_none());
+    }
+
+    #[test]
+    fn a_sequence_without_its_first_token_adds_none() {
+        let pool = Pool::new(vec![()], Arc::new(AtomicBool::new(false)));
+        let values = Tensor::randn([8, 6], (Kind::BFloat16, Device::Cpu));
+        let of = |has_first_token: bool| {
+            let mut sums = Sums::new(Wanted::Hessian, 0.9);
+            let values = values.shallow_clone();
+            let input = SequenceInput {
+                values,
+                has_first_token,
+            };
+            sums.add(&pool, &[input]).unwrap();
+            finish(sums).first_tokens.is_some()
+        };
+        assert!(of(true) && !of(false));
+    }
 
     #[test]
     fn second_moments_agree_with_libtorchs() {
@@ -176,9 +257,10 @@ mod tests {
                 .collect();
             let mut sums = Sums::new(Wanted::Hessian, 0.0);
             for batch in &batches {
-                sums.add(&pool, std::slice::from_ref(batch)).unwrap();
+                sums.add(&pool, &sequences(std::slice::from_ref(batch)))
+                    .unwrap();
             }
-            let found = sums.finish("layer").unwrap();
+            let found = finish(sums);
             let all = Tensor::cat(&batches, 0).to_kind(Kind::Float);
             let expected = all.transpose(0, 1).matmul(&all) / (3 * num_tokens) as f64;
             let moment = found.second_moment.unwrap();
@@ -192,8 +274,8 @@ mod tests {
             );
 
             let mut sums = Sums::new(Wanted::InputNorms, 0.5);
-            sums.add(&pool, &batches).unwrap();
-            let norms = sums.finish("layer").unwrap().input_norms.unwrap();
+            sums.add(&pool, &sequences(&batches)).unwrap();
+            let norms = finish(sums).input_norms.unwrap();
             let error = (norms.square() - expected.diagonal(0, 0, 1)).abs().max();
             assert!(error.double_value(&[]) < 1e-4);
         }
@@ -202,15 +284,15 @@ mod tests {
     #[test]
     fn first_tokens_get_their_share_of_the_hessian_alone() {
         let pool = Pool::new(vec![()], Arc::new(AtomicBool::new(false)));
-        let sequences: Vec<Tensor> = (0..3)
+        let values: Vec<Tensor> = (0..3)
             .map(|_| Tensor::randn([8, 6], (Kind::BFloat16, Device::Cpu)))
             .collect();
         let of = |share: f64| {
             let mut sums = Sums::new(Wanted::Hessian, share);
-            sums.add(&pool, &sequences).unwrap();
-            sums.finish("layer").unwrap()
+            sums.add(&pool, &sequences(&values)).unwrap();
+            finish(sums)
         };
-        let first: Vec<Tensor> = sequences.iter().map(|it| it.narrow(0, 0, 1)).collect();
+        let first: Vec<Tensor> = values.iter().map(|it| it.narrow(0, 0, 1)).collect();
         let first = Tensor::cat(&first, 0).to_kind(Kind::Float);
         let products = first.transpose(0, 1).matmul(&first);
         let (plain, weighted) = (of(0.0), of(0.75));
@@ -239,8 +321,9 @@ mod tests {
         let pool = Pool::new(vec![()], Arc::new(AtomicBool::new(false)));
         let mut sums = Sums::new(Wanted::Hessian, 0.0);
         let inputs = Tensor::full([4, 4], f64::INFINITY, (Kind::BFloat16, Device::Cpu));
-        sums.add(&pool, &[inputs]).unwrap();
-        let error = sums.finish("model.layers.3.mlp.down_proj").unwrap_err();
+        sums.add(&pool, &sequences(&[inputs])).unwrap();
+        let layer = "model.layers.3.mlp.down_proj";
+        let error = sums.finish(layer, 4, Device::Cpu).unwrap_err();
         assert_eq!(
             error.to_string(),
             "layer `model.layers.3.mlp.down_proj`: its inputs contain NaN or infinity"

@@ -2,12 +2,13 @@
 
 use evopress_source::ModelSpec;
 use evopress_source::spec::{
-    Activation, AttentionSpec, LayerRole, LayerSpec, NormPlace, QueryGrowth,
+    Activation, AttentionSpec, BlockSpec, GatedSlots, LayerRole, LayerSpec, NormPlace, QueryGrowth,
 };
 use evopress_tensor as tensor;
 use tch::{Device, Kind, Tensor};
 
 use crate::error::Result;
+use crate::experts::Experts;
 use crate::norm::{Norm, Read};
 use crate::sub_block::Ends;
 
@@ -19,6 +20,8 @@ pub(crate) struct Block {
 
 pub(crate) struct Attention {
     pub(crate) ends: Ends,
+    /// Of q, k, v and o.
+    pub(crate) slots: Vec<usize>,
     pub(crate) shape: tensor::AttentionShape,
     query_growth: Option<QueryGrowth>,
     query_norm: Option<Norm>,
@@ -28,9 +31,18 @@ pub(crate) struct Attention {
     pub(crate) output_bias: Option<Tensor>,
 }
 
+/// What a block's MLP has beside the weights of its linear layers.
 pub(crate) struct Mlp {
     pub(crate) ends: Ends,
     pub(crate) activation: tensor::Activation,
+    /// What all tokens go through: the dense MLP, or the shared expert.
+    pub(crate) dense: Option<Gated>,
+    pub(crate) experts: Option<Experts>,
+}
+
+/// A gated MLP that all tokens go through.
+pub(crate) struct Gated {
+    pub(crate) slots: GatedSlots,
     pub(crate) gate_up_biases: Option<[Tensor; 2]>,
     pub(crate) down_bias: Option<Tensor>,
 }
@@ -69,10 +81,11 @@ impl Block {
         };
         let attention = match &spec.attention {
             Some(attention) => Some(Attention {
+                slots: attention_slots(spec),
                 ends: Ends::read(
                     spec,
                     [NormPlace::BeforeAttention, NormPlace::AfterAttention],
-                    &norm,
+                    norm,
                 )?,
                 shape: shape(attention),
                 query_growth: attention.query_growth,
@@ -86,11 +99,17 @@ impl Block {
         let mlp = match &spec.mlp {
             Some(mlp) => {
                 let gate_up = (bias(&[LayerRole::Gate])?, bias(&[LayerRole::Up])?);
-                Some(Mlp {
-                    ends: Ends::read(spec, [NormPlace::BeforeMlp, NormPlace::AfterMlp], &norm)?,
-                    activation: activation(mlp.activation),
+                let down_bias = bias(&[LayerRole::Down])?;
+                let dense = spec.gated_slots(None).map(|slots| Gated {
+                    slots,
                     gate_up_biases: gate_up.0.zip(gate_up.1).map(<[Tensor; 2]>::from),
-                    down_bias: bias(&[LayerRole::Down])?,
+                    down_bias,
+                });
+                Some(Mlp {
+                    ends: Ends::read(spec, [NormPlace::BeforeMlp, NormPlace::AfterMlp], norm)?,
+                    activation: activation(mlp.activation),
+                    dense,
+                    experts: Experts::read(model, block_idx, kind, read)?,
                 })
             }
             None => None,
@@ -102,6 +121,7 @@ impl Block {
     pub(crate) fn share(&self) -> Self {
         let share = |bias: &Option<Tensor>| bias.as_ref().map(Tensor::shallow_clone);
         let attention = self.attention.as_ref().map(|it| Attention {
+            slots: it.slots.clone(),
             ends: it.ends.share(),
             shape: it.shape,
             query_growth: it.query_growth,
@@ -110,16 +130,30 @@ impl Block {
             projection_bias: share(&it.projection_bias),
             output_bias: share(&it.output_bias),
         });
-        let mlp = self.mlp.as_ref().map(|it| {
-            let biases = it.gate_up_biases.as_ref();
-            Mlp {
-                ends: it.ends.share(),
-                activation: it.activation,
-                gate_up_biases: biases.map(|both| both.each_ref().map(Tensor::shallow_clone)),
-                down_bias: share(&it.down_bias),
-            }
-        });
+        let mlp = self.mlp.as_ref().map(Mlp::share);
         Self { attention, mlp }
+    }
+}
+
+impl Mlp {
+    pub(crate) fn share(&self) -> Self {
+        Self {
+            ends: self.ends.share(),
+            activation: self.activation,
+            dense: self.dense.as_ref().map(Gated::share),
+            experts: self.experts.as_ref().map(Experts::share),
+        }
+    }
+}
+
+impl Gated {
+    fn share(&self) -> Self {
+        let biases = self.gate_up_biases.as_ref();
+        Self {
+            slots: self.slots,
+            gate_up_biases: biases.map(|both| both.each_ref().map(Tensor::shallow_clone)),
+            down_bias: self.down_bias.as_ref().map(Tensor::shallow_clone),
+        }
     }
 }
 
@@ -154,6 +188,12 @@ impl Attention {
     pub(crate) fn query_width(&self) -> i64 {
         (self.shape.num_heads * self.shape.head_dim) as i64
     }
+}
+
+fn attention_slots(spec: &BlockSpec) -> Vec<usize> {
+    use LayerRole::{Key, Output, Query, Value};
+    let roles = [Query, Key, Value, Output].into_iter();
+    roles.filter_map(|role| spec.layer(role)).collect()
 }
 
 fn shape(spec: &AttentionSpec) -> tensor::AttentionShape {

@@ -2,18 +2,16 @@
 
 use evopress_search::genotype::Candidate;
 use evopress_source::spec::LayerInput;
-use evopress_tensor::{add_projection, gated, project, rotary_attention};
+use evopress_tensor::{add_projection, project, rotary_attention};
 use tch::{Kind, Tensor};
 
-use crate::block_weights::{AttentionWeights, MlpWeights};
+use crate::block_weights::BlockWeights;
 use crate::error::Result;
 use crate::model::Model;
+use crate::observed::{Observed, Observer, all_rows};
 use crate::runs::Runs;
 use crate::stream::Stream;
 use crate::sub_block::Ends;
-
-/// Sees the inputs `[T, K]` of a block's linear layers as they come by.
-pub type Observer<'a> = &'a mut dyn FnMut(LayerInput, &Tensor);
 
 impl Model {
     /// Final hidden states `[T, D]` (after the final norm) of `tokens` (`[B, L]` int64 on the
@@ -96,25 +94,51 @@ impl Model {
         stream: &mut Stream,
         candidates: &[&Candidate],
     ) -> Result<()> {
-        let spec = &self.spec().blocks[block_idx];
         let has_attention = |candidate: &Candidate| !candidate.dropped.attention[block_idx];
         stream.run_where(candidates, has_attention, |stream, candidates| {
-            let rows = stream.rows_of_one(candidates);
-            let runs = |slots: &[usize]| self.runs(block_idx, slots, candidates, rows);
-            match AttentionWeights::new(spec, runs)? {
-                Some(weights) => self.attention(block_idx, stream, &weights, &mut |_, _| ()),
-                None => Ok(()),
-            }
+            let weights = self.block_weights(block_idx, stream, candidates);
+            self.attention(block_idx, stream, &weights, &mut |_| ())
         })?;
         let has_mlp = |candidate: &Candidate| !candidate.dropped.mlp[block_idx];
         stream.run_where(candidates, has_mlp, |stream, candidates| {
-            let rows = stream.rows_of_one(candidates);
-            let runs = |slots: &[usize]| self.runs(block_idx, slots, candidates, rows);
-            match MlpWeights::new(spec, runs)? {
-                Some(weights) => self.mlp(block_idx, stream, &weights, &mut |_, _| ()),
-                None => Ok(()),
-            }
+            let weights = self.block_weights(block_idx, stream, candidates);
+            self.mlp(block_idx, stream, &weights, &mut |_| ())
         })
+    }
+
+    /// Runs all blocks of one candidate, and shows `observe` what comes by in each.
+    ///
+    /// # Errors
+    /// As [`Self::forward`].
+    pub fn observe_blocks(
+        &self,
+        stream: &mut Stream,
+        candidate: &Candidate,
+        observe: &mut dyn FnMut(usize, Observed<'_>),
+    ) -> Result<()> {
+        let candidates = [candidate];
+        for block_idx in 0..self.spec().num_blocks() {
+            let weights = self.block_weights(block_idx, stream, &candidates);
+            let mut observe = |observed: Observed<'_>| observe(block_idx, observed);
+            if !candidate.dropped.attention[block_idx] {
+                self.attention(block_idx, stream, &weights, &mut observe)?;
+            }
+            if !candidate.dropped.mlp[block_idx] {
+                self.mlp(block_idx, stream, &weights, &mut observe)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The weights of a block for `candidates`, among whom the stream's rows are divided evenly.
+    fn block_weights<'a>(
+        &'a self,
+        block_idx: usize,
+        stream: &Stream,
+        candidates: &'a [&Candidate],
+    ) -> BlockWeights<'a> {
+        let rows = stream.rows_of_one(candidates);
+        BlockWeights::new(move |slots| self.runs(block_idx, slots, candidates, rows))
     }
 
     /// The weights of some slots of a block, for `candidates` of so many rows each.
@@ -139,27 +163,27 @@ impl Model {
         Ok(Runs(runs.collect::<Result<_>>()?))
     }
 
-    /// Adds the attention of a block to the stream.
+    /// Adds the attention of a block to the stream; nothing where the block has none.
     ///
     /// # Errors
-    /// When libtorch refuses an operation.
+    /// When a weight cannot be read or libtorch refuses an operation.
     pub fn attention(
         &self,
         block_idx: usize,
         stream: &mut Stream,
-        weights: &AttentionWeights,
+        weights: &BlockWeights<'_>,
         observe: Observer<'_>,
     ) -> Result<()> {
         let Some(attention) = &self.blocks[block_idx].attention else {
             return Ok(());
         };
         let normed = attention.ends.input(&stream.residual, self.kind())?;
-        observe(LayerInput::AttentionInput, &normed);
+        observe(all_rows(LayerInput::AttentionInput, &normed));
         let rotation = self.rope_of(block_idx).rows(stream.length)?;
         let heads = attention.heads(stream.length, rotation.as_ref());
         let bias = attention.projection_bias.as_ref();
         let qkv = weights
-            .projections
+            .get(&attention.slots[..3])?
             .map(&normed, |weights, input| Ok(project(weights, bias, input)?))?;
         if let Some(factors) = attention.query_factors(stream.length, qkv.device())? {
             let width = attention.query_width();
@@ -168,61 +192,15 @@ impl Model {
             let _ = queries.f_mul_(&factors)?;
         }
         let attended = rotary_attention(qkv, self.kind(), attention.shape, &heads)?;
-        observe(LayerInput::AttentionHeads, &attended);
+        observe(all_rows(LayerInput::AttentionHeads, &attended));
         let bias = attention.output_bias.as_ref();
-        add_output(stream, &attention.ends, &weights.output, bias, &attended)
-    }
-
-    /// Adds the MLP of a block to the stream.
-    ///
-    /// # Errors
-    /// When libtorch refuses an operation.
-    pub fn mlp(
-        &self,
-        block_idx: usize,
-        stream: &mut Stream,
-        weights: &MlpWeights,
-        observe: Observer<'_>,
-    ) -> Result<()> {
-        let Some(activated) = self.mlp_activation(block_idx, stream, weights, observe)? else {
-            return Ok(());
-        };
-        let Some(mlp) = &self.blocks[block_idx].mlp else {
-            return Ok(());
-        };
-        let bias = mlp.down_bias.as_ref();
-        add_output(stream, &mlp.ends, &weights.down, bias, &activated)
-    }
-
-    /// What the down projection of a block's MLP would read, `[T, I]`; none where the block has no
-    /// MLP.
-    ///
-    /// # Errors
-    /// When libtorch refuses an operation.
-    pub fn mlp_activation(
-        &self,
-        block_idx: usize,
-        stream: &Stream,
-        weights: &MlpWeights,
-        observe: Observer<'_>,
-    ) -> Result<Option<Tensor>> {
-        let Some(mlp) = &self.blocks[block_idx].mlp else {
-            return Ok(None);
-        };
-        let normed = mlp.ends.input(&stream.residual, self.kind())?;
-        observe(LayerInput::MlpInput, &normed);
-        let biases = mlp.gate_up_biases.as_ref();
-        let activated = weights.gate_up.map(&normed, |weights, input| {
-            let weights = [&weights[0], &weights[1]];
-            Ok(gated(weights, biases, mlp.activation, input)?)
-        })?;
-        observe(LayerInput::MlpActivation, &activated);
-        Ok(Some(activated))
+        let output = weights.get(&attention.slots[3..])?;
+        add_output(stream, &attention.ends, &output, bias, &attended)
     }
 }
 
 /// Adds to the stream what a sub-block's last layer makes of `input [T, K]`.
-fn add_output(
+pub(crate) fn add_output(
     stream: &mut Stream,
     ends: &Ends,
     weights: &Runs,

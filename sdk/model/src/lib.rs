@@ -8,7 +8,7 @@
 //! them has a [`Context`].
 //!
 //! Shapes: B sequences of L tokens, T = B·L, D hidden size, d head size, I intermediate size, V
-//! vocabulary.
+//! vocabulary, E experts, k of them that a token takes, n tokens of one expert.
 #![forbid(unsafe_code)]
 
 mod block;
@@ -16,11 +16,14 @@ mod block_weights;
 mod context;
 mod engine;
 mod error;
+mod experts;
 mod forward;
 mod head;
 mod head_ops;
+mod mlp;
 mod model;
 mod norm;
+mod observed;
 mod read;
 mod rope_table;
 mod runs;
@@ -30,14 +33,14 @@ mod supported;
 mod traced;
 mod weights;
 
-pub use block_weights::{AttentionWeights, MlpWeights};
+pub use block_weights::BlockWeights;
 pub use context::Context;
 pub use engine::Engine;
 pub use error::{ModelError, Result};
-pub use forward::Observer;
 pub use head::Head;
 pub use model::Model;
+pub use observed::{ExpertOutput, Input, Observed, Observer};
 pub use read::read_tensor;
 pub use stream::Stream;
-pub use traced::Traced;
+pub use traced::{SlotWeight, Traced, TracedLayer};
 pub use weights::LevelSource;

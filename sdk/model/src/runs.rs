@@ -19,6 +19,22 @@ impl Runs {
         Self(vec![(0, weights)])
     }
 
+    /// The runs of some rows alone, whose numbers ascend.
+    pub(crate) fn of_rows(self, rows: &[i64]) -> Self {
+        if self.0.len() == 1 {
+            return self;
+        }
+        let mut end = 0;
+        let mut rest = rows;
+        let runs = self.0.into_iter().filter_map(|(count, weights)| {
+            end += count;
+            let (of_run, others) = rest.split_at(rest.partition_point(|&row| row < end));
+            rest = others;
+            (!of_run.is_empty()).then_some((of_run.len() as i64, weights))
+        });
+        Self(runs.collect())
+    }
+
     /// `function` of each run's weights and rows of `input`, row after row.
     pub(crate) fn map(
         &self,
@@ -58,5 +74,23 @@ impl Runs {
             Ok(part)
         })?;
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn runs_of_some_rows() {
+        let runs = || Runs(vec![(4, vec![]), (4, vec![]), (8, vec![])]);
+        let counts = |rows: &[i64]| -> Vec<i64> {
+            let runs = runs().of_rows(rows).0;
+            runs.into_iter().map(|(count, _)| count).collect()
+        };
+        assert_eq!(counts(&[0, 3, 4, 15]), [2, 1, 1]);
+        assert_eq!(counts(&[1, 8, 9]), [1, 2]);
+        let one = Runs::one(vec![]).of_rows(&[5, 6]);
+        assert_eq!(one.0.len(), 1);
     }
 }

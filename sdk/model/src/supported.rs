@@ -1,6 +1,7 @@
 //! Which specifications the decoder computes. What it does not is refused by name, never run
 //! wrongly.
 
+use evopress_plugin::SubBlock;
 use evopress_source::ModelSpec;
 
 use crate::error::{ModelError, Result};
@@ -15,8 +16,11 @@ pub(crate) fn check(spec: &ModelSpec) -> Result<()> {
         })
     };
     for (block_idx, block) in spec.blocks.iter().enumerate() {
-        if block.mlp.as_ref().is_some_and(|mlp| mlp.experts.is_some()) {
-            return refuse(&spec.block_name(block_idx), "an MLP of experts");
+        let mut of_mlp = block
+            .slots_of(SubBlock::Mlp)
+            .map(|slot| &block.layers[slot]);
+        if block.experts().is_some() && of_mlp.any(|layer| layer.has_bias) {
+            return refuse(&spec.block_name(block_idx), "experts with biases");
         }
     }
     Ok(())
@@ -41,14 +45,16 @@ mod tests {
         };
         assert_eq!(
             refusal(|spec| {
+                spec.blocks[1].layers[4].has_bias = true;
                 spec.blocks[1].mlp.as_mut().unwrap().experts = Some(ExpertsSpec {
                     router: "mlp.gate".into(),
                     num_experts: 4,
                     num_active: 2,
                     is_renormalized: true,
+                    shared: None,
                 });
             }),
-            "model.layers.1: the decoder does not compute an MLP of experts"
+            "model.layers.1: the decoder does not compute experts with biases"
         );
     }
 }

@@ -1,53 +1,58 @@
 //! A block's sub-blocks in libtorch's own operators, which autograd can follow: what gradients are
 //! computed with.
 //!
-//! The numbers are those of the fused kernels up to rounding; a test compares them.
+//! The numbers are those of the fused kernels up to rounding; a test compares them. Experts get the
+//! tokens that the router chooses, and that choice is held fixed: it has no gradient.
 
 use evopress_search::genotype::WeightId;
-use evopress_tensor::plain_rotary_attention;
+use evopress_source::spec::GatedSlots;
+use evopress_tensor::{Activation, plain_rotary_attention};
 use tch::{Kind, Tensor};
 
+use crate::block::Mlp;
 use crate::error::Result;
+use crate::experts::Experts;
 use crate::model::Model;
 use crate::sub_block::Ends;
 
-/// A sub-block as it ran. Layers are in the order of their slots: q, k, v, o of an attention; gate,
-/// up, down of an MLP.
+/// A sub-block as it ran.
 pub struct Traced {
-    /// By layer, `[T, K]`.
-    pub inputs: Vec<Tensor>,
-    /// By layer, `[T, N]`; without the last where its output is `added`.
-    pub outputs: Vec<Tensor>,
+    /// The linear layers that ran: an expert without tokens has none.
+    pub layers: Vec<TracedLayer>,
     /// What the sub-block adds to the stream, `[T, D]` in f32.
     pub added: Tensor,
 }
 
-impl Traced {
-    /// `outputs` are those of all layers but the last, whose is `output`.
-    fn new(
-        ends: &Ends,
-        inputs: Vec<Tensor>,
-        mut outputs: Vec<Tensor>,
-        output: Tensor,
-    ) -> Result<Self> {
-        let added = ends.traced_added(&output)?;
-        if !ends.adds_output_itself() {
-            outputs.push(output);
-        }
-        Ok(Self {
-            inputs,
-            outputs,
-            added,
-        })
-    }
+/// A linear layer as it ran.
+pub struct TracedLayer {
+    /// Its slot of the block.
+    pub slot: usize,
+    /// The rows of the stream that it reads, `[n]` in int64; none where it reads all.
+    pub rows: Option<Tensor>,
+    /// `[n, K]`.
+    pub input: Tensor,
+    /// `[n, N]`; none where it is all that the sub-block adds.
+    pub output: Option<Tensor>,
+}
+
+/// Gives a layer's weight, in any dtype, by its slot of the block.
+pub type SlotWeight<'a> = &'a dyn Fn(usize) -> Result<Tensor>;
+
+/// The gated MLP, or the expert, that is being traced.
+struct Part<'a> {
+    slots: GatedSlots,
+    activation: Activation,
+    /// Of gate, up and down.
+    biases: [Option<&'a Tensor>; 3],
+    rows: Option<Tensor>,
 }
 
 impl Model {
-    /// The attention of a block on the `stream [T, D]` (f32) of sequences of `length` tokens;
-    /// `weights` are those of q, k, v and o, in any dtype.
+    /// The attention of a block on the `stream [T, D]` (f32) of sequences of `length` tokens. Its
+    /// layers are q, k, v and o; products are in `kind`, which the weights are of.
     ///
     /// # Errors
-    /// When libtorch refuses an operation.
+    /// When a weight cannot be read or libtorch refuses an operation.
     ///
     /// # Panics
     /// Where the block has no attention.
@@ -56,43 +61,60 @@ impl Model {
         block_idx: usize,
         stream: &Tensor,
         length: i64,
-        weights: &[Tensor],
+        kind: Kind,
+        weight: SlotWeight<'_>,
     ) -> Result<Traced> {
         let attention = self.blocks[block_idx].attention.as_ref();
         let attention = attention.expect("an attention that runs is there");
-        let normed = attention.ends.traced_input(stream, weights[0].kind())?;
-        let mut outputs = Vec::with_capacity(4);
+        let normed = attention.ends.traced_input(stream, kind)?;
+        let mut layers = Vec::with_capacity(4);
+        let mut projected = Vec::with_capacity(3);
         let mut first_row = 0;
-        for weight in &weights[..3] {
+        for &slot in &attention.slots[..3] {
+            let weight = weight(slot)?;
             let bias = match &attention.projection_bias {
                 Some(bias) => Some(bias.f_narrow(0, first_row, weight.size()[0])?),
                 None => None,
             };
             first_row += weight.size()[0];
-            outputs.push(linear(&normed, weight, bias.as_ref())?);
+            let output = linear(&normed, &weight, bias.as_ref())?;
+            projected.push(output.shallow_clone());
+            layers.push(TracedLayer {
+                slot,
+                rows: None,
+                input: normed.shallow_clone(),
+                output: Some(output),
+            });
         }
         let rotation = self.rope_of(block_idx).rows(length)?;
         let heads = attention.heads(length, rotation.as_ref());
         let queries = match attention.query_factors(length, stream.device())? {
             Some(factors) => {
-                let by_sequence = outputs[0].f_view([-1, length, attention.query_width()])?;
-                by_sequence.f_mul(&factors)?.f_view_as(&outputs[0])?
+                let by_sequence = projected[0].f_view([-1, length, attention.query_width()])?;
+                by_sequence.f_mul(&factors)?.f_view_as(&projected[0])?
             }
-            None => outputs[0].shallow_clone(),
+            None => projected[0].shallow_clone(),
         };
-        let projected = [&queries, &outputs[1], &outputs[2]];
+        let projected = [&queries, &projected[1], &projected[2]];
         let attended = plain_rotary_attention(projected, attention.shape, &heads)?;
-        let output = linear(&attended, &weights[3], attention.output_bias.as_ref())?;
-        let shared = || normed.shallow_clone();
-        let inputs = vec![shared(), shared(), shared(), attended];
-        Traced::new(&attention.ends, inputs, outputs, output)
+        let slot = attention.slots[3];
+        let output = linear(&attended, &weight(slot)?, attention.output_bias.as_ref())?;
+        let added = attention.ends.traced_added(&output)?;
+        layers.push(TracedLayer {
+            slot,
+            rows: None,
+            input: attended,
+            output: unless_added(&attention.ends, output),
+        });
+        Ok(Traced { layers, added })
     }
 
-    /// The MLP of a block on `stream [T, D]` (f32); `weights` are those of gate, up and down, in
-    /// any dtype.
+    /// The MLP of a block on `stream [T, D]` (f32). Its layers are gate, up and down of the dense
+    /// MLP, or of the experts that have tokens and then of the shared one; products are in `kind`,
+    /// which the weights are of.
     ///
     /// # Errors
-    /// When libtorch refuses an operation.
+    /// When a weight cannot be read or libtorch refuses an operation.
     ///
     /// # Panics
     /// Where the block has no MLP.
@@ -100,20 +122,38 @@ impl Model {
         &self,
         block_idx: usize,
         stream: &Tensor,
-        weights: &[Tensor],
+        kind: Kind,
+        weight: SlotWeight<'_>,
     ) -> Result<Traced> {
         let mlp = self.blocks[block_idx].mlp.as_ref();
         let mlp = mlp.expect("an MLP that runs is there");
-        let normed = mlp.ends.traced_input(stream, weights[0].kind())?;
-        let bias = |idx: usize| mlp.gate_up_biases.as_ref().map(|biases| &biases[idx]);
-        let outputs = vec![
-            linear(&normed, &weights[0], bias(0))?,
-            linear(&normed, &weights[1], bias(1))?,
-        ];
-        let activated = mlp.activation.plain(&outputs[0])?.f_mul(&outputs[1])?;
-        let output = linear(&activated, &weights[2], mlp.down_bias.as_ref())?;
-        let inputs = vec![normed.shallow_clone(), normed, activated];
-        Traced::new(&mlp.ends, inputs, outputs, output)
+        let normed = mlp.ends.traced_input(stream, kind)?;
+        let mut layers = Vec::new();
+        let dense = match &mlp.dense {
+            None => None,
+            Some(dense) => {
+                let bias = |idx: usize| dense.gate_up_biases.as_ref().map(|biases| &biases[idx]);
+                let part = Part {
+                    slots: dense.slots,
+                    activation: mlp.activation,
+                    biases: [bias(0), bias(1), dense.down_bias.as_ref()],
+                    rows: None,
+                };
+                Some(part.trace(&normed, weight, &mut layers)?)
+            }
+        };
+        let output = match &mlp.experts {
+            Some(experts) => traced_experts(mlp, experts, &normed, dense, weight, &mut layers)?,
+            None => {
+                let output = dense.expect("an MLP without experts is dense");
+                if let Some(down) = layers.last_mut() {
+                    down.output = unless_added(&mlp.ends, output.shallow_clone());
+                }
+                output
+            }
+        };
+        let added = mlp.ends.traced_added(&output)?;
+        Ok(Traced { layers, added })
     }
 
     /// The final norm of `stream [T, D]`, in f32.
@@ -136,6 +176,66 @@ impl Model {
     ) -> Result<Tensor> {
         self.weights.plain(layer_idx, level, kind)
     }
+}
+
+impl Part<'_> {
+    /// The output `[n, D]`; the three layers go to `layers`.
+    fn trace(
+        &self,
+        input: &Tensor,
+        weight: SlotWeight<'_>,
+        layers: &mut Vec<TracedLayer>,
+    ) -> Result<Tensor> {
+        let mut run = |slot: usize, input: &Tensor, bias: Option<&Tensor>| -> Result<Tensor> {
+            let output = linear(input, &weight(slot)?, bias)?;
+            layers.push(TracedLayer {
+                slot,
+                rows: self.rows.as_ref().map(Tensor::shallow_clone),
+                input: input.shallow_clone(),
+                output: Some(output.shallow_clone()),
+            });
+            Ok(output)
+        };
+        let gate = run(self.slots.gate, input, self.biases[0])?;
+        let up = run(self.slots.up, input, self.biases[1])?;
+        let activated = self.activation.plain(&gate)?.f_mul(&up)?;
+        run(self.slots.down, &activated, self.biases[2])
+    }
+}
+
+/// The sum of the experts' outputs and the shared expert's, `[T, D]` in f32.
+fn traced_experts(
+    mlp: &Mlp,
+    experts: &Experts,
+    normed: &Tensor,
+    shared: Option<Tensor>,
+    weight: SlotWeight<'_>,
+    layers: &mut Vec<TracedLayer>,
+) -> Result<Tensor> {
+    let mut sum = Tensor::f_zeros(normed.size(), (Kind::Float, normed.device()))?;
+    for (slots, (rows, gates)) in experts.slots.iter().zip(experts.traced_routes(normed)?) {
+        if rows.size()[0] == 0 {
+            continue;
+        }
+        let part = Part {
+            slots: *slots,
+            activation: mlp.activation,
+            biases: [None; 3],
+            rows: Some(rows.shallow_clone()),
+        };
+        let output = part.trace(&normed.f_index_select(0, &rows)?, weight, layers)?;
+        let scaled = output.f_to_kind(Kind::Float)?.f_mul(&gates)?;
+        let _ = sum.f_index_add_(0, &rows, &scaled)?;
+    }
+    match (shared, experts.gate_of_shared(normed)?) {
+        (Some(shared), Some(gate)) => Ok(sum.f_add(&shared.f_to_kind(Kind::Float)?.f_mul(&gate)?)?),
+        _ => Ok(sum),
+    }
+}
+
+/// A last layer's output, where it is not what the sub-block adds.
+fn unless_added(ends: &Ends, output: Tensor) -> Option<Tensor> {
+    (!ends.adds_output_itself()).then_some(output)
 }
 
 fn linear(input: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {

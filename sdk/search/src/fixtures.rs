@@ -45,6 +45,54 @@ pub fn outline(num_blocks: u32) -> ModelOutline {
     }
 }
 
+/// In each block an o of 16×16 and experts whose gate, up and down are 32×16.
+pub fn mixture(num_blocks: u32, num_experts: u32) -> ModelOutline {
+    let layer =
+        |block_idx: u32, name: String, expert_idx: Option<u32>, input: u32, shape: [u64; 2]| {
+            LayerOutline {
+                name: format!("model.layers.{block_idx}.{name}"),
+                block_idx,
+                sub_block: match expert_idx {
+                    Some(_) => SubBlock::Mlp,
+                    None => SubBlock::Attention,
+                },
+                expert_idx,
+                input_idx: block_idx * (1 + 2 * num_experts) + input,
+                out_features: shape[0],
+                in_features: shape[1],
+                has_bias: false,
+            }
+        };
+    let layers = (0..num_blocks).flat_map(|block_idx| {
+        let of_expert = move |expert_idx: u32| {
+            let names = [
+                ("gate_proj", 0, [32, 16]),
+                ("up_proj", 0, [32, 16]),
+                ("down_proj", 1, [16, 32]),
+            ];
+            names.map(|(name, place, shape)| {
+                let name = format!("mlp.experts.{expert_idx}.{name}");
+                layer(
+                    block_idx,
+                    name,
+                    Some(expert_idx),
+                    1 + 2 * expert_idx + place,
+                    shape,
+                )
+            })
+        };
+        let output = layer(block_idx, "self_attn.o_proj".into(), None, 0, [16, 16]);
+        [output]
+            .into_iter()
+            .chain((0..num_experts).flat_map(of_expert))
+    });
+    ModelOutline {
+        num_blocks,
+        layers: layers.collect(),
+        bytes_per_weight: 2,
+    }
+}
+
 /// A unit for each layer, quantized to some numbers of bits in rising order.
 pub struct Bits(
     /// The numbers of bits.

@@ -9,12 +9,13 @@ use std::process::Command;
 use std::time::Instant;
 
 use evopress_plugin::{
-    Edit, Encoding, GroupBudget, LayerOutline, Level, ModelOutline, SubBlock, Unit, Variant,
+    Edit, Encoding, GroupBudget, LayerOutline, Level, Method, ModelOutline, PluginError, SubBlock,
+    Unit, Variant,
 };
-use evopress_search::genotype::{Genotype, SearchSpace};
+use evopress_search::genotype::{Budget, Genotype, Grouping, MethodUnits, SearchSpace};
 use evopress_search::prediction::{PredictionRequest, Predictions, Responses};
 use evopress_search::search::{self, SelectionStage, Settings, fast};
-use evopress_search::{Fitness, Result};
+use evopress_search::{Fitness, Result as SearchResult};
 
 const NUM_EXPERTS: u32 = 128;
 const BITS: [u8; 5] = [6, 5, 4, 3, 2];
@@ -47,9 +48,34 @@ fn outline(num_blocks: u32) -> ModelOutline {
     }
 }
 
-/// A unit for each layer, at 3 and a half bits a weight in all.
-fn space(num_blocks: u32) -> SearchSpace {
-    let outline = outline(num_blocks);
+/// Offers each layer at some numbers of bits.
+struct Bits;
+
+impl Method for Bits {
+    fn units(&self, model: &ModelOutline, _: Option<f64>) -> Result<Vec<Unit>, PluginError> {
+        Ok(units(model, ""))
+    }
+
+    fn measure(&self) -> &str {
+        "bits_per_weight"
+    }
+
+    fn budget(
+        &self,
+        model: &ModelOutline,
+        _: &[Unit],
+        target: f64,
+    ) -> Result<Vec<GroupBudget>, PluginError> {
+        let num_weights: u64 = model.layers.iter().map(LayerOutline::num_weights).sum();
+        Ok(vec![GroupBudget {
+            group: "all".into(),
+            max_cost: (target * num_weights as f64) as u64,
+        }])
+    }
+}
+
+/// A unit for each layer.
+fn units(outline: &ModelOutline, group: &str) -> Vec<Unit> {
     let level = |bits: u8, layer_idx: u32| {
         let name = format!("{bits}bit");
         let encoding = Encoding::Quantized {
@@ -67,21 +93,42 @@ fn space(num_blocks: u32) -> SearchSpace {
             edits: vec![Edit::Replace { layer_idx, variant }],
         }
     };
-    let units: Vec<Unit> = (0..outline.layers.len() as u32)
-        .map(|idx| Unit {
-            name: outline.layers[idx as usize].name.clone(),
-            group: "all".into(),
-            block_idx: outline.layers[idx as usize].block_idx,
-            layer_idxs: vec![idx],
-            calibration_level: 0,
-            levels: BITS.map(|bits| level(bits, idx)).into(),
-        })
-        .collect();
+    let layers = (0..).zip(&outline.layers);
+    let unit = |(idx, layer): (u32, &LayerOutline)| Unit {
+        name: layer.name.clone(),
+        group: group.into(),
+        block_idx: layer.block_idx,
+        layer_idxs: vec![idx],
+        calibration_level: 0,
+        levels: BITS.map(|bits| level(bits, idx)).into(),
+    };
+    layers.map(unit).collect()
+}
+
+/// A unit for each layer, at 3 and a half bits a weight in all.
+fn space(num_blocks: u32) -> SearchSpace {
+    let outline = outline(num_blocks);
+    let units = units(&outline, "all");
     let budget = GroupBudget {
         group: "all".into(),
         max_cost: units.len() as u64 * FEATURES * FEATURES * 7 / 2,
     };
     SearchSpace::with_budgets(&outline, units, &[budget]).unwrap()
+}
+
+/// A unit for each expert, at 3 and a half bits a weight in all.
+fn by_expert(num_blocks: u32) -> SearchSpace {
+    let outline = outline(num_blocks);
+    let methods = [MethodUnits {
+        name: "bits".into(),
+        method: &Bits,
+        units: Bits.units(&outline, None).unwrap(),
+    }];
+    let budget = Budget::Measure {
+        name: "bits_per_weight".into(),
+        value: 3.5,
+    };
+    SearchSpace::new(&outline, &methods, &budget, 0, Some(Grouping::Expert)).unwrap()
 }
 
 /// `mean_u s_u 4^l_u` with a little noise of a sequence and of a genotype.
@@ -116,7 +163,11 @@ impl Fitness for Layers {
         64
     }
 
-    fn losses(&mut self, genotypes: &[Genotype], minibatch: &[usize]) -> Result<Vec<Vec<f64>>> {
+    fn losses(
+        &mut self,
+        genotypes: &[Genotype],
+        minibatch: &[usize],
+    ) -> SearchResult<Vec<Vec<f64>>> {
         self.spent += (genotypes.len() * minibatch.len()) as u64;
         let losses = genotypes.iter().map(|genotype| {
             let exact = self.exact(genotype);
@@ -130,7 +181,7 @@ impl Fitness for Layers {
         self.spent
     }
 
-    fn predict(&mut self, request: &PredictionRequest<'_>) -> Result<Option<Predictions>> {
+    fn predict(&mut self, request: &PredictionRequest<'_>) -> SearchResult<Option<Predictions>> {
         self.spent += 8;
         let changes = request.changes;
         let first = changes.iter().map(|change| {
@@ -165,6 +216,11 @@ fn run_both(num_blocks: u32) {
         space.units().len(),
         begun.elapsed()
     );
+    let begun = Instant::now();
+    let grouped = by_expert(num_blocks);
+    println!("{} experts: {:.2?}", grouped.units().len(), begun.elapsed());
+    assert_eq!(grouped.units().len() * 3, space.units().len());
+    drop(grouped);
     let settings = Settings {
         generations: 3,
         offspring: 128,

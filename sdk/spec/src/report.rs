@@ -23,6 +23,10 @@ pub struct Report {
     pub spec_digest: String,
     /// The spec's target, e.g. `{"drop": 0.25}`.
     pub target: serde_json::Value,
+    /// How the weights of the model came, where they were quantized already: dense is the model as
+    /// it was delivered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delivered: Option<Delivered>,
     /// What the written artifact measures.
     pub achieved: Achieved,
     /// Level name by unit name, in the order of the model.
@@ -30,6 +34,13 @@ pub struct Report {
     /// The level databases that the genotype's levels come from; none where no method needs one.
     #[serde(default)]
     pub databases: Vec<DatabaseResult>,
+    /// What the routers of the dense model do on calibration text, expert by expert; none where it
+    /// has no experts.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub experts: Vec<ExpertResult>,
+    /// How the sequences of each text begin: the calibration's first, then the held-out sets'.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sequences: Vec<SequenceStart>,
     /// What the search did.
     pub search: SearchResult,
     /// Quality of the written artifact, per set and metric.
@@ -58,6 +69,23 @@ pub struct Report {
     pub warnings: Vec<String>,
 }
 
+/// The form of weights that came quantized.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Delivered {
+    /// The method: `gptq`, `awq` and so on as in the model's `quantization_config`, or `gguf`.
+    pub method: String,
+    /// What quantized tensors are stored as: `4-bit`, `fp8`, or ggml's types.
+    pub types: Vec<String>,
+    /// Bytes of the files with the weights.
+    pub size_bytes: u64,
+}
+
+impl std::fmt::Display for Delivered {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} ({})", self.method, self.types.join(", "))
+    }
+}
+
 /// Size of the written artifact beside the dense model's.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Achieved {
@@ -77,6 +105,37 @@ pub struct Achieved {
     pub packed_bytes: u64,
     /// Bytes of the dense weights in the run's dtype.
     pub dense_size_bytes: u64,
+}
+
+/// How the sequences of one text begin.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SequenceStart {
+    /// `calibration`, or the name of a held-out set.
+    pub text: String,
+    /// Whether they begin with the model's BOS token.
+    pub bos: bool,
+    /// What says so: a file of the model, a key of its GGUF file, or a field of the spec.
+    pub said_by: String,
+}
+
+impl SequenceStart {
+    /// All of them in words: `yes (tokenizer.json)` where they are alike, by text where they are not.
+    pub fn summary(starts: &[Self]) -> Option<String> {
+        let first = starts.first()?;
+        let is_alike = |it: &Self| (it.bos, &it.said_by) == (first.bos, &first.said_by);
+        if starts.iter().all(is_alike) {
+            return Some(first.to_string());
+        }
+        let by_text = starts.iter().map(|it| format!("{}: {it}", it.text));
+        Some(by_text.collect::<Vec<_>>().join("; "))
+    }
+}
+
+impl std::fmt::Display for SequenceStart {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let answer = if self.bos { "yes" } else { "no" };
+        write!(f, "{answer} ({})", self.said_by)
+    }
 }
 
 /// What the search did.
@@ -196,6 +255,26 @@ pub struct DatabaseResult {
     pub reused: bool,
     /// Calibration tokens that it was built from.
     pub tokens: u64,
+    /// Experts that none of these tokens went to, so that they were compressed by their weights
+    /// alone.
+    #[serde(default)]
+    pub experts_without_tokens: u64,
+}
+
+/// What a router of the dense model does with an expert on calibration text.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ExpertResult {
+    /// The block, counted from 0.
+    pub block: usize,
+    /// The expert, counted from 0 within its block.
+    pub expert: u32,
+    /// Tokens that go to it.
+    pub tokens: u64,
+    /// Mean over these tokens of what its output is multiplied with; 0 without tokens.
+    pub mean_gate: f64,
+    /// Mean over these tokens of that factor times the norm of the output (REAP's saliency); 0
+    /// without tokens.
+    pub saliency: f64,
 }
 
 /// One gate of the spec.

@@ -13,6 +13,15 @@ simd_fn! {
 }
 
 simd_fn! {
+    /// `sum += factor · values`.
+    pub(crate) fn add_scaled(values: &[f32], factor: f32, sum: &mut [f32]) {
+        for (&value, sum) in values.iter().zip(sum.iter_mut()) {
+            *sum += factor * value;
+        }
+    }
+}
+
+simd_fn! {
     /// `out = RMSNorm(residual) · weight`, row by row (rows of `weight.len()` numbers).
     pub(crate) fn rms_norm<E: Element>(residual: &[f32], weight: &[f32], eps: f32, out: &mut [E]) {
         let width = weight.len();

@@ -269,7 +269,7 @@ impl Gate for GeluTanh {
     /// `(1 + tanh u) / 2` is the logistic function of `2u`.
     #[inline(always)]
     fn of(self, x: f32) -> f32 {
-        const FACTOR: f32 = 2.0 * 0.797_884_56; // 2 √(2/π)
+        const FACTOR: f32 = 2.0 * 0.797_884_6; // 2 √(2/π)
         let twice = FACTOR * x * (0.044_715 * x).mul_add(x, 1.0);
         x / (1.0 + simd::exp2(-LOG2_E * twice))
     }

@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use evopress::genotype::SearchSpace;
 use evopress::source::Source;
+use evopress::source::spec::BlockSpec;
 use evopress_plugin::{LayerOutline, Variant};
 use evopress_spec::{Mode, Plan};
 use serde::Serialize;
@@ -51,7 +52,7 @@ impl Needs {
 /// Floating-point operations of the whole run.
 fn flops(plan: &Plan, source: &Source, space: &SearchSpace) -> f64 {
     let head = head_weights(source) as f64;
-    let body = source.num_parameters() as f64 - head;
+    let body = body_weights(source);
     let searched = searched_tokens(plan, space) as f64;
     let calibrated = plan.calibration.tokens as f64;
     let evaluated = evaluated_tokens(plan) as f64;
@@ -60,7 +61,13 @@ fn flops(plan: &Plan, source: &Source, space: &SearchSpace) -> f64 {
     2.0 * searched * (body * space.forward_share() + head)
         + 2.0 * calibrated * (body + 3.0 * head)
         + 2.0 * evaluated * (5.0 * (body + head) + 3.0 * head)
-        + database_flops(plan, space, body)
+        + database_flops(plan, source, space)
+}
+
+/// Weights that a token passes between the embedding and the head: of experts, those that it takes.
+fn body_weights(source: &Source) -> f64 {
+    let blocks = source.spec().blocks.iter();
+    blocks.map(BlockSpec::num_active_weights).sum()
 }
 
 /// Tokens that go forward through a compressed model during the search.
@@ -150,15 +157,17 @@ fn database_bytes(space: &SearchSpace) -> u64 {
 /// Floating-point operations of the level databases: two passes through the blocks, the inputs'
 /// second moments, and for each variant a sweep over the columns and the measuring of its error. An
 /// upper bound: a method may need less, and a database that is there already needs nothing.
-fn database_flops(plan: &Plan, space: &SearchSpace, body: f64) -> f64 {
+fn database_flops(plan: &Plan, source: &Source, space: &SearchSpace) -> f64 {
     let tokens = plan.database.tokens as f64;
     let of_layer = |(layer, variants): (&LayerOutline, Vec<Variant>)| {
         let (rows, columns) = (layer.out_features as f64, layer.in_features as f64);
-        tokens * columns * columns + 3.0 * variants.len() as f64 * rows * columns * columns
+        let block = &source.spec().blocks[layer.block_idx as usize];
+        tokens * block.share_of(layer.expert_idx) * columns * columns
+            + 3.0 * variants.len() as f64 * rows * columns * columns
     };
     let layers: f64 = variants(space).map(of_layer).sum();
     match layers > 0.0 {
-        true => 4.0 * tokens * body + layers,
+        true => 4.0 * tokens * body_weights(source) + layers,
         false => 0.0,
     }
 }

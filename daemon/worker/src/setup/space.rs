@@ -37,6 +37,8 @@ pub(crate) fn search_space(
         evopress_spec::Grouping::Name => Grouping::Name,
         evopress_spec::Grouping::None => Grouping::None,
         evopress_spec::Grouping::Tied => Grouping::Tied,
+        evopress_spec::Grouping::Expert => Grouping::Expert,
+        evopress_spec::Grouping::Block => Grouping::Block,
     });
     Ok(SearchSpace::new(
         &outline,

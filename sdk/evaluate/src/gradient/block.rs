@@ -1,14 +1,14 @@
 //! One block on the way back: gradients through it, and what level changes do in it.
 //!
-//! Shapes: T tokens, D hidden size, N outputs of a layer.
+//! Shapes: T tokens, n tokens of one expert, D hidden size, N outputs of a layer.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
-use evopress_model::{Context, Traced};
+use evopress_model::{Context, Traced, TracedLayer};
 use evopress_plugin::SubBlock;
 use evopress_search::genotype::{BlockEdit, WeightId};
-use evopress_source::spec::{BlockSpec, LayerRole};
+use evopress_source::spec::BlockSpec;
 use tch::{Kind, Tensor};
 
 use super::changes::Changes;
@@ -49,16 +49,16 @@ impl Block<'_> {
             Some(traced) => tch::with_grad(|| middle.f_add(&traced.added))?,
             None => middle.shallow_clone(),
         };
+        let with_output: Vec<(usize, &Tensor)> = [&attention, &mlp]
+            .into_iter()
+            .flatten()
+            .flat_map(|traced| &traced.layers)
+            .filter_map(|layer| Some((layer.slot, layer.output.as_ref()?)))
+            .collect();
         let mut by_order = Vec::with_capacity(gradients.len());
         for (idx, gradient) in gradients.iter().enumerate() {
-            let outputs = |traced: &Option<Traced>| -> Vec<Tensor> {
-                let outputs = traced.iter().flat_map(|traced| &traced.outputs);
-                outputs.map(Tensor::shallow_clone).collect()
-            };
-            let (of_attention, of_mlp) = (outputs(&attention), outputs(&mlp));
             let mut inputs = vec![before.shallow_clone(), middle.shallow_clone()];
-            let num_attention = of_attention.len();
-            inputs.extend(of_attention.into_iter().chain(of_mlp));
+            inputs.extend(with_output.iter().map(|(_, output)| output.shallow_clone()));
             let mut found = match attention.is_none() && mlp.is_none() {
                 true => vec![gradient.shallow_clone(), gradient.shallow_clone()],
                 false => {
@@ -67,15 +67,14 @@ impl Block<'_> {
                     Tensor::f_run_backward(&[inner], &inputs, keep, false)?
                 }
             };
-            let mut layers = found.split_off(2);
-            let of_mlp = layers.split_off(num_attention);
+            let of_layers = found.split_off(2);
+            let middle = found.swap_remove(1);
             let before = found.swap_remove(0);
-            let middle = found.swap_remove(0);
+            let slots = with_output.iter().map(|&(slot, _)| slot);
             by_order.push(Order {
                 after: gradient.shallow_clone(),
                 before,
-                of_attention: layers,
-                of_mlp,
+                of_layers: slots.zip(of_layers).collect(),
                 middle,
             });
         }
@@ -85,7 +84,6 @@ impl Block<'_> {
         ] {
             let place = Place {
                 sub_block,
-                slots: self.slots(sub_block),
                 input: input.f_detach()?,
                 traced,
             };
@@ -97,17 +95,6 @@ impl Block<'_> {
     /// What the block computes.
     fn spec(&self) -> &BlockSpec {
         &self.context.model.spec().blocks[self.block_idx]
-    }
-
-    /// The slots of a sub-block's layers in the order in which a traced pass takes their weights.
-    fn slots(&self, sub_block: SubBlock) -> Vec<usize> {
-        use LayerRole::{Down, Gate, Key, Output, Query, Up, Value};
-        let roles: &[LayerRole] = match sub_block {
-            SubBlock::Attention => &[Query, Key, Value, Output],
-            SubBlock::Mlp => &[Gate, Up, Down],
-        };
-        let slots = roles.iter().filter_map(|&role| self.spec().layer(role));
-        slots.collect()
     }
 
     fn first_layer(&self) -> usize {
@@ -135,16 +122,13 @@ impl Block<'_> {
         weight: impl Fn(usize) -> Option<WeightId>,
     ) -> Result<Traced> {
         let (model, first_layer) = (&self.context.model, self.first_layer());
-        let weights: Vec<Tensor> = self
-            .slots(sub_block)
-            .into_iter()
-            .map(|slot| model.plain_weight(first_layer + slot, weight(slot), self.kind))
-            .collect::<Result<_, _>>()?;
+        let (length, kind) = (self.length, self.kind);
+        let weight = |slot: usize| model.plain_weight(first_layer + slot, weight(slot), kind);
         let traced = tch::with_grad(|| match sub_block {
             SubBlock::Attention => {
-                model.traced_attention(self.block_idx, stream, self.length, &weights)
+                model.traced_attention(self.block_idx, stream, length, kind, &weight)
             }
-            SubBlock::Mlp => model.traced_mlp(self.block_idx, stream, &weights),
+            SubBlock::Mlp => model.traced_mlp(self.block_idx, stream, kind, &weight),
         });
         Ok(traced?)
     }
@@ -159,9 +143,13 @@ impl Block<'_> {
                 BlockEdit::Drop { sub_block, .. } if *sub_block == place.sub_block => {
                     let traced = place.traced.as_ref().expect("what is left out has run");
                     let difference = traced.added.f_detach()?.f_neg()?;
-                    add(*change_idx, &difference, orders, responses, |order| {
-                        order.stream(place.sub_block)
-                    })?;
+                    add(
+                        *change_idx,
+                        (&difference, None),
+                        orders,
+                        responses,
+                        |order| order.stream(place.sub_block),
+                    )?;
                 }
                 BlockEdit::Restore {
                     sub_block, weights, ..
@@ -174,24 +162,28 @@ impl Block<'_> {
                     if weights.iter().all(Option::is_none) {
                         restored = Some(difference.shallow_clone());
                     }
-                    add(*change_idx, &difference, orders, responses, |order| {
-                        order.stream(place.sub_block)
-                    })?;
+                    add(
+                        *change_idx,
+                        (&difference, None),
+                        orders,
+                        responses,
+                        |order| order.stream(place.sub_block),
+                    )?;
                 }
                 BlockEdit::Replace { layer_idx, weight } => {
                     let slot = layer_idx - self.first_layer();
-                    let Some(at) = place.slots.iter().position(|&it| it == slot) else {
+                    // Of the other sub-block, or of an expert that no token goes to.
+                    let Some(layer) = place.layer(slot) else {
                         continue;
                     };
                     let before = match parents.entry(slot) {
                         Entry::Occupied(known) => known.into_mut(),
                         Entry::Vacant(new) => new.insert(self.parent_weight(*layer_idx)?),
                     };
-                    let traced = place.traced.as_ref().expect("a changed layer has run");
-                    let input = &traced.inputs[at];
-                    let difference = self.difference(input, *layer_idx, before, *weight)?;
-                    add(*change_idx, &difference, orders, responses, |order| {
-                        order.layer(place.sub_block, at)
+                    let difference = self.difference(&layer.input, *layer_idx, before, *weight)?;
+                    let at = (&difference, layer.rows.as_ref());
+                    add(*change_idx, at, orders, responses, |order| {
+                        order.layer(place.sub_block, slot)
                     })?;
                 }
                 BlockEdit::Drop { .. } | BlockEdit::Restore { .. } => {}
@@ -240,10 +232,16 @@ impl Block<'_> {
 /// A sub-block and the stream before it.
 struct Place {
     sub_block: SubBlock,
-    /// Its layers, in the order of `traced`.
-    slots: Vec<usize>,
     input: Tensor,
     traced: Option<Traced>,
+}
+
+impl Place {
+    /// The layer of a slot, if it has run here.
+    fn layer(&self, slot: usize) -> Option<&TracedLayer> {
+        let layers = &self.traced.as_ref()?.layers;
+        layers.iter().find(|layer| layer.slot == slot)
+    }
 }
 
 /// One gradient at all places of a block.
@@ -251,10 +249,8 @@ struct Order {
     before: Tensor,
     middle: Tensor,
     after: Tensor,
-    /// With respect to the outputs of q, k and v; none where the attention is left out.
-    of_attention: Vec<Tensor>,
-    /// With respect to the outputs of gate and up.
-    of_mlp: Vec<Tensor>,
+    /// By slot, with respect to the outputs of layers.
+    of_layers: HashMap<usize, Tensor>,
 }
 
 impl Order {
@@ -266,21 +262,18 @@ impl Order {
         }
     }
 
-    /// With respect to the output of a sub-block's layer, in the order of a traced pass. What the
-    /// last layer puts out is added to the stream.
-    fn layer(&self, sub_block: SubBlock, at: usize) -> &Tensor {
-        let outputs = match sub_block {
-            SubBlock::Attention => &self.of_attention,
-            SubBlock::Mlp => &self.of_mlp,
-        };
-        outputs.get(at).unwrap_or_else(|| self.stream(sub_block))
+    /// With respect to the output of a sub-block's layer. Where it has none of its own, it is added
+    /// to the stream.
+    fn layer(&self, sub_block: SubBlock, slot: usize) -> &Tensor {
+        let of_layer = self.of_layers.get(&slot);
+        of_layer.unwrap_or_else(|| self.stream(sub_block))
     }
 }
 
-/// `r_m[t] += ⟨g_t, δ_t⟩` for each gradient.
+/// `r_m[t] += ⟨g_t, δ_t⟩` for each gradient; `difference` is of all rows, or of those given.
 fn add<'a>(
     change_idx: usize,
-    difference: &Tensor,
+    (difference, rows): (&Tensor, Option<&Tensor>),
     orders: &'a [Order],
     responses: &mut [Tensor],
     at: impl Fn(&'a Order) -> &'a Tensor,
@@ -288,8 +281,11 @@ fn add<'a>(
     for (order, response) in orders.iter().zip(responses) {
         let product = difference.f_mul(at(order))?;
         let product = product.f_sum_dim_intlist(-1i64, false, Kind::Float)?;
-        let mut row = response.f_select(0, change_idx as i64)?;
-        let _ = row.f_add_(&product)?;
+        let mut response = response.f_select(0, change_idx as i64)?;
+        let _ = match rows {
+            Some(rows) => response.f_index_add_(0, rows, &product)?,
+            None => response.f_add_(&product)?,
+        };
     }
     Ok(())
 }

@@ -68,7 +68,10 @@ impl Changes {
         let head = (spec.vocab_size * spec.hidden_size) as f64;
         let (mut dense, mut spent) = (head, 3.0 * head);
         for (block_idx, block) in spec.blocks.iter().enumerate() {
-            let layer = |slot: usize| block.layers[slot].num_weights() as f64;
+            let layer = |slot: usize| {
+                let layer = &block.layers[slot];
+                layer.num_weights() as f64 * block.share_of(layer.expert)
+            };
             let sub_block = |it: SubBlock| block.slots_of(it).map(layer).sum::<f64>();
             for it in [SubBlock::Attention, SubBlock::Mlp] {
                 dense += sub_block(it);

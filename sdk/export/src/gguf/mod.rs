@@ -38,6 +38,8 @@ use crate::stacked;
 use evopress_levels::Database;
 use evopress_search::genotype::{Genotype, SearchSpace};
 use evopress_source::Source;
+use evopress_source::gguf::names;
+use evopress_source::spec::LayerSpec;
 
 use tensors::Tensors;
 
@@ -58,7 +60,11 @@ pub fn check(source: &Source) -> Result<()> {
 /// When layers that share a tensor there may have different levels, or when a block may be left
 /// out that llama.cpp counts.
 pub fn check_space(source: &Source, space: &SearchSpace) -> Result<()> {
-    stacked::check(source, space, FORMAT)?;
+    let of_file = |layer: &LayerSpec| {
+        let is_shared = layer.stacked.is_some() || layer.expert.is_some();
+        is_shared.then(|| names::of_layer(layer).to_owned())
+    };
+    stacked::check_by(source, space, FORMAT, of_file)?;
     match source.gguf_told_by_number() {
         Some(what) if stacked::may_lose_blocks(space) => Err(ExportError::Format(format!(
             "format `{FORMAT}` goes without blocks that are dropped whole, but llama.cpp's `{}` tells {what}; `huggingface` has every result",

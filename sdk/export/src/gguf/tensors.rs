@@ -39,6 +39,8 @@ pub(super) struct GgufTensor {
     pub(super) ggml_type: GgmlType,
     /// What its rows are, one part below the other.
     parts: Vec<Part>,
+    /// Whether each part is a layer of another expert.
+    is_of_experts: bool,
 }
 
 /// Rows of a tensor.
@@ -75,6 +77,20 @@ impl GgufTensor {
             shape: part.shape.clone(),
             ggml_type,
             parts: vec![part],
+            is_of_experts: false,
+        }
+    }
+
+    /// What the file says of its extents; the rows of each expert are an extent of their own.
+    pub(super) fn extents(&self) -> Vec<usize> {
+        match (self.is_of_experts, self.shape.as_slice()) {
+            (true, [rows, columns]) => {
+                let num_experts = self.parts.len();
+                vec![num_experts, rows / num_experts, *columns]
+            }
+            // llama.cpp has the gate of a shared expert as a row of numbers.
+            (_, [1, columns]) => vec![*columns],
+            _ => self.shape.clone(),
         }
     }
 
@@ -82,8 +98,13 @@ impl GgufTensor {
     fn push(&mut self, part: Part, ggml_type: GgmlType) -> Result<()> {
         if ggml_type != self.ggml_type {
             return Err(ExportError::Format(format!(
-                "tensor {} holds several layers and has one type, found {} and {ggml_type}; `search.grouping: tied` gives them one level",
-                self.name, self.ggml_type
+                "tensor {} holds several layers and has one type, found {} and {ggml_type}; `search.grouping: {}` gives them one level",
+                self.name,
+                self.ggml_type,
+                match self.is_of_experts {
+                    true => "block",
+                    false => "tied",
+                }
             )));
         }
         self.shape[0] += part.shape[0];
@@ -134,7 +155,11 @@ impl<'a> Tensors<'a> {
                 Some(&place) => tensors[place].push(part, ggml_type)?,
                 None => {
                     places.insert(name.clone(), tensors.len());
-                    tensors.push(GgufTensor::new(name, part, ggml_type));
+                    let is_of_experts = tensor.layer.is_some_and(|it| it.expert.is_some());
+                    tensors.push(GgufTensor {
+                        is_of_experts,
+                        ..GgufTensor::new(name, part, ggml_type)
+                    });
                 }
             }
         }
@@ -290,9 +315,10 @@ fn content(
     if norm.is_some_and(|norm| norm.is_offset) {
         return Ok((GgmlType::F32, Content::OffsetNorm(name.clone())));
     }
-    // llama.cpp wants norms and biases in f32.
-    let ggml_type = match tensor.shape.len() {
-        1 => GgmlType::F32,
+    // llama.cpp wants norms, biases and routers in f32.
+    let ggml_type = match tensor.source.part {
+        TensorPart::Router { .. } | TensorPart::SharedGate { .. } => GgmlType::F32,
+        _ if tensor.shape.len() == 1 => GgmlType::F32,
         _ => type_of(read_tensor(source, name)?.kind()),
     };
     Ok((ggml_type, Content::Dense(name.clone())))

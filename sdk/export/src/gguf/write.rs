@@ -66,9 +66,10 @@ fn head(entries: &Entries, tensors: &Tensors<'_>) -> Vec<u8> {
     let mut offset = 0_u64;
     for tensor in tensors.iter() {
         push_string(&mut head, &tensor.name);
-        head.extend((tensor.shape.len() as u32).to_le_bytes());
+        let extents = tensor.extents();
+        head.extend((extents.len() as u32).to_le_bytes());
         // The fastest extent first.
-        for extent in tensor.shape.iter().rev() {
+        for extent in extents.iter().rev() {
             head.extend((*extent as u64).to_le_bytes());
         }
         head.extend(tensor.ggml_type.id().to_le_bytes());

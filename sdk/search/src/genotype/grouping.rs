@@ -21,19 +21,23 @@ pub enum Grouping {
     /// One group, and the layers of a sub-block that read the same input share a level: q, k and v;
     /// gate and up.
     Tied,
+    /// One group, and the layers of an expert share a level; others as with [`Grouping::Tied`].
+    Expert,
+    /// One group, and all experts of a block share a level; others as with [`Grouping::Tied`].
+    Block,
 }
 
 /// Ties units where `grouping` says so, and gives a group to each that has none.
 pub(super) fn group(units: Vec<Unit>, outline: &ModelOutline, grouping: Grouping) -> Vec<Unit> {
     let mut units = match grouping {
-        Grouping::Tied => tie(units, outline),
+        Grouping::Tied | Grouping::Expert | Grouping::Block => tie(units, outline, grouping),
         Grouping::Size | Grouping::Name | Grouping::None => units,
     };
     for unit in units.iter_mut().filter(|unit| unit.group.is_empty()) {
         unit.group = match grouping {
             Grouping::Size => format!("{} weights", num_weights(unit, outline)),
             Grouping::Name => kind(unit, outline).unwrap_or_else(|| unit.name.clone()),
-            Grouping::None | Grouping::Tied => ALL.to_owned(),
+            Grouping::None | Grouping::Tied | Grouping::Expert | Grouping::Block => ALL.to_owned(),
         };
     }
     units
@@ -60,15 +64,33 @@ fn kind(unit: &Unit, outline: &ModelOutline) -> Option<String> {
     })
 }
 
-/// What the layers of a tied unit have in common: input, sub-block and expert.
-type Tie = (u32, SubBlock, Option<u32>);
+/// What the layers of a tied unit have in common.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Tie {
+    /// The input, the sub-block and the expert.
+    Input(u32, SubBlock, Option<u32>),
+    /// The block and the expert.
+    Expert(u32, u32),
+    /// The block, of whose experts they are.
+    Experts(u32),
+}
+
+impl Tie {
+    fn of(layer: &LayerOutline, grouping: Grouping) -> Self {
+        match (grouping, layer.expert_idx) {
+            (Grouping::Expert, Some(expert_idx)) => Self::Expert(layer.block_idx, expert_idx),
+            (Grouping::Block, Some(_)) => Self::Experts(layer.block_idx),
+            _ => Self::Input(layer.input_idx, layer.sub_block, layer.expert_idx),
+        }
+    }
+}
 
 /// Units that are tied to one another become one, in the place of the first.
-fn tie(units: Vec<Unit>, outline: &ModelOutline) -> Vec<Unit> {
+fn tie(units: Vec<Unit>, outline: &ModelOutline, grouping: Grouping) -> Vec<Unit> {
     let mut places: HashMap<Tie, usize> = HashMap::new();
     let mut tied: Vec<Vec<Unit>> = Vec::with_capacity(units.len());
     for unit in units {
-        let place = match tie_of(&unit, outline) {
+        let place = match tie_of(&unit, outline, grouping) {
             Some(tie) => *places.entry(tie).or_insert(tied.len()),
             None => tied.len(),
         };
@@ -79,27 +101,37 @@ fn tie(units: Vec<Unit>, outline: &ModelOutline) -> Vec<Unit> {
     }
     let join = |mut members: Vec<Unit>| match members.len() {
         1 => members.swap_remove(0),
-        _ => joined(tied_name(&members, outline), &members),
+        _ => joined(tied_name(&members, outline, grouping), &members),
     };
     tied.into_iter().map(join).collect()
 }
 
-/// What a unit can be tied by: all its layers read one input, and its method leaves its group open.
-fn tie_of(unit: &Unit, outline: &ModelOutline) -> Option<Tie> {
-    let tie = |idx: &u32| {
-        let layer = &outline.layers[*idx as usize];
-        (layer.input_idx, layer.sub_block, layer.expert_idx)
-    };
+/// What a unit can be tied by: all its layers have it in common, and its method leaves its group
+/// open.
+fn tie_of(unit: &Unit, outline: &ModelOutline, grouping: Grouping) -> Option<Tie> {
+    let tie = |idx: &u32| Tie::of(&outline.layers[*idx as usize], grouping);
     let mut ties = unit.layer_idxs.iter().map(tie);
     let first = ties.next().filter(|_| unit.group.is_empty())?;
     ties.all(|other| other == first).then_some(first)
 }
 
 /// The name of some layers' unit in their module: `model.layers.3.self_attn.qkv`,
-/// `model.layers.3.mlp.gate_up`.
-fn tied_name(members: &[Unit], outline: &ModelOutline) -> String {
+/// `model.layers.3.mlp.gate_up`. A whole expert has its module's name, and so have all experts of a
+/// block.
+fn tied_name(members: &[Unit], outline: &ModelOutline, grouping: Grouping) -> String {
     let layers = members.iter().flat_map(|unit| &unit.layer_idxs);
     let layers: Vec<&LayerOutline> = layers.map(|&idx| &outline.layers[idx as usize]).collect();
+    let module = layers[0].name.rsplit_once('.').map(|(module, _)| module);
+    let tie = Tie::of(layers[0], grouping);
+    match (
+        tie,
+        module,
+        module.and_then(|module| module.rsplit_once('.')),
+    ) {
+        (Tie::Expert(..), Some(module), _) => return module.to_owned(),
+        (Tie::Experts(_), _, Some((experts, _))) => return experts.to_owned(),
+        _ => {}
+    }
     let last = |layer: &&LayerOutline| match layer.name.rsplit_once('.') {
         Some((_, last)) => last.trim_end_matches("_proj").to_owned(),
         None => layer.name.clone(),
@@ -110,8 +142,8 @@ fn tied_name(members: &[Unit], outline: &ModelOutline) -> String {
         false => "_",
     };
     let roles = roles.join(separator);
-    match layers[0].name.rsplit_once('.') {
-        Some((module, _)) => format!("{module}.{roles}"),
+    match module {
+        Some(module) => format!("{module}.{roles}"),
         None => roles,
     }
 }

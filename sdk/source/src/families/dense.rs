@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use super::experts::ExpertNumbers;
 use super::form::{Form, NormForm, NormWidth};
 use crate::error::SourceError;
 use crate::spec::{
@@ -50,6 +51,8 @@ pub(super) struct DenseModel {
     /// Longest sequence that the model was made for, in tokens.
     pub(super) max_position_embeddings: i64,
     pub(super) biases: Biases,
+    /// The experts of blocks that have some in the place of a dense MLP.
+    pub(super) experts: Option<ExpertNumbers>,
     pub(super) bos_token_id: Option<u32>,
     pub(super) eos_token_ids: Vec<u32>,
     pub(super) pad_token_id: Option<u32>,
@@ -138,7 +141,10 @@ impl DenseModel {
                 self.rms_norm_eps
             ));
         }
-        self.wrong_factor()
+        let of_experts = self.experts.as_ref();
+        of_experts
+            .and_then(|experts| experts.mistake(MAX_EXTENT))
+            .or_else(|| self.wrong_factor())
             .or_else(|| self.blocks.iter().find_map(|it| self.wrong_block(it)))
     }
 
@@ -182,7 +188,7 @@ impl DenseModel {
                 scale: self.embedding_scale,
             },
             blocks_name: "model.layers".into(),
-            blocks: self.blocks.iter().map(|it| self.block(it, form)).collect(),
+            blocks: self.all_blocks(form),
             final_norm: NormSpec {
                 name: "model.norm".into(),
                 place: NormPlace::Final,
@@ -200,6 +206,20 @@ impl DenseModel {
             eos_token_ids: self.eos_token_ids,
             pad_token_id: self.pad_token_id,
         }
+    }
+
+    fn all_blocks(&self, form: &Form) -> Vec<BlockSpec> {
+        let blocks = self.blocks.iter().enumerate();
+        let blocks = blocks.map(|(block_idx, numbers)| {
+            let mut block = self.block(numbers, form);
+            if let (Some(experts), Some(form)) = (&self.experts, form.experts)
+                && experts.blocks[block_idx]
+            {
+                experts.replace_mlp(&mut block, form, self.hidden_size);
+            }
+            block
+        });
+        blocks.collect()
     }
 
     fn block(&self, numbers: &BlockNumbers, form: &Form) -> BlockSpec {

@@ -1,5 +1,6 @@
 //! What the blocks of a family are made of, apart from numbers.
 
+use super::experts::ExpertsForm;
 use crate::spec::{Activation, NormPlace};
 
 /// What the blocks of a family are made of.
@@ -15,6 +16,8 @@ pub(crate) struct Form {
     pub(crate) activation_field: &'static str,
     /// Whether q, k and v are one tensor in files, and gate and up another.
     pub(crate) is_stacked: bool,
+    /// What MLPs of experts are made of, in families that have some.
+    pub(crate) experts: Option<&'static ExpertsForm>,
 }
 
 /// A norm of a block.
@@ -45,6 +48,7 @@ impl Form {
         activation: Activation::Silu,
         activation_field: "hidden_act",
         is_stacked: false,
+        experts: None,
     };
 }
 

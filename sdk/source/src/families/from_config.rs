@@ -8,6 +8,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::dense::{Biases, BlockNumbers, DenseModel, num_blocks};
+use super::experts_config::ExpertFields;
 use super::family::Family;
 use crate::error::SourceError;
 use crate::spec::Activation;
@@ -15,6 +16,7 @@ use crate::spec::Activation;
 /// What a configuration says of its model.
 pub(crate) struct Config<'a> {
     pub(super) fields: Fields,
+    pub(super) experts: ExpertFields,
     pub(super) file: &'a Path,
     family: &'a Family,
 }
@@ -24,7 +26,7 @@ pub(crate) struct Config<'a> {
 pub(super) struct Fields {
     num_hidden_layers: i64,
     pub(super) hidden_size: i64,
-    intermediate_size: i64,
+    pub(super) intermediate_size: i64,
     num_attention_heads: i64,
     num_key_value_heads: Option<i64>,
     head_dim: Option<i64>,
@@ -45,7 +47,6 @@ pub(super) struct Fields {
     eos_token_id: Vec<u32>,
     #[serde(default, deserialize_with = "json::token_id")]
     pad_token_id: Option<u32>,
-
     pub(super) attention_bias: Option<bool>,
     pub(super) mlp_bias: Option<bool>,
     pub(super) sliding_window: Option<i64>,
@@ -85,6 +86,7 @@ impl<'a> Config<'a> {
         );
         Ok(Self {
             fields: json::fields_of(&all).map_err(malformed)?,
+            experts: json::fields_of(&all).map_err(malformed)?,
             file,
             family,
         })
@@ -125,6 +127,7 @@ impl<'a> Config<'a> {
             tie_word_embeddings: fields.tie_word_embeddings.unwrap_or(false),
             max_position_embeddings: self.context(),
             biases: Biases::default(),
+            experts: None,
             bos_token_id: fields.bos_token_id,
             eos_token_ids: fields.eos_token_id.clone(),
             pad_token_id: fields.pad_token_id,

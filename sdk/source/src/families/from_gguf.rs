@@ -70,6 +70,7 @@ impl GgufModel<'_> {
                 output: has_bias(LayerRole::Output),
                 mlp: has_bias(LayerRole::Up),
             },
+            experts: None,
             bos_token_id: metadata.optional_id("tokenizer.ggml.bos_token_id")?,
             eos_token_ids: self.eos_token_ids()?,
             pad_token_id: metadata.optional_id("tokenizer.ggml.padding_token_id")?,

@@ -43,7 +43,7 @@ pub(super) static FAMILY: Family = Family {
     write_config,
 };
 
-fn read_config(config: &Config<'_>) -> Result<DenseModel, SourceError> {
+pub(super) fn read_config(config: &Config<'_>) -> Result<DenseModel, SourceError> {
     let mut model = config.common()?;
     let fields = &config.fields;
     model.biases = config.biases();
@@ -54,7 +54,7 @@ fn read_config(config: &Config<'_>) -> Result<DenseModel, SourceError> {
     Ok(model)
 }
 
-fn read_gguf(model: &GgufModel<'_>) -> Result<DenseModel, SourceError> {
+pub(super) fn read_gguf(model: &GgufModel<'_>) -> Result<DenseModel, SourceError> {
     let mut numbers = model.common()?;
     numbers.biases.output = numbers.biases.inputs;
     let number = |name: &str| -> Result<Option<f64>, SourceError> {
@@ -77,7 +77,7 @@ fn factor(number: Option<f64>) -> Option<f64> {
     number.filter(|&number| number != 1.0)
 }
 
-fn write_config(spec: &ModelSpec, config: &mut Map<String, Value>) {
+pub(super) fn write_config(spec: &ModelSpec, config: &mut Map<String, Value>) {
     let residual = spec.blocks.first().and_then(|block| block.residual_scale);
     let scores = spec.first_attention().map(|it| it.score_scale);
     let divisor = spec.head.scale.map_or(1.0, |scale| 1.0 / scale);

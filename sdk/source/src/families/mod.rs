@@ -7,6 +7,8 @@
 
 mod config_rope;
 mod dense;
+mod experts;
+mod experts_config;
 mod family;
 mod form;
 mod from_config;
@@ -23,15 +25,20 @@ mod windows;
 mod gemma2;
 mod gemma3;
 mod granite;
+mod granitemoe;
 mod llama;
 mod ministral;
 mod ministral3;
 mod mistral;
+mod mixtral;
 mod olmo2;
 mod olmo3;
+mod olmoe;
 mod phi3;
 mod qwen2;
+mod qwen2_moe;
 mod qwen3;
+mod qwen3_moe;
 mod smollm3;
 
 pub(crate) use family::Family;

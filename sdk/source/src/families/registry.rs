@@ -8,15 +8,15 @@ use super::family::Family;
 use super::from_config::Config;
 use super::from_gguf::GgufModel;
 use super::{
-    gemma2, gemma3, granite, llama, ministral, ministral3, mistral, olmo2, olmo3, other_fields,
-    phi3, qwen2, qwen3, smollm3,
+    gemma2, gemma3, granite, granitemoe, llama, ministral, ministral3, mistral, mixtral, olmo2,
+    olmo3, olmoe, other_fields, phi3, qwen2, qwen2_moe, qwen3, qwen3_moe, smollm3,
 };
 use crate::error::SourceError;
 use crate::gguf::{Metadata, RopeFactors};
 use crate::spec::ModelSpec;
 
 /// All families.
-pub(super) static FAMILIES: [&Family; 13] = [
+pub(super) static FAMILIES: [&Family; 18] = [
     &llama::FAMILY,
     &mistral::FAMILY,
     &ministral::FAMILY,
@@ -30,6 +30,11 @@ pub(super) static FAMILIES: [&Family; 13] = [
     &olmo2::FAMILY,
     &olmo3::FAMILY,
     &granite::FAMILY,
+    &mixtral::FAMILY,
+    &qwen2_moe::FAMILY,
+    &qwen3_moe::FAMILY,
+    &olmoe::FAMILY,
+    &granitemoe::FAMILY,
 ];
 
 /// The family of a folder's configuration.
@@ -46,10 +51,14 @@ pub(crate) fn of_gguf(metadata: &Metadata<'_>) -> Result<&'static Family, Source
     let found = metadata.architecture()?;
     let window = metadata.optional_i64(&format!("{found}.attention.sliding_window"))?;
     let has_windows = window.is_some_and(|window| window != 0);
+    let experts = metadata.optional_i64(&format!("{found}.expert_count"))?;
+    let has_experts = experts.is_some_and(|experts| experts != 0);
     let candidates = FAMILIES.iter().filter(|family| family.read_gguf.is_some());
     let mut same = candidates.filter(|family| family.gguf.architecture == found);
-    // Windows tell families of one architecture apart.
-    let is_it = |family: &&&Family| has_windows == family.gguf.windows.is_some();
+    // Windows and experts tell families of one architecture apart.
+    let is_it = |family: &&&Family| {
+        has_windows == family.gguf.windows.is_some() && has_experts == family.form.experts.is_some()
+    };
     match same.clone().find(is_it).or_else(|| same.next()) {
         Some(family) => Ok(family),
         None => find(found, metadata.file, |family| family.gguf.architecture),
@@ -62,6 +71,7 @@ pub(crate) fn spec_of_config(
     config: &Map<String, Value>,
     file: &Path,
 ) -> Result<ModelSpec, SourceError> {
+    other_fields::check_lengths(config, file)?;
     let numbers = (family.read_config)(&Config::new(family, config, file)?)?;
     other_fields::check_config(config, family.fields, file)?;
     numbers.into_spec(family.model_type, &family.form, file)

@@ -32,6 +32,15 @@ pub(crate) struct GgufForm {
     pub(crate) biases: GgufBiases,
     /// Where the head is.
     pub(crate) head: GgufHead,
+    /// How experts are computed, in families that have some.
+    pub(crate) experts: Option<GgufExperts>,
+}
+
+/// How llama.cpp computes a family's experts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct GgufExperts {
+    /// Whether the probabilities of the experts that a token takes are scaled to a sum of 1.
+    pub(crate) is_renormalized: bool,
 }
 
 /// Which blocks of a family have a window in llama.cpp.
@@ -96,6 +105,15 @@ impl GgufForm {
             scores_differ_at: None,
             biases: GgufBiases::None,
             head: GgufHead::Either,
+            experts: None,
+        }
+    }
+
+    /// This form with experts.
+    pub(crate) const fn with_experts(self, is_renormalized: bool) -> Self {
+        Self {
+            experts: Some(GgufExperts { is_renormalized }),
+            ..self
         }
     }
 

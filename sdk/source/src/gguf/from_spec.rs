@@ -2,10 +2,13 @@
 
 use std::path::Path;
 
+use tokenizers::Tokenizer;
+
 use super::entries::Entries;
 use super::form::{GgufForm, GgufWindows};
+use super::metadata::Metadata;
 use super::names::{ROPE_FACTORS, ROPE_FACTORS_LONG, ROPE_FACTORS_SHORT};
-use super::tokenizer;
+use super::{parse, tokenizer};
 use crate::error::SourceError;
 use crate::hf_files::HfFiles;
 use crate::spec::{AttentionSpec, ModelSpec, Rope, RopeScaling};
@@ -47,7 +50,7 @@ pub(crate) fn entries(
         ("rope.dimension_count", rope.map(|it| it.width)),
         ("vocab_size", Some(spec.vocab_size)),
     ];
-    for (name, count) in counts {
+    for (name, count) in counts.into_iter().chain(experts(spec)) {
         if let Some(count) = count {
             entries.u32(&key(name), count as u32);
         }
@@ -61,6 +64,36 @@ pub(crate) fn entries(
     factors(form, spec, &key, &mut entries);
     tokenizer::to_entries(spec, files, folder, &mut entries)?;
     Ok(entries)
+}
+
+/// The tokenizer of a file with these entries. The path is for messages.
+pub(crate) fn tokenizer_of(entries: &Entries, path: &Path) -> Result<Tokenizer, SourceError> {
+    let mut file = parse::MAGIC.to_vec();
+    file.extend(3_u32.to_le_bytes());
+    file.extend(0_u64.to_le_bytes());
+    file.extend((entries.len() as u64).to_le_bytes());
+    file.extend(entries.to_bytes());
+    let header = parse::parse(&file).map_err(|what| SourceError::malformed(path, what))?;
+    tokenizer::build(&Metadata {
+        file: path,
+        entries: &header.metadata,
+    })
+}
+
+/// What there is to say about experts.
+fn experts(spec: &ModelSpec) -> Vec<(&'static str, Option<i64>)> {
+    let mlps = spec.blocks.iter().filter_map(|it| it.mlp.as_ref());
+    let mut with_experts = mlps.filter_map(|mlp| Some((mlp, mlp.experts.as_ref()?)));
+    let Some((mlp, experts)) = with_experts.next() else {
+        return Vec::new();
+    };
+    let shared = experts.shared.as_ref().map(|it| it.intermediate_size);
+    vec![
+        ("expert_count", Some(i64::from(experts.num_experts))),
+        ("expert_used_count", Some(i64::from(experts.num_active))),
+        ("expert_feed_forward_length", Some(mlp.intermediate_size)),
+        ("expert_shared_feed_forward_length", shared),
+    ]
 }
 
 /// The longest sequence that llama.cpp computes right: where it knows no windows, that of one, and

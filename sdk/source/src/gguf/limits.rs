@@ -22,6 +22,7 @@ pub(crate) fn foreign(form: &GgufForm, spec: &ModelSpec) -> Option<String> {
         .or_else(|| of_scores(form, spec, &attentions))
         .or_else(|| of_biases(form, spec))
         .or_else(|| of_ends(form, spec))
+        .or_else(|| of_experts(form, spec))
 }
 
 fn of_rope(form: &GgufForm, spec: &ModelSpec) -> Option<String> {
@@ -122,6 +123,26 @@ fn of_biases(form: &GgufForm, spec: &ModelSpec) -> Option<String> {
     let mut layers = spec.layers().map(|layer| layer.spec);
     let layer = layers.find(|layer| layer.has_bias && !may_have(layer))?;
     Some(format!("a bias of {}", layer.name))
+}
+
+/// What of experts the architecture computes otherwise.
+fn of_experts(form: &GgufForm, spec: &ModelSpec) -> Option<String> {
+    let computed = form.experts?;
+    let blocks = spec.blocks.iter().enumerate();
+    let mut blocks = blocks.filter(|(_, block)| block.mlp.is_some());
+    blocks.find_map(|(idx, block)| match block.experts() {
+        None => Some(format!(
+            "block {idx} with a dense MLP among blocks of experts"
+        )),
+        Some(experts) if experts.is_renormalized != computed.is_renormalized => {
+            let with = match experts.is_renormalized {
+                true => "with",
+                false => "without",
+            };
+            Some(format!("experts {with} renormalisation (`norm_topk_prob`)"))
+        }
+        Some(_) => None,
+    })
 }
 
 fn of_ends(form: &GgufForm, spec: &ModelSpec) -> Option<String> {

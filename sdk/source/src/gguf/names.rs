@@ -1,6 +1,6 @@
 //! Tensor names of GGUF files.
 
-use crate::spec::{LayerInput, LayerRole, LayerSpec, ModelSpec, NormPlace, TensorPart};
+use crate::spec::{BlockSpec, LayerInput, LayerRole, LayerSpec, ModelSpec, NormPlace, TensorPart};
 
 /// `[head_dim / 2]` divisors of the rotary frequencies, in files of Llama 3.1 and later.
 pub const ROPE_FACTORS: &str = "rope_freqs.weight";
@@ -11,6 +11,11 @@ pub const ROPE_FACTORS_SHORT: &str = "rope_factors_short.weight";
 /// The head, absent where it is tied to the embedding.
 pub const HEAD: &str = "output.weight";
 
+/// The router of a block's experts.
+pub const ROUTER: &str = "ffn_gate_inp";
+/// The gate of a block's shared expert.
+pub const SHARED_GATE: &str = "ffn_gate_inp_shexp";
+
 /// The name of a tensor of `spec`: `blk.3.attn_q.weight` for the weight of block 3's queries.
 /// `block_idx` is the block's number in the file, which is another where blocks are left out.
 pub fn of_tensor(spec: &ModelSpec, part: TensorPart, block_idx: Option<usize>) -> String {
@@ -19,6 +24,8 @@ pub fn of_tensor(spec: &ModelSpec, part: TensorPart, block_idx: Option<usize>) -
         TensorPart::Embedding => "token_embd.weight".into(),
         TensorPart::FinalNorm => "output_norm.weight".into(),
         TensorPart::Head => HEAD.into(),
+        TensorPart::Router { .. } => in_block(idx, ROUTER, "weight"),
+        TensorPart::SharedGate { .. } => in_block(idx, SHARED_GATE, "weight"),
         TensorPart::Norm {
             block_idx,
             norm_idx,
@@ -26,13 +33,11 @@ pub fn of_tensor(spec: &ModelSpec, part: TensorPart, block_idx: Option<usize>) -
             let place = spec.blocks[block_idx].norms[norm_idx].place;
             in_block(idx, of_norm(place), "weight")
         }
-        TensorPart::Weight { block_idx, slot } => in_block(
-            idx,
-            of_layer(&spec.blocks[block_idx].layers[slot]),
-            "weight",
-        ),
+        TensorPart::Weight { block_idx, slot } => {
+            in_block(idx, in_block_of(&spec.blocks[block_idx], slot), "weight")
+        }
         TensorPart::Bias { block_idx, slot } => {
-            in_block(idx, of_layer(&spec.blocks[block_idx].layers[slot]), "bias")
+            in_block(idx, in_block_of(&spec.blocks[block_idx], slot), "bias")
         }
     }
 }
@@ -42,9 +47,20 @@ pub fn in_block(block_idx: usize, module: &str, kind: &str) -> String {
     format!("blk.{block_idx}.{module}.{kind}")
 }
 
+fn in_block_of(block: &BlockSpec, slot: usize) -> &'static str {
+    let layer = &block.layers[slot];
+    match layer.expert.is_none() && block.experts().is_some() {
+        true => of_shared_expert(layer.role),
+        false => of_layer(layer),
+    }
+}
+
 /// The name within the block of the tensor that a layer's weight lies in. Layers that share a tensor
 /// in Hugging Face's files share one here.
 pub fn of_layer(layer: &LayerSpec) -> &'static str {
+    if layer.expert.is_some() {
+        return of_experts(layer.role);
+    }
     match (&layer.stacked, layer.input) {
         (Some(_), LayerInput::AttentionInput) => "attn_qkv",
         (Some(_), LayerInput::MlpInput) => "ffn_up",
@@ -62,6 +78,26 @@ pub fn of_role(role: LayerRole) -> &'static str {
         LayerRole::Gate => "ffn_gate",
         LayerRole::Up => "ffn_up",
         LayerRole::Down => "ffn_down",
+    }
+}
+
+/// The name of the tensor of a layer of all experts; of layers that experts have not, the layer's.
+fn of_experts(role: LayerRole) -> &'static str {
+    match role {
+        LayerRole::Gate => "ffn_gate_exps",
+        LayerRole::Up => "ffn_up_exps",
+        LayerRole::Down => "ffn_down_exps",
+        _ => of_role(role),
+    }
+}
+
+/// The name of a layer of the expert that all tokens take; of other layers, the layer's.
+fn of_shared_expert(role: LayerRole) -> &'static str {
+    match role {
+        LayerRole::Gate => "ffn_gate_shexp",
+        LayerRole::Up => "ffn_up_shexp",
+        LayerRole::Down => "ffn_down_shexp",
+        _ => of_role(role),
     }
 }
 

@@ -2,6 +2,7 @@
 
 use evopress_plugin::SubBlock;
 
+use super::experts::ExpertsSpec;
 use super::layer::{LayerInput, LayerRole, LayerSpec};
 use super::rope::Rope;
 
@@ -125,20 +126,6 @@ pub enum Activation {
     Silu,
     /// `x / 2 · (1 + tanh(√(2/π) · (x + 0.044715 x³)))`, an approximation of `x · Φ(x)`.
     GeluTanh,
-}
-
-/// An MLP of experts, of which each token takes a few.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ExpertsSpec {
-    /// Hugging Face's name of the router within the block; its weight is
-    /// `[num_experts, hidden_size]` and no layer of the block.
-    pub router: String,
-    /// Number of experts.
-    pub num_experts: u32,
-    /// Experts that a token takes.
-    pub num_active: u32,
-    /// Whether the probabilities of the experts that a token takes are scaled to a sum of 1.
-    pub is_renormalized: bool,
 }
 
 /// The layers of a block that multiply one tensor.

@@ -54,6 +54,15 @@ impl LayerSpec {
         }
     }
 
+    /// The layer as one of an expert.
+    #[must_use]
+    pub fn of_expert(self, expert: u32) -> Self {
+        Self {
+            expert: Some(expert),
+            ..self
+        }
+    }
+
     /// Number of weights, without the bias.
     pub fn num_weights(&self) -> u64 {
         (self.out_features * self.in_features) as u64

@@ -12,6 +12,7 @@
 //! counts the layers of all blocks, in the order of the forward pass.
 
 mod block;
+mod experts;
 mod layer;
 mod model;
 mod outline;
@@ -21,9 +22,9 @@ pub(crate) mod small;
 mod tensors;
 
 pub use block::{
-    Activation, AttentionSpec, BlockSpec, ExpertsSpec, InputGroup, MlpSpec, NormPlace, NormSpec,
-    QueryGrowth,
+    Activation, AttentionSpec, BlockSpec, InputGroup, MlpSpec, NormPlace, NormSpec, QueryGrowth,
 };
+pub use experts::{ExpertsSpec, GatedSlots, SharedExpertSpec};
 pub use layer::{LayerInput, LayerRole, LayerSpec, Stacked};
 pub use model::{EmbeddingSpec, HeadSpec, Layer, ModelSpec};
 pub use rope::{Rope, RopeScaling};

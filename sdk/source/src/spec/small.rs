@@ -3,7 +3,7 @@
 use super::block::{AttentionSpec, BlockSpec, MlpSpec, NormPlace, NormSpec};
 use super::layer::{LayerRole, LayerSpec};
 use super::model::{EmbeddingSpec, HeadSpec, ModelSpec};
-use super::{Activation, Rope, RopeScaling};
+use super::{Activation, ExpertsSpec, Rope, RopeScaling, SharedExpertSpec};
 
 /// Two blocks of width 8 with two heads, one key/value head, an MLP of 24 and biases everywhere.
 pub(crate) fn biased() -> ModelSpec {
@@ -73,4 +73,43 @@ pub(crate) fn biased() -> ModelSpec {
         eos_token_ids: Vec::new(),
         pad_token_id: None,
     }
+}
+
+/// The blocks of [`biased`] without biases, the second one with four experts of width 24 and a
+/// shared one of width 16.
+pub(crate) fn mixture() -> ModelSpec {
+    use LayerRole::{Down, Gate, Up};
+    let mut spec = biased();
+    for layer in spec.blocks.iter_mut().flat_map(|it| &mut it.layers) {
+        layer.has_bias = false;
+    }
+    let block = &mut spec.blocks[1];
+    block.layers.truncate(4);
+    let gated = |module: &str, width: i64| {
+        [
+            LayerSpec::new(&format!("{module}.gate_proj"), Gate, [width, 8], false),
+            LayerSpec::new(&format!("{module}.up_proj"), Up, [width, 8], false),
+            LayerSpec::new(&format!("{module}.down_proj"), Down, [8, width], false),
+        ]
+    };
+    for expert in 0..4 {
+        let layers = gated(&format!("mlp.experts.{expert}"), 24);
+        block
+            .layers
+            .extend(layers.map(|layer| layer.of_expert(expert)));
+    }
+    block.layers.extend(gated("mlp.shared_expert", 16));
+    if let Some(mlp) = &mut block.mlp {
+        mlp.experts = Some(ExpertsSpec {
+            router: "mlp.gate".into(),
+            num_experts: 4,
+            num_active: 2,
+            is_renormalized: true,
+            shared: Some(SharedExpertSpec {
+                intermediate_size: 16,
+                gate: "mlp.shared_expert_gate".into(),
+            }),
+        });
+    }
+    spec
 }

@@ -79,6 +79,16 @@ pub enum TensorPart {
         /// The layer, an index into the block's layers.
         slot: usize,
     },
+    /// The weight of the router of a block's experts.
+    Router {
+        /// The block.
+        block_idx: usize,
+    },
+    /// The weight of the gate of a block's shared expert.
+    SharedGate {
+        /// The block.
+        block_idx: usize,
+    },
     /// The weight of the final norm.
     FinalNorm,
     /// The head, where it is not the embedding.
@@ -91,15 +101,17 @@ impl TensorPart {
         match self {
             Self::Norm { block_idx, .. }
             | Self::Weight { block_idx, .. }
-            | Self::Bias { block_idx, .. } => Some(block_idx),
+            | Self::Bias { block_idx, .. }
+            | Self::Router { block_idx }
+            | Self::SharedGate { block_idx } => Some(block_idx),
             Self::Embedding | Self::FinalNorm | Self::Head => None,
         }
     }
 }
 
 impl ModelSpec {
-    /// Every tensor of the model. A block's norms come before its layers; a tied head is not
-    /// listed.
+    /// Every tensor of the model. A block's norms and its router come before its layers; a tied
+    /// head is not listed.
     pub fn tensors(&self) -> Vec<TensorSpec> {
         let mut tensors = Vec::new();
         let mut push = |name: String, shape: Vec<i64>, part| {
@@ -128,6 +140,20 @@ impl ModelSpec {
                     vec![norm.width],
                     part,
                 );
+            }
+            if let Some(experts) = block.experts() {
+                push(
+                    format!("{prefix}.{}.weight", experts.router),
+                    vec![i64::from(experts.num_experts), self.hidden_size],
+                    TensorPart::Router { block_idx },
+                );
+                if let Some(shared) = &experts.shared {
+                    push(
+                        format!("{prefix}.{}.weight", shared.gate),
+                        vec![1, self.hidden_size],
+                        TensorPart::SharedGate { block_idx },
+                    );
+                }
             }
             for (slot, layer) in block.layers.iter().enumerate() {
                 push(
@@ -214,6 +240,7 @@ impl ModelSpec {
                 block_idx,
                 norm_idx,
             } => self.blocks[block_idx].norms[norm_idx].place.sub_block(),
+            TensorPart::Router { .. } | TensorPart::SharedGate { .. } => Some(SubBlock::Mlp),
             _ => self.layer_of(part).map(|layer| layer.sub_block),
         }
     }

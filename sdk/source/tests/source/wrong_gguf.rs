@@ -117,7 +117,7 @@ fn wrong_gguf_files() {
     );
     check(
         &metadata(GgufBuilder::new().string("general.architecture", "mamba")).bytes(),
-        "model.gguf: unsupported architecture \"mamba\"; supported: llama, phi3, qwen2, qwen3, gemma2, gemma3, smollm3, olmo2, granite",
+        "model.gguf: unsupported architecture \"mamba\"; supported: llama, phi3, qwen2, qwen3, gemma2, gemma3, smollm3, olmo2, granite, qwen2moe, qwen3moe, olmoe, granitemoe",
     );
     check(
         &weights(llama()).bytes(),
@@ -125,7 +125,7 @@ fn wrong_gguf_files() {
     );
     check(
         &weights(metadata(llama().number("llama.expert_count", 8))).bytes(),
-        "model.gguf: unsupported llama.expert_count: found 8, supported: 0",
+        "model.gguf: metadata llama.expert_count says that there are experts, but no block has a router (ffn_gate_inp)",
     );
     check(
         &weights(metadata(

@@ -98,6 +98,12 @@ pub enum Grouping {
     /// Between all layers, where q, k and v of a block share one level, and gate and up share one:
     /// for runtimes that fuse them.
     Tied,
+    /// Between all experts and other layers, where the three layers of an expert share one level,
+    /// and other layers do as with tied.
+    Expert,
+    /// Between the blocks' experts and other layers, where all experts of a block share one level,
+    /// and other layers do as with tied: for GGUF files, which have one tensor for them.
+    Block,
 }
 
 impl fmt::Display for Grouping {
@@ -107,6 +113,8 @@ impl fmt::Display for Grouping {
             Grouping::Name => "name",
             Grouping::None => "none",
             Grouping::Tied => "tied",
+            Grouping::Expert => "expert",
+            Grouping::Block => "block",
         })
     }
 }

@@ -77,6 +77,15 @@ fn one(
     entry.touch()?;
     let details = &ready.manifest.details;
     let files = ready.manifest.files.values();
+    let database = Database::open(entry.path(), outline, layers)?;
+    let experts_without_tokens = database.num_experts_without_tokens(outline);
+    if experts_without_tokens > 0 {
+        inputs.recorder.warn(format!(
+            "method `{}`: no calibration token went to {experts_without_tokens} experts, which were \
+             compressed by their weights alone: use more calibration text",
+            method.name
+        ));
+    }
     let result = DatabaseResult {
         method: method.name.clone(),
         key,
@@ -84,7 +93,7 @@ fn one(
         build_seconds: details["build_seconds"].as_f64().unwrap_or(0.0),
         reused: ready.reused,
         tokens: details["tokens"].as_u64().unwrap_or(0),
+        experts_without_tokens,
     };
-    let database = Database::open(entry.path(), outline, layers)?;
     Ok((database, result, ready.held))
 }

@@ -4,7 +4,8 @@ use anyhow::Result;
 use evopress::export;
 use evopress::genotype::Genotype;
 use evopress_spec::{
-    Achieved, BaselineResult, DatabaseResult, GateResult, Report, SearchResult, Status,
+    Achieved, BaselineResult, DatabaseResult, ExpertResult, GateResult, Report, SearchResult,
+    Status,
 };
 use indexmap::IndexMap;
 
@@ -28,9 +29,12 @@ pub(super) fn build(
         reason: failed_gate.map(failure),
         spec_digest: inputs.spec_digest.to_owned(),
         target: serde_json::to_value(plan.target)?,
+        delivered: setup::delivered(inputs.source)?,
         achieved: achieved(inputs)?,
         genotype: levels(inputs, &inputs.searched.progress.state.parent),
         databases,
+        experts: experts(inputs),
+        sequences: inputs.sequences.to_vec(),
         search: search(inputs),
         evaluation: outcome.metrics,
         baselines: baselines(inputs),
@@ -66,6 +70,18 @@ fn achieved(inputs: &Inputs<'_>) -> Result<Achieved> {
         packed_bytes: inputs.space.size_bytes(genotype),
         dense_size_bytes: dense_parameters * u64::from(bytes_per_weight),
     })
+}
+
+fn experts(inputs: &Inputs<'_>) -> Vec<ExpertResult> {
+    let experts = inputs.searched.experts.iter();
+    let results = experts.map(|expert| ExpertResult {
+        block: expert.block_idx,
+        expert: expert.expert,
+        tokens: expert.tokens,
+        mean_gate: expert.mean_gate,
+        saliency: expert.saliency,
+    });
+    results.collect()
 }
 
 fn search(inputs: &Inputs<'_>) -> SearchResult {

@@ -12,7 +12,7 @@ use std::cell::Cell;
 
 use anyhow::Result;
 use evopress::baselines::Baseline;
-use evopress::evaluate::CalibratedFitness;
+use evopress::evaluate::{CalibratedFitness, ExpertUse};
 use evopress_spec::{Mode, Stage};
 
 use crate::{compute, setup, texts};
@@ -25,7 +25,12 @@ pub(crate) struct Searched {
     pub(crate) baselines: Vec<Baseline>,
     /// Its state holds the fittest genotype.
     pub(crate) progress: SearchProgress,
+    /// What the dense model's routers do.
+    pub(crate) experts: Vec<ExpertUse>,
 }
+
+/// Calibration sequences that the use of experts is measured on.
+const ROUTED_SEQUENCES: usize = 64;
 
 /// Measures baselines and searches, from wherever an earlier attempt was interrupted. `resumed` is
 /// what it had found so far.
@@ -65,6 +70,7 @@ pub(crate) fn run(inputs: &Inputs<'_>, resumed: Option<SearchProgress>) -> Resul
     Ok(Searched {
         baselines,
         progress,
+        experts: fitness.routing(ROUTED_SEQUENCES)?,
     })
 }
 

@@ -2,7 +2,7 @@ use evopress_plugin::Method;
 
 use super::*;
 use crate::error::Result;
-use crate::fixtures::{Bits, Drops, FIXED, Sparse, measure, outline, space};
+use crate::fixtures::{Bits, Drops, FIXED, Sparse, measure, mixture, outline, space, space_over};
 
 mod block_edits;
 mod refusals;
@@ -65,6 +65,46 @@ fn groupings() {
     );
     check(Some(Grouping::None), &["all: 36864 of 28"]);
     check(Some(Grouping::Tied), &["all: 36864 of 16"]);
+    // A model without experts.
+    check(Some(Grouping::Expert), &["all: 36864 of 16"]);
+}
+
+#[test]
+fn experts_share_levels() {
+    let units = |grouping| -> Vec<String> {
+        let target = measure("bits_per_weight", 3.0);
+        let mixture = mixture(2, 3);
+        let space = space_over(&mixture, &[("gptq", &BITS)], &target, Some(grouping)).unwrap();
+        assert_eq!(space.groups().len(), 1);
+        let units = space.units().iter();
+        units
+            .map(|unit| format!("{} {}", unit.name, unit.layer_idxs.len()))
+            .collect()
+    };
+    let found = units(Grouping::Expert);
+    assert_eq!(
+        found[..4],
+        [
+            "model.layers.0.self_attn.o_proj 1",
+            "model.layers.0.mlp.experts.0 3",
+            "model.layers.0.mlp.experts.1 3",
+            "model.layers.0.mlp.experts.2 3",
+        ]
+    );
+    assert_eq!(found.len(), 8);
+    assert_eq!(
+        units(Grouping::Block),
+        [
+            "model.layers.0.self_attn.o_proj 1",
+            "model.layers.0.mlp.experts 9",
+            "model.layers.1.self_attn.o_proj 1",
+            "model.layers.1.mlp.experts 9",
+        ]
+    );
+    assert_eq!(
+        units(Grouping::Tied)[1],
+        "model.layers.0.mlp.experts.0.gate_up 2"
+    );
 }
 
 #[test]

@@ -1,0 +1,158 @@
+//! How `config.json` and GGUF metadata say experts.
+
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+
+use super::experts::{ExpertNumbers, ExpertsForm};
+use super::from_config::Config;
+use super::from_gguf::GgufModel;
+use crate::error::SourceError;
+use crate::gguf::names;
+use crate::spec::{BlockSpec, ExpertsSpec, ModelSpec};
+
+/// The fields of `config.json` that are about experts.
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct ExpertFields {
+    num_experts: Option<i64>,
+    num_local_experts: Option<i64>,
+    num_experts_per_tok: Option<i64>,
+    norm_topk_prob: Option<bool>,
+    moe_intermediate_size: Option<i64>,
+    shared_expert_intermediate_size: Option<i64>,
+    decoder_sparse_step: Option<i64>,
+    mlp_only_layers: Option<Vec<i64>>,
+    pub(super) qkv_bias: Option<bool>,
+}
+
+impl Config<'_> {
+    /// The numbers of a family's experts; none where no block has any.
+    pub(super) fn experts(&self, form: &ExpertsForm) -> Result<Option<ExpertNumbers>, SourceError> {
+        let fields = &self.experts;
+        let num_experts = match (fields.num_experts, fields.num_local_experts) {
+            (Some(one), Some(other)) if one != other => {
+                return Err(self.malformed(format!(
+                    "num_experts is {one}, but num_local_experts is {other}"
+                )));
+            }
+            (one, other) => one.or(other),
+        };
+        let need = |value: Option<i64>, name: &str| {
+            value.ok_or_else(|| self.malformed(format!("missing field `{name}`")))
+        };
+        let num_experts = need(num_experts, "num_experts")?;
+        let width = match form.has_one_width {
+            true => self.fields.intermediate_size,
+            false => need(fields.moe_intermediate_size, "moe_intermediate_size")?,
+        };
+        let blocks = self.blocks_of_experts(num_experts)?;
+        let shared = fields.shared_expert_intermediate_size;
+        let numbers = ExpertNumbers {
+            num_experts,
+            num_active: need(fields.num_experts_per_tok, "num_experts_per_tok")?,
+            is_renormalized: form.is_renormalized || fields.norm_topk_prob.unwrap_or(false),
+            width,
+            shared_width: match form.has_shared {
+                true => Some(need(shared, "shared_expert_intermediate_size")?),
+                false => None,
+            },
+            blocks,
+        };
+        Ok(numbers.blocks.contains(&true).then_some(numbers))
+    }
+
+    /// By block: whether its MLP is one of experts.
+    fn blocks_of_experts(&self, num_experts: i64) -> Result<Vec<bool>, SourceError> {
+        let dense = self.experts.mlp_only_layers.as_deref().unwrap_or_default();
+        let step = self.experts.decoder_sparse_step.unwrap_or(1);
+        if step < 1 {
+            return Err(self.malformed(format!(
+                "decoder_sparse_step is {step}, expected a positive number"
+            )));
+        }
+        let blocks = 0..self.num_blocks()? as i64;
+        let has = |idx: i64| num_experts > 0 && (idx + 1) % step == 0 && !dense.contains(&idx);
+        Ok(blocks.map(has).collect())
+    }
+}
+
+impl GgufModel<'_> {
+    /// The numbers of a family's experts.
+    pub(super) fn experts(
+        &self,
+        form: &ExpertsForm,
+        num_blocks: usize,
+    ) -> Result<Option<ExpertNumbers>, SourceError> {
+        let metadata = self.metadata;
+        let number = |name: &str| metadata.optional_i64(&self.key(name));
+        let need = |name: &str| metadata.need(&self.key(name), number(name)?);
+        let has_router = |idx| (self.has_tensor)(&names::in_block(idx, names::ROUTER, "weight"));
+        let blocks: Vec<bool> = (0..num_blocks).map(has_router).collect();
+        if !blocks.contains(&true) {
+            return Err(metadata.malformed(format!(
+                "metadata {} says that there are experts, but no block has a router ({})",
+                self.key("expert_count"),
+                names::ROUTER
+            )));
+        }
+        let width = match number("expert_feed_forward_length")? {
+            Some(width) => width,
+            None => need("feed_forward_length")?,
+        };
+        Ok(Some(ExpertNumbers {
+            num_experts: need("expert_count")?,
+            num_active: need("expert_used_count")?,
+            is_renormalized: self.form.experts.is_some_and(|it| it.is_renormalized),
+            width,
+            shared_width: match form.has_shared {
+                true => Some(need("expert_shared_feed_forward_length")?),
+                false => None,
+            },
+            blocks,
+        }))
+    }
+}
+
+/// Writes the fields that are about experts: those of every family, and for families whose experts
+/// are of another width than a dense MLP, the widths and which blocks are dense.
+pub(super) fn write(spec: &ModelSpec, form: &ExpertsForm, config: &mut Map<String, Value>) {
+    let with_experts = |block: &&BlockSpec| block.experts().is_some();
+    let Some(block) = spec.blocks.iter().find(with_experts) else {
+        return;
+    };
+    let (Some(experts), Some(mlp)) = (block.experts(), &block.mlp) else {
+        return;
+    };
+    write_common(experts, form, config);
+    if form.has_one_width {
+        return;
+    }
+    let is_dense = |block: &BlockSpec| block.mlp.is_some() && block.experts().is_none();
+    let blocks = spec.blocks.iter().enumerate();
+    let dense: Vec<usize> = blocks
+        .filter(|(_, block)| is_dense(block))
+        .map(|(idx, _)| idx)
+        .collect();
+    let dense_mlp = dense.first().and_then(|&idx| spec.blocks[idx].mlp.as_ref());
+    let dense_width = dense_mlp.map_or(mlp.intermediate_size, |it| it.intermediate_size);
+    config.insert("intermediate_size".into(), json!(dense_width));
+    config.insert("moe_intermediate_size".into(), json!(mlp.intermediate_size));
+    config.insert("decoder_sparse_step".into(), json!(1));
+    config.insert("mlp_only_layers".into(), json!(dense));
+    if let Some(shared) = &experts.shared {
+        let width = json!(shared.intermediate_size);
+        config.insert("shared_expert_intermediate_size".into(), width);
+    }
+}
+
+fn write_common(experts: &ExpertsSpec, form: &ExpertsForm, config: &mut Map<String, Value>) {
+    let (name, other) = match form.router.starts_with("mlp") {
+        true => ("num_experts", "num_local_experts"),
+        false => ("num_local_experts", "num_experts"),
+    };
+    config.shift_remove(other);
+    config.insert(name.into(), json!(experts.num_experts));
+    config.insert("num_experts_per_tok".into(), json!(experts.num_active));
+    if !form.is_renormalized {
+        config.insert("norm_topk_prob".into(), json!(experts.is_renormalized));
+    }
+}

@@ -1,0 +1,146 @@
+//! Models with experts, from end to end: levels for each expert's layers, what the report says of
+//! experts, and what transformers and llama.cpp make of the result.
+
+use evopress_tests::{Scratch, fixture, llama_cpp, tiny, transformers};
+use serde_json::{Value, json};
+
+/// Four bits a weight on average, by GPTQ, on a small random model.
+fn pipeline(model: &str, grouping: &str) -> Value {
+    let mut spec = tiny(model);
+    spec["model"]["source"] = json!(fixture(&format!("experts/{model}")));
+    spec["methods"] = json!([{"plugin": "gptq", "options": {"bits": [3, 4, 6], "group_size": 16}}]);
+    spec["target"] = json!({"bits_per_weight": 4.0});
+    spec["search"]["grouping"] = json!(grouping);
+    spec["search"]["stages"] =
+        json!([{"tokens": 64, "survivors": 2}, {"tokens": 128, "survivors": 1}]);
+    spec
+}
+
+/// What another program measures of the artifact in a run's folder.
+fn question(scratch: &Scratch, spec: &Value) -> Value {
+    let name = spec["metadata"]["name"].as_str().unwrap();
+    let folder = scratch.run_dir(name).model();
+    let set = &spec["evaluation"][0];
+    json!({
+        "file": folder.join(format!("{name}.gguf")), "folder": folder, "dtype": "float32", "text": set["source"],
+        "tokens": set["tokens"], "sequence_length": 64, "bypass": [], "prompt": 24, "greedy": 4,
+    })
+}
+
+fn check_perplexity(report: &Value, answer: &Value, most: f64) {
+    let ours = report["evaluation"][0]["compressed"].as_f64().unwrap();
+    let theirs = answer["perplexity"].as_f64().unwrap();
+    let name = &report["name"];
+    assert!(
+        (ours - theirs).abs() / theirs < most,
+        "{name}: ours {ours}, theirs {theirs}"
+    );
+}
+
+#[test]
+fn each_expert_gets_a_level_and_transformers_loads_the_result() {
+    let models = ["mixtral", "qwen3-moe", "qwen2-moe", "olmoe", "granitemoe"];
+    let scratch = Scratch::new();
+    let runs = models.map(|model| {
+        let spec = pipeline(model, "expert");
+        let report = scratch.report(&spec);
+        (spec, report)
+    });
+    let questions: Vec<Value> = runs
+        .iter()
+        .map(|(spec, _)| question(&scratch, spec))
+        .collect();
+    for ((_, report), answer) in runs.iter().zip(transformers(&questions)) {
+        check_perplexity(report, &answer, 1e-4);
+        let value = report["achieved"]["value"].as_f64().unwrap();
+        assert!(value <= 4.0 && value > 3.9, "{value}");
+    }
+    let (_, qwen) = &runs[2];
+    let genotype = qwen["genotype"].as_object().unwrap();
+    assert!(genotype.contains_key("model.layers.1.mlp.experts.5"));
+    // Those outside experts share levels by their inputs.
+    assert!(genotype.contains_key("model.layers.1.mlp.shared_expert.gate_up"));
+    let experts = qwen["experts"].as_array().unwrap();
+    assert_eq!(experts.len(), 6, "the first block is dense");
+    let tokens = experts.iter().map(|it| it["tokens"].as_u64().unwrap());
+    assert_eq!(tokens.sum::<u64>(), 2 * 1024, "two experts a token");
+    assert_eq!(qwen["databases"][0]["experts_without_tokens"], 0);
+}
+
+#[test]
+fn experts_that_calibration_never_reaches_go_by_their_weights() {
+    let scratch = Scratch::new();
+    let mut spec = pipeline("olmoe", "none");
+    // Eight tokens, three experts each: not all eight experts of both blocks are reached.
+    spec["database"] = json!({"tokens": 8, "sequence_length": 8});
+    let report = scratch.report(&spec);
+    let without = report["databases"][0]["experts_without_tokens"]
+        .as_u64()
+        .unwrap();
+    assert!(without > 0, "all are reached");
+    let warnings = report["warnings"].as_array().unwrap().iter();
+    let mut warnings = warnings.map(|it| it.as_str().unwrap());
+    let sentence = format!("no calibration token went to {without} experts");
+    assert!(
+        warnings.any(|it| it.contains(&sentence)),
+        "{:?}",
+        report["warnings"]
+    );
+}
+
+#[test]
+fn a_fast_search_switches_levels_of_experts() {
+    let scratch = Scratch::new();
+    let mut spec = pipeline("qwen2-moe", "none");
+    spec["search"] = json!({"mode": "fast", "limit": {"forward_tokens": 20000}, "seed": 0});
+    let report = scratch.report(&spec);
+    let genotype = report["genotype"].as_object().unwrap().iter();
+    let of_experts = genotype.filter(|(name, _)| name.contains(".experts."));
+    let mut levels: Vec<&str> = of_experts
+        .map(|(_, level)| level.as_str().unwrap())
+        .collect();
+    levels.sort_unstable();
+    levels.dedup();
+    assert!(
+        levels.len() > 1,
+        "experts differ in their levels: {levels:?}"
+    );
+    let evaluation = &report["evaluation"][0];
+    let uniform = evaluation["baselines"]["uniform"].as_f64().unwrap();
+    assert!(evaluation["compressed"].as_f64().unwrap() < 1.05 * uniform);
+}
+
+#[test]
+fn llama_cpp_computes_what_the_report_says() {
+    let scratch = Scratch::new();
+    let runs = ["mixtral", "olmoe", "granitemoe"].map(|model| {
+        let mut spec = pipeline(model, "block");
+        spec["artifacts"] = json!([{"format": "gguf"}, {"format": "huggingface"}]);
+        let report = scratch.report(&spec);
+        (spec, report)
+    });
+    let questions: Vec<Value> = runs
+        .iter()
+        .map(|(spec, _)| question(&scratch, spec))
+        .collect();
+    for ((_, report), answer) in runs.iter().zip(llama_cpp(&questions)) {
+        check_perplexity(report, &answer, 0.005);
+    }
+}
+
+#[test]
+fn a_gguf_file_has_one_level_for_all_experts_of_a_block() {
+    let scratch = Scratch::new();
+    let refused = |model: &str, grouping: &str, sentence: &str| {
+        let mut spec = pipeline(model, grouping);
+        spec["artifacts"] = json!([{"format": "gguf"}]);
+        let outcome = scratch.run(&spec);
+        assert!(outcome.stderr.contains(sentence), "{}", outcome.stderr);
+    };
+    refused("olmoe", "expert", "set `search.grouping: block`");
+    refused(
+        "qwen3-moe",
+        "block",
+        "block 1 with a dense MLP among blocks of experts",
+    );
+}
