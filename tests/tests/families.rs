@@ -90,13 +90,21 @@ impl Case {
 
     /// How far logits of the first tokens are from transformers', of the largest logit.
     fn error(&self, answer: &Value) -> f64 {
-        let rows = answer["logits"].as_array().unwrap();
-        let numbers = rows.iter().flat_map(|row| row.as_array().unwrap());
-        let numbers: Vec<f64> = numbers.map(|it| it.as_f64().unwrap()).collect();
-        let found = Tensor::from_slice(&numbers).view([rows.len() as i64, -1]);
-        let expected = self.expected()["logits"].narrow(0, 0, rows.len() as i64);
+        self.error_of(&logits(answer))
+    }
+
+    fn error_of(&self, found: &Tensor) -> f64 {
+        let expected = self.expected()["logits"].narrow(0, 0, found.size()[0]);
         (found - &expected).abs().max().double_value(&[]) / expected.abs().max().double_value(&[])
     }
+}
+
+/// The logits of an answer, `[T, V]`.
+fn logits(answer: &Value) -> Tensor {
+    let rows = answer["logits"].as_array().unwrap();
+    let numbers = rows.iter().flat_map(|row| row.as_array().unwrap());
+    let numbers: Vec<f64> = numbers.map(|it| it.as_f64().unwrap()).collect();
+    Tensor::from_slice(&numbers).view([rows.len() as i64, -1])
 }
 
 /// A search that drops the first or the last block.
@@ -191,6 +199,83 @@ fn llama_cpp_computes_the_same_with_what_is_written() {
         println!("{}: {error:.1e}", case.name);
         assert_eq!(answer["architecture"], architecture, "{}", case.name);
         assert!(error < 5e-3, "{}: {error:.1e}", case.name);
+    }
+}
+
+/// A model that comes as a GGUF file becomes a folder.
+#[test]
+fn folders_made_of_gguf_files_compute_the_same() {
+    let scratch = TempDir::new().unwrap();
+    let cases = cases();
+    let with_gguf = cases.iter().filter_map(|case| Some((case, case.gguf?)));
+    let questions: Vec<Value> = with_gguf
+        .clone()
+        .map(|(case, (_, count))| {
+            let (_, file) = write(case, scratch.path());
+            let gguf = Source::open(&file).unwrap();
+            let folder = scratch.path().join(format!("{}-again", case.name));
+            std::fs::create_dir(&folder).unwrap();
+            let (space, genotype) = (space(&gguf), Genotype(vec![0, 0]));
+            export::huggingface(
+                &gguf,
+                &space,
+                &[],
+                &genotype,
+                Kind::Float,
+                &folder,
+                |_, _| {},
+            )
+            .unwrap();
+            json!({"folder": folder, "ids": case.ids(count), "dtype": "float32"})
+        })
+        .collect();
+    for ((case, (architecture, _)), answer) in with_gguf.zip(transformers_logits(&questions)) {
+        let error = case.error(&answer);
+        assert!(error < 1e-4, "{}: {error:.1e}", case.name);
+        let is_llama = architecture == "llama";
+        let class = if is_llama {
+            "LlamaForCausalLM"
+        } else {
+            case.class
+        };
+        assert_eq!(answer["class"], class, "{}", case.name);
+    }
+}
+
+/// Without its first block, a model has its windows and rotations in other places.
+#[test]
+fn windows_follow_the_blocks_that_are_left() {
+    let scratch = TempDir::new().unwrap();
+    let cases = cases();
+    let windowed = ["gemma2", "gemma3", "olmo3"];
+    let of_windows = cases.iter().filter(|case| windowed.contains(&case.name));
+    let (mut folders, mut files) = (Vec::new(), Vec::new());
+    for case in of_windows.clone() {
+        let (folder, _) = write(case, scratch.path());
+        let source = Source::open(&folder).unwrap();
+        let (space, genotype, kind) = (space(&source), Genotype(vec![1, 0]), Kind::Float);
+        let folder = scratch.path().join(format!("{}-shorter", case.name));
+        std::fs::create_dir(&folder).unwrap();
+        export::huggingface(&source, &space, &[], &genotype, kind, &folder, |_, _| {}).unwrap();
+        let file = folder.join("model.gguf");
+        export::gguf::write(&source, &space, &[], &genotype, kind, &file, |_, _| {}).unwrap();
+        let ids = case.ids(ALL);
+        folders.push(json!({"folder": folder, "ids": ids, "dtype": "float32"}));
+        files.push(json!({"file": file, "ids": ids}));
+    }
+    let answers = transformers_logits(&folders)
+        .into_iter()
+        .zip(llama_cpp_logits(&files));
+    for (case, (expected, found)) in of_windows.zip(answers) {
+        let (expected, found) = (logits(&expected), logits(&found));
+        let error = (&found - &expected).abs().max().double_value(&[])
+            / expected.abs().max().double_value(&[]);
+        assert!(error < 5e-3, "{}: {error:.1e}", case.name);
+        assert!(
+            case.error_of(&expected) > 0.1,
+            "{}: a block is gone",
+            case.name
+        );
     }
 }
 

@@ -22,6 +22,7 @@
 
 mod metadata;
 mod repack;
+mod rows;
 mod tensors;
 mod write;
 

@@ -63,15 +63,11 @@ fn turns(config: &Config<'_>) -> Result<Vec<bool>, SourceError> {
     let num_blocks = config.num_blocks()?;
     let period = config.fields.no_rope_layer_interval.unwrap_or(PERIOD);
     match &config.fields.no_rope_layers {
-        // transformers allows more entries than blocks.
-        Some(turns) if turns.len() < num_blocks => Err(config.malformed(format!(
+        Some(turns) if turns.len() != num_blocks => Err(config.malformed(format!(
             "no_rope_layers has {} entries, num_hidden_layers is {num_blocks}",
             turns.len()
         ))),
-        Some(turns) => Ok(turns[..num_blocks]
-            .iter()
-            .map(|&turns| turns != 0)
-            .collect()),
+        Some(turns) => Ok(turns.iter().map(|&turns| turns != 0).collect()),
         None if period == 0 => {
             Err(config.malformed("no_rope_layer_interval is 0, expected a positive number"))
         }
