@@ -15,7 +15,7 @@ use crate::families::{self, Family};
 use crate::folder::ModelFolder;
 use crate::gguf::{self, Entries, GgufFile};
 use crate::hf_files::HfFiles;
-use crate::spec::{LayerRole, ModelSpec, TensorPart, TensorSpec};
+use crate::spec::{LayerRole, ModelSpec, NormSpec, TensorPart, TensorSpec};
 use crate::tensor::StoredTensor;
 use crate::tokenizer;
 
@@ -173,7 +173,7 @@ impl Source {
         let tensor = StoredTensor::ggml(ggml_type, &expected.shape, bytes);
         Ok(match self.interleaved_heads(expected.part) {
             Some(num_heads) => tensor.with_halves_of_heads(num_heads),
-            None if self.adds_one(expected.part) => tensor.less_one(),
+            None if self.adds_one(self.spec.norm_of(expected.part)) => tensor.less_one(),
             None => tensor,
         })
     }
@@ -361,11 +361,10 @@ impl Source {
         Ok((ggml_type, stored.rows_of(&expected.shape, bytes)))
     }
 
-    /// Whether the model's file is a GGUF file that holds the weight of a norm with the 1 added
-    /// that is left out in Hugging Face's files.
-    pub fn adds_one(&self, part: TensorPart) -> bool {
-        matches!(self.files, Files::Gguf(_))
-            && self.spec.norm_of(part).is_some_and(|it| it.is_offset)
+    /// Whether the model's file is a GGUF file that holds the weight of such a norm with the 1 added
+    /// that is left out in Hugging Face's files. Of an artifact, `norm` is the source's.
+    pub fn adds_one(&self, norm: Option<&NormSpec>) -> bool {
+        matches!(self.files, Files::Gguf(_)) && norm.is_some_and(|it| it.is_offset)
     }
 
     /// How the model's weights were quantized when they came; none where all are dense in its files.

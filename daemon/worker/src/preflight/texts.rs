@@ -16,6 +16,9 @@ use crate::texts;
 /// Share of a text from which one token is said to fill it.
 const FILLED: f64 = 0.9;
 
+/// Reads a text with a model's tokenizer.
+type Read<'a> = Box<dyn Fn(&Source) -> Result<Corpus> + 'a>;
+
 /// A text that a plan names.
 struct Named<'a> {
     /// Its section of the spec.
@@ -23,7 +26,7 @@ struct Named<'a> {
     path: &'a Path,
     tokens: u64,
     /// Reads it as the run will.
-    read: Box<dyn Fn(&Source) -> Result<Corpus> + 'a>,
+    read: Read<'a>,
 }
 
 /// Reads the texts with the model's tokenizer; without a model only their sizes are compared.
