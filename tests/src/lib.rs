@@ -28,7 +28,8 @@ use serde_json::Value;
 pub use daemon::Daemon;
 pub use markdown::code_blocks;
 pub use others::{
-    debian, gguf, llama_cpp, nemotron_nas, node_output, packed, python_output, transformers,
+    debian, gguf, llama_cpp, llama_cpp_logits, nemotron_nas, node_output, packed, python_output,
+    transformers, transformers_logits,
 };
 pub use places::{data_root, fixture, repository};
 pub use programs::{Programs, programs};

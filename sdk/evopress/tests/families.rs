@@ -53,6 +53,7 @@ fn check(name: &str, has_short: bool) {
 #[test]
 fn llama_with_yarn() {
     check("yarn", false);
+    check("yarn-turns", false);
 }
 
 #[test]
@@ -63,6 +64,11 @@ fn mistral() {
 #[test]
 fn ministral() {
     check("ministral", false);
+}
+
+#[test]
+fn ministral3() {
+    check("ministral3", true);
 }
 
 #[test]
@@ -91,6 +97,11 @@ fn qwen3() {
 }
 
 #[test]
+fn gemma2() {
+    check("gemma2", false);
+}
+
+#[test]
 fn gemma3() {
     check("gemma3", false);
 }
@@ -103,6 +114,11 @@ fn gemma3_text_part() {
 #[test]
 fn smollm3() {
     check("smollm3", false);
+}
+
+#[test]
+fn smollm3_biases_and_windows() {
+    check("smollm3-biased", false);
 }
 
 #[test]

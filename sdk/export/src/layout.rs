@@ -109,7 +109,7 @@ pub(super) struct Stack<'a> {
 
 impl<'a> Stack<'a> {
     /// Hugging Face's name.
-    pub(super) fn name(&self) -> &'a str {
+    pub(super) fn name_in_file(&self) -> &'a str {
         &self.parts[0].file_name
     }
 

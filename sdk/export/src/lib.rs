@@ -114,7 +114,7 @@ fn dense<'a>(
     stack: Stack<'a>,
     kind: Kind,
 ) -> FileTensor<'a> {
-    let (name, shape) = (stack.name().to_owned(), stack.shape());
+    let (name, shape) = (stack.name_in_file().to_owned(), stack.shape());
     let read = move || {
         let mut bytes = Vec::new();
         for part in &stack.parts {

@@ -2,7 +2,7 @@
 
 use evopress_source::ModelSpec;
 use evopress_source::spec::{
-    Activation, AttentionSpec, BlockSpec, GatedSlots, LayerRole, LayerSpec, NormPlace,
+    Activation, AttentionSpec, BlockSpec, GatedSlots, LayerRole, LayerSpec, NormPlace, QueryGrowth,
 };
 use evopress_tensor as tensor;
 use tch::{Device, Kind, Tensor};
@@ -23,6 +23,7 @@ pub(crate) struct Attention {
     /// Of q, k, v and o.
     pub(crate) slots: Vec<usize>,
     pub(crate) shape: tensor::AttentionShape,
+    query_growth: Option<QueryGrowth>,
     query_norm: Option<Norm>,
     key_norm: Option<Norm>,
     /// Of q, k and v together.
@@ -87,6 +88,7 @@ impl Block {
                     norm,
                 )?,
                 shape: shape(attention),
+                query_growth: attention.query_growth,
                 query_norm: norm(NormPlace::Query)?,
                 key_norm: norm(NormPlace::Key)?,
                 projection_bias: bias(&[LayerRole::Query, LayerRole::Key, LayerRole::Value])?,
@@ -122,6 +124,7 @@ impl Block {
             slots: it.slots.clone(),
             ends: it.ends.share(),
             shape: it.shape,
+            query_growth: it.query_growth,
             query_norm: it.query_norm.as_ref().map(Norm::share),
             key_norm: it.key_norm.as_ref().map(Norm::share),
             projection_bias: share(&it.projection_bias),
@@ -168,6 +171,22 @@ impl Attention {
             key_norm: self.key_norm.as_ref().map(Norm::of_heads),
             rotation: rotation.map(<[Tensor; 2]>::each_ref),
         }
+    }
+
+    /// What queries of sequences of `length` tokens are multiplied with, `[length, 1]` in f32; none
+    /// where that is 1.
+    pub(crate) fn query_factors(&self, length: i64, device: Device) -> Result<Option<Tensor>> {
+        let Some(growth) = self.query_growth.filter(|it| length as f64 > it.step) else {
+            return Ok(None);
+        };
+        let factors: Vec<f32> = (0..length).map(|it| growth.at(it) as f32).collect();
+        let factors = Tensor::f_from_slice(&factors)?.f_view([length, 1])?;
+        Ok(Some(factors.f_to_device(device)?))
+    }
+
+    /// Width of all query heads.
+    pub(crate) fn query_width(&self) -> i64 {
+        (self.shape.num_heads * self.shape.head_dim) as i64
     }
 }
 

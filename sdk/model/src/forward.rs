@@ -55,7 +55,14 @@ impl Model {
         let hidden = self.forward(&ids, &self.dense())?;
         let head = self.head().f_to_kind(Kind::Float)?;
         let hidden = hidden.f_to_kind(Kind::Float)?;
-        Ok(hidden.f_matmul(&head.f_transpose(0, 1)?)?)
+        let logits = hidden.f_matmul(&head.f_transpose(0, 1)?)?;
+        Ok(match self.spec().head.cap {
+            Some(cap) => logits
+                .f_mul_scalar(1.0 / cap)?
+                .f_tanh()?
+                .f_mul_scalar(cap)?,
+            None => logits,
+        })
     }
 
     /// The stream of `tokens [B, L]` before the first block.
@@ -178,6 +185,12 @@ impl Model {
         let qkv = weights
             .get(&attention.slots[..3])?
             .map(&normed, |weights, input| Ok(project(weights, bias, input)?))?;
+        if let Some(factors) = attention.query_factors(stream.length, qkv.device())? {
+            let width = attention.query_width();
+            let queries = qkv.f_narrow(1, 0, width)?;
+            let mut queries = queries.f_view([-1, stream.length, width])?;
+            let _ = queries.f_mul_(&factors)?;
+        }
         let attended = rotary_attention(qkv, self.kind(), attention.shape, &heads)?;
         observe(all_rows(LayerInput::AttentionHeads, &attended));
         let bias = attention.output_bias.as_ref();

@@ -88,7 +88,14 @@ impl Model {
         }
         let rotation = self.rope_of(block_idx).rows(length)?;
         let heads = attention.heads(length, rotation.as_ref());
-        let projected = [&projected[0], &projected[1], &projected[2]];
+        let queries = match attention.query_factors(length, stream.device())? {
+            Some(factors) => {
+                let by_sequence = projected[0].f_view([-1, length, attention.query_width()])?;
+                by_sequence.f_mul(&factors)?.f_view_as(&projected[0])?
+            }
+            None => projected[0].shallow_clone(),
+        };
+        let projected = [&queries, &projected[1], &projected[2]];
         let attended = plain_rotary_attention(projected, attention.shape, &heads)?;
         let slot = attention.slots[3];
         let output = linear(&attended, &weight(slot)?, attention.output_bias.as_ref())?;

@@ -29,6 +29,7 @@ mod tensor;
 pub use corpus::Corpus;
 pub use delivered::Delivered;
 pub use error::SourceError;
+pub use families::supported_models;
 pub use folder::nemotron_nas;
 pub use hf_files::HfFiles;
 pub use mapped_file::MappedFile;

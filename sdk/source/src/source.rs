@@ -231,9 +231,9 @@ impl Source {
                 if let Some(what) = gguf::foreign(form, &self.spec) {
                     return Err(SourceError::Unsupported {
                         file: folder.path().to_path_buf(),
-                        what: format!("format `gguf`: llama.cpp's {}", form.architecture),
+                        what: format!("format `gguf`: llama.cpp's `{}`", form.architecture),
                         found: what,
-                        supported: "what it computes in the same way".into(),
+                        supported: "what it computes as the model does".into(),
                     });
                 }
                 gguf::entries_of_spec(form, &self.spec, &files, folder.path())

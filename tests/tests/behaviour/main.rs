@@ -10,6 +10,7 @@ mod daemon;
 mod databases;
 mod depth;
 mod experts;
+mod families;
 mod fast;
 mod gates;
 mod gguf;

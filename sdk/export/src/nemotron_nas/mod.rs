@@ -28,6 +28,9 @@ use evopress_source::Source;
 use evopress_source::nemotron_nas::{MODEL_TYPE, ffn_mult};
 use evopress_source::spec::ModelSpec;
 
+/// The family whose blocks the layout describes.
+const FAMILY: &str = "llama";
+
 /// Python for runtimes that ask the folder for it, by file name.
 const CODE: [(&str, &str); 2] = [
     (
@@ -40,9 +43,15 @@ const CODE: [(&str, &str); 2] = [
 /// Whether the layout has a place for a model: known before anything is searched.
 ///
 /// # Errors
-/// When its MLP has a width that the layout cannot say.
+/// When it is no Llama, or its MLP has a width that the layout cannot say.
 pub fn check(source: &Source) -> Result<()> {
     let spec = source.spec();
+    if spec.architecture != FAMILY {
+        return Err(ExportError::Format(format!(
+            "format `{MODEL_TYPE}` is that of a `{FAMILY}`, found a `{}`; `huggingface` has every result",
+            spec.architecture
+        )));
+    }
     let mut widths = spec
         .blocks
         .iter()

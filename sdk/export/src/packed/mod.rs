@@ -165,7 +165,7 @@ pub fn write(
         .collect();
     let mut tensors = Vec::new();
     for stack in layout.stacks() {
-        match (packed.get(stack.name()), version) {
+        match (packed.get(stack.name_in_file()), version) {
             (None, _) => tensors.push(dense(source, databases, stack, kind)),
             (Some(&layer), None) => {
                 tensors.extend(compressed_tensors::tensors(layer, &parts(layer)));
@@ -271,7 +271,7 @@ impl<'a> Layers<'a> {
         };
         let stacks = layout.stacks().into_iter();
         for stack in stacks.filter(Stack::is_layer_weight) {
-            let (name, shape) = (stack.name(), stack.shape());
+            let (name, shape) = (stack.name_in_file(), stack.shape());
             match common_grid(&stack, &shape, space, format) {
                 Some((ids, grid)) => layers.packed.push(Layer {
                     name,

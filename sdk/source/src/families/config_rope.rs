@@ -5,9 +5,11 @@ use serde_json::{Map, Value};
 
 use super::from_config::Config;
 use crate::error::SourceError;
-use crate::spec::{Rope, RopeScaling};
+use crate::spec::{QueryGrowth, Rope, RopeScaling};
 
 const DEFAULT_THETA: f64 = 10_000.0;
+/// The setting that says how queries grow.
+pub(super) const GROWTH: &str = "llama_4_scaling_beta";
 
 /// `rope_scaling`, or `rope_parameters`, of all blocks or of those of a kind.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -29,6 +31,7 @@ pub(super) struct HfRope {
     truncate: Option<bool>,
     short_factor: Option<Vec<f64>>,
     long_factor: Option<Vec<f64>>,
+    llama_4_scaling_beta: Option<f64>,
 }
 
 /// The kinds of blocks that rotations may be said for, each for itself.
@@ -62,6 +65,21 @@ impl Config<'_> {
     /// The rotation of all blocks, perhaps of a part of each head.
     pub(super) fn partial_rope(&self) -> Result<Rope, SourceError> {
         self.rope_from(&self.settings()?, DEFAULT_THETA)
+    }
+
+    /// How queries grow from one original context to the next.
+    pub(super) fn query_growth(&self) -> Result<QueryGrowth, SourceError> {
+        let settings = self.settings()?;
+        let need = |value: Option<f64>, name: &str| {
+            value.ok_or_else(|| self.malformed(format!("rope_parameters without {name}")))
+        };
+        Ok(QueryGrowth {
+            weight: need(settings.llama_4_scaling_beta, GROWTH)?,
+            step: need(
+                settings.original_max_position_embeddings,
+                "original_max_position_embeddings",
+            )?,
+        })
     }
 
     /// The settings of all blocks. `rope_scaling` goes before `rope_parameters`.

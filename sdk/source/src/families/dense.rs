@@ -7,7 +7,7 @@ use super::form::{Form, NormForm, NormWidth};
 use crate::error::SourceError;
 use crate::spec::{
     AttentionSpec, BlockSpec, EmbeddingSpec, HeadSpec, LayerRole, LayerSpec, MlpSpec, ModelSpec,
-    NormPlace, NormSpec, Rope, Stacked,
+    NormPlace, NormSpec, QueryGrowth, Rope, Stacked,
 };
 
 const MAX_EXTENT: i64 = 1 << 24;
@@ -34,6 +34,8 @@ pub(super) struct DenseModel {
     pub(super) rms_norm_eps: f64,
     /// What products of queries and keys are multiplied with.
     pub(super) score_scale: f64,
+    /// See [`AttentionSpec::query_growth`].
+    pub(super) query_growth: Option<QueryGrowth>,
     /// See [`AttentionSpec::score_cap`].
     pub(super) score_cap: Option<f64>,
     /// See [`EmbeddingSpec::scale`].
@@ -150,6 +152,11 @@ impl DenseModel {
         let factors = [
             ("the scale of attention scores", Some(self.score_scale)),
             ("the cap of attention scores", self.score_cap),
+            (
+                "the growth of queries",
+                self.query_growth.map(|it| it.weight),
+            ),
+            ("the step of queries", self.query_growth.map(|it| it.step)),
             ("the scale of the embedding", self.embedding_scale),
             ("the scale of the residual", self.residual_scale),
             ("the scale of logits", self.logit_scale),
@@ -252,6 +259,7 @@ impl DenseModel {
                 window: numbers.window,
                 score_cap: self.score_cap,
                 score_scale: self.score_scale,
+                query_growth: self.query_growth,
             }),
             mlp: Some(MlpSpec {
                 intermediate_size: inner,

@@ -10,6 +10,16 @@ use crate::error::SourceError;
 use crate::gguf::GgufForm;
 use crate::spec::ModelSpec;
 
+/// What people are told of a family.
+pub(crate) struct About {
+    /// The models that people use.
+    pub(crate) models: &'static str,
+    /// What differs from Llama; empty for Llama.
+    pub(crate) differs: &'static str,
+    /// Released models that tests compute with.
+    pub(crate) real_weights: &'static [&'static str],
+}
+
 /// Reads the numbers of a model from a GGUF file's metadata.
 pub(super) type ReadGguf = fn(&GgufModel<'_>) -> Result<DenseModel, SourceError>;
 
@@ -19,6 +29,8 @@ pub(crate) struct Family {
     pub(crate) model_type: &'static str,
     /// transformers' class for text generation.
     pub(crate) class: &'static str,
+    /// What people are told of the family.
+    pub(crate) about: About,
     /// Fields that transformers fills in where config.json lacks them, as a JSON object.
     pub(crate) defaults: &'static str,
     /// The fields and keys among [`other_fields`](super::other_fields) that the readers take into

@@ -119,6 +119,7 @@ impl<'a> Config<'a> {
             vocab_size: fields.vocab_size,
             rms_norm_eps: fields.rms_norm_eps.unwrap_or(DEFAULT_NORM_EPS),
             score_scale: (self.head_dim() as f64).powf(-0.5),
+            query_growth: None,
             score_cap: None,
             embedding_scale: None,
             residual_scale: None,

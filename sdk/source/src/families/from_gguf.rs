@@ -57,6 +57,7 @@ impl GgufModel<'_> {
                 metadata.need(&key, metadata.optional_f64(&key)?)?
             },
             score_scale: (head_dim as f64).powf(-0.5),
+            query_growth: None,
             score_cap: None,
             embedding_scale: None,
             residual_scale: None,

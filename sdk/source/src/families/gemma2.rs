@@ -4,7 +4,7 @@
 use serde_json::{Map, Value, json};
 
 use super::dense::{BlockNumbers, DenseModel};
-use super::family::Family;
+use super::family::{About, Family};
 use super::form::{AFTER_ATTENTION, AFTER_MLP, BEFORE_MLP_OF_FOUR, Form, INPUT};
 use super::from_config::Config;
 use super::from_gguf::GgufModel;
@@ -16,6 +16,11 @@ use crate::spec::{Activation, ModelSpec};
 pub(super) static FAMILY: Family = Family {
     model_type: "gemma2",
     class: "Gemma2ForCausalLM",
+    about: About {
+        models: "Gemma 2, 2B to 27B",
+        differs: "four norms a block, with 1 added to their weights; GELU; a scaled embedding; capped scores and logits; windows in every other block",
+        real_weights: &[],
+    },
     defaults: r#"{
         "num_key_value_heads": 4, "head_dim": 256, "max_position_embeddings": 8192, "tie_word_embeddings": true,
         "query_pre_attn_scalar": 256, "sliding_window": 4096, "attn_logit_softcapping": 50.0, "final_logit_softcapping": 30.0

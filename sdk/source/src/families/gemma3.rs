@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 
 use super::config_rope::Kind;
 use super::dense::{BlockNumbers, DenseModel};
-use super::family::Family;
+use super::family::{About, Family};
 use super::form::{
     AFTER_ATTENTION, AFTER_MLP, BEFORE_MLP_OF_FOUR, Form, INPUT, KEY_HEAD, QUERY_HEAD,
 };
@@ -20,6 +20,11 @@ use crate::spec::{Activation, ModelSpec, Rope, RopeScaling};
 pub(super) static FAMILY: Family = Family {
     model_type: "gemma3_text",
     class: "Gemma3ForCausalLM",
+    about: About {
+        models: "Gemma 3, 270M to 27B; of models with images the part for texts",
+        differs: "Gemma 2 without caps, with norms on each head; windows in five of six blocks, with a rotation of their own",
+        real_weights: &[],
+    },
     defaults: r#"{
         "vocab_size": 262208, "num_attention_heads": 8, "num_key_value_heads": 4, "head_dim": 256, "max_position_embeddings": 131072,
         "tie_word_embeddings": true, "query_pre_attn_scalar": 256, "sliding_window": 4096,

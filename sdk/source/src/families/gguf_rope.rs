@@ -7,7 +7,7 @@ use crate::gguf::RopeFactors;
 use crate::spec::{Rope, RopeScaling};
 
 const DEFAULT_THETA: f64 = 10_000.0;
-/// llama.cpp's numbers of YaRN where a file has none.
+/// llama.cpp's numbers of YaRN.
 const BETA_FAST: f64 = 32.0;
 const BETA_SLOW: f64 = 1.0;
 
@@ -74,7 +74,13 @@ impl GgufModel<'_> {
     }
 
     fn yarn(&self, factor: f64) -> Result<RopeScaling, SourceError> {
-        for (name, usual) in [("yarn_ext_factor", 1.0), ("yarn_attn_factor", 1.0)] {
+        // llama.cpp reads none of these for the families that there are.
+        for (name, usual) in [
+            ("yarn_ext_factor", 1.0),
+            ("yarn_attn_factor", 1.0),
+            ("yarn_beta_fast", BETA_FAST),
+            ("yarn_beta_slow", BETA_SLOW),
+        ] {
             let name = format!("scaling.{name}");
             let found = self.rope_number(&name)?;
             if let Some(found) = found.filter(|&found| found != usual) {
@@ -83,18 +89,13 @@ impl GgufModel<'_> {
                 return Err(self.metadata.unsupported(&key, found.to_string(), &usual));
             }
         }
-        let beta = |name: &str, usual: f64| -> Result<f64, SourceError> {
-            Ok(self
-                .rope_number(&format!("scaling.yarn_{name}"))?
-                .unwrap_or(usual))
-        };
         // llama.cpp multiplies by this logarithm on its own.
         let by_itself = 1.0 + 0.1 * factor.ln();
         let attention = self.rope_number("scaling.attn_factor")?.unwrap_or(1.0);
         Ok(RopeScaling::Yarn {
             factor,
-            beta_fast: beta("beta_fast", BETA_FAST)?,
-            beta_slow: beta("beta_slow", BETA_SLOW)?,
+            beta_fast: BETA_FAST,
+            beta_slow: BETA_SLOW,
             original_max_position_embeddings: self.original_context()?,
             attention_factor: attention * by_itself,
             is_truncated: true,

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 
 use super::dense::DenseModel;
-use super::family::Family;
+use super::family::{About, Family};
 use super::form::Form;
 use super::from_config::Config;
 use super::from_gguf::GgufModel;
@@ -15,6 +15,11 @@ use crate::spec::ModelSpec;
 pub(super) static FAMILY: Family = Family {
     model_type: "granite",
     class: "GraniteForCausalLM",
+    about: About {
+        models: "Granite 3, 3.1, 3.2 and 3.3, dense",
+        differs: "factors at the embedding, scores, residual and logits",
+        real_weights: &[],
+    },
     defaults: "{}",
     fields: &[
         "attention_bias",

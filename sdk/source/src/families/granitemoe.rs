@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 use super::dense::DenseModel;
 use super::experts::ExpertsForm;
 use super::experts_config;
-use super::family::Family;
+use super::family::{About, Family};
 use super::form::Form;
 use super::from_config::Config;
 use super::from_gguf::GgufModel;
@@ -18,6 +18,11 @@ use crate::spec::ModelSpec;
 pub(super) static FAMILY: Family = Family {
     model_type: "granitemoe",
     class: "GraniteMoeForCausalLM",
+    about: About {
+        models: "Granite 3 1B-A400M and 3B-A800M",
+        differs: "Granite's factors; experts whose weights are stacked",
+        real_weights: &[],
+    },
     defaults: r#"{"num_experts_per_tok": 2, "num_local_experts": 8}"#,
     fields: &[
         "attention_bias",

@@ -2,7 +2,7 @@
 //! DeepSeek-coder.
 
 use super::dense::DenseModel;
-use super::family::{Family, no_more_fields};
+use super::family::{About, Family, no_more_fields};
 use super::form::Form;
 use super::from_config::Config;
 use super::from_gguf::GgufModel;
@@ -12,6 +12,11 @@ use crate::gguf::GgufForm;
 pub(super) static FAMILY: Family = Family {
     model_type: "llama",
     class: "LlamaForCausalLM",
+    about: About {
+        models: "Llama 2, 3, 3.1, 3.2 and 3.3, TinyLlama, SmolLM2, Yi, DeepSeek-Coder",
+        differs: "",
+        real_weights: &["SmolLM2-135M-Instruct"],
+    },
     defaults: "{}",
     fields: &["attention_bias", "mlp_bias"],
     form: Form::LLAMA,

@@ -1,7 +1,7 @@
 //! Ministral 8B: Mistral with a window in some blocks.
 
 use super::dense::{BlockNumbers, DenseModel};
-use super::family::Family;
+use super::family::{About, Family};
 use super::form::Form;
 use super::from_config::Config;
 use super::to_config::write_windows;
@@ -11,6 +11,11 @@ use crate::gguf::GgufForm;
 pub(super) static FAMILY: Family = Family {
     model_type: "ministral",
     class: "MinistralForCausalLM",
+    about: About {
+        models: "Ministral 8B",
+        differs: "a window in some blocks",
+        real_weights: &[],
+    },
     defaults: r#"{"num_key_value_heads": 8, "max_position_embeddings": 131072, "sliding_window": 4096}"#,
     fields: &["sliding_window", "layer_types"],
     form: Form::LLAMA,

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::dense::DenseModel;
-use super::family::Family;
+use super::family::{About, Family};
 use super::form::Form;
 use super::from_config::Config;
 use crate::error::SourceError;
@@ -13,6 +13,11 @@ use crate::spec::ModelSpec;
 pub(super) static FAMILY: Family = Family {
     model_type: "mistral",
     class: "MistralForCausalLM",
+    about: About {
+        models: "Mistral 7B, Nemo, Small",
+        differs: "heads of any width; a window in the first of them",
+        real_weights: &[],
+    },
     defaults: r#"{"num_key_value_heads": 8, "max_position_embeddings": 131072, "sliding_window": 4096}"#,
     fields: &["sliding_window"],
     form: Form::LLAMA,

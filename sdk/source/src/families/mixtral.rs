@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 use super::dense::DenseModel;
 use super::experts::ExpertsForm;
 use super::experts_config;
-use super::family::Family;
+use super::family::{About, Family};
 use super::form::Form;
 use super::from_config::Config;
 use super::from_gguf::GgufModel;
@@ -16,6 +16,11 @@ use crate::spec::ModelSpec;
 pub(super) static FAMILY: Family = Family {
     model_type: "mixtral",
     class: "MixtralForCausalLM",
+    about: About {
+        models: "Mixtral 8x7B and 8x22B",
+        differs: "eight experts a block, of which a token takes two",
+        real_weights: &[],
+    },
     defaults: r#"{"num_key_value_heads": 8, "max_position_embeddings": 131072, "rms_norm_eps": 1e-5, "rope_theta": 1e6, "num_experts_per_tok": 2, "num_local_experts": 8}"#,
     fields: &[
         "sliding_window",

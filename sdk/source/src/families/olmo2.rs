@@ -2,7 +2,7 @@
 //! keys together.
 
 use super::dense::DenseModel;
-use super::family::{Family, no_more_fields};
+use super::family::{About, Family, no_more_fields};
 use super::form::{AFTER_ATTENTION, AFTER_MLP, ALL_KEYS, ALL_QUERIES, Form};
 use super::from_config::Config;
 use crate::error::SourceError;
@@ -11,6 +11,11 @@ use crate::gguf::{GgufForm, GgufHead};
 pub(super) static FAMILY: Family = Family {
     model_type: "olmo2",
     class: "Olmo2ForCausalLM",
+    about: About {
+        models: "OLMo 2, 1B to 32B",
+        differs: "norms after attention and MLP instead of before; norms over all heads together",
+        real_weights: &[],
+    },
     defaults: r#"{"rms_norm_eps": 1e-5}"#,
     fields: &["attention_bias"],
     form: FORM,

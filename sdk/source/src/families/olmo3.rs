@@ -4,7 +4,7 @@ use serde_json::{Map, Value};
 
 use super::config_rope::Kind;
 use super::dense::{BlockNumbers, DenseModel};
-use super::family::Family;
+use super::family::{About, Family};
 use super::from_config::Config;
 use super::from_gguf::GgufModel;
 use super::olmo2;
@@ -16,6 +16,11 @@ use crate::spec::{ModelSpec, RopeScaling};
 pub(super) static FAMILY: Family = Family {
     model_type: "olmo3",
     class: "Olmo3ForCausalLM",
+    about: About {
+        models: "OLMo 3, 7B and 32B",
+        differs: "OLMo 2 with windows in three of four blocks; YaRN in the others",
+        real_weights: &[],
+    },
     defaults: r#"{"rms_norm_eps": 1e-5, "sliding_window": 4096}"#,
     fields: &[
         "sliding_window",

@@ -3,7 +3,7 @@
 use super::dense::DenseModel;
 use super::experts::ExpertsForm;
 use super::experts_config;
-use super::family::Family;
+use super::family::{About, Family};
 use super::form::{ALL_KEYS, ALL_QUERIES, BEFORE_MLP, Form, INPUT};
 use super::from_config::Config;
 use super::from_gguf::GgufModel;
@@ -13,6 +13,11 @@ use crate::gguf::{GgufForm, GgufHead};
 pub(super) static FAMILY: Family = Family {
     model_type: "olmoe",
     class: "OlmoeForCausalLM",
+    about: About {
+        models: "OLMoE-1B-7B",
+        differs: "norms over all heads of queries and of keys together; experts without renormalisation",
+        real_weights: &[],
+    },
     defaults: r#"{"max_position_embeddings": 4096, "rms_norm_eps": 1e-5, "num_experts_per_tok": 8, "num_experts": 64}"#,
     fields: &[
         "attention_bias",

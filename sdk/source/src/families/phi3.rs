@@ -4,7 +4,7 @@
 use serde_json::{Map, Value, json};
 
 use super::dense::{BlockNumbers, DenseModel};
-use super::family::Family;
+use super::family::{About, Family};
 use super::form::Form;
 use super::from_config::Config;
 use super::from_gguf::GgufModel;
@@ -15,6 +15,11 @@ use crate::spec::{ModelSpec, RopeScaling};
 pub(super) static FAMILY: Family = Family {
     model_type: "phi3",
     class: "Phi3ForCausalLM",
+    about: About {
+        models: "Phi-3, Phi-3.5, Phi-4, Phi-4-mini",
+        differs: "q, k and v are one tensor in files, gate and up another; LongRoPE; windows; heads that turn in part",
+        real_weights: &[],
+    },
     defaults: r#"{"rms_norm_eps": 1e-5, "max_position_embeddings": 4096, "original_max_position_embeddings": 4096}"#,
     fields: &["sliding_window", "attention.sliding_window"],
     form: Form {

@@ -2,21 +2,29 @@
 //! for, but switched off in all released models.
 
 use super::dense::{Biases, BlockNumbers, DenseModel};
-use super::family::Family;
+use super::family::{About, Family};
 use super::form::Form;
 use super::from_config::Config;
 use super::from_gguf::GgufModel;
 use super::to_config::write_switched_windows;
 use crate::error::SourceError;
-use crate::gguf::GgufForm;
+use crate::gguf::{GgufBiases, GgufForm};
 
 pub(super) static FAMILY: Family = Family {
     model_type: "qwen2",
     class: "Qwen2ForCausalLM",
+    about: About {
+        models: "Qwen2, Qwen2.5, Qwen2.5-Coder",
+        differs: "biases on q, k and v; windows, which released models switch off",
+        real_weights: &[],
+    },
     defaults: r#"{"num_key_value_heads": 32, "max_position_embeddings": 32768, "sliding_window": 4096, "max_window_layers": 28}"#,
     fields: FIELDS,
     form: Form::LLAMA,
-    gguf: GgufForm::plain("qwen2"),
+    gguf: GgufForm {
+        biases: GgufBiases::Inputs,
+        ..GgufForm::plain("qwen2")
+    },
     read_config,
     read_gguf: Some(read_gguf),
     write_config: write_switched_windows,

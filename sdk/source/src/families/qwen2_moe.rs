@@ -6,24 +6,32 @@ use serde_json::{Map, Value, json};
 use super::dense::{Biases, DenseModel};
 use super::experts::ExpertsForm;
 use super::experts_config;
-use super::family::Family;
+use super::family::{About, Family};
 use super::form::Form;
 use super::from_config::Config;
 use super::from_gguf::GgufModel;
 use crate::error::SourceError;
-use crate::gguf::GgufForm;
+use crate::gguf::{GgufBiases, GgufForm};
 use crate::spec::{LayerRole, ModelSpec};
 
 pub(super) static FAMILY: Family = Family {
     model_type: "qwen2_moe",
     class: "Qwen2MoeForCausalLM",
+    about: About {
+        models: "Qwen1.5-MoE-A2.7B, Qwen2-57B-A14B",
+        differs: "biases on q, k and v; experts, one of them shared and gated",
+        real_weights: &[],
+    },
     defaults: r#"{"num_key_value_heads": 16, "max_position_embeddings": 32768, "moe_intermediate_size": 1408, "shared_expert_intermediate_size": 5632, "num_experts_per_tok": 4, "num_experts": 60}"#,
     fields: &["num_experts", "num_local_experts", "expert_count"],
     form: Form {
         experts: Some(&EXPERTS),
         ..Form::LLAMA
     },
-    gguf: GgufForm::plain("qwen2moe").with_experts(false),
+    gguf: GgufForm {
+        biases: GgufBiases::Inputs,
+        ..GgufForm::plain("qwen2moe").with_experts(false)
+    },
     read_config,
     read_gguf: Some(read_gguf),
     write_config,

@@ -3,7 +3,7 @@
 use super::dense::DenseModel;
 use super::experts::ExpertsForm;
 use super::experts_config;
-use super::family::Family;
+use super::family::{About, Family};
 use super::form::{BEFORE_MLP, Form, INPUT, KEY_HEAD, QUERY_HEAD};
 use super::from_config::Config;
 use super::from_gguf::GgufModel;
@@ -13,6 +13,11 @@ use crate::gguf::GgufForm;
 pub(super) static FAMILY: Family = Family {
     model_type: "qwen3_moe",
     class: "Qwen3MoeForCausalLM",
+    about: About {
+        models: "Qwen3-30B-A3B, Qwen3-235B-A22B, Qwen3-Coder",
+        differs: "norms on each head of queries and keys; experts",
+        real_weights: &[],
+    },
     defaults: r#"{"num_key_value_heads": 4, "max_position_embeddings": 32768, "moe_intermediate_size": 768, "num_experts_per_tok": 8}"#,
     fields: &[
         "attention_bias",

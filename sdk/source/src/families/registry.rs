@@ -8,18 +8,19 @@ use super::family::Family;
 use super::from_config::Config;
 use super::from_gguf::GgufModel;
 use super::{
-    gemma2, gemma3, granite, granitemoe, llama, ministral, mistral, mixtral, olmo2, olmo3, olmoe,
-    other_fields, phi3, qwen2, qwen2_moe, qwen3, qwen3_moe, smollm3,
+    gemma2, gemma3, granite, granitemoe, llama, ministral, ministral3, mistral, mixtral, olmo2,
+    olmo3, olmoe, other_fields, phi3, qwen2, qwen2_moe, qwen3, qwen3_moe, smollm3,
 };
 use crate::error::SourceError;
 use crate::gguf::{Metadata, RopeFactors};
 use crate::spec::ModelSpec;
 
 /// All families.
-static FAMILIES: [&Family; 17] = [
+pub(super) static FAMILIES: [&Family; 18] = [
     &llama::FAMILY,
     &mistral::FAMILY,
     &ministral::FAMILY,
+    &ministral3::FAMILY,
     &phi3::FAMILY,
     &qwen2::FAMILY,
     &qwen3::FAMILY,

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::dense::{BlockNumbers, DenseModel};
-use super::family::Family;
+use super::family::{About, Family};
 use super::form::Form;
 use super::from_config::Config;
 use super::from_gguf::GgufModel;
@@ -15,6 +15,11 @@ use crate::spec::ModelSpec;
 pub(super) static FAMILY: Family = Family {
     model_type: "smollm3",
     class: "SmolLM3ForCausalLM",
+    about: About {
+        models: "SmolLM3 3B",
+        differs: "every fourth block does not rotate queries and keys",
+        real_weights: &[],
+    },
     defaults: r#"{"num_key_value_heads": 4, "max_position_embeddings": 32768, "rope_theta": 2000000.0, "tie_word_embeddings": true}"#,
     fields: &[
         "no_rope_layers",
@@ -26,6 +31,7 @@ pub(super) static FAMILY: Family = Family {
     ],
     form: Form::LLAMA,
     gguf: GgufForm {
+        interleaves_heads: true,
         unrotated_period: Some(PERIOD),
         ..GgufForm::plain("smollm3")
     },

@@ -28,6 +28,8 @@ pub(crate) struct GgufForm {
     /// The number of blocks at which the scale of scores is that of `embedding_length / head_count`
     /// and not of a head's width.
     pub(crate) scores_differ_at: Option<usize>,
+    /// Which layers may have biases.
+    pub(crate) biases: GgufBiases,
     /// Where the head is.
     pub(crate) head: GgufHead,
     /// How experts are computed, in families that have some.
@@ -55,6 +57,17 @@ pub(crate) enum GgufWindows {
     },
 }
 
+/// Which layers may have biases in llama.cpp.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum GgufBiases {
+    /// None.
+    None,
+    /// q, k and v.
+    Inputs,
+    /// All.
+    All,
+}
+
 /// Where llama.cpp looks for the head.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum GgufHead {
@@ -71,6 +84,7 @@ impl GgufForm {
     pub(crate) const LLAMA: Self = Self {
         interleaves_heads: true,
         has_divisors: true,
+        biases: GgufBiases::All,
         ..Self::plain("llama")
     };
 
@@ -89,6 +103,7 @@ impl GgufForm {
             unrotated_period: None,
             has_factors: false,
             scores_differ_at: None,
+            biases: GgufBiases::None,
             head: GgufHead::Either,
             experts: None,
         }

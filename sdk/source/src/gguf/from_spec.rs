@@ -79,9 +79,13 @@ fn experts(spec: &ModelSpec) -> Vec<(&'static str, Option<i64>)> {
     ]
 }
 
-/// The longest sequence that llama.cpp computes right: where it knows no windows, that of one.
+/// The longest sequence that llama.cpp computes right: where it knows no windows, that of one, and
+/// where queries grow, that of the first step.
 fn context(form: &GgufForm, spec: &ModelSpec) -> i64 {
-    let longest = spec.max_position_embeddings;
+    let steps = attentions(spec).filter_map(|it| it.query_growth);
+    let longest = steps
+        .map(|growth| growth.step as i64)
+        .fold(spec.max_position_embeddings, i64::min);
     match form.windows {
         GgufWindows::None => attentions(spec)
             .filter_map(|it| it.window)
@@ -113,15 +117,11 @@ fn rotation(rope: &Rope, key: &impl Fn(&str) -> String, entries: &mut Entries) {
         }
         RopeScaling::Yarn {
             factor,
-            beta_fast,
-            beta_slow,
             original_max_position_embeddings,
             attention_factor,
             ..
         } => {
             number("factor", *factor);
-            number("yarn_beta_fast", *beta_fast);
-            number("yarn_beta_slow", *beta_slow);
             // llama.cpp multiplies by this logarithm on its own.
             number("attn_factor", attention_factor / (1.0 + 0.1 * factor.ln()));
             ("yarn", Some(*original_max_position_embeddings))

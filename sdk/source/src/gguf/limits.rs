@@ -1,9 +1,11 @@
 //! What of a model llama.cpp would compute in another way than the model does.
 
-use super::form::{GgufForm, GgufHead, GgufWindows};
+use super::form::{GgufBiases, GgufForm, GgufHead, GgufWindows};
 use super::from_spec::main_rope;
-use crate::spec::{AttentionSpec, ModelSpec, Rope, RopeScaling};
+use crate::spec::{AttentionSpec, LayerInput, LayerSpec, ModelSpec, Rope, RopeScaling};
 
+/// `beta_fast`, `beta_slow` and `truncate` of YaRN, for which these architectures have no keys.
+const USUAL_YARN: (f64, f64, bool) = (32.0, 1.0, true);
 /// Relative difference up to which two scales are one.
 const TOLERANCE: f64 = 1e-6;
 
@@ -18,6 +20,7 @@ pub(crate) fn foreign(form: &GgufForm, spec: &ModelSpec) -> Option<String> {
         .or_else(|| of_windows(form, &attentions))
         .or_else(|| of_blocks(form, spec, &attentions))
         .or_else(|| of_scores(form, spec, &attentions))
+        .or_else(|| of_biases(form, spec))
         .or_else(|| of_ends(form, spec))
         .or_else(|| of_experts(form, spec))
 }
@@ -32,9 +35,13 @@ fn of_rope(form: &GgufForm, spec: &ModelSpec) -> Option<String> {
         }
         RopeScaling::LongRope { .. } if !form.has_long_rope => "with divisors for long sequences",
         RopeScaling::Yarn {
-            is_truncated: false,
+            beta_fast,
+            beta_slow,
+            is_truncated,
             ..
-        } => "by YaRN without truncation",
+        } if (*beta_fast, *beta_slow, *is_truncated) != USUAL_YARN => {
+            return Some("YaRN with settings other than its usual ones".into());
+        }
         _ => return None,
     };
     Some(format!("a rotation {kind}"))
@@ -124,6 +131,17 @@ fn of_experts(form: &GgufForm, spec: &ModelSpec) -> Option<String> {
         }
         Some(_) => None,
     })
+}
+
+fn of_biases(form: &GgufForm, spec: &ModelSpec) -> Option<String> {
+    let may_have = |layer: &LayerSpec| match form.biases {
+        GgufBiases::None => false,
+        GgufBiases::Inputs => layer.input == LayerInput::AttentionInput,
+        GgufBiases::All => true,
+    };
+    let mut layers = spec.layers().map(|layer| layer.spec);
+    let layer = layers.find(|layer| layer.has_bias && !may_have(layer))?;
+    Some(format!("a bias of {}", layer.name))
 }
 
 fn of_ends(form: &GgufForm, spec: &ModelSpec) -> Option<String> {

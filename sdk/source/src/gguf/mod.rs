@@ -19,7 +19,7 @@ mod value;
 pub use deci::ARCHITECTURE as DECI;
 pub use entries::{Entries, push_string};
 pub(crate) use file::{GgufFile, RopeFactors};
-pub(crate) use form::{GgufForm, GgufHead, GgufWindows};
+pub(crate) use form::{GgufBiases, GgufForm, GgufHead, GgufWindows};
 pub(crate) use from_spec::entries as entries_of_spec;
 pub use from_spec::rope_factors;
 pub(crate) use from_spec::windows as windows_of_spec;

@@ -88,6 +88,24 @@ pub struct AttentionSpec {
     pub score_cap: Option<f64>,
     /// What the products of queries and keys are multiplied with.
     pub score_scale: f64,
+    /// How queries grow with their position; none where they do not.
+    pub query_growth: Option<QueryGrowth>,
+}
+
+/// Rotated queries at position `p` are multiplied with `1 + weight · ln(1 + ⌊p / step⌋)`.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct QueryGrowth {
+    /// How much they grow.
+    pub weight: f64,
+    /// Positions of one factor; it is 1 for the first so many.
+    pub step: f64,
+}
+
+impl QueryGrowth {
+    /// The factor of a position.
+    pub fn at(&self, position: i64) -> f64 {
+        1.0 + self.weight * (1.0 + (position as f64 / self.step).floor()).ln()
+    }
 }
 
 /// How a block's MLP is computed: `down(activation(gate(x)) · up(x))`.

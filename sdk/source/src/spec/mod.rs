@@ -21,7 +21,9 @@ mod rope;
 pub(crate) mod small;
 mod tensors;
 
-pub use block::{Activation, AttentionSpec, BlockSpec, InputGroup, MlpSpec, NormPlace, NormSpec};
+pub use block::{
+    Activation, AttentionSpec, BlockSpec, InputGroup, MlpSpec, NormPlace, NormSpec, QueryGrowth,
+};
 pub use experts::{ExpertsSpec, GatedSlots, SharedExpertSpec};
 pub use layer::{LayerInput, LayerRole, LayerSpec, Stacked};
 pub use model::{EmbeddingSpec, HeadSpec, Layer, ModelSpec};

@@ -42,6 +42,7 @@ pub(crate) fn biased() -> ModelSpec {
             window: None,
             score_cap: None,
             score_scale: 0.5,
+            query_growth: None,
         }),
         mlp: Some(MlpSpec {
             intermediate_size: 24,

@@ -11,7 +11,9 @@ use tempfile::TempDir;
 
 use super::error;
 
-const NAMES: [&str; 15] = [
+const NAMES: [&str; 18] = [
+    "ministral3",
+    "yarn-turns",
     "yarn",
     "mistral",
     "ministral",
@@ -24,6 +26,7 @@ const NAMES: [&str; 15] = [
     "gemma3",
     "gemma3-nested",
     "smollm3",
+    "smollm3-biased",
     "olmo2",
     "olmo3",
     "granite",
@@ -94,6 +97,11 @@ fn windows_are_where_the_files_say() {
     assert_eq!(windows("phi3-partial"), [Some(17), Some(17)]);
     assert_eq!(windows("qwen2"), [None, None], "they are switched off");
     assert_eq!(windows("qwen2-windows"), [None, nine]);
+    assert_eq!(
+        windows("smollm3-biased"),
+        [None, nine],
+        "where nothing turns"
+    );
     assert_eq!(windows("gemma2"), [nine, None, nine]);
     assert_eq!(windows("gemma3"), [nine, None, nine, None]);
     assert_eq!(windows("gemma3-nested"), [nine; 4], "one of six has none");
@@ -123,17 +131,23 @@ fn rotations_are_what_the_files_say() {
         (RopeScaling::Linear { factor: 8.0 }, 16)
     );
     assert_eq!(scaling("olmo3", 0), (RopeScaling::None, 8));
-    let attention_factor = 1.0 + 0.1 * 4.0_f64.ln();
-    let yarn = RopeScaling::Yarn {
+    let yarn = |beta_fast, beta_slow, attention_factor, is_truncated| RopeScaling::Yarn {
         factor: 4.0,
-        beta_fast: 4.0,
-        beta_slow: 0.5,
+        beta_fast,
+        beta_slow,
         original_max_position_embeddings: 32.0,
         attention_factor,
-        is_truncated: true,
+        is_truncated,
     };
-    assert_eq!(scaling("olmo3", 3), (yarn.clone(), 8));
-    assert_eq!(scaling("yarn", 0), (yarn, 16));
+    let usual = yarn(32.0, 1.0, 1.0 + 0.1 * 4.0_f64.ln(), true);
+    assert_eq!(scaling("olmo3", 3), (usual.clone(), 8));
+    assert_eq!(scaling("yarn", 0), (usual, 16));
+    assert_eq!(scaling("yarn-turns", 0), (yarn(4.0, 0.5, 1.2, false), 16));
+    let growth = attentions(&spec("ministral3"))[0].query_growth.unwrap();
+    assert_eq!(
+        (growth.at(15), growth.at(16)),
+        (1.0, 1.0 + 0.3 * 2.0_f64.ln())
+    );
     let (long, width) = scaling("phi3-partial", 0);
     assert_eq!(width, 12, "three quarters of a head of 16");
     let RopeScaling::LongRope {
@@ -178,7 +192,7 @@ fn blocks_are_made_of_what_their_family_has() {
     };
     assert_eq!(biases("qwen2"), [true, false, false]);
     assert_eq!(biases("granite"), [true, true, false]);
-    assert_eq!(biases("smollm3"), [true, true, true]);
+    assert_eq!(biases("smollm3-biased"), [true, true, true]);
     let granite = spec("granite");
     assert_eq!(attentions(&granite)[0].score_scale, 0.2);
     assert_eq!(granite.embedding.scale, Some(6.0));

@@ -6,6 +6,7 @@ mod damaged;
 mod experts;
 mod families;
 mod split_gguf;
+mod supported_models;
 mod wrong_folders;
 mod wrong_gguf;
 mod wrong_gguf_tokenizers;

@@ -60,7 +60,7 @@ fn wrong_folders() {
     );
     check(
         &set("model_type", json!("mamba")),
-        "config.json: unsupported architecture \"mamba\"; supported: llama, mistral, ministral, phi3, qwen2, qwen3, gemma2, gemma3_text, smollm3, olmo2, olmo3, granite, mixtral, qwen2_moe, qwen3_moe, olmoe, granitemoe",
+        "config.json: unsupported architecture \"mamba\"; supported: llama, mistral, ministral, ministral3, phi3, qwen2, qwen3, gemma2, gemma3_text, smollm3, olmo2, olmo3, granite, mixtral, qwen2_moe, qwen3_moe, olmoe, granitemoe",
     );
     check(
         &set("hidden_size", json!("wide")),

@@ -1,0 +1,55 @@
+//! Ministral 3: Mistral by YaRN, whose queries grow with their position beyond the original context.
+
+use serde_json::{Map, Value, json};
+
+use super::config_rope::GROWTH;
+use super::dense::DenseModel;
+use super::family::{About, Family};
+use super::form::Form;
+use super::from_config::Config;
+use crate::error::SourceError;
+use crate::gguf::GgufForm;
+use crate::spec::ModelSpec;
+
+pub(super) static FAMILY: Family = Family {
+    model_type: "ministral3",
+    class: "Ministral3ForCausalLM",
+    about: About {
+        models: "Ministral 3, 3B to 14B; of models with images the part for texts",
+        differs: "YaRN; queries that grow with their position beyond the original context",
+        real_weights: &[],
+    },
+    defaults: r#"{
+        "num_key_value_heads": 8, "head_dim": 128, "rms_norm_eps": 1e-5, "max_position_embeddings": 262144,
+        "rope_parameters": {
+            "type": "yarn", "rope_theta": 1000000.0, "factor": 16.0, "original_max_position_embeddings": 16384, "beta_fast": 32.0,
+            "beta_slow": 1.0, "mscale_all_dim": 1.0, "mscale": 1.0, "llama_4_scaling_beta": 0.1
+        }
+    }"#,
+    fields: &["sliding_window"],
+    form: Form::LLAMA,
+    gguf: GgufForm::LLAMA,
+    read_config,
+    // Its own architecture is not read yet.
+    read_gguf: None,
+    write_config,
+};
+
+fn read_config(config: &Config<'_>) -> Result<DenseModel, SourceError> {
+    let mut model = config.common()?;
+    model.query_growth = Some(config.query_growth()?);
+    for block in &mut model.blocks {
+        block.window = config.fields.sliding_window;
+    }
+    Ok(model)
+}
+
+fn write_config(spec: &ModelSpec, config: &mut Map<String, Value>) {
+    let attention = spec.first_attention();
+    let window = attention.and_then(|it| it.window);
+    config.insert("sliding_window".into(), json!(window));
+    let growth = attention.and_then(|it| it.query_growth);
+    if let Some(Value::Object(settings)) = config.get_mut("rope_scaling") {
+        settings.insert(GROWTH.into(), json!(growth.map(|it| it.weight)));
+    }
+}
