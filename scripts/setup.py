@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Sets up what evopressd needs outside the clone: libtorch, the demo's model, and tools for the tests.
+"""Sets up what evopressd needs outside the clone: libtorch, the demo's model, and models and tools for the tests.
 
 Everything goes to `$XDG_CACHE_HOME/evopress` (by default `~/.cache/evopress`), is checked by SHA-256, appears
 by a rename when it is complete, and is left alone by the next run. Needs Python's standard library and pip; where a program of
@@ -20,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from evopress_setup.cargo_config import write_cargo_config  # noqa: E402
 from evopress_setup.cargo_deny import set_up_cargo_deny  # noqa: E402
-from evopress_setup.data import set_up_data  # noqa: E402
+from evopress_setup.data import set_up_data, set_up_test_models  # noqa: E402
 from evopress_setup.debian_tools import set_up_debian_tools  # noqa: E402
 from evopress_setup.libtorch import set_up_libtorch  # noqa: E402
 from evopress_setup.node_tools import set_up_node  # noqa: E402
@@ -31,6 +31,7 @@ LIBTORCH = [set_up_libtorch, write_cargo_config]
 STEPS = {
     "libtorch": (LIBTORCH, "PyTorch's C++ libraries, for building and running, and .cargo/config.toml to match"),
     "data": ([set_up_data], "the demo's model"),
+    "models": ([set_up_test_models], "Gemma 3 270M and Qwen2.5-Coder-0.5B-Instruct, which tests read"),
     "python": ([set_up_python], "transformers on the CPU, for tests"),
     "node": ([set_up_node], "llama.cpp under Node.js, for tests"),
     "servers": ([set_up_servers], "MLflow and moto, which tests publish to"),
@@ -38,8 +39,8 @@ STEPS = {
     "cargo-deny": ([set_up_cargo_deny], "cargo-deny, which checks licences and sources of third-party crates; prints its path"),
     "all-for-demo": ([*LIBTORCH, set_up_data], "libtorch and data"),
     "all-for-test": (
-        [*LIBTORCH, set_up_data, set_up_python, set_up_node, set_up_servers, set_up_debian_tools],
-        "libtorch, data, python, node, servers and debian",
+        [*LIBTORCH, set_up_data, set_up_test_models, set_up_python, set_up_node, set_up_servers, set_up_debian_tools],
+        "libtorch, data, models, python, node, servers and debian",
     ),
 }
 

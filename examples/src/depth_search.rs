@@ -61,10 +61,12 @@ fn main() -> Result<()> {
     let source = Arc::new(Source::open(&model)?);
     let num_blocks = source.spec().num_blocks();
     let space = whole_blocks(num_blocks, num_blocks / 4)?;
+    let tokenizer = source.tokenizer()?;
+    let bos = source.bos_rule(&tokenizer)?.prepended();
     let corpus = Corpus::read(
         &text,
-        &source.tokenizer()?,
-        None,
+        &tokenizer,
+        bos,
         16 * SEQUENCE_LENGTH,
         SEQUENCE_LENGTH,
     )?;

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use evopress_spec::{Mistake, Publish, Secret};
+use evopress_spec::{Delivered, Mistake, Publish, Secret, SequenceStart};
 use evopressd::config::Tools;
 use evopressd::intake::{Checked, read_spec, validate as check};
 use evopressd::progress::megabytes;
@@ -40,10 +40,12 @@ pub(crate) async fn validate(flags: ValidateFlags) -> anyhow::Result<Exit> {
 }
 
 fn as_json(spec: &Path, result: &Result<Checked, Vec<Mistake>>) -> Value {
-    let (mistakes, needs) = match result {
-        Ok(checked) => (&[][..], checked.reply.needs.as_ref()),
+    let (mistakes, reply) = match result {
+        Ok(checked) => (&[][..], Some(&checked.reply)),
         Err(mistakes) => (mistakes.as_slice(), None),
     };
+    let needs = reply.and_then(|reply| reply.needs.as_ref());
+    let delivered = reply.and_then(|reply| reply.delivered.as_ref());
     let publishes: Vec<String> = match result {
         Ok(checked) => checked
             .plan
@@ -53,7 +55,16 @@ fn as_json(spec: &Path, result: &Result<Checked, Vec<Mistake>>) -> Value {
             .collect(),
         Err(_) => Vec::new(),
     };
-    json!({ "spec": spec, "valid": result.is_ok(), "mistakes": mistakes, "needs": needs, "publishes": publishes })
+    let warnings = match result {
+        Ok(checked) => checked.warnings.as_slice(),
+        Err(_) => &[],
+    };
+    json!({
+        "spec": spec, "valid": result.is_ok(), "mistakes": mistakes, "warnings": warnings, "needs": needs,
+        "sequences": reply.map_or(&[][..], |reply| &reply.sequences),
+        "delivered": delivered,
+        "publishes": publishes,
+    })
 }
 
 fn good(spec: &Path, checked: &Checked) -> String {
@@ -63,11 +74,30 @@ fn good(spec: &Path, checked: &Checked) -> String {
         .as_ref()
         .map_or_else(String::new, describe);
     format!(
-        "{}: good{needs}\n{}{}",
+        "{}: good{needs}\n{}{}{}{}{}",
         spec.display(),
+        warnings(checked),
+        sequences(checked),
         origin(checked),
+        delivered(checked),
         places(&checked.plan.publish)
     )
+}
+
+/// A line on how sequences begin.
+fn sequences(checked: &Checked) -> String {
+    match SequenceStart::summary(&checked.reply.sequences) {
+        Some(starts) => format!("  sequences begin with BOS: {starts}\n"),
+        None => String::new(),
+    }
+}
+
+/// A line for each warning.
+fn warnings(checked: &Checked) -> String {
+    let lines = checked.warnings.iter();
+    lines
+        .map(|it| format!("  warning: {}: {}\n", it.path, it.message))
+        .collect()
 }
 
 /// A line for a model that a run would fetch.
@@ -85,6 +115,19 @@ fn origin(checked: &Checked) -> String {
         "  fetches the model from {address} ({}), which this check does not contact{missing}\n",
         address.kind()
     )
+}
+
+/// A line for a model whose weights were quantized before they came.
+fn delivered(checked: &Checked) -> String {
+    let line = |it: &Delivered| {
+        let size = megabytes(it.size_bytes);
+        format!("  dense means as delivered: the weights of the model come as {it}, {size}\n")
+    };
+    checked
+        .reply
+        .delivered
+        .as_ref()
+        .map_or_else(String::new, line)
 }
 
 /// A line for each place that a result would go to, and whose secrets are not there.

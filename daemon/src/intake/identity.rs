@@ -6,7 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use evopress_cache::DigestCache;
-use evopress_core::{digest_bytes, files_of_model};
+use evopress_core::{digest_bytes, digest_model};
 use evopress_spec::{InputDigests, Mistake, Plan};
 
 /// An input that cannot be read.
@@ -29,7 +29,7 @@ pub(super) fn digests(
     plan: &Plan,
     plugins: &Path,
 ) -> Result<InputDigests, Unreadable> {
-    let digest = |path: &Path, pointer: &str| all(cache, &[path.to_owned()], pointer);
+    let digest = |path: &Path, pointer: &str| digest_file(cache, path, pointer);
     let not_fetched = || Unreadable {
         path: PathBuf::from("the model"),
         pointer: "/model/source".to_owned(),
@@ -37,7 +37,7 @@ pub(super) fn digests(
     };
     let model = plan.model.location.path().ok_or_else(not_fetched)?;
     let mut digests = InputDigests {
-        model: all(cache, &files_of_model(model), "/model/source")?,
+        model: digest_model(model, |file| digest(file, "/model/source"))?,
         calibration: digest(&plan.calibration.source, "/calibration/source")?,
         database: digest(&plan.database.source, "/database/source")?,
         ..InputDigests::default()
@@ -61,17 +61,19 @@ pub(super) fn digests(
     Ok(digests)
 }
 
-/// The digest of one file or folder; of several, that of their digests. `pointer` is where the spec
-/// names them.
+/// The digest of a file; `pointer` is where the spec names it or what it is part of.
+fn digest_file(cache: &DigestCache, path: &Path, pointer: &str) -> Result<String, Unreadable> {
+    cache.digest_path(path).map_err(|error| Unreadable {
+        path: path.to_owned(),
+        pointer: pointer.to_owned(),
+        error,
+    })
+}
+
+/// The digest of one file; of several, that of their digests.
 fn all(cache: &DigestCache, files: &[PathBuf], pointer: &str) -> Result<String, Unreadable> {
-    let digest = |path: &PathBuf| {
-        cache.digest_path(path).map_err(|error| Unreadable {
-            path: path.clone(),
-            pointer: pointer.to_owned(),
-            error,
-        })
-    };
-    let found: Vec<String> = files.iter().map(digest).collect::<Result<_, _>>()?;
+    let found = files.iter().map(|file| digest_file(cache, file, pointer));
+    let found: Vec<String> = found.collect::<Result<_, _>>()?;
     Ok(match found.as_slice() {
         [one] => one.clone(),
         several => digest_bytes(several.join("\n").as_bytes()),
@@ -113,7 +115,11 @@ mod tests {
         let cache = Cache::at(&folder.path().join("cache")).digests();
         let (first, second) = ("m-00001-of-00002.gguf", "m-00002-of-00002.gguf");
         let path = |name: &str| folder.path().join(name);
-        let digest = || all(&cache, &files_of_model(&path(first)), "/model/source");
+        let digest = || {
+            digest_model(&path(first), |file| {
+                digest_file(&cache, file, "/model/source")
+            })
+        };
         fs::write(path(first), "one").unwrap();
         assert_eq!(digest().unwrap_err().path, path(second));
         fs::write(path(second), "two").unwrap();

@@ -89,7 +89,7 @@ impl Intake {
         text: &[u8],
         origin: Origin,
     ) -> Result<Admission, IntakeError> {
-        let mut plan = match validate::offline(path, text, &self.worker.tools().data_roots) {
+        let mut plan = match validate::plan_of(path, text, &self.worker).await {
             Ok(plan) => plan,
             Err(mistakes) => return self.reject(path, text, origin, mistakes),
         };
@@ -120,6 +120,7 @@ impl Intake {
         if let Some(Ok(Ok(digests))) = &early
             && let Some(known) = self.known(&RunDir::run_id(&plan, digests), origin)?
         {
+            rejected::forget(self, path)?;
             return Ok(Admission::Known(known));
         }
         let checking = validate::by_worker(path, text, &plan, &self.worker);
@@ -180,11 +181,12 @@ impl Intake {
         plan: &Plan,
     ) -> Result<Admission, IntakeError> {
         if let Some(known) = self.known(id, origin)? {
+            rejected::forget(self, path)?;
             return Ok(Admission::Known(known)); // another file of the same content was faster
         }
         let run_dir = RunDir::of_run(self.state.root(), id);
         prepare(&run_dir, text, plan)?;
-        rejected::forget(self, path, text)?;
+        rejected::forget(self, path)?;
         let new = NewRun {
             id,
             name: &plan.name,

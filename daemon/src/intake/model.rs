@@ -6,6 +6,7 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use evopress_cache::Cache;
+use evopress_core::digest_model;
 use evopress_registries::{FetchProgress, Fetched, fetch, remove_damaged};
 use evopress_spec::{ModelLocation, Origin, Plan};
 
@@ -61,7 +62,10 @@ impl Intake {
     /// now, or that have not changed since they were hashed, are not read.
     async fn is_what_it_was(&self, fetched: &Fetched) -> Result<bool, IntakeError> {
         let (digests, path) = (self.digests(), fetched.path.clone());
-        let hashing = tokio::task::spawn_blocking(move || digests.digest_path(&path));
+        let hashing = tokio::task::spawn_blocking(move || match path.is_dir() {
+            true => digests.digest_path(&path),
+            false => digest_model(&path, |file| digests.digest_path(file)),
+        });
         let found = hashing.await.map_err(|_| IntakeError::Stopping)?;
         Ok(found.is_ok_and(|found| found == fetched.digest))
     }

@@ -55,11 +55,14 @@ impl Intake {
     }
 }
 
-/// Removes the record of a spec that is accepted now: a file that it missed may be there since.
-pub(super) fn forget(intake: &Intake, path: &Path, text: &[u8]) -> Result<(), IntakeError> {
-    let record = record_of(intake, path, text);
-    if intake.journal.forget_rejected(&folder_name(&record))? {
-        fs::remove_dir_all(record.path())?;
+/// Removes the records of a file that is accepted now: what its text missed may be there since, or
+/// an earlier text of it was wrong.
+pub(super) fn forget(intake: &Intake, path: &Path) -> Result<(), IntakeError> {
+    for id in intake.journal.forget_rejected_of(path)? {
+        match fs::remove_dir_all(intake.state.rejected().join(id)) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error.into()),
+            _ => {}
+        }
     }
     Ok(())
 }

@@ -5,9 +5,9 @@ use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use evopress_spec::{MAX_SPEC_BYTES, Mistake, Plan, Roots, check_bytes};
+use evopress_spec::{MAX_SPEC_BYTES, Mistake, Plan, Roots, Wrong, examine_bytes};
 
-use crate::worker_process::{CheckReply, Worker};
+use crate::worker_process::{CheckReply, Pointed, Worker};
 
 /// A spec without mistakes.
 #[derive(Debug)]
@@ -16,6 +16,8 @@ pub struct Checked {
     pub plan: Plan,
     /// What the worker says of it.
     pub reply: CheckReply,
+    /// What its user should know.
+    pub warnings: Vec<Mistake>,
 }
 
 /// Reads a spec's bytes; of a file that is too large, just enough to be refused.
@@ -35,20 +37,46 @@ pub fn read_spec(path: &Path) -> std::io::Result<Vec<u8>> {
 /// # Errors
 /// All its mistakes.
 pub async fn validate(path: &Path, text: &[u8], worker: &Worker) -> Result<Checked, Vec<Mistake>> {
-    let plan = offline(path, text, &worker.tools().data_roots)?;
+    let plan = plan_of(path, text, worker).await?;
     let reply = by_worker(path, text, &plan, worker).await?;
-    Ok(Checked { plan, reply })
+    Ok(Checked {
+        warnings: placed(path, text, &reply.warnings),
+        plan,
+        reply,
+    })
 }
 
-pub(super) fn offline(
+/// The plan of a spec. Where the spec has mistakes, the worker looks at what is left of it too, so
+/// that an unknown plugin beside a missing model is told at once.
+pub(super) async fn plan_of(
     path: &Path,
     text: &[u8],
-    data_roots: &[PathBuf],
+    worker: &Worker,
 ) -> Result<Plan, Vec<Mistake>> {
+    let wrong = match offline(path, text, &worker.tools().data_roots) {
+        Ok(plan) => return Ok(plan),
+        Err(wrong) => wrong,
+    };
+    let mut mistakes = wrong.mistakes;
+    if let Some(plan) = wrong.plan.filter(|_| wrong.unsure.len() <= MAX_UNSURE) {
+        match worker.check(&plan, &wrong.unsure).await {
+            Ok(reply) => mistakes.extend(placed(path, text, &reply.mistakes)),
+            Err(error) => mistakes.push(mistake_at(path, text, "", &error.to_string())),
+        }
+    }
+    mistakes.sort_by_key(|it| (it.line, it.column));
+    mistakes.dedup();
+    Err(mistakes)
+}
+
+/// A spec with more mistakes than this is hardly one; the worker is not asked about it.
+const MAX_UNSURE: usize = 200;
+
+pub(super) fn offline(path: &Path, text: &[u8], data_roots: &[PathBuf]) -> Result<Plan, Wrong> {
     let spec_dir = path
         .parent()
         .map_or_else(|| PathBuf::from("."), Path::to_owned);
-    check_bytes(
+    examine_bytes(
         text,
         &path.display().to_string(),
         &Roots {
@@ -66,16 +94,19 @@ pub(super) async fn by_worker(
     plan: &Plan,
     worker: &Worker,
 ) -> Result<CheckReply, Vec<Mistake>> {
-    match worker.check(plan).await {
+    match worker.check(plan, &[]).await {
         Ok(reply) if reply.mistakes.is_empty() => Ok(reply),
-        Ok(reply) => {
-            let placed = |it: &crate::worker_process::Pointed| {
-                mistake_at(path, text, &it.pointer, &it.message)
-            };
-            Err(reply.mistakes.iter().map(placed).collect())
-        }
+        Ok(reply) => Err(placed(path, text, &reply.mistakes)),
         Err(error) => Err(vec![mistake_at(path, text, "", &error.to_string())]),
     }
+}
+
+/// What the worker says, at its places in the text.
+pub(super) fn placed(path: &Path, text: &[u8], pointed: &[Pointed]) -> Vec<Mistake> {
+    let pointed = pointed.iter();
+    pointed
+        .map(|it| mistake_at(path, text, &it.pointer, &it.message))
+        .collect()
 }
 
 pub(super) fn mistake_at(path: &Path, text: &[u8], pointer: &str, message: &str) -> Mistake {

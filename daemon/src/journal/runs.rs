@@ -99,6 +99,19 @@ impl Journal {
         )? > 0)
     }
 
+    /// Removes the records of all refused texts of a file, which has turned out well since. Returns
+    /// their IDs.
+    ///
+    /// # Errors
+    /// SQLite fails.
+    pub fn forget_rejected_of(&self, spec_path: &Path) -> Result<Vec<String>, JournalError> {
+        let connection = self.connection();
+        let mut statement = connection
+            .prepare("DELETE FROM runs WHERE spec_path = ?1 AND state = 'rejected' RETURNING id")?;
+        let ids = statement.query_map([spec_path.to_string_lossy()], |row| row.get(0))?;
+        Ok(ids.collect::<Result<_, _>>()?)
+    }
+
     fn insert(
         &self,
         run: &NewRun<'_>,

@@ -127,4 +127,10 @@ fn a_refused_spec_is_counted_once_until_it_is_mended() {
     assert!(journal.counts().unwrap().contains(&(RunState::Rejected, 1)));
     assert!(journal.forget_rejected("bad").unwrap());
     assert!(!journal.forget_rejected("bad").unwrap());
+    assert!(
+        journal
+            .forget_rejected_of(Path::new("nowhere"))
+            .unwrap()
+            .is_empty()
+    );
 }

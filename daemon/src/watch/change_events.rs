@@ -5,10 +5,10 @@
 use std::collections::HashSet;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use notify::event::{AccessKind, AccessMode, ModifyKind};
+use notify::event::{AccessKind, AccessMode, CreateKind, ModifyKind};
 use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher};
 use tokio::sync::mpsc;
 
@@ -95,6 +95,10 @@ impl ChangeEvents {
 fn note_writers(written: &Paths, event: &Event) {
     match event.kind {
         EventKind::Modify(ModifyKind::Data(_)) => lock(written).extend(event.paths.iter().cloned()),
+        EventKind::Create(CreateKind::File) => {
+            let made = event.paths.iter().filter(|path| is_newly_made(path));
+            lock(written).extend(made.cloned());
+        }
         EventKind::Access(AccessKind::Close(AccessMode::Write))
         | EventKind::Remove(_)
         | EventKind::Create(_)
@@ -106,6 +110,12 @@ fn note_writers(written: &Paths, event: &Event) {
         }
         _ => {}
     }
+}
+
+/// Whether a name that has appeared is a file that somebody has just made: it is open for writing,
+/// though it has no byte yet. A link is another name of a file that nobody needs to have open.
+fn is_newly_made(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_ok_and(|it| it.is_file() && it.nlink() == 1)
 }
 
 fn lock(paths: &Paths) -> std::sync::MutexGuard<'_, HashSet<PathBuf>> {

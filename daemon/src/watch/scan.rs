@@ -161,11 +161,14 @@ fn specs_in(folder: &Path) -> io::Result<HashMap<PathBuf, Stamp>> {
     Ok(specs)
 }
 
-/// By its name: `*.yaml` or `*.yml`, and not hidden.
+/// By its name: `*.yaml` or `*.yml`, in capitals too, and not hidden.
 fn is_spec(path: &Path) -> bool {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let extension = path.extension().unwrap_or_default();
-    !name.starts_with('.') && (extension == "yaml" || extension == "yml")
+    let is_yaml = ["yaml", "yml"]
+        .iter()
+        .any(|it| extension.eq_ignore_ascii_case(it));
+    !name.starts_with('.') && is_yaml
 }
 
 #[cfg(test)]
@@ -193,6 +196,8 @@ mod tests {
             |name: &str, expected: bool| assert_eq!(is_spec(Path::new(name)), expected, "{name}");
         check("a.yaml", true);
         check("a.yml", true);
+        check("A.YAML", true);
+        check("a.Yml", true);
         check(".a.yaml", false);
         check("a.yaml.tmp", false);
         check("a.yaml~", false);

@@ -5,7 +5,7 @@ use std::io::Write;
 use std::process::{Output, Stdio};
 use std::time::Duration;
 
-use evopress_spec::Plan;
+use evopress_spec::{Delivered, Plan, SequenceStart};
 use serde::{Deserialize, Serialize};
 use tokio::process::Command;
 
@@ -16,12 +16,21 @@ use super::{End, Worker, WorkerError};
 pub struct CheckReply {
     /// Mistakes; none when the spec is good.
     pub mistakes: Vec<Pointed>,
+    /// How the sequences of each text begin; none where the model is not here.
+    #[serde(default)]
+    pub sequences: Vec<SequenceStart>,
+    /// What the user should know all the same.
+    #[serde(default)]
+    pub warnings: Vec<Pointed>,
     /// What a run would need.
     #[serde(default)]
     pub needs: Option<Needs>,
+    /// How the model's weights came, where they were quantized already.
+    #[serde(default)]
+    pub delivered: Option<Delivered>,
 }
 
-/// A mistake, by its place in the spec.
+/// A mistake or a warning, by its place in the spec.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Pointed {
     /// JSON pointer into the spec: `/methods/0/options/granularity`.
@@ -45,11 +54,12 @@ pub struct Needs {
 }
 
 impl Worker {
-    /// Has a plan checked. A plugin that crashes or hangs takes down only the child.
+    /// Has a plan checked; nothing is said of the values that the JSON pointers `unsure` lead to. A
+    /// plugin that crashes or hangs takes down only the child.
     ///
     /// # Errors
     /// The child gave no answer; that too is a reason to refuse the spec.
-    pub async fn check(&self, plan: &Plan) -> Result<CheckReply, WorkerError> {
+    pub async fn check(&self, plan: &Plan, unsure: &[String]) -> Result<CheckReply, WorkerError> {
         let doing = "checked the spec";
         let mut file = tempfile::Builder::new()
             .prefix("evopress-plan-")
@@ -62,6 +72,9 @@ impl Worker {
             .arg(file.path())
             .arg("--plugins")
             .arg(&self.tools.plugins);
+        for pointer in unsure {
+            command.arg("--unsure").arg(pointer);
+        }
         let output = self.output(command, doing).await?;
         serde_json::from_slice(&output.stdout).map_err(|error| WorkerError::Answer { doing, error })
     }

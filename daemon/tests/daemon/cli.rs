@@ -203,7 +203,9 @@ fn validate_tells_all_and_plugins_and_schema_print() {
     assert_eq!(
         stdout,
         format!(
-            "good.yaml: good; a run needs about 2 min, 800.0 MB memory, 500.0 MB disk\n  publishes to {} (folder)\n",
+            "good.yaml: good; a run needs about 2 min, 800.0 MB memory, 500.0 MB disk\n{}{}  publishes to {} (folder)\n",
+            "  sequences begin with BOS: yes (tokenizer.json)\n",
+            "  dense means as delivered: the weights of the model come as gptq (4-bit), 90.0 MB\n",
             scratch.registry().join("good").display()
         )
     );
@@ -215,6 +217,7 @@ fn validate_tells_all_and_plugins_and_schema_print() {
         (&answers[0]["valid"], &answers[1]["valid"]),
         (&true.into(), &false.into())
     );
+    assert_eq!(answers[0]["sequences"][0]["bos"], true);
     assert!(answers[1]["mistakes"].as_array().unwrap().len() > 1);
 
     let (exit, stdout, _) = output(scratch.evopressd(&["plugins"]));

@@ -125,3 +125,18 @@ fn a_spec_whose_missing_file_came_later_runs_when_it_is_touched() {
         0
     );
 }
+
+#[test]
+fn the_record_of_an_earlier_text_goes_when_the_file_turns_out_well() {
+    let scratch = Scratch::new();
+    let daemon = Daemon::start(&scratch);
+    scratch.drop_text("mended", "kind: Pipelin\n");
+    daemon.wait_for_state("mended", "rejected");
+    scratch.drop_spec("mended", "done");
+    daemon.wait_for_state("mended", "done");
+    eventually("the record to go", || {
+        (daemon.metric("evopress_runs{state=\"rejected\"}") == Some(0.0)).then_some(())
+    });
+    let left = fs::read_dir(scratch.state().join("rejected")).unwrap();
+    assert_eq!(left.count(), 0);
+}

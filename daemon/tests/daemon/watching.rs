@@ -75,6 +75,34 @@ fn a_file_that_is_written_slowly_in_place_is_taken_whole() {
 }
 
 #[test]
+fn a_file_that_is_open_is_waited_for_before_its_first_byte() {
+    let scratch = Scratch::new();
+    let daemon = Daemon::start(&scratch);
+    sleep(Duration::from_millis(300));
+    let text = scratch.spec("opened", "done", 0);
+    let mut file = File::create(scratch.watched().join("opened.yaml")).unwrap();
+    sleep(Duration::from_millis(1500));
+    file.write_all(text.as_bytes()).unwrap();
+    drop(file);
+    daemon.wait_for_state("opened", "done");
+    assert!(
+        daemon.logged("spec is rejected").is_empty(),
+        "an empty file was read"
+    );
+}
+
+#[test]
+fn names_in_capitals_are_those_of_specs() {
+    let scratch = Scratch::new();
+    let daemon = Daemon::start(&scratch);
+    for (file, name) in [("UPPER.YAML", "upper"), ("Mixed.Yml", "mixed")] {
+        let text = scratch.spec(name, "done", 0);
+        fs::write(scratch.watched().join(file), text).unwrap();
+        daemon.wait_for_state(name, "done");
+    }
+}
+
+#[test]
 fn a_touched_saved_again_or_removed_file_changes_nothing_and_a_changed_one_is_a_new_run() {
     let scratch = Scratch::new();
     let daemon = Daemon::start(&scratch);

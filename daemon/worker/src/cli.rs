@@ -7,6 +7,8 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 use serde::Serialize;
 
+use crate::sentence::sentence;
+
 /// One run of one evopressd pipeline. People use `evopressd`, which calls this.
 #[derive(Debug, Parser)]
 #[command(version)]
@@ -68,6 +70,9 @@ pub(crate) struct CheckOptions {
     /// The folder of plugins.
     #[arg(long)]
     pub(crate) plugins: PathBuf,
+    /// JSON pointer to a value that stands in for a mistake of the spec; nothing is said about it.
+    #[arg(long)]
+    pub(crate) unsure: Vec<String>,
 }
 
 #[derive(Debug, Args)]
@@ -86,7 +91,7 @@ pub(crate) fn print_json<T: Serialize>(result: anyhow::Result<T>) -> ExitCode {
             ExitCode::SUCCESS
         }
         Err(error) => {
-            eprintln!("{error:#}");
+            eprintln!("{}", sentence(&error));
             ExitCode::FAILURE
         }
     }

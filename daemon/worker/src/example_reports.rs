@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use evopress_spec::{
-    Achieved, BaselineResult, DatabaseResult, GateResult, HistoryEntry, Metric, MetricResult, Mode,
-    Published, Report, SearchResult, Stage, Status, WrittenArtifact,
+    Achieved, BaselineResult, DatabaseResult, Delivered, GateResult, HistoryEntry, Metric,
+    MetricResult, Mode, Published, Report, SearchResult, SequenceStart, Stage, Status,
+    WrittenArtifact,
 };
 use indexmap::IndexMap;
 
@@ -51,6 +52,7 @@ pub(crate) fn dropped() -> Report {
         reason: None,
         spec_digest: "ab".repeat(32),
         target: serde_json::json!({ "drop": 0.25 }),
+        delivered: None,
         achieved: Achieved {
             measure: "drop".to_owned(),
             value: 0.2333,
@@ -63,6 +65,11 @@ pub(crate) fn dropped() -> Report {
         genotype: genotype(&[3, 9, 11, 14, 18, 20, 26]),
         databases: Vec::new(),
         experts: Vec::new(),
+        sequences: vec![SequenceStart {
+            text: "calibration".to_owned(),
+            bos: true,
+            said_by: "tokenizer.json".to_owned(),
+        }],
         search: SearchResult {
             mode: Mode::Paper,
             generations: 40,
@@ -187,10 +194,18 @@ pub(crate) fn of_levels(measure: &str, value: f64, level: impl Fn(u32) -> String
 
 /// 2 to 8 bits, mostly 3.
 pub(crate) fn quantized() -> Report {
-    of_levels("bits_per_weight", 2.997, |number| {
+    let report = of_levels("bits_per_weight", 2.997, |number| {
         let bits = [2, 3, 3, 3, 4, 3, 2, 3, 5, 8, 3][number as usize];
         format!("{bits}bit")
-    })
+    });
+    Report {
+        delivered: Some(Delivered {
+            method: "gguf".to_owned(),
+            types: vec!["Q4_1".to_owned(), "Q8_0".to_owned()],
+            size_bytes: 144_811_616,
+        }),
+        ..report
+    }
 }
 
 /// Sub-blocks dropped, layers pruned or quantized: all for one budget in bytes.

@@ -16,11 +16,14 @@ mod identity;
 mod manifest;
 mod names;
 mod plugins;
+mod preflight;
 mod prepare;
 mod process;
 mod recorder;
 mod report_html;
 mod run;
+mod sentence;
+mod sequence_start;
 mod setup;
 mod stages;
 mod texts;
@@ -34,6 +37,7 @@ use evopress_spec::{EventKind, RunDir, Status};
 
 use cli::{Cli, Command, RunOptions};
 use recorder::Recorder;
+use sentence::sentence;
 
 /// Exit code of a run whose model breaks a quality gate.
 const GATE_FAILED: u8 = 3;
@@ -56,7 +60,7 @@ fn attempt(options: &RunOptions) -> ExitCode {
     let (recorder, _lock) = match open(&dir) {
         Ok(opened) => opened,
         Err(error) => {
-            eprintln!("{error:#}");
+            eprintln!("{}", sentence(&error));
             return ExitCode::FAILURE;
         }
     };
@@ -83,7 +87,7 @@ fn ended_early(error: &anyhow::Error, recorder: &Recorder) -> ExitCode {
         recorder.event(EventKind::Interrupted { generation: None });
         return ExitCode::from(process::INTERRUPTED);
     }
-    let reason = format!("{error:#}");
+    let reason = sentence(error);
     tracing::error!(%reason, "the run failed");
     recorder.event(EventKind::Failed { reason });
     ExitCode::FAILURE

@@ -8,13 +8,14 @@ use evopress::genotype::SearchSpace;
 use evopress::source::Source;
 use evopress_cache::Cache;
 use evopress_plugin::host::PluginDir;
-use evopress_spec::{Plan, RunDir};
+use evopress_spec::{Plan, RunDir, SequenceStart};
 
 use crate::cli::RunOptions;
 use crate::compute::Compute;
 use crate::digests::Digests;
 use crate::manifest::Manifest;
-use crate::setup::{self, UsedFitness, UsedMethod};
+use crate::preflight::{self, Placed, Unsure};
+use crate::setup::{UsedFitness, UsedMethod};
 
 /// A plan with what it names.
 pub(crate) struct Prepared {
@@ -28,6 +29,10 @@ pub(crate) struct Prepared {
     pub(crate) cache: Cache,
     pub(crate) digests: Digests,
     pub(crate) manifest: Manifest,
+    /// How the sequences of each text begin.
+    pub(crate) sequences: Vec<SequenceStart>,
+    /// What the user should know of the inputs.
+    pub(crate) warnings: Vec<String>,
 }
 
 /// Reads the plan and opens what it names; then writes the run's manifest.
@@ -44,31 +49,15 @@ pub(crate) fn prepare(
     let plan: Plan = serde_json::from_slice(&text).with_context(|| path.display().to_string())?;
     let compute = Compute::resolve(&plan.model, options.threads, stop)?;
     let model = plan.model.location.path();
-    let model = model.context("the model of the plan is not fetched yet")?;
-    let source = Arc::new(Source::open(model)?);
-    if let Some((_, sentence)) = setup::unwritable(&plan, &source) {
-        bail!(sentence);
-    }
+    model.context("the model of the plan is not fetched yet")?;
     let plugins = PluginDir::open(&options.plugins)?;
-    let methods = plan.methods.iter();
-    let methods: Vec<UsedMethod> = methods
-        .map(|used| UsedMethod::load(used, &plugins))
-        .collect::<Result<_>>()?;
-    let mut wrong = methods
-        .iter()
-        .filter_map(|it| it.wrong_measure(plan.target));
-    if let Some(sentence) = wrong.next() {
-        bail!(sentence);
-    }
-    let units = methods.iter();
-    let units: Vec<_> = units
-        .map(|method| setup::units(&plan, method, &source))
-        .collect::<Result<_>>()?;
-    let space = setup::search_space(&plan, &units, &source)?;
-    drop(units);
-    if let Some((_, sentence)) = setup::misplaced(&plan, &source, &space) {
-        bail!(sentence);
-    }
+    let found = preflight::examine(&plan, &plugins, &Unsure::default());
+    let (Some(source), Some((methods, space)), []) =
+        (found.source, found.searched, &found.mistakes[..])
+    else {
+        bail!(sentence(&found.mistakes));
+    };
+    let source = Arc::new(source);
     let fitness = UsedFitness::find(&plan.search.fitness, plugins)?;
     let cache = Cache::open(&options.cache())?;
     let digests = Digests::read(&plan, &source, &cache.digests())?;
@@ -93,5 +82,13 @@ pub(crate) fn prepare(
         cache,
         digests,
         manifest,
+        sequences: found.sequences,
+        warnings: found.warnings.into_iter().map(|it| it.message).collect(),
     })
+}
+
+/// All mistakes in one sentence.
+fn sentence(mistakes: &[Placed]) -> String {
+    let messages: Vec<&str> = mistakes.iter().map(|it| it.message.as_str()).collect();
+    messages.join("; ")
 }

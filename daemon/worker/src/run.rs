@@ -35,6 +35,9 @@ pub(crate) fn run(
         threads: compute.threads as u32,
         resumed_generation: resumed.as_ref().map(|search| search.state.generation),
     });
+    for warning in &prepared.warnings {
+        recorder.warn(warning.clone());
+    }
     // A plugin that panics costs an attempt, so it is made when the attempt has been recorded.
     let fitness = &prepared.fitness.make()?;
     let databases = database::run(&database::Inputs {
@@ -93,6 +96,7 @@ pub(crate) fn run(
             spec_digest: prepared.manifest.spec_digest(),
             hardware: prepared.manifest.hardware(),
             source,
+            sequences: &prepared.sequences,
             space,
             layout,
             searched: &searched,

@@ -18,4 +18,4 @@ pub mod time;
 pub use digest::{Hasher, digest_bytes, digest_path, digest_reader};
 pub use files::{AtomicFile, atomic_write};
 pub use model_files::{digest_model, model_files};
-pub use split_names::{PartName, files_of_model};
+pub use split_names::PartName;

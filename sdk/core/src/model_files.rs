@@ -2,13 +2,13 @@
 //! model's: a clone with weights in other formats and a download without them are one model.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use crate::digest::Hasher;
+use crate::digest::{Hasher, digest_bytes};
 use crate::json;
+use crate::split_names::files_of_model;
 use crate::text::{self, TextError};
 
 /// Says in which file each tensor of a folder is.
@@ -60,11 +60,12 @@ impl WeightIndex {
     }
 }
 
-/// The files of a model, in a fixed order: the file itself, or those of its folder that count.
-/// A file that is missing is listed only where the folder's index names it.
+/// The files of a model, in a fixed order: the file itself, all parts of one that is split, or
+/// those of its folder that count. A file that is missing is listed only where an index or the name
+/// of a part tells of it.
 pub fn model_files(path: &Path) -> Vec<PathBuf> {
     if !path.is_dir() {
-        return vec![path.to_owned()];
+        return files_of_model(path);
     }
     let index = WeightIndex::read(path);
     let mut files: Vec<PathBuf> = SETTINGS.map(|name| path.join(name)).into();
@@ -79,19 +80,25 @@ pub fn model_files(path: &Path) -> Vec<PathBuf> {
     files
 }
 
-/// SHA-256 of a model: of its file, or of the lines `DIGEST  NAME` of its files in the order of
-/// their names, where `digest_file` says the digest of each.
+/// SHA-256 of a model: of its file, of the digests of its parts, or, where it is a folder, of the
+/// lines `DIGEST  NAME` of its files in the order of their names. `digest_file` says the digest of
+/// each file.
 ///
 /// # Errors
 /// `digest_file` fails.
-pub fn digest_model(
+pub fn digest_model<E>(
     path: &Path,
-    digest_file: impl Fn(&Path) -> io::Result<String>,
-) -> io::Result<String> {
-    if !path.is_dir() {
-        return digest_file(path);
-    }
+    digest_file: impl Fn(&Path) -> Result<String, E>,
+) -> Result<String, E> {
     let mut files = model_files(path);
+    if let ([only], false) = (&files[..], path.is_dir()) {
+        return digest_file(only);
+    }
+    if !path.is_dir() {
+        let parts = files.iter().map(|file| digest_file(file));
+        let parts = parts.collect::<Result<Vec<_>, E>>()?;
+        return Ok(digest_bytes(parts.join("\n").as_bytes()));
+    }
     files.sort();
     let mut hasher = Hasher::new();
     for file in files {

@@ -45,7 +45,7 @@ impl<'a> PartName<'a> {
 
 /// The files of the model at `path`, which is a folder, a file, or the first part of a split model:
 /// all parts of that, and else `path` itself.
-pub fn files_of_model(path: &Path) -> Vec<PathBuf> {
+pub(crate) fn files_of_model(path: &Path) -> Vec<PathBuf> {
     let name = path.file_name().and_then(|name| name.to_str());
     match name.and_then(PartName::parse) {
         Some(part) if part.number == 1 && !path.is_dir() => {

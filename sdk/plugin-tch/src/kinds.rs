@@ -33,5 +33,7 @@ pub(crate) fn dtype_of(kind: Kind) -> Result<DType, PluginError> {
 /// backtrace.
 pub fn to_plugin_error(error: &TchError) -> PluginError {
     let text = error.to_string();
-    PluginError::new(text.lines().next().unwrap_or_default())
+    let first = text.lines().next().unwrap_or_default();
+    let plain = first.strip_prefix("Internal torch error: ");
+    PluginError::new(plain.unwrap_or(first))
 }

@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use evopress_core::text::TextError;
+
 /// Why a model cannot be opened or a tensor of it cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum SourceError {
@@ -107,6 +109,18 @@ pub enum SourceError {
         /// Size of the file.
         size: u64,
     },
+    /// The files have a tensor that the configuration says there is none of.
+    #[error("{}: tensor {tensor} is no part of the model{why}{}", file.display(), and_more(*num_more))]
+    UnexpectedTensor {
+        /// The file, or the folder of a model in several files.
+        file: PathBuf,
+        /// Name in that file.
+        tensor: String,
+        /// What says so, after a colon; empty where nothing in particular does.
+        why: String,
+        /// How many more there are.
+        num_more: usize,
+    },
     /// A name that the model does not have.
     #[error("{} has no tensor {name}", file.display())]
     UnknownTensor {
@@ -125,6 +139,22 @@ pub enum SourceError {
         /// Tokens asked for.
         needed: usize,
     },
+    /// A token of a text that the model has no row in the embedding for.
+    #[error("{}: token {id} ({token:?}) at line {line}, column {column} is not among the model's {num_embeddings} embeddings", path.display())]
+    TokenWithoutEmbedding {
+        /// The text file.
+        path: PathBuf,
+        /// Where the token begins, counted from 1.
+        line: usize,
+        /// In characters, counted from 1.
+        column: usize,
+        /// The token.
+        id: i64,
+        /// Its text in the vocabulary.
+        token: String,
+        /// Rows of the embedding.
+        num_embeddings: i64,
+    },
     /// The tokenizer cannot be built.
     #[error("{}: tokenizer: {what}", file.display())]
     Tokenizer {
@@ -135,7 +165,26 @@ pub enum SourceError {
     },
 }
 
+fn and_more(count: usize) -> String {
+    match count {
+        0 => String::new(),
+        1 => " (and 1 more is not)".to_owned(),
+        _ => format!(" (and {count} more are not)"),
+    }
+}
+
 impl SourceError {
+    /// A file that cannot be read as text.
+    pub(crate) fn of_text(error: TextError, file: &Path) -> Self {
+        match error {
+            TextError::Content(what) => Self::malformed(file, what),
+            TextError::Read(cause) => Self::Read {
+                file: file.to_path_buf(),
+                cause,
+            },
+        }
+    }
+
     /// A file that breaks the rules of its own format.
     pub(crate) fn malformed(file: &Path, what: impl Into<String>) -> Self {
         Self::Malformed {

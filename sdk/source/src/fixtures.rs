@@ -7,12 +7,32 @@ pub fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures")
 }
 
-/// The demo's model, which `make test` fetches.
+/// The demo's model, which `make test` fetches as the other real models.
 ///
 /// # Panics
 /// When it is not there.
 pub fn smollm2() -> PathBuf {
-    let file = data_folder().join("models/SmolLM2-135M-Instruct.gguf");
+    model("SmolLM2-135M-Instruct.gguf")
+}
+
+/// Gemma 3 270M.
+///
+/// # Panics
+/// When it is not there.
+pub fn gemma3() -> PathBuf {
+    model("gemma-3-270m.gguf")
+}
+
+/// Qwen2.5-Coder-0.5B-Instruct.
+///
+/// # Panics
+/// When it is not there.
+pub fn qwen2_coder() -> PathBuf {
+    model("Qwen2.5-Coder-0.5B-Instruct.gguf")
+}
+
+fn model(name: &str) -> PathBuf {
+    let file = data_folder().join("models").join(name);
     assert!(
         file.is_file(),
         "{} is missing: run `make test` once, or set EVOPRESS_DATA",

@@ -24,6 +24,8 @@ pub struct HfFiles {
     pub name: Option<String>,
     /// Licence, as an SPDX-like word (`apache-2.0`).
     pub license: Option<String>,
+    /// What of the source's files is left out, and why: a sentence each.
+    pub notes: Vec<String>,
     /// Other files of the source folder to copy as they are: `chat_template.jinja`, `LICENSE`.
     pub copies: Vec<PathBuf>,
 }

@@ -9,10 +9,12 @@
 //! folder, gguf (files) ──▶ families (configuration ──▶ spec) ──▶ Source
 //! ```
 
+mod bos;
 mod corpus;
 mod delivered;
 mod dequantize;
 mod error;
+mod extra_tensors;
 mod families;
 #[cfg(feature = "fixtures")]
 pub mod fixtures;
@@ -21,11 +23,14 @@ pub mod gguf;
 mod hf_files;
 mod mapped_file;
 mod on_threads;
+mod overlap;
 mod reduced;
 mod source;
 pub mod spec;
 mod tensor;
+mod tokenizer;
 
+pub use bos::BosRule;
 pub use corpus::Corpus;
 pub use delivered::Delivered;
 pub use error::SourceError;
@@ -36,3 +41,4 @@ pub use mapped_file::MappedFile;
 pub use source::Source;
 pub use spec::{ModelSpec, Rope, RopeScaling};
 pub use tensor::StoredTensor;
+pub use tokenizers::Tokenizer;

@@ -7,14 +7,17 @@ use evopress_plugin::GgmlType;
 use serde_json::Map;
 use tokenizers::Tokenizer;
 
+use crate::bos::BosRule;
 use crate::delivered::Delivered;
 use crate::error::SourceError;
+use crate::extra_tensors;
 use crate::families::{self, Family};
 use crate::folder::ModelFolder;
 use crate::gguf::{self, Entries, GgufFile};
 use crate::hf_files::HfFiles;
 use crate::spec::{LayerRole, ModelSpec, TensorPart, TensorSpec};
 use crate::tensor::StoredTensor;
+use crate::tokenizer;
 
 /// A model on disk, open.
 pub struct Source {
@@ -24,6 +27,8 @@ pub struct Source {
     by_name: HashMap<String, usize>,
     family: &'static Family,
     files: Files,
+    /// What of the configuration is left out.
+    notes: Vec<String>,
 }
 
 enum Files {
@@ -65,15 +70,18 @@ impl Source {
         };
         if metadata.is_dir() {
             let folder = open_folder(path)?;
-            let (family, whole) = (folder.family(), folder.spec()?);
-            Self::checked(family, &whole, Files::Folder(Box::new(folder)))
+            let (family, mut whole) = (folder.family(), folder.spec()?);
+            if extra_tensors::has_own_head(&whole, &folder) {
+                whole.head.tied = false;
+            }
+            Self::checked(family, whole, Files::Folder(Box::new(folder)))
         } else if is_gguf() {
             let gguf = open_gguf(path)?;
             let family = families::of_gguf(&gguf.metadata())?;
             let has_tensor = |name: &str| gguf.has(name);
             let factors = gguf.rope_factors()?;
             let whole = families::spec_of_gguf(family, &gguf.metadata(), &has_tensor, factors)?;
-            Self::checked(family, &whole, Files::Gguf(gguf))
+            Self::checked(family, whole, Files::Gguf(gguf))
         } else {
             Err(SourceError::NotAModel {
                 path: path.to_path_buf(),
@@ -85,9 +93,10 @@ impl Source {
     /// The model if its files have every tensor as they must; in `whole` no block lacks anything.
     fn checked(
         family: &'static Family,
-        whole: &ModelSpec,
+        mut whole: ModelSpec,
         files: Files,
     ) -> Result<Self, SourceError> {
+        let notes = whole.leave_out_ids_beyond_the_vocabulary();
         let reduced = match &files {
             Files::Folder(folder) => folder.reduced(),
             Files::Gguf(gguf) => gguf.reduced(),
@@ -104,6 +113,7 @@ impl Source {
             tensors,
             family,
             files,
+            notes,
         };
         for tensor in &source.tensors {
             match &source.files {
@@ -116,7 +126,7 @@ impl Source {
         for tensor in whole.tensors().iter().filter(|it| !source.has(&it.name)) {
             let is_there = match &source.files {
                 Files::Folder(folder) => folder.has(tensor.name_in_files()),
-                Files::Gguf(gguf) => gguf.has(&gguf_name(whole, tensor)),
+                Files::Gguf(gguf) => gguf.has(&gguf_name(&whole, tensor)),
             };
             if is_there {
                 let name = &tensor.name;
@@ -125,6 +135,10 @@ impl Source {
                     format!("tensor {name} is of a half that its block does not have"),
                 ));
             }
+        }
+        match &source.files {
+            Files::Folder(folder) => extra_tensors::check_folder(&whole, folder)?,
+            Files::Gguf(gguf) => extra_tensors::check_gguf(&whole, gguf)?,
         }
         Ok(source)
     }
@@ -203,6 +217,33 @@ impl Source {
         }
     }
 
+    /// How sequences begin in this model's runtimes. The tokenizer is the model's.
+    ///
+    /// # Errors
+    /// A tokenizer that puts several tokens before a text, or one without an embedding.
+    pub fn bos_rule(&self, tokenizer: &Tokenizer) -> Result<BosRule, SourceError> {
+        let bos_token_id = self.spec.bos_token_id;
+        let mut rule = match &self.files {
+            Files::Folder(folder) => folder.bos_rule(tokenizer, bos_token_id)?,
+            Files::Gguf(gguf) => gguf.bos_rule(tokenizer, bos_token_id)?,
+        };
+        let num_embeddings = self.spec.vocab_size;
+        let beyond = rule.token.filter(|id| i64::from(*id) >= num_embeddings);
+        match beyond {
+            Some(id) if rule.is_prepended => Err(SourceError::Tokenizer {
+                file: self.path().to_path_buf(),
+                what: format!(
+                    "its BOS token has the id {id}, but the model has {num_embeddings} embeddings"
+                ),
+            }),
+            Some(_) => {
+                rule.token = None;
+                Ok(rule)
+            }
+            None => Ok(rule),
+        }
+    }
+
     /// What a Hugging Face folder of this model needs beside the weights.
     ///
     /// # Errors
@@ -216,6 +257,17 @@ impl Source {
                 families::generation_config(&self.spec),
             ),
         }
+    }
+
+    /// What of the model's files decides no result, is not as it should be, and is left out: a
+    /// sentence each.
+    ///
+    /// # Errors
+    /// As [`Source::tokenizer`].
+    pub fn notes(&self) -> Result<Vec<String>, SourceError> {
+        let file = self.path().display();
+        let notes = self.notes.iter().map(|note| format!("{file}: {note}"));
+        Ok(notes.chain(self.hf_files()?.notes).collect())
     }
 
     /// The metadata of a GGUF file of this model, but for what depends on how its tensors are
@@ -245,6 +297,27 @@ impl Source {
                 Ok(entries)
             }
         }
+    }
+
+    /// The tokenizer that a GGUF file of this model has: rebuilt from the metadata that would be
+    /// written.
+    ///
+    /// # Errors
+    /// As [`Source::gguf_entries`].
+    pub fn gguf_tokenizer(&self) -> Result<Tokenizer, SourceError> {
+        gguf::tokenizer_of(&self.gguf_entries()?, self.path())
+    }
+
+    /// The tokenizer that a Hugging Face folder of this model has: rebuilt from the file that would
+    /// be written.
+    ///
+    /// # Errors
+    /// As [`Source::hf_files`].
+    pub fn hf_tokenizer(&self) -> Result<Tokenizer, SourceError> {
+        tokenizer::parse(&self.hf_files()?.tokenizer).map_err(|what| SourceError::Tokenizer {
+            file: self.path().to_path_buf(),
+            what,
+        })
     }
 
     /// What llama.cpp tells by the number of a block, or of blocks, so that a GGUF file of this model
@@ -309,8 +382,7 @@ impl Source {
             types.extend(match &self.files {
                 Files::Folder(folder) => folder.quantized_type(tensor)?,
                 Files::Gguf(gguf) => {
-                    let name = gguf_name(&self.spec, tensor);
-                    let (ggml_type, _) = gguf.bytes(&name, &tensor.name, &tensor.shape)?;
+                    let (ggml_type, _) = self.gguf_bytes(gguf, tensor)?;
                     let is_quantized = ggml_type.is_quantized();
                     is_quantized.then(|| ggml_type.name().to_owned())
                 }

@@ -112,6 +112,16 @@ impl<'a> StoredTensor<'a> {
         bytes
     }
 
+    /// The elements as f32.
+    pub(crate) fn to_floats(&self) -> Vec<f32> {
+        let bytes = self.to_bytes();
+        match self.dtype {
+            DType::F32 => floats(&bytes, f32::from_le_bytes),
+            DType::F16 => floats(&bytes, |bytes| f16::from_le_bytes(bytes).to_f32()),
+            _ => floats(&bytes, |bytes| bf16::from_le_bytes(bytes).to_f32()),
+        }
+    }
+
     /// Some rows of the tensor, of which each is as long as the rest of `shape` says.
     pub(crate) fn rows(self, stored: &StoredRows, shape: &[i64]) -> Self {
         let (dtype, shape) = (self.dtype, shape.to_vec());
@@ -137,13 +147,7 @@ impl<'a> StoredTensor<'a> {
     /// The elements less 1, in f32: what Hugging Face's files have of a norm's weight that a GGUF
     /// file holds whole.
     pub(crate) fn less_one(self) -> Self {
-        let bytes = self.to_bytes();
-        let numbers: Vec<f32> = match self.dtype {
-            DType::F32 => floats(&bytes, f32::from_le_bytes),
-            DType::F16 => floats(&bytes, |bytes| f16::from_le_bytes(bytes).to_f32()),
-            _ => floats(&bytes, |bytes| bf16::from_le_bytes(bytes).to_f32()),
-        };
-        let less = numbers.into_iter().map(|number| number - 1.0);
+        let less = self.to_floats().into_iter().map(|number| number - 1.0);
         let bytes = less.flat_map(f32::to_le_bytes).collect();
         Self::owned(DType::F32, &self.shape, bytes)
     }

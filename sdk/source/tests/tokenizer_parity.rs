@@ -6,12 +6,14 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use evopress_source::Source;
-use evopress_source::fixtures::{self, smollm2};
+use evopress_source::fixtures::{self, gemma3, qwen2_coder, smollm2};
 use serde::Deserialize;
 
 #[derive(Deserialize)]
 struct Expected {
     made_by: String,
+    /// What it puts before a text.
+    bos: Option<u32>,
     special: Vec<Vec<u32>>,
     literal_where_different: BTreeMap<usize, Vec<u32>>,
 }
@@ -22,7 +24,20 @@ fn check(model: &Path, ids: &str) {
     let texts: Vec<String> = serde_json::from_str(&read("texts.json")).unwrap();
     let expected: Expected = serde_json::from_str(&read(ids)).unwrap();
     assert_eq!(texts.len(), expected.special.len());
-    let mut tokenizer = Source::open(model).unwrap().tokenizer().unwrap();
+    let source = Source::open(model).unwrap();
+    let mut tokenizer = source.tokenizer().unwrap();
+    assert_eq!(
+        source.bos_rule(&tokenizer).unwrap().prepended(),
+        expected.bos
+    );
+    let whole = tokenizer.encode("a", true).unwrap();
+    let plain = tokenizer.encode("a", false).unwrap();
+    let around: Vec<u32> = expected
+        .bos
+        .into_iter()
+        .chain(plain.get_ids().to_vec())
+        .collect();
+    assert_eq!(whole.get_ids(), around, "{}", model.display());
     for literal in [false, true] {
         tokenizer.set_encode_special_tokens(literal);
         for (idx, text) in texts.iter().enumerate() {
@@ -53,6 +68,16 @@ fn smollm2_model() {
     check(&smollm2(), "SmolLM2-135M-Instruct.json");
 }
 
+#[test]
+fn gemma3_model() {
+    check(&gemma3(), "gemma-3-270m.json");
+}
+
+#[test]
+fn qwen2_coder_model() {
+    check(&qwen2_coder(), "Qwen2.5-Coder-0.5B-Instruct.json");
+}
+
 macro_rules! small_vocabularies {
     ($($name:ident: $file:literal),+ $(,)?) => {
         $(#[test]
@@ -66,15 +91,20 @@ macro_rules! small_vocabularies {
 small_vocabularies! {
     default: "default",
     gpt_2: "gpt-2",
+    olmo: "olmo",
     smollm: "smollm",
+    refact: "refact",
     llama_bpe: "llama-bpe",
+    dbrx: "dbrx",
     smaug_bpe: "smaug-bpe",
     qwen2: "qwen2",
+    gpt_4o: "gpt-4o",
     tekken: "tekken",
     falcon: "falcon",
     deepseek_coder: "deepseek-coder",
     sentence_piece: "sentence-piece",
     sentence_piece_no_prefix: "sentence-piece-no-prefix",
+    like_gemma: "like-gemma",
 }
 
 #[test]

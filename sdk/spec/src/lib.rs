@@ -28,20 +28,21 @@ mod yaml;
 
 pub use evopress_core::{atomic_write, digest_bytes, digest_path, digest_reader};
 
-pub use check::{MAX_SPEC_BYTES, check, check_bytes, locate, mistake_at};
+pub use check::{MAX_SPEC_BYTES, Wrong, check, check_bytes, examine_bytes, locate, mistake_at};
 pub use digest::InputDigests;
 pub use events::{Event, EventKind, Stage, Status};
 pub use mistake::Mistake;
 pub use plan::{
-    Address, Artifact, ArtifactFormat, Baselines, Calibration, Credentials, Database, Device,
+    Address, Artifact, ArtifactFormat, Baselines, Bos, Calibration, Credentials, Database, Device,
     Dtype, Evaluation, Gate, Generations, Grouping, Ingredient, Initial, Limit, Mode, Model,
     ModelLocation, ModelVersion, Origin, Plan, PluginUse, Publish, Sample, Search, Secret,
     SelectionStage, Target, ToHub, ToMlflow, ToObjects, ToOci, is_gguf,
 };
 pub use render::render;
 pub use report::{
-    Achieved, BaselineResult, DatabaseResult, ExpertResult, GateResult, HistoryEntry, Metric,
-    MetricResult, Published, Report, SearchResult, Unpublished, WrittenArtifact,
+    Achieved, BaselineResult, DatabaseResult, Delivered, ExpertResult, GateResult, HistoryEntry,
+    Metric, MetricResult, Published, Report, SearchResult, SequenceStart, Unpublished,
+    WrittenArtifact,
 };
 pub use roots::Roots;
 pub use run_dir::{RejectedDir, RunDir};

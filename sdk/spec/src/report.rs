@@ -23,6 +23,10 @@ pub struct Report {
     pub spec_digest: String,
     /// The spec's target, e.g. `{"drop": 0.25}`.
     pub target: serde_json::Value,
+    /// How the weights of the model came, where they were quantized already: dense is the model as
+    /// it was delivered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delivered: Option<Delivered>,
     /// What the written artifact measures.
     pub achieved: Achieved,
     /// Level name by unit name, in the order of the model.
@@ -34,6 +38,9 @@ pub struct Report {
     /// has no experts.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub experts: Vec<ExpertResult>,
+    /// How the sequences of each text begin: the calibration's first, then the held-out sets'.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sequences: Vec<SequenceStart>,
     /// What the search did.
     pub search: SearchResult,
     /// Quality of the written artifact, per set and metric.
@@ -62,6 +69,23 @@ pub struct Report {
     pub warnings: Vec<String>,
 }
 
+/// The form of weights that came quantized.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Delivered {
+    /// The method: `gptq`, `awq` and so on as in the model's `quantization_config`, or `gguf`.
+    pub method: String,
+    /// What quantized tensors are stored as: `4-bit`, `fp8`, or ggml's types.
+    pub types: Vec<String>,
+    /// Bytes of the files with the weights.
+    pub size_bytes: u64,
+}
+
+impl std::fmt::Display for Delivered {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} ({})", self.method, self.types.join(", "))
+    }
+}
+
 /// Size of the written artifact beside the dense model's.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Achieved {
@@ -81,6 +105,37 @@ pub struct Achieved {
     pub packed_bytes: u64,
     /// Bytes of the dense weights in the run's dtype.
     pub dense_size_bytes: u64,
+}
+
+/// How the sequences of one text begin.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SequenceStart {
+    /// `calibration`, or the name of a held-out set.
+    pub text: String,
+    /// Whether they begin with the model's BOS token.
+    pub bos: bool,
+    /// What says so: a file of the model, a key of its GGUF file, or a field of the spec.
+    pub said_by: String,
+}
+
+impl SequenceStart {
+    /// All of them in words: `yes (tokenizer.json)` where they are alike, by text where they are not.
+    pub fn summary(starts: &[Self]) -> Option<String> {
+        let first = starts.first()?;
+        let is_alike = |it: &Self| (it.bos, &it.said_by) == (first.bos, &first.said_by);
+        if starts.iter().all(is_alike) {
+            return Some(first.to_string());
+        }
+        let by_text = starts.iter().map(|it| format!("{}: {it}", it.text));
+        Some(by_text.collect::<Vec<_>>().join("; "))
+    }
+}
+
+impl std::fmt::Display for SequenceStart {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let answer = if self.bos { "yes" } else { "no" };
+        write!(f, "{answer} ({})", self.said_by)
+    }
 }
 
 /// What the search did.

@@ -44,6 +44,11 @@ impl Tainted {
         around.into_iter().any(|pointer| self.0.contains(pointer))
     }
 
+    /// All of them.
+    pub(crate) fn into_pointers(self) -> impl Iterator<Item = String> {
+        self.0.into_iter()
+    }
+
     /// Whether the value, something around it, or something in it is a stand-in.
     pub(crate) fn touches(&self, pointer: &str) -> bool {
         self.holds(pointer) || self.0.iter().any(|bad| place::holds(pointer, bad))
@@ -182,7 +187,8 @@ fn wrong_number_of_fields(tree: &Tree, pointer: &str, of: &Value) -> Fault {
 }
 
 fn wrong_value(tree: &Tree, pointer: &str, value: &Value, of: &Value) -> Fault {
-    let hint = hint(value, of)
+    let typed = tree.text_at(pointer);
+    let hint = hint(value, typed, of)
         .map(|hint| format!("; {hint}"))
         .unwrap_or_default();
     // A secret in the wrong place must not appear in a message.
@@ -190,7 +196,7 @@ fn wrong_value(tree: &Tree, pointer: &str, value: &Value, of: &Value) -> Fault {
     let (found, hint) = if hidden {
         (SECRET.to_owned(), String::new())
     } else {
-        (found_here(value, of), hint)
+        (found_here(value, typed, of), hint)
     };
     let message = format!("{found}, expected {}{hint}", expected(of));
     let at = if value.is_object() {
@@ -201,8 +207,11 @@ fn wrong_value(tree: &Tree, pointer: &str, value: &Value, of: &Value) -> Fault {
     Fault::new(at, pointer, &message)
 }
 
-/// What a message says was found. A long list is described by its length.
-fn found_here(value: &Value, of: &Value) -> String {
+/// What a message says was found: a number as it was typed, a long list by its length.
+fn found_here(value: &Value, typed: Option<&str>, of: &Value) -> String {
+    if let Some(typed) = typed {
+        return format!("found {}", clip(typed));
+    }
     match value {
         Value::Array(items)
             if !items.is_empty() && of.get("type").and_then(Value::as_str) == Some("array") =>

@@ -86,10 +86,7 @@ pub(crate) fn expected(schema: &Value) -> String {
         Some("integer") => format!("a whole number{}", range(schema)),
         Some("number") => format!("a number{}", range(schema)),
         Some("boolean") => "true or false".to_owned(),
-        Some("string") if count(schema, "minLength").is_some() => {
-            "text that is not empty".to_owned()
-        }
-        Some("string") => "text".to_owned(),
+        Some("string") => text_of_length(count(schema, "minLength"), count(schema, "maxLength")),
         Some("array") => match (count(schema, "minItems"), count(schema, "maxItems")) {
             (Some(min), Some(max)) => format!("a list of {min} to {max} items"),
             (None, Some(max)) => format!("a list of at most {max} items"),
@@ -101,6 +98,16 @@ pub(crate) fn expected(schema: &Value) -> String {
             None => "a mapping of names to values".to_owned(),
         },
         _ => "something else".to_owned(),
+    }
+}
+
+fn text_of_length(min: Option<u64>, max: Option<u64>) -> String {
+    match (min, max) {
+        (Some(min), Some(max)) => format!("text of {min} to {max} characters"),
+        (None, Some(max)) => format!("text of at most {max} characters"),
+        (Some(1), None) => "text that is not empty".to_owned(),
+        (Some(min), None) => format!("text of at least {min} characters"),
+        (None, None) => "text".to_owned(),
     }
 }
 
@@ -189,7 +196,8 @@ fn count(schema: &Value, key: &str) -> Option<u64> {
 const MAX_EXACT: f64 = 9_007_199_254_740_991.0;
 
 /// "; did you mean 0.25?": what would be right instead of this value, where that can be told.
-pub(crate) fn hint(value: &Value, schema: &Value) -> Option<String> {
+/// `typed` is how a number or a truth value was written.
+pub(crate) fn hint(value: &Value, typed: Option<&str>, schema: &Value) -> Option<String> {
     let kind = schema.get("type").and_then(Value::as_str);
     match (value, kind) {
         (Value::String(text), Some("boolean")) => {
@@ -214,7 +222,8 @@ pub(crate) fn hint(value: &Value, schema: &Value) -> Option<String> {
             nearest(text, choices.chain(examples)).map(|name| format!("did you mean `{name}`?"))
         }
         (Value::Number(_) | Value::Bool(_), Some("string")) => {
-            Some(format!("put it in quotes: \"{value}\""))
+            let typed = typed.map_or_else(|| value.to_string(), clip);
+            Some(format!("put it in quotes: \"{typed}\""))
         }
         (Value::Object(_), Some("array")) => {
             Some("put a hyphen before the first field to make it an item".to_owned())

@@ -7,9 +7,9 @@ pub type Result<T, E = TensorError> = std::result::Result<T, E>;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TensorError {
-    /// libtorch refused an operation (shapes, memory, device).
-    #[error("libtorch: {}", first_line(.0))]
-    Torch(#[from] tch::TchError),
+    /// libtorch refused an operation (shapes, memory, device): in its words, without its trace.
+    #[error("libtorch: {0}")]
+    Torch(String),
     /// The requested device is not there.
     #[error("device `{requested}` is not available: {reason}")]
     Device {
@@ -33,8 +33,28 @@ pub enum TensorError {
 #[error("interrupted")]
 pub struct Interrupted;
 
-/// libtorch appends a C++ backtrace to its messages.
-fn first_line(error: &tch::TchError) -> String {
-    let text = error.to_string();
-    text.lines().next().unwrap_or_default().to_owned()
+/// The error itself is not kept: libtorch appends a C++ backtrace to its messages, and whoever
+/// shows the causes of an error would show that.
+impl From<tch::TchError> for TensorError {
+    fn from(error: tch::TchError) -> Self {
+        let text = error.to_string();
+        let first = text.lines().next().unwrap_or_default();
+        let plain = first.strip_prefix("Internal torch error: ");
+        Self::Torch(plain.unwrap_or(first).to_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::error::Error;
+
+    use super::*;
+
+    #[test]
+    fn libtorchs_trace_is_not_shown() {
+        let trace = "index out of range in self\nException raised from f at a.cpp:1\nframe #0: g";
+        let error = TensorError::from(tch::TchError::Torch(trace.to_owned()));
+        assert_eq!(error.to_string(), "libtorch: index out of range in self");
+        assert!(error.source().is_none());
+    }
 }

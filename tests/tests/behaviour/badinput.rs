@@ -168,18 +168,19 @@ fn each_mistake_is_told_with_its_place_by_the_command_and_by_the_daemon() {
 }
 
 #[test]
-fn a_text_that_is_a_little_too_short_ends_the_run_with_a_sentence() {
+fn a_text_that_is_a_little_too_short_is_refused_with_a_sentence() {
     let scratch = Scratch::new();
     let text = scratch.path().join("short.txt");
     fs::write(&text, "Call me Ishmael. ".repeat(80)).unwrap(); // bytes enough, tokens too few
     let mut spec = tiny("short");
     spec["calibration"]["source"] = json!(text);
     let outcome = scratch.run(&spec);
-    assert_eq!(outcome.code, Some(1), "{}", outcome.stderr);
-    let reason = outcome.report["reason"].as_str().unwrap().to_owned();
+    assert_eq!(outcome.code, Some(78), "{}", outcome.stderr);
     assert!(
-        reason.contains("short.txt: ") && reason.ends_with("tokens, but 1024 are needed"),
-        "{reason}"
+        outcome.stderr.contains("short.txt: ")
+            && outcome.stderr.contains("tokens, but 1024 are needed"),
+        "{}",
+        outcome.stderr
     );
 }
 
@@ -216,7 +217,7 @@ fn a_broken_plugin_is_a_sentence_where_it_is_named_and_harmless_where_it_is_not(
         ),
         (
             "fault_wrong_version",
-            "was built for plugin ABI version 4000000; this evopressd has version 4: rebuild the plugin",
+            "was built for plugin ABI version 4000000; this evopressd has version 5: rebuild the plugin",
         ),
         (
             "fault_wrong_layout",

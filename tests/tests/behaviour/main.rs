@@ -12,6 +12,7 @@ mod depth;
 mod experts;
 mod families;
 mod fast;
+mod files;
 mod gates;
 mod gguf;
 mod levels;

@@ -225,6 +225,32 @@ fn layers_without_a_grid_are_decoded_and_named() {
     assert_eq!(json!(ignored), answers[0]["dense"]);
 }
 
+/// An artifact with packed weights is a model like any other, and dense is what it has.
+#[test]
+fn packed_artifacts_are_compressed_again() {
+    let scratch = Scratch::new();
+    let options = json!({"bits": [4, 8], "group_size": 32});
+    let spec = pipeline("once", "rtn", &options, &json!({"bits_per_weight": 6.0}));
+    let once = run(&scratch, spec, &["gptq"]);
+    let mut spec = pipeline("twice", "drop", &json!({}), &json!({"drop": 0.25}));
+    spec["model"]["source"] = json!(once.model);
+    let twice = run(&scratch, spec, &["huggingface"]);
+    let perplexity = |result: &Result, of: &str| result.report["evaluation"][0][of].as_f64();
+    let (before, after) = (perplexity(&once, "compressed"), perplexity(&twice, "dense"));
+    let difference = (before.unwrap() - after.unwrap()).abs() / before.unwrap();
+    assert!(difference < 1e-6, "{before:?} is {after:?} when read again");
+
+    let weights = once.model.join("model.safetensors");
+    let size_bytes = weights.metadata().unwrap().len();
+    let expected = json!({"method": "gptq", "types": ["4-bit", "8-bit"], "size_bytes": size_bytes});
+    assert_eq!(twice.report["delivered"], expected);
+    assert_eq!(once.report["delivered"], Value::Null);
+    let sentence = format!(
+        "Dense means as delivered: the weights of the model came as gptq (4-bit, 8-bit), {size_bytes} bytes."
+    );
+    assert!(twice.card().contains(&sentence), "{}", twice.card());
+}
+
 #[test]
 fn what_no_level_can_become_is_refused_before_the_search() {
     let scratch = Scratch::new();

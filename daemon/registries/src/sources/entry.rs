@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use evopress_cache::{Cache, Entry, FileRecord, Guard, Manifest};
-use evopress_core::digest_bytes;
+use evopress_core::{digest_bytes, digest_model};
 use evopress_spec::{Address, Origin};
 use serde_json::{Value, json};
 
@@ -20,7 +20,8 @@ pub struct Fetched {
     pub path: PathBuf,
     /// The version that the address means: a commit, a digest.
     pub version: String,
-    /// What [`digest_path`](evopress_core::digest_path) says of `path` as long as nothing is
+    /// What [`digest_model`] says of `path` where it is a file, and
+    /// [`digest_path`](evopress_core::digest_path) where it is a folder, as long as nothing is
     /// damaged.
     pub digest: String,
     /// Bytes that came just now; 0 where all was in the cache.
@@ -104,10 +105,15 @@ pub(super) fn complete_model(entry: &Entry, version: &str) -> Result<Option<Fetc
     }))
 }
 
-/// The digest of a model, computed from those of its files as `digest_path` computes it.
+/// The digest of a model from those of its files: of a file or the parts of a split one as
+/// `digest_model` computes it, of a folder as `digest_path` does.
 fn digest_of(manifest: &Manifest, model: &str) -> String {
-    if let Some(file) = manifest.files.get(model) {
-        return file.sha256.clone();
+    let sha256 = |file: &Path| {
+        let record = manifest.files.get(file.to_str()?)?;
+        Some(record.sha256.clone())
+    };
+    if let Ok(digest) = digest_model(Path::new(model), |file| sha256(file).ok_or(())) {
+        return digest;
     }
     let folder = Path::new(model);
     let lines: String = manifest

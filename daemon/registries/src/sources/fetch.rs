@@ -119,10 +119,13 @@ impl Filling<'_> {
     /// Fetches the files. Returns the bytes that arrived.
     async fn run(self, progress: Progress<'_>) -> Result<u64, FetchError> {
         let (origin, entry, listing) = (self.origin, self.entry, self.listing);
-        let (model, files) = match needed(listing.files.clone(), self.source.context())? {
-            Needed::Gguf(file) => (file.name.clone(), vec![file]),
-            Needed::Folder(files) => (name_of(&origin.address), files),
+        let needed = needed(listing.files.clone(), self.source.context())?;
+        let (folder, files) = match needed {
+            Needed::Gguf(files) => (None, files),
+            Needed::Folder(files) => (Some(name_of(&origin.address)), files),
         };
+        let first = files.first().map(|file| file.name.clone());
+        let model = folder.clone().or(first);
         let mut manifest = entry
             .load_manifest()
             .manifest
@@ -132,10 +135,9 @@ impl Filling<'_> {
         let progress = ModelProgress::new(progress, &origin.address, &files);
         let mut fetched_bytes = 0;
         for file in &files {
-            let name = if file.name == model {
-                model.clone()
-            } else {
-                format!("{model}/{}", file.name)
+            let name = match &folder {
+                Some(folder) => format!("{folder}/{}", file.name),
+                None => file.name.clone(),
             };
             let known = manifest.files.get(&name);
             if !known.is_some_and(|record| is_in_entry(entry, &name, record, file)) {

@@ -1,6 +1,9 @@
 //! A repository of the Hugging Face Hub at one commit. Files in LFS have a SHA-256, others the
 //! object ID of Git.
 
+use std::path::Path;
+
+use evopress_core::model_files;
 use evopress_spec::{Address, Credentials, Origin};
 use reqwest::Method;
 use serde_json::Value;
@@ -81,9 +84,11 @@ impl Hub {
             next = link.map(|url| self.http.elsewhere(Method::GET, &url));
         }
         if let Some(wanted) = &self.file {
-            let at = format!("{commit}/{}", escaped(wanted));
-            files.retain(|file| file.at == at);
-            if files.is_empty() {
+            let at = |file: &str| format!("{commit}/{}", escaped(file));
+            let parts = model_files(Path::new(wanted));
+            let parts: Vec<String> = parts.iter().map(|it| at(&it.to_string_lossy())).collect();
+            files.retain(|file| parts.contains(&file.at));
+            if !files.iter().any(|file| file.at == at(wanted)) {
                 return Err(self.context.missing("the repository has no such file"));
             }
         }

@@ -1,5 +1,6 @@
 //! What a source has of a model: its version and its files, and which of them are needed.
 
+use evopress_core::PartName;
 use evopress_spec::is_gguf;
 use serde_json::Value;
 
@@ -71,7 +72,8 @@ pub(super) enum FileDigest {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Needed {
     Folder(Vec<RemoteFile>),
-    Gguf(RemoteFile),
+    /// The file, or all parts of a split one in their order.
+    Gguf(Vec<RemoteFile>),
 }
 
 /// Picks the files that a model needs; small ones come first.
@@ -93,15 +95,18 @@ pub(super) fn needed(files: Vec<RemoteFile>, context: &ErrorContext) -> Result<N
         address: context.address.clone(),
         found,
     };
-    let mut gguf: Vec<_> = files.iter().filter(|file| is_gguf(&file.name)).collect();
-    match (gguf.pop(), gguf.len()) {
-        (Some(file), 0) => Ok(Needed::Gguf(file.clone())),
-        (Some(_), others) => Err(found(format!(
+    let gguf: Vec<_> = files.iter().filter(|file| is_gguf(&file.name)).collect();
+    if let Some(parts) = parts(&gguf) {
+        return parts.map(Needed::Gguf).map_err(found);
+    }
+    match gguf[..] {
+        [file] => Ok(Needed::Gguf(vec![file.clone()])),
+        [_, _, ..] => Err(found(format!(
             "it has {} .gguf files, of which the address must name one",
-            others + 1
+            gguf.len()
         ))),
-        (None, _) if files.is_empty() => Err(found("it has no files".to_owned())),
-        (None, _) => {
+        [] if files.is_empty() => Err(found("it has no files".to_owned())),
+        [] => {
             let names: Vec<&str> = files
                 .iter()
                 .take(5)
@@ -115,6 +120,28 @@ pub(super) fn needed(files: Vec<RemoteFile>, context: &ErrorContext) -> Result<N
             Err(found(format!("it has {}{more}", names.join(", "))))
         }
     }
+}
+
+/// The parts of a split model in their order, where all files are parts of one; else a sentence
+/// names a part that is missing.
+fn parts(files: &[&RemoteFile]) -> Option<Result<Vec<RemoteFile>, String>> {
+    let first = PartName::parse(&files.first()?.name)?;
+    let names: Vec<String> = first.all().collect();
+    if !files.iter().all(|file| names.contains(&file.name)) {
+        return None;
+    }
+    let part = |name: &String| {
+        let mut files = files.iter();
+        let found = files.find(|file| file.name == *name);
+        let missing = || {
+            format!(
+                "{name} is missing, one of the {} parts of its model",
+                first.count
+            )
+        };
+        found.map(|file| (*file).clone()).ok_or_else(missing)
+    };
+    Some(names.iter().map(part).collect())
 }
 
 /// Configuration, tokenizer, weights in safetensors, licence and card; weights in other formats are
@@ -201,7 +228,12 @@ mod tests {
         );
         assert_eq!(
             pick(&["README.md", "a.GGUF"]),
-            Ok(Needed::Gguf(file("a.GGUF")))
+            Ok(Needed::Gguf(vec![file("a.GGUF")]))
+        );
+        let parts = ["a-00001-of-00002.gguf", "a-00002-of-00002.gguf"];
+        assert_eq!(
+            pick(&["README.md", parts[1], parts[0]]),
+            Ok(Needed::Gguf(parts.map(file).to_vec()))
         );
     }
 
@@ -221,6 +253,14 @@ mod tests {
         );
         check(
             &["a.gguf", "b.gguf"],
+            "it has 2 .gguf files, of which the address must name one",
+        );
+        check(
+            &["a-00001-of-00003.gguf", "a-00003-of-00003.gguf"],
+            "a-00002-of-00003.gguf is missing, one of the 3 parts of its model",
+        );
+        check(
+            &["a-00001-of-00002.gguf", "b-00002-of-00002.gguf"],
             "it has 2 .gguf files, of which the address must name one",
         );
         check(&["1", "2", "3", "4", "5", "6"], "it has 1, 2, 3, 4, 5, …");

@@ -2,7 +2,7 @@
 //! manifest with the SHA-256 of each file; of other objects the sizes are known, and a change while
 //! they are read is told by their ETags.
 
-use evopress_core::digest_bytes;
+use evopress_core::{digest_bytes, model_files};
 use evopress_spec::{Address, Origin, ToObjects, is_gguf};
 use futures_util::StreamExt;
 use object_store::path::Path;
@@ -57,8 +57,11 @@ impl S3 {
 
     pub(super) async fn list(&self) -> Result<Listing, FetchError> {
         if is_gguf(&self.key) {
-            let meta = self.store.head(&self.path(&self.key)?).await;
-            let files = vec![file(meta.map_err(|error| self.failed(&error))?)];
+            let mut files = Vec::new();
+            for part in model_files(std::path::Path::new(&self.key)) {
+                let meta = self.store.head(&self.path(&part.to_string_lossy())?).await;
+                files.push(file(meta.map_err(|error| self.failed(&error))?));
+            }
             return Ok(Listing {
                 version: digest_of(&files),
                 files,

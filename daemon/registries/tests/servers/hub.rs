@@ -6,6 +6,7 @@ use std::path::Path;
 use std::process::Command;
 
 use evopress_cache::State;
+use evopress_core::{digest_model, digest_path};
 use evopress_registries::{Bundle, Endpoints, FetchError};
 use evopress_spec::{Credentials, Origin, Publish, RunDir};
 use serde_json::{Value, json};
@@ -221,7 +222,8 @@ fn one_gguf_file_of_a_repository_is_a_model() {
     let folder = hub.folder.path();
     let run_dir = RunDir::new(folder.join("tiny-gguf"));
     fs::create_dir_all(run_dir.model().join("small")).unwrap();
-    for name in ["a.gguf", "b.gguf", "small/c.gguf"] {
+    let parts = ["d-00001-of-00002.gguf", "d-00002-of-00002.gguf"];
+    for name in ["a.gguf", "b.gguf", "small/c.gguf", parts[0], parts[1]] {
         fs::write(run_dir.model().join(name), format!("GGUF of {name}")).unwrap();
     }
     publish(&hub.target(TOKEN), &Bundle::of_run(&run_dir).unwrap());
@@ -233,6 +235,13 @@ fn one_gguf_file_of_a_repository_is_a_model() {
         assert_eq!(text, format!("GGUF of {name}"));
         assert_eq!(fetched.digest, evopress_core::digest_bytes(text.as_bytes()));
     }
+    let fetched = back.fetch(&hub.origin(&format!("hf://acme/tiny@main/{}", parts[0])));
+    for name in parts {
+        let text = fs::read_to_string(fetched.path.with_file_name(name)).unwrap();
+        assert_eq!(text, format!("GGUF of {name}"));
+    }
+    let digest = digest_model(&fetched.path, digest_path).unwrap();
+    assert_eq!(fetched.digest, digest);
     let error = back.refused(&hub.origin("hf://acme/tiny"), TOKEN);
     assert!(matches!(error, FetchError::NoModel { .. }), "{error}");
 }

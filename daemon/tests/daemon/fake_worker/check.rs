@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use evopress_spec::{Delivered, SequenceStart};
 use evopressd::worker_process::{CheckReply, Needs, Pointed};
 
 use crate::behaviour::Behaviour;
@@ -26,10 +27,21 @@ pub(crate) fn check(behaviour: Behaviour) {
                 pointer: "/methods/0/options/granularity".to_owned(),
                 message: "granularity is \"atom\", expected sub-block or block".to_owned(),
             }],
-            needs: None,
+            ..CheckReply::default()
         },
         _ => CheckReply {
             mistakes: Vec::new(),
+            sequences: vec![SequenceStart {
+                text: "calibration".to_owned(),
+                bos: true,
+                said_by: "tokenizer.json".to_owned(),
+            }],
+            warnings: Vec::new(),
+            delivered: Some(Delivered {
+                method: "gptq".to_owned(),
+                types: vec!["4-bit".to_owned()],
+                size_bytes: 90_000_000,
+            }),
             needs: Some(Needs {
                 seconds: Some(90.0),
                 memory_bytes: Some(800_000_000),

@@ -43,6 +43,8 @@ enum Command {
         plan: PathBuf,
         #[arg(long)]
         plugins: PathBuf,
+        #[arg(long)]
+        unsure: Vec<String>,
     },
     Plugins {
         #[arg(long)]

@@ -20,6 +20,7 @@ pub(crate) fn report(dir: &RunDir, status: Status) -> Report {
         reason: None,
         spec_digest: "00".to_owned(),
         target: json!({"drop": 0.25}),
+        delivered: None,
         achieved: Achieved {
             measure: "drop".to_owned(),
             value: 0.2333,
@@ -35,6 +36,7 @@ pub(crate) fn report(dir: &RunDir, status: Status) -> Report {
         ]),
         databases: Vec::new(),
         experts: Vec::new(),
+        sequences: Vec::new(),
         search: SearchResult {
             mode: Mode::Paper,
             generations: 5,

@@ -23,6 +23,12 @@ pub(super) fn header(report: &Report) -> Markup {
                 p.callout.bad { (reason) }
             }
             (verdict(report))
+            @if let Some(delivered) = &report.delivered {
+                p {
+                    "Dense means as delivered: the weights of the model came as " (delivered) ", "
+                    (bytes(delivered.size_bytes)) "."
+                }
+            }
             (beaten(report))
             @if let Some(same) = same {
                 p.callout.warn {

@@ -1,6 +1,6 @@
 //! The page's other tables.
 
-use evopress_spec::{Report, SearchResult};
+use evopress_spec::{Report, SearchResult, SequenceStart};
 use maud::{Markup, html};
 
 use super::text::{bytes, duration, grouped, number, percent};
@@ -113,6 +113,10 @@ pub(super) fn settings(report: &Report) -> Markup {
             dd { code { (report.target.to_string()) } }
             dt { "reached" }
             dd { (reached(report)) }
+            @if let Some(starts) = SequenceStart::summary(&report.sequences) {
+                dt { "sequences begin with BOS" }
+                dd { (starts) }
+            }
             dt { "search" }
             dd {
                 (mode_words(search)) " mode, " (search.generations) " generations"

@@ -7,8 +7,8 @@ use evopress_spec::{ArtifactFormat, Plan};
 
 use crate::artifact_layout::packed;
 
-/// The first artifact of a plan that cannot be written for its model, by its index, and why.
-pub(crate) fn unwritable(plan: &Plan, source: &Source) -> Option<(usize, String)> {
+/// The artifacts of a plan that cannot be written for its model, by their indices, and why.
+pub(crate) fn unwritable(plan: &Plan, source: &Source) -> Vec<(usize, String)> {
     refused(plan, |format| match format {
         ArtifactFormat::Gguf => export::gguf::check(source),
         ArtifactFormat::NemotronNas => export::nemotron_nas::check(source),
@@ -16,13 +16,9 @@ pub(crate) fn unwritable(plan: &Plan, source: &Source) -> Option<(usize, String)
     })
 }
 
-/// The first artifact of a plan whose format cannot hold the search space's levels, by its index,
+/// The artifacts of a plan whose formats cannot hold the search space's levels, by their indices,
 /// and why.
-pub(crate) fn misplaced(
-    plan: &Plan,
-    source: &Source,
-    space: &SearchSpace,
-) -> Option<(usize, String)> {
+pub(crate) fn misplaced(plan: &Plan, source: &Source, space: &SearchSpace) -> Vec<(usize, String)> {
     refused(plan, |format| match (format, packed(format)) {
         (ArtifactFormat::NemotronNas, _) => export::nemotron_nas::check_space(space),
         (ArtifactFormat::Gguf, _) => export::gguf::check_space(source, space),
@@ -31,14 +27,15 @@ pub(crate) fn misplaced(
     })
 }
 
-/// The first artifact of a plan that `check` refuses, by its index, and why.
+/// The artifacts of a plan that `check` refuses, by their indices, and why.
 fn refused(
     plan: &Plan,
     check: impl Fn(ArtifactFormat) -> export::Result<()>,
-) -> Option<(usize, String)> {
-    let mut artifacts = plan.artifacts.iter().enumerate();
-    artifacts.find_map(|(idx, artifact)| {
+) -> Vec<(usize, String)> {
+    let artifacts = plan.artifacts.iter().enumerate();
+    let refused = artifacts.filter_map(|(idx, artifact)| {
         let error = check(artifact.format).err()?;
         Some((idx, error.to_string()))
-    })
+    });
+    refused.collect()
 }

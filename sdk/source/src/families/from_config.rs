@@ -47,7 +47,6 @@ pub(super) struct Fields {
     eos_token_id: Vec<u32>,
     #[serde(default, deserialize_with = "json::token_id")]
     pad_token_id: Option<u32>,
-
     pub(super) attention_bias: Option<bool>,
     pub(super) mlp_bias: Option<bool>,
     pub(super) sliding_window: Option<i64>,

@@ -19,8 +19,8 @@ pub(super) static FAMILY: Family = Family {
     model_type: "granitemoe",
     class: "GraniteMoeForCausalLM",
     about: About {
-        models: "Granite 3 1B-A400M and 3B-A800M",
-        differs: "Granite's factors; experts whose weights are stacked",
+        models: "Granite 3 and 3.1, 1B-A400M and 3B-A800M",
+        differs: "Granite with experts, whose weights are stacked in files",
         real_weights: &[],
     },
     defaults: r#"{"num_experts_per_tok": 2, "num_local_experts": 8}"#,

@@ -18,7 +18,7 @@ pub(super) static FAMILY: Family = Family {
     class: "MixtralForCausalLM",
     about: About {
         models: "Mixtral 8x7B and 8x22B",
-        differs: "eight experts a block, of which a token takes two",
+        differs: "experts in place of the MLP, of which a token takes two",
         real_weights: &[],
     },
     defaults: r#"{"num_key_value_heads": 8, "max_position_embeddings": 131072, "rms_norm_eps": 1e-5, "rope_theta": 1e6, "num_experts_per_tok": 2, "num_local_experts": 8}"#,

@@ -14,8 +14,8 @@ pub(super) static FAMILY: Family = Family {
     model_type: "olmoe",
     class: "OlmoeForCausalLM",
     about: About {
-        models: "OLMoE-1B-7B",
-        differs: "norms over all heads of queries and of keys together; experts without renormalisation",
+        models: "OLMoE 1B-7B",
+        differs: "experts; norms over all heads of queries and keys together",
         real_weights: &[],
     },
     defaults: r#"{"max_position_embeddings": 4096, "rms_norm_eps": 1e-5, "num_experts_per_tok": 8, "num_experts": 64}"#,

@@ -71,6 +71,25 @@ const KEYS: [(&str, f64); 9] = [
     ("attention.clamp_kqv", 0.0),
 ];
 
+/// Lists with an entry for each block.
+const BY_BLOCK: [&str; 2] = ["layer_types", "no_rope_layers"];
+
+/// Refuses lists that have an entry for each block and are not as long as there are blocks.
+pub(super) fn check_lengths(config: &Map<String, Value>, file: &Path) -> Result<(), SourceError> {
+    let count = config.get("num_hidden_layers").and_then(Value::as_f64);
+    let Some(num_blocks) = count.map(|count| count as usize) else {
+        return Ok(());
+    };
+    for name in BY_BLOCK {
+        let list = config.get(name).and_then(Value::as_array);
+        if let Some(found) = list.map(Vec::len).filter(|found| *found != num_blocks) {
+            let what = format!("{name} has {found} entries, num_hidden_layers is {num_blocks}");
+            return Err(SourceError::malformed(file, what));
+        }
+    }
+    Ok(())
+}
+
 /// Refuses fields that change what is computed and are not `known`.
 pub(super) fn check_config(
     config: &Map<String, Value>,

@@ -19,7 +19,7 @@ pub(super) static FAMILY: Family = Family {
     class: "Qwen2MoeForCausalLM",
     about: About {
         models: "Qwen1.5-MoE-A2.7B, Qwen2-57B-A14B",
-        differs: "biases on q, k and v; experts, one of them shared and gated",
+        differs: "Qwen2 with experts, and one that every token takes beside them",
         real_weights: &[],
     },
     defaults: r#"{"num_key_value_heads": 16, "max_position_embeddings": 32768, "moe_intermediate_size": 1408, "shared_expert_intermediate_size": 5632, "num_experts_per_tok": 4, "num_experts": 60}"#,

@@ -14,8 +14,8 @@ pub(super) static FAMILY: Family = Family {
     model_type: "qwen3_moe",
     class: "Qwen3MoeForCausalLM",
     about: About {
-        models: "Qwen3-30B-A3B, Qwen3-235B-A22B, Qwen3-Coder",
-        differs: "norms on each head of queries and keys; experts",
+        models: "Qwen3-30B-A3B, Qwen3-235B-A22B",
+        differs: "Qwen3 with experts in most blocks",
         real_weights: &[],
     },
     defaults: r#"{"num_key_value_heads": 4, "max_position_embeddings": 32768, "moe_intermediate_size": 768, "num_experts_per_tok": 8}"#,

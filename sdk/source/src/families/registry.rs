@@ -71,6 +71,7 @@ pub(crate) fn spec_of_config(
     config: &Map<String, Value>,
     file: &Path,
 ) -> Result<ModelSpec, SourceError> {
+    other_fields::check_lengths(config, file)?;
     let numbers = (family.read_config)(&Config::new(family, config, file)?)?;
     other_fields::check_config(config, family.fields, file)?;
     numbers.into_spec(family.model_type, &family.form, file)

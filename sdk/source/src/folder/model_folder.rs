@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use evopress_core::model_files;
 use serde_json::{Map, Value};
 use tokenizers::Tokenizer;
 
@@ -9,18 +10,24 @@ use super::nemotron_nas;
 use super::quantized::Quantized;
 use super::text;
 use super::weight_files::WeightFiles;
+use crate::bos::{self, BosRule};
 use crate::error::SourceError;
 use crate::families::{self, Family};
 use crate::hf_files::HfFiles;
 use crate::reduced::Reduced;
 use crate::spec::{ModelSpec, TensorSpec};
 use crate::tensor::StoredTensor;
+use crate::tokenizer;
 
 /// A Hugging Face folder, open.
 pub(crate) struct ModelFolder {
     path: PathBuf,
     family: &'static Family,
     config: Map<String, Value>,
+    /// The configuration as artifacts can hold it: without numbers that are not finite.
+    finite: Map<String, Value>,
+    /// The fields that `finite` is without.
+    left_out: Vec<String>,
     /// Whether the model is the part for texts of the one that the files hold.
     is_part: bool,
     weights: WeightFiles,
@@ -58,10 +65,14 @@ impl ModelFolder {
                 found: "a folder without config.json".into(),
             });
         }
-        let mut config = text::read_map(&config_file)?;
+        let object = text::object(&text::read(&config_file)?, &config_file)?;
+        let mut config = object.map;
         let reduced = adapt(&mut config, &config_file)?;
         let quantized = Quantized::take(&mut config, &config_file)?;
+        let mut finite = object.finite;
+        finite.retain(|name, _| config.contains_key(name));
         let part = families::text_part(&config);
+        let finite = families::text_part(&finite).unwrap_or(finite);
         let (is_part, config) = (part.is_some(), part.unwrap_or(config));
         // The family comes first: a folder of another one may have no safetensors files at all.
         let family = families::of_config(&config, &config_file)?;
@@ -69,6 +80,8 @@ impl ModelFolder {
             path: path.to_path_buf(),
             family,
             config,
+            finite,
+            left_out: object.left_out,
             is_part,
             weights: WeightFiles::open(path)?,
             quantized,
@@ -98,16 +111,59 @@ impl ModelFolder {
         self.reduced.as_ref()
     }
 
+    /// Whether the model is the part for texts of the one that the files hold.
+    pub(crate) fn is_part(&self) -> bool {
+        self.is_part
+    }
+
+    /// The names of all tensors of the files.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
+        self.weights.names()
+    }
+
+    /// The weight that a tensor is a part of, where weights are quantized.
+    pub(crate) fn quantized_weight_of(&self, part: &str) -> Option<String> {
+        let quantized = self.quantized.as_ref();
+        quantized.and_then(|_| Quantized::weight_of(part))
+    }
+
+    /// Whether a tensor is there for quantized activations alone, which are not computed here.
+    pub(crate) fn is_of_activations(&self, name: &str) -> bool {
+        self.quantized.is_some() && Quantized::is_of_activations(name)
+    }
+
+    /// Whether two tensors of floats have equal numbers.
+    pub(crate) fn are_equal(&self, one: &str, other: &str) -> bool {
+        let (one, other) = (&self.name_in_files(one), &self.name_in_files(other));
+        match (self.weights.raw(one), self.weights.raw(other)) {
+            (Some(one), Some(other)) if one.0 == other.0 => one == other,
+            (Some((_, one_shape, _)), Some((_, other_shape, _))) if one_shape == other_shape => {
+                let floats = |name: &str| self.weights.tensor(name, one_shape).ok();
+                let floats = |name: &str| floats(name).map(|tensor| tensor.to_floats());
+                matches!((floats(one), floats(other)), (Some(one), Some(other)) if one == other)
+            }
+            _ => false,
+        }
+    }
+
+    /// Whether a tensor holds nothing but zeros.
+    pub(crate) fn is_zero(&self, name: &str) -> bool {
+        let raw = self.weights.raw(name);
+        raw.is_some_and(|(_, _, bytes)| bytes.iter().all(|byte| *byte == 0))
+    }
+
     /// Whether the files have a tensor as it is.
     pub(crate) fn has(&self, name: &str) -> bool {
         self.weights.has(&self.name_in_files(name))
     }
 
     /// The name that the files have for a tensor.
-    fn name_in_files(&self, name: &str) -> String {
+    pub(crate) fn name_in_files(&self, name: &str) -> String {
         let names = families::names_in_whole(name);
         let mut candidates = names.into_iter().filter(|_| self.is_part);
-        let found = candidates.find(|it| self.weights.has(it));
+        let quantized = self.quantized.is_some();
+        let has_codes = |it: &str| quantized && Quantized::has_codes_of(&self.weights, it);
+        let found = candidates.find(|it| self.weights.has(it) || has_codes(it));
         found.unwrap_or_else(|| name.to_owned())
     }
 
@@ -172,24 +228,31 @@ impl ModelFolder {
     pub(crate) fn tokenizer(&self) -> Result<Tokenizer, SourceError> {
         let file = self.path.join("tokenizer.json");
         let text = text::read(&file)?;
-        text.parse()
-            .map_err(|cause: tokenizers::Error| SourceError::Tokenizer {
-                file,
-                what: cause.to_string(),
-            })
+        tokenizer::parse(&text).map_err(|what| SourceError::Tokenizer { file, what })
+    }
+
+    /// How sequences begin; `bos_token_id` is the configuration's.
+    pub(crate) fn bos_rule(
+        &self,
+        tokenizer: &Tokenizer,
+        bos_token_id: Option<u32>,
+    ) -> Result<BosRule, SourceError> {
+        let config = small_file(&self.path.join("tokenizer_config.json"), &mut Vec::new());
+        bos::of_folder(tokenizer, &config, bos_token_id).map_err(|what| SourceError::Tokenizer {
+            file: self.path.join("tokenizer.json"),
+            what,
+        })
     }
 
     /// What the folder holds beside the weights; `spec` is of the whole model.
     pub(crate) fn hf_files(&self, spec: &ModelSpec) -> Result<HfFiles, SourceError> {
-        let optional = |name: &str| {
-            let file = self.path.join(name);
-            if file.is_file() {
-                text::read_map(&file)
-            } else {
-                Ok(Map::new())
-            }
-        };
-        let mut generation_config = optional("generation_config.json")?;
+        let tokenizer = self.path.join("tokenizer.json");
+        let left_out = without_fields(&self.config_file(), &self.left_out);
+        let mut notes: Vec<String> = left_out.into_iter().collect();
+        let mut optional = |name: &str| small_file(&self.path.join(name), &mut notes);
+        let tokenizer_config = optional("tokenizer_config.json");
+        let special_tokens_map = optional("special_tokens_map.json");
+        let mut generation_config = optional("generation_config.json");
         if generation_config.is_empty() {
             generation_config = families::generation_config(spec);
         }
@@ -199,11 +262,12 @@ impl ModelFolder {
             .filter(|file| file.is_file())
             .collect();
         Ok(HfFiles {
-            config: families::to_config(self.family, spec, self.config.clone()),
-            tokenizer: text::read(&self.path.join("tokenizer.json"))?,
-            tokenizer_config: optional("tokenizer_config.json")?,
-            special_tokens_map: optional("special_tokens_map.json")?,
+            config: families::to_config(self.family, spec, self.finite.clone()),
+            tokenizer: text::read(&tokenizer)?,
+            tokenizer_config,
+            special_tokens_map,
             generation_config,
+            notes,
             name: self
                 .config
                 .get("_name_or_path")
@@ -217,17 +281,34 @@ impl ModelFolder {
 
     /// All that an artifact of this model depends on.
     pub(crate) fn digest_files(&self) -> Vec<PathBuf> {
-        let small = [
-            "config.json",
-            "tokenizer.json",
-            "tokenizer_config.json",
-            "special_tokens_map.json",
-            "generation_config.json",
-            "chat_template.jinja",
-        ];
-        let mut files: Vec<PathBuf> = small.iter().map(|name| self.path.join(name)).collect();
-        files.retain(|file| file.is_file());
-        files.extend(self.weights.paths().map(Path::to_path_buf));
-        files
+        model_files(&self.path)
     }
+}
+
+/// A file that decides no result: of one that is not as it should be nothing is taken, and a note
+/// says so.
+fn small_file(file: &Path, notes: &mut Vec<String>) -> Map<String, Value> {
+    if !file.is_file() {
+        return Map::new();
+    }
+    match text::read(file).and_then(|text| text::object(&text, file)) {
+        Ok(object) => {
+            notes.extend(without_fields(file, &object.left_out));
+            object.finite
+        }
+        Err(error) => {
+            notes.push(format!("{error}; the artifact goes without this file"));
+            Map::new()
+        }
+    }
+}
+
+fn without_fields(file: &Path, names: &[String]) -> Option<String> {
+    (!names.is_empty()).then(|| {
+        format!(
+            "{}: the artifact goes without fields whose numbers are not finite: {}",
+            file.display(),
+            names.join(", ")
+        )
+    })
 }

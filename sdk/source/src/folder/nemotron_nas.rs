@@ -3,6 +3,7 @@
 
 use std::path::Path;
 
+use evopress_core::json;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
@@ -13,6 +14,11 @@ use crate::reduced::{Reduced, StoredBlock};
 pub const MODEL_TYPE: &str = "nemotron-nas";
 /// What the layout's sizes of an MLP are rounded up to.
 const MLP_MULTIPLE: i64 = 256;
+
+#[derive(Deserialize)]
+struct Blocks {
+    block_configs: Vec<BlockConfig>,
+}
 
 #[derive(Deserialize)]
 struct BlockConfig {
@@ -57,11 +63,11 @@ pub(super) fn as_llama(
     file: &Path,
 ) -> Result<Reduced, SourceError> {
     let malformed = |what: String| SourceError::malformed(file, what);
-    let extents: Extents = serde_json::from_value(Value::Object(config.clone()))
-        .map_err(|error| malformed(error.to_string()))?;
-    let blocks = config.shift_remove("block_configs").unwrap_or_default();
-    let blocks: Vec<BlockConfig> = serde_json::from_value(blocks)
-        .map_err(|error| malformed(format!("block_configs: {error}")))?;
+    let extents: Extents = json::fields_of(config).map_err(malformed)?;
+    let Blocks {
+        block_configs: blocks,
+    } = json::fields_of(config).map_err(malformed)?;
+    config.shift_remove("block_configs");
     if blocks.len() != extents.num_hidden_layers {
         return Err(malformed(format!(
             "block_configs has {} entries, num_hidden_layers is {}",

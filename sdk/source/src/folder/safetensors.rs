@@ -4,11 +4,13 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use evopress_core::text::lfs_pointer;
 use evopress_plugin::DType;
 use serde::Deserialize;
 
 use crate::error::SourceError;
 use crate::mapped_file::MappedFile;
+use crate::overlap::overlap;
 
 const SUPPORTED: &str = "F32, F16, BF16";
 const MAX_HEADER_BYTES: u64 = 100_000_000;
@@ -31,6 +33,9 @@ impl SafetensorsFile {
     pub(super) fn open(path: &Path) -> Result<Self, SourceError> {
         let map = MappedFile::open(path)?;
         let bytes = map.bytes();
+        if let Some(sentence) = lfs_pointer(bytes) {
+            return Err(map.malformed(sentence));
+        }
         let Some((length, rest)) = bytes.split_first_chunk::<8>() else {
             return Err(map.malformed(format!(
                 "truncated: a safetensors file begins with 8 bytes of header length, this one has {}",
@@ -51,6 +56,12 @@ impl SafetensorsFile {
         };
         let tensors = parse_header(header)
             .map_err(|cause| map.malformed(format!("safetensors header: {cause}")))?;
+        let spans = tensors
+            .iter()
+            .map(|(name, info)| (info.data_offsets, name.as_str()));
+        if let Some((one, other)) = overlap(spans) {
+            return Err(map.malformed(format!("tensors {one} and {other} share bytes")));
+        }
         Ok(Self {
             data_start: 8 + length as usize,
             tensors,
@@ -64,10 +75,6 @@ impl SafetensorsFile {
 
     pub(super) fn size_bytes(&self) -> u64 {
         self.map.bytes().len() as u64
-    }
-
-    pub(super) fn path(&self) -> &Path {
-        &self.map.path
     }
 
     /// The type and bytes of a tensor of floats that is in this file, after all checks.
@@ -86,6 +93,15 @@ impl SafetensorsFile {
     /// Shape of a tensor that is here.
     pub(super) fn shape(&self, name: &str) -> Option<&[i64]> {
         self.tensors.get(name).map(|info| info.shape.as_slice())
+    }
+
+    /// Type, shape and bytes of any tensor that is here; none where it is not all in the file.
+    pub(super) fn raw(&self, name: &str) -> Option<(&str, &[i64], &[u8])> {
+        let info = self.tensors.get(name)?;
+        let (start, end) = info.data_offsets;
+        let data = &self.map.bytes()[self.data_start..];
+        let bytes = data.get(usize::try_from(start).ok()?..usize::try_from(end).ok()?)?;
+        Some((&info.dtype, &info.shape, bytes))
     }
 
     /// Type of the elements of a tensor that is here, by safetensors' name.

@@ -2,22 +2,15 @@
 
 use std::path::Path;
 
-use serde_json::{Map, Value};
+use evopress_core::json::{self, Object};
+use evopress_core::text;
 
 use crate::error::SourceError;
 
 pub(super) fn read(file: &Path) -> Result<String, SourceError> {
-    std::fs::read_to_string(file).map_err(|cause| SourceError::Read {
-        file: file.to_path_buf(),
-        cause,
-    })
+    text::read(file).map_err(|error| SourceError::of_text(error, file))
 }
 
-pub(super) fn read_map(file: &Path) -> Result<Map<String, Value>, SourceError> {
-    parse_map(&read(file)?, file)
-}
-
-pub(super) fn parse_map(text: &str, file: &Path) -> Result<Map<String, Value>, SourceError> {
-    serde_json::from_str(text)
-        .map_err(|cause| SourceError::malformed(file, format!("not a JSON object: {cause}")))
+pub(super) fn object(text: &str, file: &Path) -> Result<Object, SourceError> {
+    json::object(text).map_err(|what| SourceError::malformed(file, what))
 }

@@ -3,16 +3,12 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use evopress_core::model_files::{INDEX, WEIGHTS, WeightIndex};
 use evopress_plugin::DType;
-use serde::Deserialize;
 
 use super::safetensors::SafetensorsFile;
-use super::text;
 use crate::error::SourceError;
 use crate::tensor::StoredTensor;
-
-const INDEX: &str = "model.safetensors.index.json";
-const SINGLE: &str = "model.safetensors";
 
 /// One or several safetensors files, mapped, and which tensor is in which.
 pub(super) struct WeightFiles {
@@ -22,25 +18,50 @@ pub(super) struct WeightFiles {
     places: BTreeMap<String, usize>,
 }
 
-#[derive(Deserialize)]
-struct Index {
-    weight_map: BTreeMap<String, String>,
-}
-
 impl WeightFiles {
+    /// Opens the files of a folder: those of the index where there is one, which then says which
+    /// file each tensor is in. What else the files hold is none of the model's.
     pub(super) fn open(folder: &Path) -> Result<Self, SourceError> {
-        let mut files: Vec<SafetensorsFile> = Vec::new();
+        let index_file = folder.join(INDEX);
+        let index = WeightIndex::read(folder);
+        match index.map_err(|error| SourceError::of_text(error, &index_file))? {
+            Some(index) => Self::open_indexed(folder, &index),
+            None => Self::open_single(folder),
+        }
+    }
+
+    fn open_single(folder: &Path) -> Result<Self, SourceError> {
+        let path = folder.join(WEIGHTS);
+        if !path.is_file() {
+            return Err(SourceError::NotAModel {
+                path: folder.to_path_buf(),
+                found: format!("a folder without {WEIGHTS} or {INDEX}"),
+            });
+        }
+        let file = SafetensorsFile::open(&path)?;
+        Ok(Self {
+            folder: folder.to_path_buf(),
+            places: file.names().map(|name| (name.to_owned(), 0)).collect(),
+            files: vec![file],
+        })
+    }
+
+    fn open_indexed(folder: &Path, index: &WeightIndex) -> Result<Self, SourceError> {
+        let names: Vec<&str> = index.files().into_iter().collect();
+        let files = names
+            .iter()
+            .map(|name| SafetensorsFile::open(&folder.join(name)));
+        let files: Vec<SafetensorsFile> = files.collect::<Result<_, _>>()?;
         let mut places = BTreeMap::new();
-        for path in paths(folder)? {
-            let file = SafetensorsFile::open(&path)?;
-            for name in file.names() {
-                if let Some(other) = places.insert(name.to_owned(), files.len()) {
-                    let other = files[other].path().display();
-                    let what = format!("tensor {name} is also in {other}");
-                    return Err(SourceError::malformed(&path, what));
-                }
+        for (tensor, name) in &index.weight_map {
+            let Ok(file_idx) = names.binary_search(&name.as_str()) else {
+                continue; // the names are those of the map
+            };
+            if files[file_idx].shape(tensor).is_none() {
+                let what = format!("tensor {tensor} is not in {name}, where the index has it");
+                return Err(SourceError::malformed(&folder.join(INDEX), what));
             }
-            files.push(file);
+            places.insert(tensor.clone(), file_idx);
         }
         Ok(Self {
             folder: folder.to_path_buf(),
@@ -53,8 +74,14 @@ impl WeightFiles {
         &self.folder
     }
 
-    pub(super) fn paths(&self) -> impl Iterator<Item = &Path> {
-        self.files.iter().map(SafetensorsFile::path)
+    /// The names of all tensors of the model's files.
+    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+        self.places.keys().map(String::as_str)
+    }
+
+    /// Type, shape and bytes of any tensor of the files.
+    pub(super) fn raw(&self, name: &str) -> Option<(&str, &[i64], &[u8])> {
+        self.files[*self.places.get(name)?].raw(name)
     }
 
     /// Bytes of all files.
@@ -111,37 +138,4 @@ impl WeightFiles {
             }),
         }
     }
-}
-
-/// The safetensors files of a folder: those of the index where there is one.
-fn paths(folder: &Path) -> Result<Vec<PathBuf>, SourceError> {
-    let index_file = folder.join(INDEX);
-    if !index_file.is_file() {
-        let single = folder.join(SINGLE);
-        if single.is_file() {
-            return Ok(vec![single]);
-        }
-        return Err(SourceError::NotAModel {
-            path: folder.to_path_buf(),
-            found: format!("a folder without {SINGLE} or {INDEX}"),
-        });
-    }
-    let index: Index = serde_json::from_str(&text::read(&index_file)?)
-        .map_err(|cause| SourceError::malformed(&index_file, cause.to_string()))?;
-    let mut names: Vec<_> = index.weight_map.into_values().collect();
-    names.sort();
-    names.dedup();
-    for name in &names {
-        // A name with a path in it could read any file of the machine.
-        if Path::new(name)
-            .file_name()
-            .is_none_or(|file_name| file_name != name.as_str())
-        {
-            return Err(SourceError::malformed(
-                &index_file,
-                format!("{name:?} is not the name of a file in the same folder"),
-            ));
-        }
-    }
-    Ok(names.into_iter().map(|name| folder.join(name)).collect())
 }

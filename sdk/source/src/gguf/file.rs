@@ -13,6 +13,7 @@ use super::metadata::Metadata;
 use super::names::{ROPE_FACTORS, ROPE_FACTORS_LONG, ROPE_FACTORS_SHORT};
 use super::part::Part;
 use super::{split, tokenizer};
+use crate::bos::{self, BosRule};
 use crate::error::SourceError;
 use crate::hf_files::HfFiles;
 use crate::reduced::Reduced;
@@ -104,6 +105,12 @@ impl GgufFile {
         self.part_of(name).is_some()
     }
 
+    /// The names of all tensors there.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
+        let parts = self.parts.iter();
+        parts.flat_map(|part| part.header.tensors.keys().map(String::as_str))
+    }
+
     /// A tensor as it is in the file, in llama.cpp's order of rows, after all checks: its type and
     /// its bytes. `meaning` is Hugging Face's name of it.
     pub(crate) fn bytes(
@@ -168,6 +175,18 @@ impl GgufFile {
         tokenizer::build(&self.metadata())
     }
 
+    /// How sequences begin.
+    pub(crate) fn bos_rule(
+        &self,
+        tokenizer: &Tokenizer,
+        bos_token_id: Option<u32>,
+    ) -> Result<BosRule, SourceError> {
+        let metadata = self.metadata();
+        let has_key = metadata.optional_bool("tokenizer.ggml.add_bos_token")?;
+        bos::of_gguf(tokenizer, has_key.is_some(), bos_token_id)
+            .map_err(|what| metadata.tokenizer(what))
+    }
+
     /// What a Hugging Face folder of the model holds beside the weights, with these configurations.
     pub(crate) fn hf_files(
         &self,
@@ -196,6 +215,7 @@ impl GgufFile {
             generation_config,
             name: text("general.name")?,
             license: text("general.license")?,
+            notes: Vec::new(),
             copies: Vec::new(),
         })
     }
@@ -210,10 +230,11 @@ impl GgufFile {
             ];
             keys.contains(&key) || key.starts_with("split.") || key.starts_with("quantize.")
         };
+        let is_no_token = |key: &str| tokenizer::is_no_token(&self.metadata(), key);
         let mut entries = Entries::default();
         let first = self.first();
         let values = first.header.values.iter();
-        for (key, range) in values.filter(|(key, _)| !of_storage(key)) {
+        for (key, range) in values.filter(|(key, _)| !of_storage(key) && !is_no_token(key)) {
             entries.raw(key, first.map.bytes()[range.clone()].to_vec());
         }
         entries

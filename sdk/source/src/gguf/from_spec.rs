@@ -2,10 +2,13 @@
 
 use std::path::Path;
 
+use tokenizers::Tokenizer;
+
 use super::entries::Entries;
 use super::form::{GgufForm, GgufWindows};
+use super::metadata::Metadata;
 use super::names::{ROPE_FACTORS, ROPE_FACTORS_LONG, ROPE_FACTORS_SHORT};
-use super::tokenizer;
+use super::{parse, tokenizer};
 use crate::error::SourceError;
 use crate::hf_files::HfFiles;
 use crate::spec::{AttentionSpec, ModelSpec, Rope, RopeScaling};
@@ -61,6 +64,20 @@ pub(crate) fn entries(
     factors(form, spec, &key, &mut entries);
     tokenizer::to_entries(spec, files, folder, &mut entries)?;
     Ok(entries)
+}
+
+/// The tokenizer of a file with these entries. The path is for messages.
+pub(crate) fn tokenizer_of(entries: &Entries, path: &Path) -> Result<Tokenizer, SourceError> {
+    let mut file = parse::MAGIC.to_vec();
+    file.extend(3_u32.to_le_bytes());
+    file.extend(0_u64.to_le_bytes());
+    file.extend((entries.len() as u64).to_le_bytes());
+    file.extend(entries.to_bytes());
+    let header = parse::parse(&file).map_err(|what| SourceError::malformed(path, what))?;
+    tokenizer::build(&Metadata {
+        file: path,
+        entries: &header.metadata,
+    })
 }
 
 /// What there is to say about experts.

@@ -114,6 +114,18 @@ fn of_scores(form: &GgufForm, spec: &ModelSpec, attentions: &[&AttentionSpec]) -
     Some(format!("attention scores that are scaled by {scale}"))
 }
 
+fn of_biases(form: &GgufForm, spec: &ModelSpec) -> Option<String> {
+    let may_have = |layer: &LayerSpec| match form.biases {
+        GgufBiases::None => false,
+        GgufBiases::Inputs => layer.input == LayerInput::AttentionInput,
+        GgufBiases::All => true,
+    };
+    let mut layers = spec.layers().map(|layer| layer.spec);
+    let layer = layers.find(|layer| layer.has_bias && !may_have(layer))?;
+    Some(format!("a bias of {}", layer.name))
+}
+
+/// What of experts the architecture computes otherwise.
 fn of_experts(form: &GgufForm, spec: &ModelSpec) -> Option<String> {
     let computed = form.experts?;
     let blocks = spec.blocks.iter().enumerate();
@@ -131,17 +143,6 @@ fn of_experts(form: &GgufForm, spec: &ModelSpec) -> Option<String> {
         }
         Some(_) => None,
     })
-}
-
-fn of_biases(form: &GgufForm, spec: &ModelSpec) -> Option<String> {
-    let may_have = |layer: &LayerSpec| match form.biases {
-        GgufBiases::None => false,
-        GgufBiases::Inputs => layer.input == LayerInput::AttentionInput,
-        GgufBiases::All => true,
-    };
-    let mut layers = spec.layers().map(|layer| layer.spec);
-    let layer = layers.find(|layer| layer.has_bias && !may_have(layer))?;
-    Some(format!("a bias of {}", layer.name))
 }
 
 fn of_ends(form: &GgufForm, spec: &ModelSpec) -> Option<String> {

@@ -55,10 +55,14 @@ impl Metadata<'_> {
         self.optional(key, "a string", Value::as_str)
     }
 
+    /// The ID of a token; none where it is negative or no number of 32 bits.
     pub(crate) fn optional_id(&self, key: &str) -> Result<Option<u32>, SourceError> {
-        self.optional(key, "a token id", |value| {
-            u32::try_from(value.as_i64()?).ok()
-        })
+        let id = self.optional(key, "a token id", |value| match value {
+            Value::Unsigned(id) => Some(u32::try_from(*id).ok()),
+            Value::Signed(id) => Some(u32::try_from(*id).ok()),
+            _ => None,
+        })?;
+        Ok(id.flatten())
     }
 
     pub(crate) fn optional_bool(&self, key: &str) -> Result<Option<bool>, SourceError> {

@@ -22,6 +22,7 @@ pub(crate) use file::{GgufFile, RopeFactors};
 pub(crate) use form::{GgufBiases, GgufForm, GgufHead, GgufWindows};
 pub(crate) use from_spec::entries as entries_of_spec;
 pub use from_spec::rope_factors;
+pub(crate) use from_spec::tokenizer_of;
 pub(crate) use from_spec::windows as windows_of_spec;
 pub(crate) use limits::{foreign, told_by_number};
 pub(crate) use metadata::Metadata;

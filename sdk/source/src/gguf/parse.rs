@@ -5,9 +5,12 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
+use evopress_core::text::lfs_pointer;
+use evopress_plugin::GgmlType;
+
 use super::value::Value;
 
-const MAGIC: &[u8; 4] = b"GGUF";
+pub(super) const MAGIC: &[u8; 4] = b"GGUF";
 const DEFAULT_ALIGNMENT: u64 = 32;
 /// A tensor entry: name length, number of extents, type and offset at least.
 const MIN_TENSOR_BYTES: usize = 8 + 4 + 4 + 8;
@@ -33,8 +36,23 @@ pub(super) struct TensorInfo {
     pub(super) offset: u64,
 }
 
+impl TensorInfo {
+    /// Where the tensor begins and ends, counted from the first one; none where its type is not
+    /// known.
+    pub(super) fn span(&self) -> Option<(u64, u64)> {
+        let encoding = GgmlType::from_id(self.type_id)?;
+        let numbers = self.shape.iter().product::<i64>() as u64;
+        let blocks = numbers / encoding.block_len() as u64;
+        let size_bytes = blocks.checked_mul(encoding.block_bytes() as u64)?;
+        Some((self.offset, self.offset.checked_add(size_bytes)?))
+    }
+}
+
 /// Reads the header; the error is a sentence without the file's name.
 pub(super) fn parse(bytes: &[u8]) -> Result<Header, String> {
+    if let Some(sentence) = lfs_pointer(bytes) {
+        return Err(sentence.to_owned());
+    }
     let mut cursor = Cursor { bytes, position: 0 };
     let magic = cursor.take(4, "the magic number")?;
     if magic != MAGIC {

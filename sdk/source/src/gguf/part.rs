@@ -8,6 +8,7 @@ use super::parse::{self, Header};
 use super::types;
 use crate::error::SourceError;
 use crate::mapped_file::MappedFile;
+use crate::overlap::overlap;
 
 /// One file, mapped, its header read.
 pub(super) struct Part {
@@ -19,6 +20,11 @@ impl Part {
     pub(super) fn open(path: &Path) -> Result<Self, SourceError> {
         let map = MappedFile::open(path)?;
         let header = parse::parse(map.bytes()).map_err(|what| map.malformed(what))?;
+        let tensors = header.tensors.iter();
+        let spans = tensors.filter_map(|(name, info)| Some((info.span()?, name.as_str())));
+        if let Some((one, other)) = overlap(spans) {
+            return Err(map.malformed(format!("tensors {one} and {other} share bytes")));
+        }
         Ok(Self { map, header })
     }
 

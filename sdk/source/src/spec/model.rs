@@ -70,6 +70,25 @@ pub struct Layer<'a> {
 }
 
 impl ModelSpec {
+    /// Leaves out special tokens that have no row in the embedding. Returns a sentence on each.
+    pub(crate) fn leave_out_ids_beyond_the_vocabulary(&mut self) -> Vec<String> {
+        let mut notes = Vec::new();
+        let size = self.vocab_size;
+        let mut is_there = |role: &str, id: u32| {
+            let is_there = i64::from(id) < size;
+            if !is_there {
+                notes.push(format!(
+                    "the {role} token {id} is not among the model's {size} tokens and is left out"
+                ));
+            }
+            is_there
+        };
+        self.bos_token_id = self.bos_token_id.filter(|&id| is_there("first", id));
+        self.eos_token_ids.retain(|&id| is_there("last", id));
+        self.pad_token_id = self.pad_token_id.filter(|&id| is_there("padding", id));
+        notes
+    }
+
     /// Number of blocks.
     pub fn num_blocks(&self) -> usize {
         self.blocks.len()

@@ -2,9 +2,11 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod as_they_are;
 mod damaged;
 mod experts;
 mod families;
+mod quantized_parts;
 mod split_gguf;
 mod supported_models;
 mod wrong_folders;

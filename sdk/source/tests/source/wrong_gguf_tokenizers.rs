@@ -94,6 +94,6 @@ fn wrong_gguf_tokenizers() {
         "model.gguf: unsupported tokenizer.ggml.pre: found \"smolm\", supported: default, gpt-2, phi-2, mpt, olmo, jais, \
          trillion, granite-docling, exaone4, smollm, starcoder, refact, command-r, codeshell, exaone, minerva-7b, \
          llama-bpe, llama3, llama-v3, falcon3, pixtral, dbrx, smaug-bpe, qwen2, stablelm2, hunyuan, deepseek-r1-qwen, \
-         tekken, falcon, deepseek-coder",
+         gpt-4o, llama4, tekken, falcon, deepseek-coder",
     );
 }

@@ -228,3 +228,42 @@ fn weights_that_are_not_as_the_settings_say() {
         "model.safetensors: tensor model.layers.0.self_attn.q_proj.weight has type F8_E4M3; supported: F32, F16, BF16",
     );
 }
+
+/// Adds a tensor without elements to the weights.
+fn add(name: &'static str) -> impl Fn(&Path) {
+    move |folder| {
+        let file = folder.join("model.safetensors");
+        let bytes = std::fs::read(&file).unwrap();
+        let (length, rest) = bytes.split_first_chunk::<8>().unwrap();
+        let (header, data) = rest.split_at(u64::from_le_bytes(*length) as usize);
+        let mut header: Value = serde_json::from_slice(header).unwrap();
+        header[name] = json!({"dtype": "F32", "shape": [0], "data_offsets": [0, 0]});
+        let header = header.to_string();
+        let length = (header.len() as u64).to_le_bytes();
+        let bytes = [&length, header.as_bytes(), data].concat();
+        std::fs::write(&file, bytes).unwrap();
+    }
+}
+
+#[test]
+fn tensors_for_quantized_activations_are_no_part_of_the_model() {
+    let names = [
+        "model.layers.0.self_attn.k_scale",
+        "model.layers.0.mlp.down_proj.input_scale",
+    ];
+    for name in names {
+        let folder = copy_of("../quantized/fp8-tensors");
+        add(name)(folder.path());
+        Source::open(folder.path()).unwrap();
+    }
+    check(
+        "gptq-v2",
+        &add("model.layers.0.mlp.extra_proj.qweight"),
+        "FOLDER: tensor model.layers.0.mlp.extra_proj.qweight is no part of the model",
+    );
+    check(
+        "gptq-v2",
+        &add("model.layers.0.mlp.up_proj.other"),
+        "FOLDER: tensor model.layers.0.mlp.up_proj.other is no part of the model",
+    );
+}

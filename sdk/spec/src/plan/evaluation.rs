@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::text::Bos;
+
 /// A held-out set.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -19,6 +21,9 @@ pub struct Evaluation {
     pub tokens: u64,
     /// Which of the text's tokens these are.
     pub sample: Sample,
+    /// Whether sequences begin with BOS.
+    #[serde(default)]
+    pub bos: Bos,
     /// Limits that the compressed model must meet on this set.
     pub gate: Gate,
 }

@@ -25,7 +25,7 @@ pub use plugin_use::PluginUse;
 pub use publish::{Credentials, Publish, Secret, ToHub, ToMlflow, ToObjects, ToOci};
 pub use search::{Generations, Grouping, Ingredient, Initial, Limit, Mode, Search, SelectionStage};
 pub use target::Target;
-pub use text::{Calibration, Database};
+pub use text::{Bos, Calibration, Database};
 
 /// One pipeline, ready to run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// The text that fitness is measured on during the search.
@@ -14,6 +15,9 @@ pub struct Calibration {
     pub tokens: u64,
     /// Tokens of one sequence.
     pub sequence_length: u32,
+    /// Whether sequences begin with BOS.
+    #[serde(default)]
+    pub bos: Bos,
 }
 
 /// The text that data-driven methods compress layers on, when a level database is built.
@@ -30,4 +34,22 @@ pub struct Database {
     /// minimises output errors; 0 in plans without this field.
     #[serde(default)]
     pub first_token_share: f64,
+    /// Whether sequences begin with BOS: as those of the calibration do.
+    #[serde(default)]
+    pub bos: Bos,
+}
+
+/// Whether a sequence of tokens begins with the model's BOS token. One of length L that does holds
+/// BOS and L − 1 tokens of the text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(inline)]
+pub enum Bos {
+    /// Where the model's runtimes put it before a text.
+    #[default]
+    Auto,
+    /// Each sequence does.
+    Always,
+    /// No sequence does.
+    Never,
 }

@@ -2,6 +2,7 @@
 
 mod defaults;
 mod lookup;
+mod names;
 mod origin;
 mod plan;
 mod publish;

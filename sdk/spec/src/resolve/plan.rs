@@ -105,6 +105,7 @@ fn calibration(
             .tokens
             .unwrap_or_else(|| whole_sequences(defaults.calibration_tokens, sequence_length)),
         sequence_length,
+        bos: typed.bos,
     }
 }
 
@@ -125,6 +126,7 @@ fn database(
             .unwrap_or_else(|| whole_sequences(calibration.tokens, sequence_length)),
         sequence_length,
         first_token_share: typed.first_token_share.unwrap_or(FIRST_TOKEN_SHARE),
+        bos: calibration.bos,
     }
 }
 
@@ -204,6 +206,7 @@ fn evaluation_set(
             .tokens
             .unwrap_or_else(|| whole_sequences(EVALUATION_TOKENS, sequence_length)),
         sample: typed.sample,
+        bos: typed.bos,
         gate: Gate {
             max_perplexity_ratio: typed.gate.max_perplexity_ratio,
             max_perplexity: typed.gate.max_perplexity,

@@ -1,10 +1,11 @@
 //! The entries of `publish`: which fields each kind of registry has, and how they are resolved.
 
 use super::lookup::Wanted;
+use super::names;
 use super::resolver::Resolver;
 use super::server::{SignIn, check_keys, secret, server_url};
 use crate::typed::{self, Registry};
-use crate::words::list;
+use crate::words::{clip, list};
 use crate::{Publish, ToHub, ToMlflow, ToObjects, ToOci};
 
 /// The fields that an entry must have and those that it may have, besides `registry`.
@@ -58,6 +59,7 @@ pub(super) fn resolve(
 ) -> Publish {
     let at = format!("/publish/{idx}");
     check_fields(&at, typed, resolver);
+    check_names(&at, typed, resolver);
     if matches!(typed.registry, Registry::S3 | Registry::Azure) {
         check_keys(&at, typed.account.is_some(), typed.key.is_some(), resolver);
     }
@@ -100,37 +102,50 @@ pub(super) fn resolve(
             plain_http,
             name,
         }),
-        Registry::Huggingface => {
-            if typed.repository.is_some() && repository.matches('/').count() != 1 {
-                let message = format!("found \"{repository}\", expected ORGANIZATION/NAME");
-                resolver.fault(&[&format!("{at}/repository")], &message);
-            }
-            Publish::Huggingface(ToHub {
-                repository,
-                private: typed.private.unwrap_or(true),
-                credentials: sign_in.credentials(resolver),
-                url,
-                plain_http,
-            })
-        }
-        Registry::Oci => {
-            let path = repository.split_once('/').map_or("", |(_, path)| path);
-            if path.contains(|c: char| c.is_ascii_uppercase() || c == ':') {
-                let message = format!(
-                    "found \"{repository}\", expected HOST[:PORT]/PATH with a path in lower case; the tag is `tag`"
-                );
-                resolver.fault(&[&format!("{at}/repository")], &message);
-            }
-            Publish::Oci(ToOci {
-                repository,
-                tag: typed.tag.clone().unwrap_or_else(|| "latest".to_owned()),
-                plain_http,
-                credentials: sign_in.credentials(resolver),
-            })
-        }
+        Registry::Huggingface => Publish::Huggingface(ToHub {
+            repository,
+            private: typed.private.unwrap_or(true),
+            credentials: sign_in.credentials(resolver),
+            url,
+            plain_http,
+        }),
+        Registry::Oci => Publish::Oci(ToOci {
+            repository,
+            tag: typed.tag.clone().unwrap_or_else(|| "latest".to_owned()),
+            plain_http,
+            credentials: sign_in.credentials(resolver),
+        }),
         Registry::S3 => Publish::S3(objects(resolver)),
         Registry::Gcs => Publish::Gcs(objects(resolver)),
         Registry::Azure => Publish::Azure(objects(resolver)),
+    }
+}
+
+/// Refuses names that the registry would refuse after the whole search.
+fn check_names(at: &str, typed: &typed::Publish, resolver: &mut Resolver<'_>) {
+    let registry = typed.registry;
+    let given = [
+        ("alias", &typed.alias),
+        ("repository", &typed.repository),
+        ("bucket", &typed.bucket),
+        ("prefix", &typed.prefix),
+    ];
+    for (field, name) in given {
+        let Some(name) = name else { continue };
+        let expected = match (field, registry) {
+            ("alias", Registry::Mlflow) => names::mlflow_alias(name),
+            ("repository", Registry::Huggingface) => names::hub_repository(name),
+            ("repository", Registry::Oci) => names::oci_repository(name),
+            ("bucket", Registry::S3 | Registry::Gcs | Registry::Azure) => {
+                names::bucket(registry, name)
+            }
+            ("prefix", Registry::S3 | Registry::Gcs | Registry::Azure) => names::prefix(name),
+            _ => None,
+        };
+        if let Some(expected) = expected {
+            let message = format!("found \"{}\", expected {expected}", clip(name));
+            resolver.fault(&[&format!("{at}/{field}")], &message);
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! Servers that a spec names: their URL, and how to prove who asks.
 
+use super::names;
 use super::resolver::Resolver;
 use crate::{Credentials, Secret, typed};
 
@@ -15,7 +16,11 @@ pub(super) fn server_url(
     resolver: &mut Resolver<'_>,
 ) -> Option<String> {
     let url = typed?;
-    if !plain_http && url.starts_with("http:") && !is_loopback(url) {
+    if let Some(expected) = names::url(url) {
+        // A URL may hold a secret, so it is not shown.
+        let message = format!("this URL is none of a server: expected {expected}");
+        resolver.fault(&[&format!("{at}/url")], &message);
+    } else if !plain_http && url.starts_with("http:") && !is_loopback(url) {
         resolver.fault(&[&format!("{at}/url")], PLAIN_HTTP);
     }
     Some(url.trim_end_matches('/').to_owned())

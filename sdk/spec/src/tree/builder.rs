@@ -24,6 +24,7 @@ pub(super) struct Builder {
     num_values: usize,
     anchors: HashMap<usize, Anchored>,
     pub(super) places: HashMap<String, Place>,
+    pub(super) texts: HashMap<String, String>,
     pub(super) faults: Vec<Fault>,
 }
 
@@ -198,6 +199,9 @@ impl Builder {
         };
         let pointer = self.next_pointer(at)?;
         self.remember(&pointer, at);
+        if value.is_number() || value.is_boolean() {
+            self.texts.insert(pointer, text.to_owned());
+        }
         self.put(value, 1, 0, at)
     }
 

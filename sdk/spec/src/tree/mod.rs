@@ -18,6 +18,8 @@ use builder::Builder;
 pub(crate) struct Tree {
     pub(crate) value: Value,
     places: HashMap<String, Place>,
+    /// How numbers and truth values were typed.
+    texts: HashMap<String, String>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -33,6 +35,11 @@ impl Tree {
             Some(place) => place.value,
             None => self.around(pointer),
         }
+    }
+
+    /// How a number or a truth value was typed.
+    pub(crate) fn text_at(&self, pointer: &str) -> Option<&str> {
+        self.texts.get(pointer).map(String::as_str)
     }
 
     /// Where the field's name stands, or the value where it has none.
@@ -64,6 +71,7 @@ pub(crate) fn read(text: &str) -> (Option<Tree>, Vec<Fault>) {
     let tree = builder.root.map(|value| Tree {
         value,
         places: builder.places,
+        texts: builder.texts,
     });
     (tree, builder.faults)
 }

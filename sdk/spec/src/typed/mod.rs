@@ -12,7 +12,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use crate::{ArtifactFormat, Dtype, Sample};
+use crate::{ArtifactFormat, Bos, Dtype, Sample};
 
 pub(crate) use publish::{Publish, Registry, Secret};
 pub(crate) use search::Search;
@@ -162,6 +162,10 @@ pub(crate) struct Calibration {
     #[serde(default = "default_sequence_length")]
     #[schemars(range(min = 2, max = 1_048_576))]
     pub(crate) sequence_length: u32,
+    /// Whether each sequence, and each of the database's, begins with the model's BOS token; one of
+    /// length L then holds BOS and L − 1 tokens of the text.
+    #[serde(default)]
+    pub(crate) bos: Bos,
 }
 
 fn default_sequence_length() -> u32 {
@@ -265,6 +269,9 @@ pub(crate) struct Evaluation {
     /// Which of the text's tokens these are.
     #[serde(default)]
     pub(crate) sample: Sample,
+    /// Whether each sequence begins with the model's BOS token, as `calibration.bos`.
+    #[serde(default)]
+    pub(crate) bos: Bos,
     /// Limits that the compressed model must meet on this set; a model that breaks one is not
     /// published.
     #[serde(default)]

@@ -21,8 +21,26 @@ fn hostile_texts_end_soon() {
         .map(|idx| format!("field{idx}: {idx}\n"))
         .collect();
     let told = told(&many);
-    assert_eq!(told.lines().count(), 100);
-    insta::assert_snapshot!(told.lines().last().unwrap(), @"small.yaml:93:1: $.field92: `field92` is not a field of a pipeline, which has `apiVersion`, `kind`, `metadata`, `model`, `calibration`, `database`, `methods`, `target`, `search`, `baselines`, `evaluation`, `artifacts` and `publish`; and at least 907 more mistakes after this one");
+    // Five unknown fields, and the seven that are missing.
+    assert_eq!(told.lines().count(), 12);
+    insta::assert_snapshot!(told.lines().last().unwrap(), @"small.yaml:5:1: $.field4: `field4` is not a field of a pipeline, which has `apiVersion`, `kind`, `metadata`, `model`, `calibration`, `database`, `methods`, `target`, `search`, `baselines`, `evaluation`, `artifacts` and `publish`; and 995 more like this after it");
+}
+
+#[test]
+fn of_one_kind_of_mistake_the_first_few_are_told() {
+    let nothing = told(&"\0".repeat(4096));
+    assert!(nothing.len() < 1000, "{nothing}");
+    assert!(
+        nothing.contains("; and 95 more like this after it"),
+        "{nothing}"
+    );
+    let stage = "{tokens: many, survivors: 1}, ".repeat(9);
+    let told = told_with(
+        "[{tokens: 512, survivors: 2}, {tokens: 2048, survivors: 1}]",
+        &format!("[{stage}]"),
+    );
+    assert_eq!(told.lines().count(), 1 + 5, "{told}");
+    assert!(told.ends_with("; and 4 more like this after it"), "{told}");
 }
 
 #[test]

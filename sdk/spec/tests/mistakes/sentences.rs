@@ -167,6 +167,45 @@ fn each_mistake_has_its_sentence() {
 }
 
 #[test]
+fn a_hint_does_not_change_the_value() {
+    let hint = |typed: &str| {
+        let told = told_with("{team: edge}", &format!("{{v: {typed}}}"));
+        let (_, told) = told.split_once(": $.metadata.labels.v: ").unwrap();
+        told.to_owned()
+    };
+    insta::assert_snapshot!(hint("1.10"), @r#"found 1.10, expected text; put it in quotes: "1.10""#);
+    insta::assert_snapshot!(hint("1e10"), @r#"found 1e10, expected text; put it in quotes: "1e10""#);
+    insta::assert_snapshot!(hint("0x1F"), @r#"found 0x1F, expected text; put it in quotes: "0x1F""#);
+    insta::assert_snapshot!(hint("True"), @r#"found True, expected text; put it in quotes: "True""#);
+}
+
+#[test]
+fn a_text_that_is_too_long_is_told_so() {
+    let registry = "{registry: folder, path: registry, name: small}";
+    let long = format!("{{registry: mlflow, experiment: {}}}", "a".repeat(251));
+    let told = told_with(registry, &long);
+    assert!(
+        told.ends_with("expected text of 1 to 250 characters"),
+        "{told}"
+    );
+}
+
+#[test]
+fn names_that_registries_refuse_are_told_before_the_search() {
+    let registry = "{registry: folder, path: registry, name: small}";
+    let told = |entry: &str| {
+        let told = told_with(registry, entry);
+        let (_, told) = told.split_once(": $.publish[0].").unwrap();
+        told.to_owned()
+    };
+    insta::assert_snapshot!(told("{registry: mlflow, alias: v1}"), @r#"alias: found "v1", expected another alias: MLflow keeps `latest` and `v` with a number for itself"#);
+    insta::assert_snapshot!(told("{registry: huggingface, repository: acme/foo--bar}"), @r#"repository: found "acme/foo--bar", expected ORGANIZATION/NAME without `--`, `..` and `.git` at the end"#);
+    insta::assert_snapshot!(told("{registry: oci, repository: 'localhost:99999/acme/foo'}"), @r#"repository: found "localhost:99999/acme/foo", expected HOST[:PORT]/PATH with a port from 1 to 65535"#);
+    insta::assert_snapshot!(told("{registry: s3, bucket: models, prefix: ..}"), @r#"prefix: found "..", expected a prefix without the parts `.` and `..`, which servers and clients resolve differently"#);
+    insta::assert_snapshot!(told("{registry: s3, bucket: models, url: 'https://s3 example.org'}"), @"url: this URL is none of a server: expected a URL without spaces");
+}
+
+#[test]
 fn all_mistakes_of_a_spec_are_told_at_once() {
     let text = "\
 apiVersion: evopress/v1

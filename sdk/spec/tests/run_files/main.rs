@@ -9,8 +9,8 @@ use std::fs;
 use std::path::Path;
 
 use evopress_spec::{
-    Credentials, Generations, InputDigests, Mode, ModelLocation, Origin, Plan, RejectedDir, Roots,
-    RunDir, check,
+    Bos, Credentials, Generations, InputDigests, Mode, ModelLocation, Origin, Plan, RejectedDir,
+    Roots, RunDir, check,
 };
 use serde_json::json;
 
@@ -93,6 +93,23 @@ fn defaults_fit_what_is_given() {
         ),
         (64, 3, 524_288)
     );
+}
+
+#[test]
+fn each_text_says_whether_its_sequences_begin_with_bos() {
+    let folder = tempfile::tempdir().unwrap();
+    let of = |calibration: &str, evaluation: &str| {
+        let text = LEAST
+            .replace("a.txt}", &format!("a.txt{calibration}}}"))
+            .replace("b.txt}", &format!("b.txt{evaluation}}}"));
+        let plan = plan_of(&text, folder.path());
+        // The database's sequences begin as the calibration's do.
+        assert_eq!(plan.database.bos, plan.calibration.bos);
+        (plan.calibration.bos, plan.evaluation[0].bos)
+    };
+    assert_eq!(of("", ""), (Bos::Auto, Bos::Auto));
+    assert_eq!(of(", bos: always", ""), (Bos::Always, Bos::Auto));
+    assert_eq!(of("", ", bos: never"), (Bos::Auto, Bos::Never));
 }
 
 #[test]

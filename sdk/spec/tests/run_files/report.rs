@@ -2,7 +2,7 @@
 
 use evopress_spec::{
     Achieved, BaselineResult, DatabaseResult, GateResult, HistoryEntry, Metric, MetricResult, Mode,
-    Published, Report, SearchResult, Stage, Status, WrittenArtifact,
+    Published, Report, SearchResult, SequenceStart, Stage, Status, WrittenArtifact,
 };
 use serde_json::json;
 
@@ -20,6 +20,7 @@ fn a_report_comes_back_from_its_file() {
         reason: Some("perplexity".into()),
         spec_digest: "ab".into(),
         target: json!({"drop": 0.25}),
+        delivered: None,
         achieved: Achieved {
             measure: "drop".into(),
             value: 0.2333,
@@ -40,6 +41,18 @@ fn a_report_comes_back_from_its_file() {
             experts_without_tokens: 0,
         }],
         experts: Vec::new(),
+        sequences: vec![
+            SequenceStart {
+                text: "calibration".into(),
+                bos: true,
+                said_by: "tokenizer.json".into(),
+            },
+            SequenceStart {
+                text: "held-out".into(),
+                bos: false,
+                said_by: "evaluation[0].bos".into(),
+            },
+        ],
         search: SearchResult {
             mode: Mode::Paper,
             generations: 1,

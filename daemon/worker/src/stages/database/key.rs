@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 
 use super::inputs::Inputs;
 use crate::setup::UsedMethod;
+use crate::texts;
 
 /// Version of what is built. A change of the files or of the arithmetic needs another one.
 const VERSION: u32 = 2;
@@ -34,6 +35,8 @@ struct Parts<'a> {
 struct Text<'a> {
     sha256: &'a str,
     settings: &'a Database,
+    /// The token that each sequence begins with.
+    bos: Option<u32>,
 }
 
 /// All that shapes the database of `method`, as JSON with sorted fields.
@@ -50,10 +53,14 @@ pub(super) fn inputs(
     let parts = Parts {
         model: model.map(|file| file.sha256.as_str()).collect(),
         dtype: inputs.dtype,
-        text: needs_text.then_some(Text {
-            sha256: &inputs.digests.database.sha256,
-            settings: inputs.text,
-        }),
+        text: match needs_text {
+            true => Some(Text {
+                sha256: &inputs.digests.database.sha256,
+                settings: inputs.text,
+                bos: texts::bos_of(inputs.text.bos, inputs.source, &inputs.source.tokenizer()?)?,
+            }),
+            false => None,
+        },
         plugin: &method.name,
         plugin_sha256: &method.sha256,
         options: &method.options,
@@ -66,12 +73,17 @@ pub(super) fn inputs(
 impl Parts<'_> {
     fn to_json(&self) -> Result<Value> {
         let text = self.text.as_ref().map(|text| {
-            json!({
+            let mut json = json!({
                 "sha256": text.sha256,
                 "tokens": text.settings.tokens,
                 "sequence_length": text.settings.sequence_length,
                 "first_token_share": text.settings.first_token_share,
-            })
+            });
+            // Without it, a database has the key that it had before there was a BOS.
+            if let Some(bos) = text.bos {
+                json["bos"] = bos.into();
+            }
+            json
         });
         let levels = levels(self.layers, self.outline)?;
         let mut json = json!({
@@ -139,6 +151,7 @@ fn encoding(encoding: &Encoding) -> Result<Value> {
 #[cfg(test)]
 mod tests {
     use evopress_plugin::{DType, GgmlType, LayerOutline, SubBlock, Variant};
+    use evopress_spec::Bos;
 
     use super::*;
 
@@ -217,8 +230,9 @@ mod tests {
             tokens: 32_768,
             sequence_length: 512,
             first_token_share: 0.25,
+            bos: Bos::Auto,
         };
-        let key = |text: Option<&Database>, options: &Value| {
+        let key_with = |text: Option<&Database>, options: &Value, bos: Option<u32>| {
             let (layers, outline) = (layers(), outline());
             let parts = Parts {
                 model: vec!["aa", "bb"],
@@ -226,6 +240,7 @@ mod tests {
                 text: text.map(|settings| Text {
                     sha256: "cc",
                     settings,
+                    bos,
                 }),
                 plugin: "gptq",
                 plugin_sha256: "dd",
@@ -235,6 +250,7 @@ mod tests {
             };
             digest(&parts.to_json().unwrap())
         };
+        let key = |text: Option<&Database>, options: &Value| key_with(text, options, None);
         let options = json!({"bits": [2, 3, 4], "group_size": 128});
         let golden = "1fea8b011d4ef453717dfd1e4cb3baf9ec5c781c2ad947aa385432d4d4fb26cf";
         assert_eq!(key(Some(&text), &options), golden);
@@ -251,5 +267,6 @@ mod tests {
         };
         assert_ne!(key(Some(&more), &options), golden);
         assert_ne!(key(None, &options), golden);
+        assert_ne!(key_with(Some(&text), &options, Some(2)), golden);
     }
 }

@@ -2,7 +2,7 @@
 
 use evopress::genotype::SearchSpace;
 use evopress::source::Source;
-use evopress_spec::{Plan, RunDir};
+use evopress_spec::{Plan, RunDir, SequenceStart};
 
 use crate::artifact_layout::ArtifactLayout;
 use crate::recorder::Recorder;
@@ -17,6 +17,8 @@ pub(crate) struct Inputs<'a> {
     /// The machine, in words.
     pub(crate) hardware: &'a str,
     pub(crate) source: &'a Source,
+    /// How the sequences of each text begin.
+    pub(crate) sequences: &'a [SequenceStart],
     pub(crate) space: &'a SearchSpace,
     pub(crate) layout: &'a ArtifactLayout,
     pub(crate) searched: &'a Searched,

@@ -22,6 +22,33 @@ use super::weight_files::WeightFiles;
 use crate::error::SourceError;
 use crate::tensor::StoredTensor;
 
+/// What the names of tensors end with that stand for a quantized weight.
+const OF_WEIGHTS: [&str; 10] = [
+    "g_idx",
+    "qweight",
+    "qzeros",
+    "scales",
+    "weight_g_idx",
+    "weight_packed",
+    "weight_scale",
+    "weight_scale_inv",
+    "weight_shape",
+    "weight_zero_point",
+];
+/// Those of them that stand in the place of the weight.
+const CODES: [&str; 2] = ["qweight", "weight_packed"];
+/// As [`OF_WEIGHTS`], of activations and of caches of keys and values. These are not quantized here.
+const OF_ACTIVATIONS: [&str; 8] = [
+    "activation_scale",
+    "input_scale",
+    "input_zero_point",
+    "k_scale",
+    "kv_scale",
+    "output_scale",
+    "q_scale",
+    "v_scale",
+];
+
 /// How a folder's weights are quantized.
 pub(super) struct Quantized {
     method: String,
@@ -36,6 +63,29 @@ enum Layout {
 }
 
 impl Quantized {
+    /// The weight that a tensor is a part of, by its name.
+    pub(super) fn weight_of(part: &str) -> Option<String> {
+        let (module, part) = part.rsplit_once('.')?;
+        OF_WEIGHTS
+            .contains(&part)
+            .then(|| format!("{module}.weight"))
+    }
+
+    /// Whether codes of a weight are there in place of a tensor of its name.
+    pub(super) fn has_codes_of(files: &WeightFiles, weight: &str) -> bool {
+        let module = weight.strip_suffix(".weight");
+        module.is_some_and(|module| {
+            let mut codes = CODES.iter().map(|part| format!("{module}.{part}"));
+            codes.any(|name| files.has(&name))
+        })
+    }
+
+    /// Whether a tensor is there for quantized activations alone, by its name.
+    pub(super) fn is_of_activations(name: &str) -> bool {
+        let part = name.rsplit_once('.').map_or(name, |(_, part)| part);
+        OF_ACTIVATIONS.contains(&part)
+    }
+
     /// The method, as the settings name it.
     pub(super) fn method(&self) -> &str {
         &self.method

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use evopress_core::json;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
@@ -76,9 +77,7 @@ impl Settings<'_> {
 
     /// The fields that a layout knows.
     pub(super) fn fields<T: DeserializeOwned>(&self) -> Result<T, SourceError> {
-        let malformed =
-            |cause| SourceError::malformed(self.file, format!("{}: {cause}", self.field));
-        T::deserialize(self.value).map_err(malformed)
+        self.read(self.field, self.value)
     }
 
     /// The fields of a value of `place` within the settings.
@@ -87,9 +86,15 @@ impl Settings<'_> {
         place: &str,
         value: &Value,
     ) -> Result<T, SourceError> {
-        let malformed =
-            |cause| SourceError::malformed(self.file, format!("{}.{place}: {cause}", self.field));
-        T::deserialize(value).map_err(malformed)
+        self.read(&format!("{}.{place}", self.field), value)
+    }
+
+    fn read<T: DeserializeOwned>(&self, place: &str, value: &Value) -> Result<T, SourceError> {
+        let malformed = |what| SourceError::malformed(self.file, format!("{place}: {what}"));
+        let Value::Object(fields) = value else {
+            return Err(malformed(format!("{value} is no object")));
+        };
+        json::fields_of(fields).map_err(malformed)
     }
 
     /// A number of columns; none for all of them, which −1 and null mean.

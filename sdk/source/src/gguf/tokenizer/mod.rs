@@ -8,6 +8,7 @@
 //! unless `set_encode_special_tokens(true)` asks for plain text.
 
 mod byte_level;
+mod control;
 mod hf;
 mod pre_tokenizer;
 mod sentence_piece;
@@ -26,6 +27,7 @@ pub(super) use to_gguf::to_entries;
 
 const SUPPORTED: &str = "gpt2, llama";
 
+const NORMAL: i64 = 1;
 const UNKNOWN: i64 = 2;
 const CONTROL: i64 = 3;
 const USER_DEFINED: i64 = 4;
@@ -53,18 +55,24 @@ pub(super) fn build(metadata: &Metadata<'_>) -> Result<Tokenizer, SourceError> {
             ));
         }
     };
-    for (id, token) in vocabulary.tokens.iter().enumerate() {
-        let added = |special| AddedToken::from(token.clone(), special).normalized(false);
-        match vocabulary.type_of(id) {
-            UNKNOWN | CONTROL => tokenizer.add_special_tokens(&[added(true)]),
-            USER_DEFINED => tokenizer.add_tokens(&[added(false)]),
-            _ => 0,
-        };
-    }
+    // All at once: each call builds the automaton of all added tokens anew.
+    tokenizer.add_special_tokens(&vocabulary.added(&[UNKNOWN, CONTROL]));
+    tokenizer.add_tokens(&vocabulary.added(&[USER_DEFINED]));
     if let Some(template) = vocabulary.template(adds_bos)? {
         tokenizer.with_post_processor(Some(template));
     }
     Ok(tokenizer)
+}
+
+/// Whether a metadata key is to name a token and names none.
+pub(super) fn is_no_token(metadata: &Metadata<'_>, key: &str) -> bool {
+    let (Some(name), Ok(vocabulary)) = (
+        key.strip_prefix("tokenizer.ggml."),
+        Vocabulary::read(metadata),
+    ) else {
+        return false;
+    };
+    name.ends_with("_token_id") && matches!(vocabulary.token(name), Ok(None))
 }
 
 fn model_name<'a>(metadata: &'a Metadata<'_>) -> Result<&'a str, SourceError> {
@@ -102,7 +110,19 @@ impl<'a> Vocabulary<'a> {
     }
 
     fn type_of(&self, id: usize) -> i64 {
-        self.types.get(id).copied().unwrap_or(1)
+        if control::is_control(&self.tokens[id]) {
+            return CONTROL;
+        }
+        self.types.get(id).copied().unwrap_or(NORMAL)
+    }
+
+    /// The tokens of some types, to be recognized in a text before it is cut into words.
+    fn added(&self, types: &[i64]) -> Vec<AddedToken> {
+        let is_special = types.contains(&CONTROL);
+        (self.tokens.iter().enumerate())
+            .filter(|&(id, _)| types.contains(&self.type_of(id)))
+            .map(|(_, token)| AddedToken::from(token.clone(), is_special).normalized(false))
+            .collect()
     }
 
     /// A builder that knows the vocabulary; where two tokens have one text, the later counts, as in
@@ -117,18 +137,27 @@ impl<'a> Vocabulary<'a> {
             .vocab_and_merges(vocab.collect::<tokenizers::models::bpe::Vocab>(), merges)
     }
 
-    /// The token that a metadata key names.
+    /// The token that a metadata key names; none where there is no such token, which llama.cpp
+    /// takes as no token, too.
     fn token(&self, key: &str) -> Result<Option<(u32, &'a str)>, SourceError> {
         let key = format!("tokenizer.ggml.{key}");
         let Some(id) = self.metadata.optional_id(&key)? else {
             return Ok(None);
         };
-        match self.tokens.get(id as usize) {
-            Some(token) => Ok(Some((id, token))),
-            None => Err(self.metadata.tokenizer(format!(
+        let token = self.tokens.get(id as usize);
+        Ok(token.map(|token| (id, token.as_str())))
+    }
+
+    /// The token that a metadata key names, where it is put around texts.
+    fn wanted_token(&self, key: &str) -> Result<Option<(u32, &'a str)>, SourceError> {
+        let token = self.token(key)?;
+        let key = format!("tokenizer.ggml.{key}");
+        match self.metadata.optional_id(&key)? {
+            Some(id) if token.is_none() => Err(self.metadata.tokenizer(format!(
                 "{key} is {id}, the vocabulary has {} tokens",
                 self.tokens.len()
             ))),
+            _ => Ok(token),
         }
     }
 
@@ -141,12 +170,12 @@ impl<'a> Vocabulary<'a> {
             Ok::<_, SourceError>(flag.unwrap_or(default))
         };
         let bos = if wanted("add_bos_token", adds_bos)? {
-            self.token("bos_token_id")?
+            self.wanted_token("bos_token_id")?
         } else {
             None
         };
         let eos = if wanted("add_eos_token", false)? {
-            self.token("eos_token_id")?
+            self.wanted_token("eos_token_id")?
         } else {
             None
         };

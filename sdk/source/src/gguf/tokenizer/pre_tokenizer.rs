@@ -20,6 +20,8 @@ const LLAMA_3: &str = r"(?:'[sS]|'[tT]|'[rR][eE]|'[vV][eE]|'[mM]|'[lL][lL]|'[dD]
 const QWEN_2: &str = r"(?:'[sS]|'[tT]|'[rR][eE]|'[vV][eE]|'[mM]|'[lL][lL]|'[dD])|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 const TEKKEN: &str = r"[^\r\n\p{L}\p{N}]?[\p{L}--[a-z]]*[\p{L}--[A-Z]]+|[^\r\n\p{L}\p{N}]?[\p{L}--[a-z]]+[\p{L}--[A-Z]]*|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 
+const GPT_4O: &str = r"[^\r\n\p{L}\p{N}]?[\p{L}--[a-z]]*[\p{L}--[A-Z]]+(?:'[sS]|'[tT]|'[rR][eE]|'[vV][eE]|'[mM]|'[lL][lL]|'[dD])?|[^\r\n\p{L}\p{N}]?[\p{L}--[a-z]]+[\p{L}--[A-Z]]*(?:'[sS]|'[tT]|'[rR][eE]|'[vV][eE]|'[mM]|'[lL][lL]|'[dD])?|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+
 struct Named {
     names: &'static [&'static str],
     rules: PreTokenizer,
@@ -80,6 +82,10 @@ const KNOWN: &[Named] = &[
         rules: plain(&[QWEN_2]),
     },
     Named {
+        names: &["gpt-4o", "llama4"],
+        rules: plain(&[GPT_4O]),
+    },
+    Named {
         names: &["tekken"],
         rules: PreTokenizer {
             regexes: &[TEKKEN],
@@ -97,7 +103,8 @@ const KNOWN: &[Named] = &[
             r"[\r\n]",
             r"\s?\p{L}+",
             r"\s?\p{P}+",
-            r"[一-龥ࠀ-一가-퟿]+",
+            // White space beyond ASCII is in none of llama.cpp's ranges.
+            r"[[一-龥ࠀ-一가-퟿]&&[^\s]]+",
             r"\p{N}",
         ]),
     },

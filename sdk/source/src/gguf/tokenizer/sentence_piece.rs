@@ -10,14 +10,12 @@ use tokenizers::decoders::strip::Strip;
 use tokenizers::normalizers::{NormalizerWrapper, Prepend, Replace, Sequence as Normalizers};
 use tokenizers::{DecoderWrapper, Tokenizer};
 
-use super::Vocabulary;
+use super::{NORMAL, USER_DEFINED, Vocabulary};
 use crate::error::SourceError;
 use crate::gguf::value::Value;
 
 /// Stands for a space.
 const SPACE: &str = "▁";
-const NORMAL: i64 = 1;
-const USER_DEFINED: i64 = 4;
 
 pub(super) fn build(vocabulary: &Vocabulary<'_>) -> Result<Tokenizer, SourceError> {
     let metadata = vocabulary.metadata;

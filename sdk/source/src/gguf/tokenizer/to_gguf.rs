@@ -7,18 +7,19 @@
 
 use std::path::Path;
 
+use evopress_core::{json, text};
 use serde::Deserialize;
-use serde_json::{Map, Value as Json};
+use serde_json::Value as Json;
 use tokenizers::Tokenizer;
 
 use super::pre_tokenizer::{GPT_2, PreTokenizer};
-use super::{CONTROL, USER_DEFINED};
+use super::{CONTROL, NORMAL, USER_DEFINED};
 use crate::error::SourceError;
 use crate::gguf::entries::Entries;
 use crate::hf_files::HfFiles;
 use crate::spec::ModelSpec;
+use crate::tokenizer;
 
-const NORMAL: i32 = 1;
 const UNUSED: i32 = 5;
 
 /// What matters of `tokenizer.json`.
@@ -85,8 +86,7 @@ pub(in crate::gguf) fn to_entries(
         file: file.clone(),
         what: format!("it cannot be written into a GGUF file: {what}"),
     };
-    let described: Described =
-        serde_json::from_str(&files.tokenizer).map_err(|cause| wrong(cause.to_string()))?;
+    let described: Described = json::fields(&files.tokenizer).map_err(wrong)?;
     let name = rules(&described).map_err(wrong)?;
     let (tokens, types) = vocabulary(&described, spec.vocab_size as usize).map_err(wrong)?;
     entries.string("tokenizer.ggml.model", "gpt2");
@@ -96,12 +96,9 @@ pub(in crate::gguf) fn to_entries(
     let merges: Vec<String> = described.model.merges.iter().map(Merge::text).collect();
     entries.strings("tokenizer.ggml.merges", merges.iter().map(String::as_str));
 
-    let tokenizer: Tokenizer = files
-        .tokenizer
-        .parse()
-        .map_err(|cause: tokenizers::Error| wrong(cause.to_string()))?;
+    let tokenizer = tokenizer::parse(&files.tokenizer).map_err(wrong)?;
     let (before, after) = around(&tokenizer).map_err(wrong)?;
-    let named = |role: &str| token_id(&files.tokenizer_config, role, &tokenizer);
+    let named = |role: &str| tokenizer::named_token(&files.tokenizer_config, role, &tokenizer);
     let bos = before.or(named("bos_token")).or(spec.bos_token_id);
     let mut ends = spec.eos_token_ids.clone();
     if let Some(eos) = after.or(named("eos_token")) {
@@ -226,7 +223,7 @@ fn vocabulary(described: &Described, size: usize) -> Result<(Vec<String>, Vec<i3
         let id = id
             .as_u64()
             .ok_or_else(|| format!("token {token:?} has the id {id}"))?;
-        put(id as usize, token, NORMAL)?;
+        put(id as usize, token, NORMAL as i32)?;
     }
     for token in &described.added_tokens {
         let kind = if token.special { CONTROL } else { USER_DEFINED };
@@ -242,18 +239,9 @@ fn vocabulary(described: &Described, size: usize) -> Result<(Vec<String>, Vec<i3
     Ok(named.unzip())
 }
 
-/// The tokens that the tokenizer puts before and behind a text.
+/// The tokens that the tokenizer puts before and behind a text, one each at most.
 fn around(tokenizer: &Tokenizer) -> Result<(Option<u32>, Option<u32>), String> {
-    let ids = |special| {
-        let encoding = tokenizer.encode("a", special);
-        encoding
-            .map(|it| it.get_ids().to_vec())
-            .map_err(|cause| cause.to_string())
-    };
-    let (plain, all) = (ids(false)?, ids(true)?);
-    let start = all.windows(plain.len().max(1)).position(|it| it == plain);
-    let start = start.ok_or("it changes a text that it puts tokens around")?;
-    let (before, after) = (&all[..start], &all[start + plain.len()..]);
+    let (before, after) = tokenizer::around(tokenizer)?;
     if before.len() > 1 || after.len() > 1 {
         return Err(format!(
             "it puts {} tokens before a text and {} behind it; llama.cpp puts one at most",
@@ -262,13 +250,6 @@ fn around(tokenizer: &Tokenizer) -> Result<(Option<u32>, Option<u32>), String> {
         ));
     }
     Ok((before.first().copied(), after.first().copied()))
-}
-
-/// The id of a token that `tokenizer_config.json` names.
-fn token_id(config: &Map<String, Json>, role: &str, tokenizer: &Tokenizer) -> Option<u32> {
-    let token = config.get(role)?;
-    let text = token.as_str().or_else(|| token["content"].as_str())?;
-    tokenizer.token_to_id(text)
 }
 
 /// The chat template, from `tokenizer_config.json` (one, or several by name) or a file of its own.
@@ -292,10 +273,7 @@ fn chat_templates(files: &HfFiles, entries: &mut Entries) -> Result<(), SourceEr
     }
     let is_template = |path: &&std::path::PathBuf| path.ends_with("chat_template.jinja");
     if let Some(file) = files.copies.iter().find(is_template) {
-        let template = std::fs::read_to_string(file).map_err(|cause| SourceError::Read {
-            file: file.clone(),
-            cause,
-        })?;
+        let template = text::read(file).map_err(|error| SourceError::of_text(error, file))?;
         entries.string(KEY, &template);
     }
     Ok(())

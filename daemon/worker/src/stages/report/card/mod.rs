@@ -1,5 +1,6 @@
 //! The model card: what was done to the model, how good it still is, and how to load it.
 
+mod front_matter;
 mod levels;
 mod loading;
 mod snippets;
@@ -12,6 +13,7 @@ use evopress::source::Source;
 use evopress_core::atomic_write;
 use evopress_spec::{Metric, Report};
 
+use self::front_matter::{front_matter, in_markdown};
 use crate::artifact_layout::ArtifactLayout;
 use crate::names::Meaning;
 
@@ -38,17 +40,14 @@ pub(crate) fn write(
 }
 
 fn render(report: &Report, loading: &Loading, base: Option<&str>, license: Option<&str>) -> String {
-    let mut card = format!("---\nlibrary_name: {}\n", loading.library());
-    if let Some(license) = license {
-        let _ = writeln!(card, "license: {license}");
-    }
-    let _ = writeln!(card, "tags: [{}]\n---\n", tags(report));
+    let mut card = front_matter(loading.library(), license, &tags(report));
+    let base = base.map_or_else(|| "A language model".to_owned(), in_markdown);
     let achieved = &report.achieved;
     let _ = writeln!(
         card,
         "# {}\n\n{} compressed by evopressd (EvoPress search): {}, {} {:.4} of the budget `{}`.\n",
         report.name,
-        base.unwrap_or("A language model"),
+        base,
         how_small(report),
         achieved.measure,
         achieved.value,
@@ -96,6 +95,13 @@ fn quality(card: &mut String, report: &Report) {
             );
         }
         card.push('\n');
+    }
+    if let Some(delivered) = &report.delivered {
+        let size_bytes = delivered.size_bytes;
+        let _ = writeln!(
+            card,
+            "\nDense means as delivered: the weights of the model came as {delivered}, {size_bytes} bytes."
+        );
     }
     for name in &report.beaten_by {
         let _ = writeln!(
@@ -173,6 +179,9 @@ mod tests {
         has("| block | q_proj | k_proj | v_proj | o_proj | gate_proj | up_proj | down_proj |");
         has("\n| 29 | ");
         assert!(!card.contains("left out") && !card.contains("renumbered"));
+        has(
+            "\n\nDense means as delivered: the weights of the model came as gguf (Q4_1, Q8_0), 144811616 bytes.\n",
+        );
         let rows = card.lines().filter(|line| line.contains("bit |"));
         assert_eq!(rows.count(), 30);
     }

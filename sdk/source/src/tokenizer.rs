@@ -1,0 +1,90 @@
+//! Tokenizers of `tokenizer.json`. Every one is made here.
+
+use serde_json::{Map, Value};
+use tokenizers::{ModelWrapper, Tokenizer};
+
+/// The tokenizer that a file describes, as far as it turns a text into token ids.
+///
+/// Padding and truncation are about batches of texts, dropout of merges is about training: whoever
+/// saved a tokenizer after training left them in the file. They are switched off, so that a text
+/// has all of its tokens, no others, and the same every time.
+///
+/// # Errors
+/// The text describes no tokenizer: a sentence without the file's name.
+pub(crate) fn parse(text: &str) -> Result<Tokenizer, String> {
+    let text = text.strip_prefix('\u{FEFF}').unwrap_or(text);
+    let mut tokenizer: Tokenizer = text
+        .parse()
+        .map_err(|cause: tokenizers::Error| cause.to_string())?;
+    tokenizer.with_padding(None);
+    tokenizer
+        .with_truncation(None)
+        .map_err(|cause| cause.to_string())?;
+    if let ModelWrapper::BPE(mut model) = tokenizer.get_model().clone() {
+        if model.dropout.take().is_some() {
+            tokenizer.with_model(model);
+        }
+    }
+    Ok(tokenizer)
+}
+
+/// The tokens that a tokenizer puts before and behind a text.
+pub(crate) fn around(tokenizer: &Tokenizer) -> Result<(Vec<u32>, Vec<u32>), String> {
+    let ids = |special| {
+        let encoding = tokenizer.encode("a", special);
+        encoding
+            .map(|it| it.get_ids().to_vec())
+            .map_err(|cause| cause.to_string())
+    };
+    let (plain, all) = (ids(false)?, ids(true)?);
+    let start = all.windows(plain.len().max(1)).position(|it| it == plain);
+    let start = start.ok_or("it changes a text that it puts tokens around")?;
+    let (before, after) = (&all[..start], &all[start + plain.len()..]);
+    Ok((before.to_vec(), after.to_vec()))
+}
+
+/// The id of a token that `tokenizer_config.json` names.
+pub(crate) fn named_token(
+    tokenizer_config: &Map<String, Value>,
+    role: &str,
+    tokenizer: &Tokenizer,
+) -> Option<u32> {
+    let token = tokenizer_config.get(role)?;
+    let text = token.as_str().or_else(|| token["content"].as_str())?;
+    tokenizer.token_to_id(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn ids(change: impl Fn(&mut Value)) -> Vec<u32> {
+        let mut described = json!({
+            "version": "1.0", "truncation": null, "padding": null, "added_tokens": [], "normalizer": null,
+            "pre_tokenizer": null, "post_processor": null, "decoder": null,
+            "model": {"type": "BPE", "vocab": {"a": 0, "b": 1, "ab": 2, "abab": 3}, "merges": [["a", "b"], ["ab", "ab"]]},
+        });
+        change(&mut described);
+        let tokenizer = parse(&described.to_string()).unwrap();
+        tokenizer
+            .encode_fast("ababab", false)
+            .unwrap()
+            .get_ids()
+            .to_vec()
+    }
+
+    #[test]
+    fn settings_of_batches_and_of_training_are_off() {
+        let plain = ids(|_| ());
+        assert_eq!(plain, [3, 2]);
+        let padding = json!({"strategy": {"Fixed": 9}, "direction": "Left", "pad_to_multiple_of": null,
+                             "pad_id": 1, "pad_type_id": 0, "pad_token": "b"});
+        assert_eq!(ids(|it| it["padding"] = padding.clone()), plain);
+        let truncation =
+            json!({"direction": "Right", "max_length": 1, "strategy": "LongestFirst", "stride": 0});
+        assert_eq!(ids(|it| it["truncation"] = truncation.clone()), plain);
+        assert_eq!(ids(|it| it["model"]["dropout"] = json!(1.0)), plain);
+    }
+}
