@@ -95,6 +95,12 @@ fn qwen2_moe_renormalised_without_biases() {
 }
 
 #[test]
+fn qwen_without_dense_blocks() {
+    check("qwen2-moe-all");
+    check("qwen3-moe-all");
+}
+
+#[test]
 fn olmoe() {
     check("olmoe");
 }

@@ -113,7 +113,14 @@ fn a_fast_search_switches_levels_of_experts() {
 #[test]
 fn llama_cpp_computes_what_the_report_says() {
     let scratch = Scratch::new();
-    let runs = ["mixtral", "olmoe", "granitemoe"].map(|model| {
+    let models = [
+        "mixtral",
+        "qwen3-moe-all",
+        "qwen2-moe-all",
+        "olmoe",
+        "granitemoe",
+    ];
+    let runs = models.map(|model| {
         let mut spec = pipeline(model, "block");
         spec["artifacts"] = json!([{"format": "gguf"}, {"format": "huggingface"}]);
         let report = scratch.report(&spec);

@@ -1,6 +1,5 @@
 //! How `config.json` and GGUF metadata say experts.
 
-use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::experts::{ExpertNumbers, ExpertsForm};
@@ -9,20 +8,6 @@ use super::from_gguf::GgufModel;
 use crate::error::SourceError;
 use crate::gguf::names;
 use crate::spec::{BlockSpec, ExpertsSpec, ModelSpec};
-
-/// The fields of `config.json` that are about experts.
-#[derive(Debug, Default, Deserialize)]
-pub(super) struct ExpertFields {
-    num_experts: Option<i64>,
-    num_local_experts: Option<i64>,
-    num_experts_per_tok: Option<i64>,
-    norm_topk_prob: Option<bool>,
-    moe_intermediate_size: Option<i64>,
-    shared_expert_intermediate_size: Option<i64>,
-    decoder_sparse_step: Option<i64>,
-    mlp_only_layers: Option<Vec<i64>>,
-    pub(super) qkv_bias: Option<bool>,
-}
 
 impl Config<'_> {
     /// The numbers of a family's experts; none where no block has any.

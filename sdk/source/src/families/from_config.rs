@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::dense::{Biases, BlockNumbers, DenseModel, num_blocks};
-use super::experts_config::ExpertFields;
+use super::expert_fields::ExpertFields;
 use super::family::Family;
 use crate::error::SourceError;
 use crate::spec::Activation;

@@ -1,5 +1,5 @@
-//! Granite 3 with experts, whose weights are stacked: Granite's factors, and two tensors a block for
-//! the layers of all experts.
+//! Granite 3 with experts, whose weights are stacked: Granite's factors, and two tensors a block
+//! for the layers of all experts.
 
 use serde_json::{Map, Value};
 

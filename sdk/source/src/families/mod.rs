@@ -7,6 +7,7 @@
 
 mod config_rope;
 mod dense;
+mod expert_fields;
 mod experts;
 mod experts_config;
 mod family;

@@ -11,7 +11,7 @@ use super::form::Form;
 use super::from_config::Config;
 use super::from_gguf::GgufModel;
 use crate::error::SourceError;
-use crate::gguf::GgufForm;
+use crate::gguf::{GgufBiases, GgufForm};
 use crate::spec::{LayerRole, ModelSpec};
 
 pub(super) static FAMILY: Family = Family {
@@ -28,7 +28,10 @@ pub(super) static FAMILY: Family = Family {
         experts: Some(&EXPERTS),
         ..Form::LLAMA
     },
-    gguf: GgufForm::plain("qwen2moe").with_experts(false),
+    gguf: GgufForm {
+        biases: GgufBiases::Inputs,
+        ..GgufForm::plain("qwen2moe").with_experts(false)
+    },
     read_config,
     read_gguf: Some(read_gguf),
     write_config,

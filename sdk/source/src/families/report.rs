@@ -24,7 +24,8 @@ const PROVEN: &str = "
 ## What was proven how
 
 Each family has small random models whose configurations exercise every switch of it
-([`make_families.py`](../tests/fixtures/make_families.py)). transformers 5.23 in f32 is the judge:
+([`make_families.py`](../tests/fixtures/make_families.py), with experts
+[`make_experts.py`](../tests/fixtures/make_experts.py)). transformers 5.23 in f32 is the judge:
 
 - *logits*: ours differ by less than 1e-4 of the largest one, in sequences longer than windows and
   original contexts, and for LongRoPE in short ones too.
@@ -46,12 +47,15 @@ A GGUF file says less than a folder in some cases:
   YaRN with settings of its own, and dropping whole blocks where it counts them (SmolLM3).
 - q, k and v of Phi-3 are one tensor, gate and up another, in GGUF files as in packed folders
   (`compressed-tensors`, `gptq`). Each has one level: `search.grouping: tied` is needed.
+- The layers of all experts of a block are three tensors in GGUF files, each of which has one level:
+  `search.grouping: block` is needed. Blocks with a dense MLP among blocks of experts are refused
+  there, and so is a `norm_topk_prob` that llama.cpp does not compute.
 - `nemotron-nas` is a Llama's format.
 
 ## Not yet
 
-Models with experts, with attention sinks (`gpt_oss`), latent attention (DeepSeek) or state spaces,
-encoders, and what is not about texts.
+Models with attention sinks (`gpt_oss`), latent attention (DeepSeek) or state spaces, encoders, and
+what is not about texts. Leaving out single experts.
 ";
 
 /// The page, as Markdown.

@@ -11,12 +11,14 @@ use tempfile::TempDir;
 
 use super::error;
 
-const NAMES: [&str; 7] = [
+const NAMES: [&str; 9] = [
     "mixtral",
     "qwen3-moe",
     "qwen3-moe-plain",
     "qwen2-moe",
     "qwen2-moe-renormalized",
+    "qwen3-moe-all",
+    "qwen2-moe-all",
     "olmoe",
     "granitemoe",
 ];

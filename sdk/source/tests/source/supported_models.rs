@@ -25,8 +25,10 @@ fn every_family_has_a_fixture() {
     let page = supported_models();
     let rows = page.lines().filter(|line| line.contains("| yes | yes |"));
     let named = rows.map(|row| row.split('`').nth(1).unwrap().to_owned());
-    let mut found: Vec<String> = fs::read_dir(fixtures::folder().join("families"))
-        .unwrap()
+    let folders = ["families", "experts"].map(|it| fixtures::folder().join(it));
+    let mut found: Vec<String> = folders
+        .iter()
+        .flat_map(|folder| fs::read_dir(folder).unwrap())
         .map(|entry| {
             let source = evopress_source::Source::open(&entry.unwrap().path());
             source.unwrap().spec().architecture.clone()
