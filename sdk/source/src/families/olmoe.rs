@@ -32,6 +32,7 @@ pub(super) static FAMILY: Family = Family {
     },
     gguf: GgufForm {
         head: GgufHead::Own,
+        wants_all_key_heads: true,
         ..GgufForm::plain("olmoe").with_experts(false)
     },
     read_config,

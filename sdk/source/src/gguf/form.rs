@@ -32,6 +32,8 @@ pub(crate) struct GgufForm {
     pub(crate) biases: GgufBiases,
     /// Where the head is.
     pub(crate) head: GgufHead,
+    /// Whether there must be as many key heads as query heads: norms of both have one width.
+    pub(crate) wants_all_key_heads: bool,
     /// How experts are computed, in families that have some.
     pub(crate) experts: Option<GgufExperts>,
 }
@@ -105,6 +107,7 @@ impl GgufForm {
             scores_differ_at: None,
             biases: GgufBiases::None,
             head: GgufHead::Either,
+            wants_all_key_heads: false,
             experts: None,
         }
     }

@@ -128,6 +128,10 @@ fn of_biases(form: &GgufForm, spec: &ModelSpec) -> Option<String> {
 /// What of experts the architecture computes otherwise.
 fn of_experts(form: &GgufForm, spec: &ModelSpec) -> Option<String> {
     let computed = form.experts?;
+    let attention = spec.first_attention();
+    if form.wants_all_key_heads && attention.is_some_and(|it| it.num_kv_heads != it.num_heads) {
+        return Some("fewer key heads than query heads".into());
+    }
     let blocks = spec.blocks.iter().enumerate();
     let mut blocks = blocks.filter(|(_, block)| block.mlp.is_some());
     blocks.find_map(|(idx, block)| match block.experts() {
