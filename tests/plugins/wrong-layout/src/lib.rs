@@ -11,7 +11,7 @@ use abi_stable::{
 /// The host's version, as a number: `evopress_plugin` would bring a root module of its own.
 #[unsafe(no_mangle)]
 extern "C" fn evopress_plugin_abi_version() -> u32 {
-    4
+    5
 }
 
 /// Not the host's module.
