@@ -1,5 +1,5 @@
-//! Every family as it is written: transformers loads our folders, llama.cpp our GGUF files, and both
-//! compute what transformers computes with the model that we have read.
+//! Every family as it is written: transformers loads our folders, llama.cpp our GGUF files, and
+//! both compute what transformers computes with the model that we have read.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 

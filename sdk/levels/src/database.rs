@@ -97,8 +97,8 @@ impl Database {
         self.layers.get(&layer_idx)?.measured.num_tokens
     }
 
-    /// Experts that calibration never reached, so that their layers were compressed by their weights
-    /// alone.
+    /// Experts that calibration never reached, so that their layers were compressed by their
+    /// weights alone.
     pub fn num_experts_without_tokens(&self, outline: &ModelOutline) -> u64 {
         let without = self.layers.iter().filter_map(|(&layer_idx, file)| {
             let layer = &outline.layers[layer_idx as usize];

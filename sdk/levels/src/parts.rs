@@ -1,7 +1,7 @@
 //! Work in parts that each fit into memory.
 
-/// Consecutive items in parts whose sizes are at most `limit_bytes` together; an item that is larger
-/// is a part of its own.
+/// Consecutive items in parts whose sizes are at most `limit_bytes` together; an item that is
+/// larger is a part of its own.
 pub(crate) fn within<T>(
     items: Vec<T>,
     limit_bytes: u64,

@@ -289,11 +289,9 @@ impl HeadOps for PanickingHead {
     fn log_sum_exp(&self, _: &TensorView<'_>) -> Result<Vec<f32>, PluginError> {
         panic!("the host panics");
     }
-
     fn expectation(&self, _: &TensorView<'_>) -> Result<Expectation, PluginError> {
         panic!("the host panics");
     }
-
     fn expected_logits(
         &self,
         _: &TensorView<'_>,
@@ -301,7 +299,6 @@ impl HeadOps for PanickingHead {
     ) -> Result<Vec<f32>, PluginError> {
         panic!("the host panics");
     }
-
     fn expected_gradient(
         &self,
         _: &TensorView<'_>,
@@ -309,15 +306,12 @@ impl HeadOps for PanickingHead {
     ) -> Result<OwnedTensor, PluginError> {
         panic!("the host panics");
     }
-
     fn token_logits(&self, _: &TensorView<'_>, _: &[i64]) -> Result<Vec<f32>, PluginError> {
         panic!("the host panics");
     }
-
     fn logits(&self, _: &TensorView<'_>) -> Result<OwnedTensor, PluginError> {
         panic!("the host panics");
     }
-
     fn difference(
         &self,
         _: &TensorView<'_>,
@@ -325,7 +319,6 @@ impl HeadOps for PanickingHead {
     ) -> Result<OwnedTensor, PluginError> {
         panic!("the host panics");
     }
-
     fn token_gradients(&self, _: &TensorView<'_>, _: &[i64]) -> Result<OwnedTensor, PluginError> {
         panic!("the host panics");
     }

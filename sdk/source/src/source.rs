@@ -1,6 +1,6 @@
 //! A model on disk, open.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use evopress_plugin::GgmlType;
@@ -8,7 +8,6 @@ use serde_json::Map;
 use tokenizers::Tokenizer;
 
 use crate::bos::BosRule;
-use crate::delivered::Delivered;
 use crate::error::SourceError;
 use crate::extra_tensors;
 use crate::families::{self, Family};
@@ -22,16 +21,17 @@ use crate::tokenizer;
 /// A model on disk, open.
 pub struct Source {
     spec: ModelSpec,
-    tensors: Vec<TensorSpec>,
+    pub(crate) tensors: Vec<TensorSpec>,
     /// Tensor name to index into `tensors`.
     by_name: HashMap<String, usize>,
     family: &'static Family,
-    files: Files,
+    pub(crate) files: Files,
     /// What of the configuration is left out.
     notes: Vec<String>,
 }
 
-enum Files {
+/// The files that a model lies in.
+pub(crate) enum Files {
     Folder(Box<ModelFolder>),
     Gguf(GgufFile),
 }
@@ -320,8 +320,8 @@ impl Source {
         })
     }
 
-    /// What llama.cpp tells by the number of a block, or of blocks, so that a GGUF file of this model
-    /// must have all of them; none where blocks may be left out.
+    /// What llama.cpp tells by the number of a block, or of blocks, so that a GGUF file of this
+    /// model must have all of them; none where blocks may be left out.
     pub fn gguf_told_by_number(&self) -> Option<&'static str> {
         gguf::told_by_number(&self.family.gguf, &self.spec)
     }
@@ -343,7 +343,7 @@ impl Source {
     }
 
     /// The type and the bytes of a tensor, which may be some rows of one of the file.
-    fn gguf_bytes<'a>(
+    pub(crate) fn gguf_bytes<'a>(
         &self,
         gguf: &'a GgufFile,
         expected: &TensorSpec,
@@ -361,38 +361,10 @@ impl Source {
         Ok((ggml_type, stored.rows_of(&expected.shape, bytes)))
     }
 
-    /// Whether the model's file is a GGUF file that holds the weight of such a norm with the 1 added
-    /// that is left out in Hugging Face's files. Of an artifact, `norm` is the source's.
+    /// Whether the model's file is a GGUF file that holds the weight of such a norm with the 1
+    /// added that is left out in Hugging Face's files. Of an artifact, `norm` is the source's.
     pub fn adds_one(&self, norm: Option<&NormSpec>) -> bool {
         matches!(self.files, Files::Gguf(_)) && norm.is_some_and(|it| it.is_offset)
-    }
-
-    /// How the model's weights were quantized when they came; none where all are dense in its files.
-    ///
-    /// # Errors
-    /// When a tensor cannot be read.
-    pub fn delivered(&self) -> Result<Option<Delivered>, SourceError> {
-        let (method, size_bytes) = match &self.files {
-            Files::Folder(folder) => (folder.quantization_method(), folder.size_bytes()),
-            Files::Gguf(gguf) => (Some("gguf"), gguf.size_bytes()),
-        };
-        let mut types = BTreeSet::new();
-        for tensor in &self.tensors {
-            types.extend(match &self.files {
-                Files::Folder(folder) => folder.quantized_type(tensor)?,
-                Files::Gguf(gguf) => {
-                    let (ggml_type, _) = self.gguf_bytes(gguf, tensor)?;
-                    let is_quantized = ggml_type.is_quantized();
-                    is_quantized.then(|| ggml_type.name().to_owned())
-                }
-            });
-        }
-        let method = method.filter(|_| !types.is_empty());
-        Ok(method.map(|method| Delivered {
-            method: method.to_owned(),
-            types,
-            size_bytes,
-        }))
     }
 
     /// Number of weights, norms and biases; a tied head counts once.

@@ -119,7 +119,8 @@ pub struct SequenceStart {
 }
 
 impl SequenceStart {
-    /// All of them in words: `yes (tokenizer.json)` where they are alike, by text where they are not.
+    /// All of them in words: `yes (tokenizer.json)` where they are alike, by text where they are
+    /// not.
     pub fn summary(starts: &[Self]) -> Option<String> {
         let first = starts.first()?;
         let is_alike = |it: &Self| (it.bos, &it.said_by) == (first.bos, &first.said_by);

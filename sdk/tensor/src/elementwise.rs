@@ -36,8 +36,8 @@ simd_fn! {
 }
 
 simd_fn! {
-    /// The norm, in place, of each group of `weight.len()` numbers among the numbers `first..end` of
-    /// every row of `row_stride`.
+    /// The norm, in place, of each group of `weight.len()` numbers among the numbers `first..end`
+    /// of every row of `row_stride`.
     pub(crate) fn norm_groups(rows: &mut [f32], row_stride: usize, first: usize, end: usize, weight: &[f32], eps: f32) {
         let width = weight.len();
         for row in rows.chunks_exact_mut(row_stride) {

@@ -224,8 +224,8 @@ fn as_plain(weight: &Weight) -> Option<&Tensor> {
 }
 
 simd_fn! {
-    /// `out = activation(gate + b) · (up + c)` for rows of `width` numbers, `TILE` apart in both and
-    /// `stride` apart in `out`.
+    /// `out = activation(gate + b) · (up + c)` for rows of `width` numbers, `TILE` apart in both
+    /// and `stride` apart in `out`.
     fn gated_product<A: Gate>(activation: A, halves: [&[f32]; 2], rows: usize, width: usize, biases: [&[f32]; 2], out: &mut [bf16], stride: usize) {
         let [gate_bias, up_bias] = biases.map(|bias| padded(&bias[..width.min(bias.len())]));
         let [gates, ups] = halves.map(|half| half.chunks_exact(TILE));

@@ -316,7 +316,8 @@ impl<'a> Layers<'a> {
     }
 }
 
-/// The weights of a tensor and their grid, if all of them have one and the same that the format has.
+/// The weights of a tensor and their grid, if all of them have one and the same that the format
+/// has.
 fn common_grid(
     stack: &Stack<'_>,
     shape: &[usize],

@@ -3,10 +3,9 @@
 use half::bf16;
 use serde_json::{Value, json};
 
+use super::failing_head::{FAILURE, FailingHead};
 use super::{Findings, Library, ReferenceHead, random_values};
-use crate::{
-    Chunk, Expectation, Fitness, HeadOps, OwnedTensor, PluginError, Target, TargetView, TensorView,
-};
+use crate::{Chunk, Fitness, HeadOps, PluginError, Target, TargetView, TensorView};
 
 /// What to try a fitness with.
 #[derive(Debug, Clone)]
@@ -349,56 +348,5 @@ impl Sample {
             hidden,
             next_tokens: &self.next_tokens[tokens],
         }
-    }
-}
-
-const FAILURE: &str = "out of device memory";
-
-/// A host on which every operation fails.
-struct FailingHead;
-
-impl HeadOps for FailingHead {
-    fn log_sum_exp(&self, _: &TensorView<'_>) -> Result<Vec<f32>, PluginError> {
-        Err(FAILURE.into())
-    }
-
-    fn expectation(&self, _: &TensorView<'_>) -> Result<Expectation, PluginError> {
-        Err(FAILURE.into())
-    }
-
-    fn expected_logits(
-        &self,
-        _: &TensorView<'_>,
-        _: &TensorView<'_>,
-    ) -> Result<Vec<f32>, PluginError> {
-        Err(FAILURE.into())
-    }
-
-    fn expected_gradient(
-        &self,
-        _: &TensorView<'_>,
-        _: &TensorView<'_>,
-    ) -> Result<OwnedTensor, PluginError> {
-        Err(FAILURE.into())
-    }
-
-    fn token_logits(&self, _: &TensorView<'_>, _: &[i64]) -> Result<Vec<f32>, PluginError> {
-        Err(FAILURE.into())
-    }
-
-    fn logits(&self, _: &TensorView<'_>) -> Result<OwnedTensor, PluginError> {
-        Err(FAILURE.into())
-    }
-
-    fn difference(
-        &self,
-        _: &TensorView<'_>,
-        _: &TensorView<'_>,
-    ) -> Result<OwnedTensor, PluginError> {
-        Err(FAILURE.into())
-    }
-
-    fn token_gradients(&self, _: &TensorView<'_>, _: &[i64]) -> Result<OwnedTensor, PluginError> {
-        Err(FAILURE.into())
     }
 }

@@ -11,6 +11,7 @@
 //! ```
 
 mod compress;
+mod failing_head;
 mod fitness;
 mod head;
 mod library;

@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 
 use super::dense::{Biases, BlockNumbers, DenseModel, num_blocks};
 use super::expert_fields::ExpertFields;
-use super::family::Family;
+use super::form::Form;
 use crate::error::SourceError;
 use crate::spec::Activation;
 
@@ -18,7 +18,7 @@ pub(crate) struct Config<'a> {
     pub(super) fields: Fields,
     pub(super) experts: ExpertFields,
     pub(super) file: &'a Path,
-    family: &'a Family,
+    form: &'a Form,
 }
 
 /// The fields that families have, those that only some have after the others.
@@ -71,14 +71,16 @@ const DEFAULT_NORM_EPS: f64 = 1e-6;
 const DEFAULT_CONTEXT: i64 = 2048;
 
 impl<'a> Config<'a> {
-    /// The fields of a configuration of the family.
+    /// The fields of a configuration of a family of this form; `defaults` are those that
+    /// transformers fills in, as a JSON object.
     pub(super) fn new(
-        family: &'a Family,
+        form: &'a Form,
+        defaults: &str,
         config: &Map<String, Value>,
         file: &'a Path,
     ) -> Result<Self, SourceError> {
         let malformed = |what: String| SourceError::malformed(file, what);
-        let mut all = json::object(family.defaults).map_err(malformed)?.map;
+        let mut all = json::object(defaults).map_err(malformed)?.map;
         all.extend(
             config
                 .iter()
@@ -88,11 +90,12 @@ impl<'a> Config<'a> {
             fields: json::fields_of(&all).map_err(malformed)?,
             experts: json::fields_of(&all).map_err(malformed)?,
             file,
-            family,
+            form,
         })
     }
 
-    /// The numbers that every family has, with one rotation in all blocks, no windows and no biases.
+    /// The numbers that every family has, with one rotation in all blocks, no windows and no
+    /// biases.
     pub(super) fn common(&self) -> Result<DenseModel, SourceError> {
         let blocks = BlockNumbers {
             rope: Some(self.rope()?),
@@ -160,7 +163,7 @@ impl<'a> Config<'a> {
     }
 
     fn check_activation(&self) -> Result<(), SourceError> {
-        let form = &self.family.form;
+        let form = self.form;
         let (fields, field) = (&self.fields, form.activation_field);
         let found = match field {
             "hidden_activation" => &fields.hidden_activation,

@@ -1,4 +1,5 @@
-//! Ministral 3: Mistral by YaRN, whose queries grow with their position beyond the original context.
+//! Ministral 3: Mistral by YaRN, whose queries grow with their position beyond the original
+//! context.
 
 use serde_json::{Map, Value, json};
 

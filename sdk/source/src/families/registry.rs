@@ -72,7 +72,7 @@ pub(crate) fn spec_of_config(
     file: &Path,
 ) -> Result<ModelSpec, SourceError> {
     other_fields::check_lengths(config, file)?;
-    let numbers = (family.read_config)(&Config::new(family, config, file)?)?;
+    let numbers = (family.read_config)(&Config::new(&family.form, family.defaults, config, file)?)?;
     other_fields::check_config(config, family.fields, file)?;
     numbers.into_spec(family.model_type, &family.form, file)
 }

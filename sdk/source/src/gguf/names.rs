@@ -55,8 +55,8 @@ fn in_block_of(block: &BlockSpec, slot: usize) -> &'static str {
     }
 }
 
-/// The name within the block of the tensor that a layer's weight lies in. Layers that share a tensor
-/// in Hugging Face's files share one here.
+/// The name within the block of the tensor that a layer's weight lies in. Layers that share a
+/// tensor in Hugging Face's files share one here.
 pub fn of_layer(layer: &LayerSpec) -> &'static str {
     if layer.expert.is_some() {
         return of_experts(layer.role);

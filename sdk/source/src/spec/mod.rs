@@ -12,6 +12,7 @@
 //! counts the layers of all blocks, in the order of the forward pass.
 
 mod block;
+mod expert_slots;
 mod experts;
 mod layer;
 mod model;
@@ -24,7 +25,8 @@ mod tensors;
 pub use block::{
     Activation, AttentionSpec, BlockSpec, InputGroup, MlpSpec, NormPlace, NormSpec, QueryGrowth,
 };
-pub use experts::{ExpertsSpec, GatedSlots, SharedExpertSpec};
+pub use expert_slots::GatedSlots;
+pub use experts::{ExpertsSpec, SharedExpertSpec};
 pub use layer::{LayerInput, LayerRole, LayerSpec, Stacked};
 pub use model::{EmbeddingSpec, HeadSpec, Layer, ModelSpec};
 pub use rope::{Rope, RopeScaling};

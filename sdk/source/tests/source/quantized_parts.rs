@@ -1,5 +1,5 @@
-//! Quantized weights that the files have under other names than the model: stacked ones, and those of
-//! a model that is a part of another.
+//! Quantized weights that the files have under other names than the model: stacked ones, and those
+//! of a model that is a part of another.
 
 use super::*;
 

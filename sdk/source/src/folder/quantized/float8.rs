@@ -1,5 +1,5 @@
-//! Floats of eight bits: sign, four bits of exponent with bias 7, three of mantissa; no infinity, and
-//! NaN where all but the sign is set.
+//! Floats of eight bits: sign, four bits of exponent with bias 7, three of mantissa; no infinity,
+//! and NaN where all but the sign is set.
 
 /// The value of each code.
 pub(super) static E4M3: [f32; 256] = {

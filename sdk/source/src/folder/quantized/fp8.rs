@@ -1,6 +1,6 @@
 //! Weights as floats of eight bits beside scales that they are multiplied with: DeepSeek's layout
-//! with a scale for each block (`weight_scale_inv`, which is no inverse), AutoFP8's with one for each
-//! weight (`weight_scale`) and FBGEMM's with one for each row.
+//! with a scale for each block (`weight_scale_inv`, which is no inverse), AutoFP8's with one for
+//! each weight (`weight_scale`) and FBGEMM's with one for each row.
 
 use serde::Deserialize;
 

@@ -14,13 +14,25 @@ mod parts;
 mod schemes;
 mod settings;
 
-use evopress_plugin::DType;
+use std::path::Path;
 
+use evopress_plugin::DType;
+use serde_json::{Map, Value};
+
+use self::awq::Awq;
 use self::coded::CodedWeight;
+use self::compressed_tensors::CompressedTensors;
+use self::fp8::Fp8;
+use self::gptq::Gptq;
 use self::parts::Parts;
+use self::settings::Settings;
 use super::weight_files::WeightFiles;
 use crate::error::SourceError;
 use crate::tensor::StoredTensor;
+
+/// The field of `config.json`, and what it was called in early checkpoints of compressed-tensors.
+const FIELDS: [&str; 2] = ["quantization_config", "compression_config"];
+const METHODS: &str = "awq, compressed-tensors, fbgemm_fp8, fp8, gptq";
 
 /// What the names of tensors end with that stand for a quantized weight.
 const OF_WEIGHTS: [&str; 10] = [
@@ -37,7 +49,8 @@ const OF_WEIGHTS: [&str; 10] = [
 ];
 /// Those of them that stand in the place of the weight.
 const CODES: [&str; 2] = ["qweight", "weight_packed"];
-/// As [`OF_WEIGHTS`], of activations and of caches of keys and values. These are not quantized here.
+/// As [`OF_WEIGHTS`], of activations and of caches of keys and values. These are not quantized
+/// here.
 const OF_ACTIVATIONS: [&str; 8] = [
     "activation_scale",
     "input_scale",
@@ -56,13 +69,50 @@ pub(super) struct Quantized {
 }
 
 enum Layout {
-    Gptq(gptq::Gptq),
-    Awq(awq::Awq),
-    CompressedTensors(compressed_tensors::CompressedTensors),
-    Fp8(fp8::Fp8),
+    Gptq(Gptq),
+    Awq(Awq),
+    CompressedTensors(CompressedTensors),
+    Fp8(Fp8),
 }
 
 impl Quantized {
+    /// Takes the settings out of a configuration, which is that of `file`; none where the weights
+    /// are not quantized.
+    ///
+    /// # Errors
+    /// When the weights are quantized in a way that is not read.
+    pub(in crate::folder) fn take(
+        config: &mut Map<String, Value>,
+        file: &Path,
+    ) -> Result<Option<Self>, SourceError> {
+        let mut found = None;
+        for field in FIELDS {
+            match config.shift_remove(field) {
+                Some(value) if !value.is_null() && found.is_none() => found = Some((field, value)),
+                _ => {}
+            }
+        }
+        let Some((field, value)) = &found else {
+            return Ok(None);
+        };
+        let settings = Settings { field, value, file };
+        let layout = match settings.method() {
+            "gptq" => Layout::Gptq(Gptq::parse(&settings)?),
+            "awq" => Layout::Awq(Awq::parse(&settings)?),
+            "compressed-tensors" => Layout::CompressedTensors(CompressedTensors::parse(&settings)?),
+            "fp8" | "fbgemm_fp8" => Layout::Fp8(Fp8::parse(&settings)?),
+            other => {
+                let algorithm = settings.value.get("quant_algo").and_then(Value::as_str);
+                let found = format!("{other} {}", algorithm.unwrap_or_default());
+                return Err(settings.unsupported("quant_method", found.trim_end(), METHODS));
+            }
+        };
+        Ok(Some(Self {
+            method: settings.method().to_owned(),
+            layout,
+        }))
+    }
+
     /// The weight that a tensor is a part of, by its name.
     pub(super) fn weight_of(part: &str) -> Option<String> {
         let (module, part) = part.rsplit_once('.')?;

@@ -53,8 +53,8 @@ impl<'a> Parts<'a, '_> {
         })
     }
 
-    /// The shape of a part with a number for each of `rows` times `columns` cells. Extents of 1 may be
-    /// left out at the end.
+    /// The shape of a part with a number for each of `rows` times `columns` cells. Extents of 1 may
+    /// be left out at the end.
     pub(super) fn shape_of_cells(&self, part: &str, rows: i64, columns: i64) -> Vec<i64> {
         let whole = [rows, columns];
         let num_extents = match self.shape(part) {
