@@ -95,6 +95,8 @@ fn every_pipeline_in_the_repository_is_right() {
     fs::create_dir_all(data.path().join("models")).unwrap();
     fs::create_dir_all(data.path().join("text")).unwrap();
     for file in [
+        "models/Qwen2.5-Coder-0.5B-Instruct.gguf",
+        "models/gemma-3-270m.gguf",
         "models/SmolLM2-135M-Instruct.gguf",
         "text/calibration.txt",
         "text/evaluation.txt",
