@@ -67,11 +67,16 @@ fn layers_that_share_a_tensor_are_compressed_and_written_into_it() {
 #[test]
 fn layers_that_share_a_tensor_need_one_level() {
     let scratch = Scratch::new();
-    for format in ["gguf", "compressed-tensors", "gptq"] {
+    let formats = [
+        ("gguf", "attn_qkv"),
+        ("compressed-tensors", "self_attn.qkv_proj"),
+        ("gptq", "self_attn.qkv_proj"),
+    ];
+    for (format, tensor) in formats {
         let spec = spec("split", "phi3", "size", &[format]);
         let sentence = scratch.run(&spec).stderr;
         let expected = format!(
-            "format `{format}` has 3 layers of this model's blocks in one tensor, `self_attn.qkv_proj`, which has one level: \
+            "format `{format}` has 3 layers of this model's blocks in one tensor, `{tensor}`, which has one level: \
              set `search.grouping: tied`, found the unit `model.layers.0.self_attn.q_proj`"
         );
         assert!(sentence.contains(&expected), "{sentence}");

@@ -11,7 +11,7 @@ use super::form::Form;
 use super::from_config::Config;
 use super::from_gguf::GgufModel;
 use crate::error::SourceError;
-use crate::gguf::{GgufBiases, GgufForm};
+use crate::gguf::{GgufBiases, GgufForm, GgufHead};
 use crate::spec::{LayerRole, ModelSpec};
 
 pub(super) static FAMILY: Family = Family {
@@ -30,6 +30,7 @@ pub(super) static FAMILY: Family = Family {
     },
     gguf: GgufForm {
         biases: GgufBiases::Inputs,
+        head: GgufHead::Own,
         ..GgufForm::plain("qwen2moe").with_experts(false)
     },
     read_config,
