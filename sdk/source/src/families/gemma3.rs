@@ -23,7 +23,7 @@ pub(super) static FAMILY: Family = Family {
     about: About {
         models: "Gemma 3, 270M to 27B; of models with images the part for texts",
         differs: "Gemma 2 without caps, with norms on each head; windows in five of six blocks, with a rotation of their own",
-        real_weights: &[],
+        real_weights: &["Gemma 3 270M"],
     },
     defaults: r#"{
         "vocab_size": 262208, "num_attention_heads": 8, "num_key_value_heads": 4, "head_dim": 256, "max_position_embeddings": 131072,

@@ -16,7 +16,7 @@ pub(super) static FAMILY: Family = Family {
     about: About {
         models: "Qwen2, Qwen2.5, Qwen2.5-Coder",
         differs: "biases on q, k and v; windows, which released models switch off",
-        real_weights: &[],
+        real_weights: &["Qwen2.5-Coder-0.5B-Instruct"],
     },
     defaults: r#"{"num_key_value_heads": 32, "max_position_embeddings": 32768, "sliding_window": 4096, "max_window_layers": 28}"#,
     fields: FIELDS,
