@@ -12,7 +12,7 @@
 
 use evopress_source::ModelSpec;
 use evopress_source::spec::{GatedSlots, LayerInput};
-use evopress_tensor::{Activation, Weight, add_rows, gated, project, select_rows, to_vec};
+use evopress_tensor::{Activation, Weight, add_rows, project, select_rows, to_vec};
 use tch::{Device, Kind, Tensor};
 
 use crate::block_weights::BlockWeights;
@@ -134,10 +134,7 @@ impl Experts {
             let input = select_rows(normed, rows)?;
             see(LayerInput::MlpInput, &input);
             let gate_up = weights.get(&[slots.gate, slots.up])?.of_rows(rows);
-            let activated = gate_up.map(&input, |weights, input| {
-                let weights = [&weights[0], &weights[1]];
-                Ok(gated(weights, None, activation, input)?)
-            })?;
+            let activated = gate_up.gated(None, activation, &input)?;
             see(LayerInput::MlpActivation, &activated);
             let Some(sum) = &mut sum else {
                 continue;

@@ -2,7 +2,7 @@
 
 use evopress_search::genotype::Candidate;
 use evopress_source::spec::LayerInput;
-use evopress_tensor::{add_projection, project, rotary_attention};
+use evopress_tensor::{add_projection, cap_logits, project, rotary_attention};
 use tch::{Kind, Tensor};
 
 use crate::block_weights::BlockWeights;
@@ -55,14 +55,11 @@ impl Model {
         let hidden = self.forward(&ids, &self.dense())?;
         let head = self.head().f_to_kind(Kind::Float)?;
         let hidden = hidden.f_to_kind(Kind::Float)?;
-        let logits = hidden.f_matmul(&head.f_transpose(0, 1)?)?;
-        Ok(match self.spec().head.cap {
-            Some(cap) => logits
-                .f_mul_scalar(1.0 / cap)?
-                .f_tanh()?
-                .f_mul_scalar(cap)?,
-            None => logits,
-        })
+        let mut logits = hidden.f_matmul(&head.f_transpose(0, 1)?)?;
+        if let Some(cap) = self.spec().head.cap {
+            cap_logits(&mut logits, cap)?;
+        }
+        Ok(logits)
     }
 
     /// The stream of `tokens [B, L]` before the first block.

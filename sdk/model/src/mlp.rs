@@ -1,7 +1,7 @@
 //! The forward pass of an MLP: dense, or of experts.
 
 use evopress_source::spec::LayerInput;
-use evopress_tensor::{Activation, gated, project};
+use evopress_tensor::{Activation, project};
 use tch::{Kind, Tensor};
 
 use crate::block::{Gated, Mlp};
@@ -113,10 +113,7 @@ fn activated(
     observe(all_rows(LayerInput::MlpInput, normed));
     let biases = mlp.gate_up_biases.as_ref();
     let gate_up = weights.get(&[mlp.slots.gate, mlp.slots.up])?;
-    let activated = gate_up.map(normed, |weights, input| {
-        let weights = [&weights[0], &weights[1]];
-        Ok(gated(weights, biases, activation, input)?)
-    })?;
+    let activated = gate_up.gated(biases, activation, normed)?;
     observe(all_rows(LayerInput::MlpActivation, &activated));
     Ok(activated)
 }

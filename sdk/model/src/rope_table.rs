@@ -13,7 +13,6 @@ pub(crate) struct RopeTable(Option<Rotation>);
 #[derive(Debug)]
 struct Rotation {
     rope: Rope,
-    frequencies: Vec<f64>,
     rows: [Tensor; 2],
 }
 
@@ -43,8 +42,8 @@ impl RopeTable {
             return Ok(None);
         };
         let [cos, sin] = &rotation.rows;
-        let is_long_enough = length <= cos.size()[0];
-        if is_long_enough && rotation.rope.inverse_frequencies(length) == rotation.frequencies {
+        let (rope, prepared) = (&rotation.rope, cos.size()[0]);
+        if length <= prepared && rope.is_long(length) == rope.is_long(prepared) {
             let first = |table: &Tensor| table.f_narrow(0, 0, length);
             return Ok(Some([first(cos)?, first(sin)?]));
         }
@@ -55,7 +54,6 @@ impl RopeTable {
     pub(crate) fn share(&self) -> Self {
         Self(self.0.as_ref().map(|rotation| Rotation {
             rope: rotation.rope.clone(),
-            frequencies: rotation.frequencies.clone(),
             rows: rotation.rows.each_ref().map(Tensor::shallow_clone),
         }))
     }
@@ -83,7 +81,6 @@ impl Rotation {
         Ok(Self {
             rope: rope.clone(),
             rows: [table(&cos)?, table(&sin)?],
-            frequencies,
         })
     }
 

@@ -5,7 +5,7 @@
 //! kernel. Candidates of a generation differ from each other in a few layers; there, *runs* of
 //! neighbouring candidates that agree go through the layer together.
 
-use evopress_tensor::Weight;
+use evopress_tensor::{Activation, Weight, gated};
 use tch::Tensor;
 
 use crate::error::Result;
@@ -51,6 +51,19 @@ impl Runs {
             first += rows;
         }
         Ok(Tensor::f_cat(&parts, 0)?)
+    }
+
+    /// `activation(gate) · up` of rows `input`, where the layers are a gate and an up projection.
+    pub(crate) fn gated(
+        &self,
+        biases: Option<&[Tensor; 2]>,
+        activation: Activation,
+        input: &Tensor,
+    ) -> Result<Tensor> {
+        self.map(input, |weights, input| {
+            let weights = [&weights[0], &weights[1]];
+            Ok(gated(weights, biases, activation, input)?)
+        })
     }
 
     /// Lets `function` add to each run's rows of `sum` what follows from its weights and rows of

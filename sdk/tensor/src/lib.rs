@@ -39,7 +39,7 @@ pub use dispatch::{has_wide_sums, product_kind};
 pub use error::{Interrupted, Result, TensorError};
 pub use gemm::Backend;
 pub use linear::{Activation, Weight, add_projection, bias, gated, project};
-pub use log_sum_exp::log_sum_exp;
+pub use log_sum_exp::{cap_logits, log_sum_exp};
 pub use norm::{plain_rms_norm, rms_norm};
 pub use numbers::{from_bytes, from_rows, row_dot, to_vec};
 pub use packed::PackedWeight;

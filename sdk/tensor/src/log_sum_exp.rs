@@ -25,7 +25,7 @@ pub fn log_sum_exp(head: &PackedWeight, hidden: &Tensor, cap: Option<f64>) -> Re
     let mut sums = vec![[0.0_f64; VECTOR]; num_tokens];
     head.for_each_piece(slice::<bf16>(hidden), |piece| {
         if let Some(cap) = cap {
-            cap_logits(piece.values, cap as f32);
+            cap_piece(piece.values, cap as f32);
         }
         let tokens = piece.tokens;
         let (references, sums) = (&mut references[tokens.clone()], &mut sums[tokens]);
@@ -49,6 +49,16 @@ pub fn log_sum_exp(head: &PackedWeight, hidden: &Tensor, cap: Option<f64>) -> Re
             (log2 * std::f64::consts::LN_2) as f32
         })
         .collect())
+}
+
+/// Caps logits in f32 in place: `z = c · tanh(z / c)`.
+///
+/// # Errors
+/// When libtorch refuses an operation.
+pub fn cap_logits(logits: &mut Tensor, cap: f64) -> Result<()> {
+    let _ = logits.f_mul_scalar_(1.0 / cap)?.f_tanh_()?;
+    let _ = logits.f_mul_scalar_(cap)?;
+    Ok(())
 }
 
 simd_fn! {
@@ -78,7 +88,7 @@ simd_fn! {
 
 simd_fn! {
     /// `z = c · tanh(z / c)`.
-    fn cap_logits(logits: &mut [f32], cap: f32) {
+    fn cap_piece(logits: &mut [f32], cap: f32) {
         let factor = 1.0 / cap;
         for logit in logits {
             *logit = cap * simd::tanh(*logit * factor);

@@ -196,7 +196,7 @@ pub fn write(
 /// A linear layer that is written packed: its weight `[N, K]`, or several with the same inputs, one
 /// below the other.
 struct Layer<'a> {
-    /// Of the weight, in the artifact.
+    /// Name of the dense weight in the artifact, `.weight` included.
     name: &'a str,
     shape: Vec<usize>,
     ids: Vec<WeightId>,

@@ -82,8 +82,7 @@ impl Head {
     pub fn logits(&self, hidden: &Tensor) -> Result<Tensor> {
         let mut logits = self.products(hidden)?;
         if let Some(cap) = self.cap {
-            let _ = logits.f_mul_scalar_(1.0 / cap)?.f_tanh_()?;
-            let _ = logits.f_mul_scalar_(cap)?;
+            tensor::cap_logits(&mut logits, cap)?;
         }
         Ok(logits)
     }

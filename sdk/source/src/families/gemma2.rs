@@ -3,7 +3,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::dense::{BlockNumbers, DenseModel};
+use super::dense::DenseModel;
 use super::family::{About, Family};
 use super::form::{AFTER_ATTENTION, AFTER_MLP, BEFORE_MLP_OF_FOUR, Form, INPUT};
 use super::from_config::Config;
@@ -66,14 +66,9 @@ const BLOCKS_OF_27B: usize = 46;
 
 fn read_config(config: &Config<'_>) -> Result<DenseModel, SourceError> {
     let (rope, window) = (config.rope()?, config.fields.sliding_window);
-    let kinds = config.kinds(|block_idx| block_idx % 2 == 0)?;
-    let blocks = kinds.into_iter().map(|kind| {
-        Ok(BlockNumbers {
-            rope: Some(rope.clone()),
-            window: config.window_of(kind, window)?,
-        })
-    });
-    let mut model = config.with_blocks(blocks.collect::<Result<_, SourceError>>()?)?;
+    let is_windowed = |block_idx| block_idx % 2 == 0;
+    let blocks = config.blocks_by_kind(is_windowed, window, |_, _| Some(rope.clone()))?;
+    let mut model = config.with_blocks(blocks)?;
     of_gemma(config, &mut model);
     model.score_cap = config.fields.attn_logit_softcapping;
     Ok(model)

@@ -4,7 +4,7 @@
 use serde_json::{Map, Value, json};
 
 use super::config_rope::Kind;
-use super::dense::{BlockNumbers, DenseModel};
+use super::dense::DenseModel;
 use super::family::{About, Family};
 use super::form::{
     AFTER_ATTENTION, AFTER_MLP, BEFORE_MLP_OF_FOUR, Form, INPUT, KEY_HEAD, QUERY_HEAD,
@@ -85,18 +85,14 @@ fn read_config(config: &Config<'_>) -> Result<DenseModel, SourceError> {
     let full = config.rope_of(Kind::Full, fields.rope_theta.unwrap_or(THETA))?;
     let local = fields.rope_local_base_freq.unwrap_or(THETA_IN_WINDOWS);
     let windowed = config.rope_of(Kind::Windowed, local)?;
-    let kinds = config.kinds(|block_idx| (block_idx + 1) % period != 0)?;
-    let blocks = kinds.into_iter().map(|kind| {
-        let rope = match kind {
+    let is_windowed = |block_idx| (block_idx + 1) % period != 0;
+    let blocks = config.blocks_by_kind(is_windowed, fields.sliding_window, |_, kind| {
+        Some(match kind {
             Kind::Full => full.clone(),
             Kind::Windowed => windowed.clone(),
-        };
-        Ok(BlockNumbers {
-            rope: Some(rope),
-            window: config.window_of(kind, fields.sliding_window)?,
         })
-    });
-    let mut model = config.with_blocks(blocks.collect::<Result<_, SourceError>>()?)?;
+    })?;
+    let mut model = config.with_blocks(blocks)?;
     of_gemma(config, &mut model);
     Ok(model)
 }

@@ -1,6 +1,6 @@
 //! Ministral 8B: Mistral with a window in some blocks.
 
-use super::dense::{BlockNumbers, DenseModel};
+use super::dense::DenseModel;
 use super::family::{About, Family};
 use super::form::Form;
 use super::from_config::Config;
@@ -27,12 +27,7 @@ pub(super) static FAMILY: Family = Family {
 
 fn read_config(config: &Config<'_>) -> Result<DenseModel, SourceError> {
     let (rope, window) = (config.rope()?, config.fields.sliding_window);
-    let kinds = config.kinds(|_| window.is_some())?.into_iter();
-    let blocks = kinds.map(|kind| {
-        Ok(BlockNumbers {
-            rope: Some(rope.clone()),
-            window: config.window_of(kind, window)?,
-        })
-    });
-    config.with_blocks(blocks.collect::<Result<_, SourceError>>()?)
+    let is_windowed = |_| window.is_some();
+    let blocks = config.blocks_by_kind(is_windowed, window, |_, _| Some(rope.clone()))?;
+    config.with_blocks(blocks)
 }

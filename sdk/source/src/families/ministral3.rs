@@ -8,6 +8,7 @@ use super::dense::DenseModel;
 use super::family::{About, Family};
 use super::form::Form;
 use super::from_config::Config;
+use super::mistral;
 use crate::error::SourceError;
 use crate::gguf::GgufForm;
 use crate::spec::ModelSpec;
@@ -37,19 +38,14 @@ pub(super) static FAMILY: Family = Family {
 };
 
 fn read_config(config: &Config<'_>) -> Result<DenseModel, SourceError> {
-    let mut model = config.common()?;
+    let mut model = mistral::read_config(config)?;
     model.query_growth = Some(config.query_growth()?);
-    for block in &mut model.blocks {
-        block.window = config.fields.sliding_window;
-    }
     Ok(model)
 }
 
 fn write_config(spec: &ModelSpec, config: &mut Map<String, Value>) {
-    let attention = spec.first_attention();
-    let window = attention.and_then(|it| it.window);
-    config.insert("sliding_window".into(), json!(window));
-    let growth = attention.and_then(|it| it.query_growth);
+    mistral::write_config(spec, config);
+    let growth = spec.first_attention().and_then(|it| it.query_growth);
     if let Some(Value::Object(settings)) = config.get_mut("rope_scaling") {
         settings.insert(GROWTH.into(), json!(growth.map(|it| it.weight)));
     }

@@ -28,7 +28,7 @@ pub(super) static FAMILY: Family = Family {
     write_config,
 };
 
-fn read_config(config: &Config<'_>) -> Result<DenseModel, SourceError> {
+pub(super) fn read_config(config: &Config<'_>) -> Result<DenseModel, SourceError> {
     let mut model = config.common()?;
     for block in &mut model.blocks {
         block.window = config.fields.sliding_window;
@@ -36,7 +36,7 @@ fn read_config(config: &Config<'_>) -> Result<DenseModel, SourceError> {
     Ok(model)
 }
 
-fn write_config(spec: &ModelSpec, config: &mut Map<String, Value>) {
+pub(super) fn write_config(spec: &ModelSpec, config: &mut Map<String, Value>) {
     let window = spec.first_attention().and_then(|it| it.window);
     config.insert("sliding_window".into(), json!(window));
 }

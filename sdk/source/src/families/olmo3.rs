@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 
 use super::config_rope::Kind;
-use super::dense::{BlockNumbers, DenseModel};
+use super::dense::DenseModel;
 use super::family::{About, Family};
 use super::from_config::Config;
 use super::from_gguf::GgufModel;
@@ -57,18 +57,14 @@ fn read_config(config: &Config<'_>) -> Result<DenseModel, SourceError> {
         let supported = "500000, or rope_parameters for each kind of layer";
         return Err(config.unsupported("rope_theta", found, supported));
     }
-    let kinds = config.kinds(|block_idx| (block_idx + 1) % PERIOD != 0)?;
-    let blocks = kinds.into_iter().map(|kind| {
-        let rope = match kind {
+    let is_windowed = |block_idx| (block_idx + 1) % PERIOD != 0;
+    let blocks = config.blocks_by_kind(is_windowed, fields.sliding_window, |_, kind| {
+        Some(match kind {
             Kind::Full => full.clone(),
             Kind::Windowed => windowed.clone(),
-        };
-        Ok(BlockNumbers {
-            rope: Some(rope),
-            window: config.window_of(kind, fields.sliding_window)?,
         })
-    });
-    let mut model = config.with_blocks(blocks.collect::<Result<_, SourceError>>()?)?;
+    })?;
+    let mut model = config.with_blocks(blocks)?;
     model.biases = config.biases();
     model.biases.mlp = false;
     Ok(model)

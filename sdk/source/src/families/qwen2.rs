@@ -48,14 +48,8 @@ fn read_config(config: &Config<'_>) -> Result<DenseModel, SourceError> {
 pub(super) fn blocks(config: &Config<'_>) -> Result<Vec<BlockNumbers>, SourceError> {
     let (rope, window) = (config.rope()?, config.switched_window());
     let first = config.fields.max_window_layers.unwrap_or(0);
-    let kinds = config.kinds(|block_idx| window.is_some() && block_idx >= first)?;
-    let blocks = kinds.into_iter().map(|kind| {
-        Ok(BlockNumbers {
-            rope: Some(rope.clone()),
-            window: config.window_of(kind, window)?,
-        })
-    });
-    blocks.collect()
+    let is_windowed = |block_idx| window.is_some() && block_idx >= first;
+    config.blocks_by_kind(is_windowed, window, |_, _| Some(rope.clone()))
 }
 
 fn read_gguf(model: &GgufModel<'_>) -> Result<DenseModel, SourceError> {

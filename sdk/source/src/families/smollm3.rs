@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::dense::{BlockNumbers, DenseModel};
+use super::dense::DenseModel;
 use super::family::{About, Family};
 use super::form::Form;
 use super::from_config::Config;
@@ -46,14 +46,11 @@ const PERIOD: usize = 4;
 fn read_config(config: &Config<'_>) -> Result<DenseModel, SourceError> {
     let (rope, window) = (config.rope()?, config.switched_window());
     let turns = turns(config)?;
-    let kinds = config.kinds(|block_idx| window.is_some() && !turns[block_idx])?;
-    let blocks = std::iter::zip(kinds, &turns).map(|(kind, turns)| {
-        Ok(BlockNumbers {
-            rope: turns.then(|| rope.clone()),
-            window: config.window_of(kind, window)?,
-        })
-    });
-    let mut model = config.with_blocks(blocks.collect::<Result<_, SourceError>>()?)?;
+    let is_windowed = |block_idx: usize| window.is_some() && !turns[block_idx];
+    let blocks = config.blocks_by_kind(is_windowed, window, |block_idx, _| {
+        turns[block_idx].then(|| rope.clone())
+    })?;
+    let mut model = config.with_blocks(blocks)?;
     model.biases = config.biases();
     Ok(model)
 }

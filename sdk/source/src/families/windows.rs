@@ -1,16 +1,32 @@
 //! Which blocks attend within a window, by `config.json`.
 
 use super::config_rope::Kind;
+use super::dense::BlockNumbers;
 use super::from_config::Config;
 use crate::error::SourceError;
+use crate::spec::Rope;
 
 impl Config<'_> {
-    /// The kind of each block: `layer_types` where it is there, else what `is_windowed` says of a
+    /// The blocks with what `rope` says of a block's number and kind; those that are windowed see
+    /// `window`. Which these are says `layer_types` where it is there, else `is_windowed` of a
     /// block's number.
-    pub(super) fn kinds(
+    pub(super) fn blocks_by_kind(
         &self,
         is_windowed: impl Fn(usize) -> bool,
-    ) -> Result<Vec<Kind>, SourceError> {
+        window: Option<i64>,
+        rope: impl Fn(usize, Kind) -> Option<Rope>,
+    ) -> Result<Vec<BlockNumbers>, SourceError> {
+        let kinds = self.kinds(is_windowed)?.into_iter().enumerate();
+        let blocks = kinds.map(|(block_idx, kind)| {
+            Ok(BlockNumbers {
+                rope: rope(block_idx, kind),
+                window: self.window_of(kind, window)?,
+            })
+        });
+        blocks.collect()
+    }
+
+    fn kinds(&self, is_windowed: impl Fn(usize) -> bool) -> Result<Vec<Kind>, SourceError> {
         let num_blocks = self.num_blocks()?;
         let kind = |is_windowed| match is_windowed {
             true => Kind::Windowed,
@@ -37,11 +53,7 @@ impl Config<'_> {
     }
 
     /// The window of the blocks of a kind; `window` is that of windowed ones.
-    pub(super) fn window_of(
-        &self,
-        kind: Kind,
-        window: Option<i64>,
-    ) -> Result<Option<i64>, SourceError> {
+    fn window_of(&self, kind: Kind, window: Option<i64>) -> Result<Option<i64>, SourceError> {
         match (kind, window) {
             (Kind::Full, _) => Ok(None),
             (Kind::Windowed, Some(window)) => Ok(Some(window)),

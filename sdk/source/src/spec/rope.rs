@@ -90,6 +90,18 @@ impl Rope {
             .collect()
     }
 
+    /// Whether sequences of `length` tokens turn by the frequencies for long ones, where there are
+    /// such.
+    pub fn is_long(&self, length: i64) -> bool {
+        match self.scaling {
+            RopeScaling::LongRope {
+                original_max_position_embeddings,
+                ..
+            } => length as f64 > original_max_position_embeddings,
+            _ => false,
+        }
+    }
+
     /// What rotated queries and keys are multiplied with.
     pub fn attention_factor(&self) -> f64 {
         match self.scaling {
@@ -121,9 +133,8 @@ impl Rope {
             RopeScaling::LongRope {
                 short_factors,
                 long_factors,
-                original_max_position_embeddings,
                 ..
-            } => match length as f64 > *original_max_position_embeddings {
+            } => match self.is_long(length) {
                 true => long_factors[pair_idx],
                 false => short_factors[pair_idx],
             },

@@ -5,11 +5,11 @@ use std::fs;
 use std::path::PathBuf;
 
 use evopress_source::spec::{BlockSpec, SharedExpertSpec};
-use evopress_source::{ModelSpec, Source, fixtures};
+use evopress_source::{ModelSpec, Source};
 use serde_json::{Map, Value, json};
 use tempfile::TempDir;
 
-use super::error;
+use super::{error, fixture};
 
 const NAMES: [&str; 9] = [
     "mixtral",
@@ -24,25 +24,15 @@ const NAMES: [&str; 9] = [
 ];
 
 fn folder(name: &str) -> PathBuf {
-    fixtures::folder().join("experts").join(name)
+    fixture::folder(&format!("experts/{name}"))
 }
 
 fn spec(name: &str) -> ModelSpec {
-    Source::open(&folder(name)).unwrap().spec().clone()
+    fixture::spec(&format!("experts/{name}"))
 }
 
-/// A copy of a fixture whose configuration `change` has changed.
 fn changed(name: &str, change: impl Fn(&mut Map<String, Value>)) -> TempDir {
-    let copy = tempfile::tempdir().unwrap();
-    for file in ["model.safetensors", "tokenizer.json"] {
-        fs::copy(folder(name).join(file), copy.path().join(file)).unwrap();
-    }
-    let text = fs::read_to_string(folder(name).join("config.json")).unwrap();
-    let mut config: Map<String, Value> = serde_json::from_str(&text).unwrap();
-    change(&mut config);
-    let text = Value::Object(config).to_string();
-    fs::write(copy.path().join("config.json"), text).unwrap();
-    copy
+    fixture::changed(&format!("experts/{name}"), change)
 }
 
 #[test]

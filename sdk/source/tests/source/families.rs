@@ -2,14 +2,14 @@
 //! what is written comes back, and what no family knows is refused.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use evopress_source::spec::{AttentionSpec, LayerRole, NormPlace};
-use evopress_source::{ModelSpec, RopeScaling, Source, fixtures};
+use evopress_source::{ModelSpec, RopeScaling, Source};
 use serde_json::{Map, Value, json};
 use tempfile::TempDir;
 
-use super::error;
+use super::{error, fixture};
 
 const NAMES: [&str; 18] = [
     "ministral3",
@@ -33,11 +33,11 @@ const NAMES: [&str; 18] = [
 ];
 
 fn folder(name: &str) -> PathBuf {
-    fixtures::folder().join("families").join(name)
+    fixture::folder(&format!("families/{name}"))
 }
 
 fn spec(name: &str) -> ModelSpec {
-    Source::open(&folder(name)).unwrap().spec().clone()
+    fixture::spec(&format!("families/{name}"))
 }
 
 fn attentions(spec: &ModelSpec) -> Vec<&AttentionSpec> {
@@ -50,22 +50,8 @@ fn windows(name: &str) -> Vec<Option<i64>> {
     attentions(&spec).iter().map(|it| it.window).collect()
 }
 
-/// A copy of a fixture whose configuration `change` has changed.
 fn changed(name: &str, change: impl Fn(&mut Map<String, Value>)) -> TempDir {
-    let copy = tempfile::tempdir().unwrap();
-    for file in ["model.safetensors", "tokenizer.json"] {
-        fs::copy(folder(name).join(file), copy.path().join(file)).unwrap();
-    }
-    let text = fs::read_to_string(folder(name).join("config.json")).unwrap();
-    let mut config: Map<String, Value> = serde_json::from_str(&text).unwrap();
-    change(&mut config);
-    write_config(copy.path(), config);
-    copy
-}
-
-fn write_config(folder: &Path, config: Map<String, Value>) {
-    let text = Value::Object(config).to_string();
-    fs::write(folder.join("config.json"), text).unwrap();
+    fixture::changed(&format!("families/{name}"), change)
 }
 
 #[test]
@@ -82,7 +68,7 @@ fn what_is_written_comes_back() {
             assert!(!files.config.contains_key("vision_config"));
             continue;
         }
-        write_config(copy.path(), files.config);
+        fixture::write_config(copy.path(), files.config);
         let again = Source::open(copy.path()).unwrap();
         assert_eq!(again.spec(), source.spec(), "{name}");
     }

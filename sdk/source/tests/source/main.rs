@@ -6,6 +6,7 @@ mod as_they_are;
 mod damaged;
 mod experts;
 mod families;
+mod fixture;
 mod quantized_parts;
 mod split_gguf;
 mod supported_models;

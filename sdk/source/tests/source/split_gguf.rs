@@ -1,6 +1,6 @@
 //! GGUF models that are spread over several files, as llama.cpp's `gguf-split` does it.
 
-use super::wrong_gguf::{metadata, small_gguf, weights};
+use super::wrong_gguf::{LAYERS, metadata, small_gguf, weights};
 use super::*;
 
 /// What a part says of itself; its number is counted from 0.
@@ -25,15 +25,7 @@ fn parts() -> [(&'static str, GgufBuilder); 3] {
     }
     let mut third =
         numbered(GgufBuilder::new(), 2, 3, 11).tensor("token_embd.weight", &[8, 32], 0, 1024);
-    for layer in [
-        "attn_q",
-        "attn_k",
-        "attn_v",
-        "attn_output",
-        "ffn_gate",
-        "ffn_up",
-        "ffn_down",
-    ] {
+    for layer in LAYERS {
         third = third.tensor(&format!("blk.0.{layer}.weight"), &[32, 32], 2, 32 * 18);
     }
     [

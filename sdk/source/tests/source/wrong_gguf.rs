@@ -9,6 +9,17 @@ pub(crate) fn small_gguf() -> GgufBuilder {
     ))
 }
 
+/// llama.cpp's names of a block's layers.
+pub(crate) const LAYERS: [&str; 7] = [
+    "attn_q",
+    "attn_k",
+    "attn_v",
+    "attn_output",
+    "ffn_gate",
+    "ffn_up",
+    "ffn_down",
+];
+
 pub(crate) fn metadata(builder: GgufBuilder) -> GgufBuilder {
     builder
         .number("llama.block_count", 1)
@@ -21,22 +32,13 @@ pub(crate) fn metadata(builder: GgufBuilder) -> GgufBuilder {
 }
 
 pub(crate) fn weights(builder: GgufBuilder) -> GgufBuilder {
-    let layers = [
-        "attn_q",
-        "attn_k",
-        "attn_v",
-        "attn_output",
-        "ffn_gate",
-        "ffn_up",
-        "ffn_down",
-    ];
     let mut builder = builder
         .tensor("token_embd.weight", &[8, 32], 0, 1024)
         .tensor("output_norm.weight", &[32], 0, 128);
     for norm in ["attn_norm", "ffn_norm"] {
         builder = builder.tensor(&format!("blk.0.{norm}.weight"), &[32], 0, 128);
     }
-    for layer in layers {
+    for layer in LAYERS {
         builder = builder.tensor(&format!("blk.0.{layer}.weight"), &[32, 32], 2, 32 * 18);
     }
     builder
