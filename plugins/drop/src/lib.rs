@@ -1,19 +1,22 @@
-//! The method `drop`: whole sub-blocks or blocks are kept or left out (depth pruning).
+//! The method `drop`: sub-blocks, blocks (depth pruning) or experts are kept or left out.
 //!
 //! In goes the outline of a model with `n` blocks, out come units with the levels `keep` (cost 1)
 //! and `drop` (cost 0) and, for a target `drop: r`, the budget `n − k` with `k = ⌊r n⌋` units
 //! dropped. The unit and its grouping follow the EvoPress paper's depth pruning (section 4.1 and
-//! the reference code's `evo_drop_search.py`):
+//! the reference code's `evo_drop_search.py`); runtimes want equally many experts in each block:
 //!
 //! | `granularity` | units | groups | dropped |
 //! |---|---|---|---|
 //! | `sub-block` | attention and MLP of each block | `attention`, `mlp` | `k` of each |
 //! | `block` | blocks | `block` | `k` |
 //! | `free` | attention and MLP of each block | `sub-block` | `2k` in any ratio |
+//! | `expert` | experts | those of each block | `⌊r E⌋` of a block's `E` |
+
+use std::collections::BTreeMap;
 
 use evopress_plugin::{
-    Edit, GroupBudget, Info, LayerOutline, Level, Method, ModelOutline, PluginError, SubBlock,
-    Unit, export_plugin,
+    BlockPart, Edit, GroupBudget, Info, LayerOutline, Level, Method, ModelOutline, PluginError,
+    SubBlock, Unit, export_plugin,
 };
 use serde::Deserialize;
 
@@ -34,6 +37,7 @@ enum Granularity {
     SubBlock,
     Block,
     Free,
+    Expert,
 }
 
 /// The sub-blocks of a block.
@@ -45,8 +49,8 @@ const OPTIONS_SCHEMA: &str = r#"{
   "additionalProperties": false,
   "properties": {
     "granularity": {
-      "description": "What is dropped as one: attention and MLP sub-blocks, equally many of each (sub-block); whole blocks (block); sub-blocks in any ratio of attention to MLP (free).",
-      "enum": ["sub-block", "block", "free"],
+      "description": "What is dropped as one: attention and MLP sub-blocks, equally many of each (sub-block); whole blocks (block); sub-blocks in any ratio of attention to MLP (free); experts, equally many of each block where the budget is `drop` (expert).",
+      "enum": ["sub-block", "block", "free", "expert"],
       "default": "sub-block"
     }
   }
@@ -56,7 +60,7 @@ fn info() -> Info {
     Info {
         name: "drop".to_owned(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
-        description: "Depth pruning: leaves out attention and MLP sub-blocks, or whole blocks."
+        description: "Leaves out attention and MLP sub-blocks, whole blocks, or experts."
             .to_owned(),
         options_schema: OPTIONS_SCHEMA.to_owned(),
     }
@@ -70,7 +74,7 @@ fn create(options: &str) -> Result<Drop, PluginError> {
     })
 }
 
-/// Depth pruning.
+/// Pruning of depth and of experts.
 struct Drop {
     granularity: Granularity,
 }
@@ -89,6 +93,7 @@ impl Method for Drop {
                 .flat_map(|block_idx| HALVES.map(|half| (block_idx, half)))
                 .map(|(block_idx, sub_block)| self.sub_block_unit(model, block_idx, sub_block))
                 .collect(),
+            Granularity::Expert => expert_units(model)?,
         })
     }
 
@@ -138,6 +143,7 @@ impl Drop {
         let num_dropped = (target * num_units as f64 * (1.0 + 1e-12)).floor() as u64;
         let what = match self.granularity {
             Granularity::SubBlock => format!("{} sub-blocks", all.group),
+            Granularity::Expert => all.group.clone(),
             Granularity::Block | Granularity::Free => "blocks".to_owned(),
         };
         if num_dropped == 0 {
@@ -169,6 +175,38 @@ impl Drop {
             vec![Edit::drop(block_idx, sub_block)],
         )
     }
+}
+
+/// The experts of all blocks that have some.
+fn expert_units(model: &ModelOutline) -> Result<Vec<Unit>, PluginError> {
+    let mut experts: BTreeMap<(u32, u32), Vec<u32>> = BTreeMap::new();
+    for (layer_idx, layer) in (0_u32..).zip(&model.layers) {
+        if let Some(expert_idx) = layer.expert_idx {
+            let layers = experts.entry((layer.block_idx, expert_idx)).or_default();
+            layers.push(layer_idx);
+        }
+    }
+    if experts.is_empty() {
+        return Err("the model has no experts to drop".into());
+    }
+    let units = experts
+        .into_iter()
+        .map(|((block_idx, expert_idx), layer_idxs)| {
+            // The names of an expert's layers have the expert's in common.
+            let layer = &model.layers[layer_idxs[0] as usize].name;
+            let name = layer
+                .rsplit_once('.')
+                .map_or(layer.as_str(), |(expert, _)| expert);
+            let part = BlockPart::Expert { expert_idx };
+            unit(
+                name.to_owned(),
+                &format!("experts of block {block_idx}"),
+                block_idx,
+                layer_idxs,
+                vec![Edit::Drop { block_idx, part }],
+            )
+        });
+    Ok(units.collect())
 }
 
 fn block_unit(model: &ModelOutline, block_idx: u32) -> Unit {
@@ -213,142 +251,4 @@ fn layer_idxs(model: &ModelOutline, is_in: impl Fn(&LayerOutline) -> bool) -> Ve
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn model(num_blocks: u32) -> ModelOutline {
-        let of_block = [
-            ("self_attn.q_proj", SubBlock::Attention, 8, 8),
-            ("self_attn.o_proj", SubBlock::Attention, 8, 8),
-            ("mlp.up_proj", SubBlock::Mlp, 32, 8),
-            ("mlp.down_proj", SubBlock::Mlp, 8, 32),
-        ];
-        let layers = (0..num_blocks).flat_map(|block_idx| {
-            (0..).zip(of_block).map(
-                move |(input, (name, sub_block, out_features, in_features))| LayerOutline {
-                    name: format!("model.layers.{block_idx}.{name}"),
-                    block_idx,
-                    sub_block,
-                    expert_idx: None,
-                    input_idx: block_idx * of_block.len() as u32 + input,
-                    out_features,
-                    in_features,
-                    has_bias: false,
-                },
-            )
-        });
-        ModelOutline {
-            num_blocks,
-            layers: layers.collect(),
-            bytes_per_weight: 2,
-        }
-    }
-
-    fn method(options: &str) -> Drop {
-        create(options).unwrap()
-    }
-
-    fn budgets(options: &str, num_blocks: u32, target: f64) -> String {
-        let method = method(options);
-        let units = method.units(&model(num_blocks), None).unwrap();
-        match method.budget(&model(num_blocks), &units, target) {
-            Ok(budgets) => budgets
-                .iter()
-                .map(|b| format!("{} {}", b.group, b.max_cost))
-                .collect::<Vec<_>>()
-                .join(", "),
-            Err(error) => error.message,
-        }
-    }
-
-    const SUB_BLOCK: &str = "{}";
-    const BLOCK: &str = r#"{"granularity": "block"}"#;
-    const FREE: &str = r#"{"granularity": "free"}"#;
-
-    #[test]
-    fn sub_blocks_are_units_of_two_groups() {
-        let units = method(SUB_BLOCK).units(&model(3), None).unwrap();
-        let names: Vec<_> = units
-            .iter()
-            .map(|unit| format!("{} {}", unit.name, unit.group))
-            .collect();
-        assert_eq!(
-            names[..2],
-            [
-                "model.layers.0.self_attn attention",
-                "model.layers.0.mlp mlp"
-            ]
-        );
-        assert_eq!(units.len(), 6);
-        let levels = &units[3].levels;
-        assert_eq!((levels[0].name.as_str(), levels[0].cost), ("keep", 1));
-        assert_eq!((levels[1].name.as_str(), levels[1].cost), ("drop", 0));
-        assert_eq!(levels[1].edits, [Edit::drop(1, SubBlock::Mlp)]);
-        assert_eq!(units[2].layer_idxs, [4, 5]);
-    }
-
-    #[test]
-    fn blocks_drop_both_halves() {
-        let units = method(BLOCK).units(&model(3), None).unwrap();
-        assert_eq!(units.len(), 3);
-        assert_eq!(
-            (units[2].name.as_str(), units[2].group.as_str()),
-            ("model.layers.2", "block")
-        );
-        assert_eq!(units[2].layer_idxs, [8, 9, 10, 11]);
-        let both = HALVES.map(|half| Edit::drop(2, half));
-        assert_eq!(units[2].levels[1].edits, both);
-    }
-
-    #[test]
-    fn free_sub_blocks_share_a_group() {
-        let units = method(FREE).units(&model(3), None).unwrap();
-        assert_eq!(units.len(), 6);
-        assert!(units.iter().all(|unit| unit.group == "sub-block"));
-    }
-
-    #[test]
-    fn budgets_follow_the_paper() {
-        // SmolLM2 has 30 blocks: 25 % are 7.5, so 7 of each kind go.
-        assert_eq!(budgets(SUB_BLOCK, 30, 0.25), "attention 23, mlp 23");
-        assert_eq!(budgets(BLOCK, 30, 0.25), "block 23");
-        assert_eq!(budgets(FREE, 30, 0.25), "sub-block 46");
-        assert_eq!(budgets(SUB_BLOCK, 32, 0.125), "attention 28, mlp 28");
-        // Whole numbers are hit although the product falls short of them in binary.
-        assert_eq!(budgets(BLOCK, 100, 0.29), "block 71");
-        assert_eq!(budgets(BLOCK, 10, 0.3), "block 7");
-        assert_eq!(budgets(BLOCK, 30, 7.0 / 30.0), "block 23");
-    }
-
-    #[test]
-    fn targets_that_leave_no_choice_are_refused() {
-        insta::assert_snapshot!(budgets(SUB_BLOCK, 30, 0.0), @"a drop of 0 is out of range; it is the share of units to leave out, above 0 and below 1");
-        insta::assert_snapshot!(budgets(SUB_BLOCK, 30, 1.0), @"a drop of 1 is out of range; it is the share of units to leave out, above 0 and below 1");
-        insta::assert_snapshot!(budgets(SUB_BLOCK, 30, f64::NAN), @"a drop of NaN is out of range; it is the share of units to leave out, above 0 and below 1");
-        insta::assert_snapshot!(budgets(SUB_BLOCK, 30, 0.03), @"a drop of 0.03 leaves out none of 30 attention sub-blocks; the smallest that does is 0.0334");
-        insta::assert_snapshot!(budgets(BLOCK, 3, 0.3), @"a drop of 0.3 leaves out none of 3 blocks; the smallest that does is 0.3334");
-        // Even the largest target below 1 keeps a unit of each group.
-        assert_eq!(budgets(BLOCK, 3, 0.999), "block 1");
-        assert_eq!(budgets(FREE, 3, 0.999), "sub-block 2");
-    }
-
-    #[test]
-    fn odd_models_and_options_are_refused() {
-        insta::assert_snapshot!(method(SUB_BLOCK).units(&model(0), None).unwrap_err(), @"the model has no blocks to drop");
-        insta::assert_snapshot!(create(r#"{"granularity": "layer"}"#).map(|_| ()).unwrap_err(), @"unknown variant `layer`, expected one of `sub-block`, `block`, `free` at line 1 column 23");
-        insta::assert_snapshot!(create(r#"{"grain": 1}"#).map(|_| ()).unwrap_err(), @"unknown field `grain`, expected `granularity` at line 1 column 8");
-    }
-
-    #[test]
-    fn schema_and_options_agree() {
-        let schema: serde_json::Value = serde_json::from_str(OPTIONS_SCHEMA).unwrap();
-        for granularity in schema["properties"]["granularity"]["enum"]
-            .as_array()
-            .unwrap()
-        {
-            create(&serde_json::json!({ "granularity": granularity }).to_string()).unwrap();
-        }
-        assert_eq!(schema["properties"]["granularity"]["default"], "sub-block");
-        assert_eq!(method("{}").granularity, Granularity::SubBlock);
-    }
-}
+mod tests;

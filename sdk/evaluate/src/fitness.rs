@@ -265,6 +265,18 @@ impl Fitness for CalibratedFitness<'_> {
             num_dropped,
         )?))
     }
+
+    fn expert_saliency(
+        &mut self,
+        minibatch: &[usize],
+    ) -> evopress_search::Result<Option<Vec<Vec<f64>>>> {
+        let experts = routing::measure(self.engine, &self.corpus, minibatch.to_vec())?;
+        let mut saliency = vec![Vec::new(); self.space.num_blocks()];
+        for expert in experts {
+            saliency[expert.block_idx].push(expert.saliency);
+        }
+        Ok(Some(saliency))
+    }
 }
 
 fn mean_loss(losses: &[f32], expected: usize, sequence_idx: usize) -> Result<f64> {

@@ -1,9 +1,11 @@
 //! Which tensors the artifact has, and where each comes from.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use evopress_plugin::{Encoding, SubBlock};
 
+use crate::error::{ExportError, Result};
+use crate::experts;
 use evopress_search::genotype::{Candidate, Dropped, SearchSpace, WeightId};
 use evopress_source::Source;
 use evopress_source::spec::{LayerSpec, ModelSpec, StoredRows, TensorPart, TensorSpec};
@@ -24,6 +26,8 @@ pub(super) struct KeptBlock {
     pub(super) is_without_attention: bool,
     /// Whether a format that has blocks without an MLP goes without this one's.
     pub(super) is_without_mlp: bool,
+    /// Experts of the source's block that are left out, by rising number.
+    pub(super) left_out: Vec<u32>,
 }
 
 pub(super) struct OutTensor<'a> {
@@ -38,6 +42,8 @@ pub(super) struct OutTensor<'a> {
     /// The layer of the source whose weight or bias it is.
     pub(super) layer: Option<&'a LayerSpec>,
     pub(super) shape: Vec<usize>,
+    /// The rows of the source's tensor that are left, where not all are.
+    pub(super) rows: Option<Vec<i64>>,
     /// The compressed weight that takes the dense one's place.
     pub(super) level: Option<WeightId>,
     /// How many of its elements do something.
@@ -77,6 +83,28 @@ impl<'a> Layout<'a> {
     /// The blocks of the source that are left.
     pub(super) fn kept_blocks(&self) -> Vec<usize> {
         self.blocks.iter().map(|block| block.idx).collect()
+    }
+
+    /// How many experts each block has, where some are left out: configs and runtimes know one
+    /// number for all.
+    ///
+    /// # Errors
+    /// When blocks keep different numbers.
+    pub(super) fn num_experts(&self) -> Result<Option<u32>> {
+        if self.blocks.iter().all(|block| block.left_out.is_empty()) {
+            return Ok(None);
+        }
+        let counts = self.blocks.iter().filter_map(|block| {
+            let experts = self.spec.blocks[block.idx].experts()?;
+            Some(experts.num_experts - block.left_out.len() as u32)
+        });
+        let counts: BTreeSet<u32> = counts.collect();
+        match (counts.first(), counts.last()) {
+            (Some(least), Some(most)) if least != most => Err(ExportError::Format(format!(
+                "blocks keep {least} to {most} experts, and no format has more than one number"
+            ))),
+            (least, _) => Ok(least.copied()),
+        }
     }
 
     /// The tensors as files hold them.
@@ -119,19 +147,12 @@ impl<'a> Stack<'a> {
         shape[0] = self.parts.iter().map(|part| part.shape[0]).sum();
         match &self.parts[0].source.stored {
             // Experts are an extent of their own.
-            Some(stored) if self.is_whole(stored) => {
-                stored.shape.iter().map(|&it| it as usize).collect()
+            Some(StoredRows { shape: stored, .. }) if stored.len() > shape.len() => {
+                let of_expert = stored[1] as usize;
+                vec![shape[0] / of_expert, of_expert, shape[1]]
             }
             _ => shape,
         }
-    }
-
-    fn is_whole(&self, stored: &StoredRows) -> bool {
-        let numbers = self
-            .parts
-            .iter()
-            .map(|it| it.shape.iter().product::<usize>());
-        numbers.sum::<usize>() as i64 == stored.shape.iter().product::<i64>()
     }
 
     /// Whether it is the weight of a linear layer, or of several.
@@ -175,6 +196,7 @@ fn out_tensor<'a>(
         source,
         layer,
         shape,
+        rows: None,
         level,
         num_working: kept.unwrap_or(all),
         is_zero: false,
@@ -183,10 +205,29 @@ fn out_tensor<'a>(
     if let Some(block_idx) = source.part.block_idx() {
         let new_idx = blocks.iter().position(|block| block.idx == block_idx)?;
         let (old, new) = (spec.block_name(block_idx), spec.block_name(new_idx));
-        let renamed = |name: &str| Some(format!("{new}{}", name.strip_prefix(&old)?));
+        let left_out = &blocks[new_idx].left_out;
+        let expert = layer.and_then(|layer| layer.expert);
+        let number = match expert {
+            Some(expert) => Some(experts::number(expert, left_out)?),
+            None => None,
+        };
+        let renamed = |name: &str| {
+            let within = name.strip_prefix(&old)?;
+            let within = match (expert, number) {
+                (Some(expert), Some(number)) => experts::renamed(within, expert, number),
+                _ => within.to_owned(),
+            };
+            Some(format!("{new}{within}"))
+        };
         tensor.name = renamed(&source.name)?;
         tensor.file_name = renamed(source.name_in_files())?;
         tensor.block_idx = Some(new_idx);
+        if let (TensorPart::Router { .. }, false) = (source.part, left_out.is_empty()) {
+            let rows = experts::kept(tensor.shape[0] as u32, left_out);
+            tensor.num_working = all / tensor.shape[0] as u64 * rows.len() as u64;
+            tensor.shape[0] = rows.len();
+            tensor.rows = Some(rows);
+        }
         let sub_block = spec.sub_block_of(source.part)?;
         if candidate.dropped.contains(block_idx, sub_block) {
             tensor.num_working = 0;
@@ -209,6 +250,7 @@ pub(super) fn kept_blocks(dropped: &Dropped) -> Vec<KeptBlock> {
             idx,
             is_without_attention: *attention && new_idx > 0,
             is_without_mlp: *mlp,
+            left_out: dropped.experts[idx].clone(),
         });
     blocks.collect()
 }
@@ -242,6 +284,7 @@ mod tests {
         let dropped = Dropped {
             attention: vec![true, true, false, true, true],
             mlp: vec![true, false, true, false, true],
+            experts: vec![vec![]; 5],
         };
         let blocks = kept_blocks(&dropped).into_iter();
         let blocks = blocks.map(|it| (it.idx, it.is_without_attention, it.is_without_mlp));

@@ -11,6 +11,7 @@
 #![forbid(unsafe_code)]
 
 mod error;
+mod experts;
 pub mod gguf;
 mod layout;
 pub mod nemotron_nas;
@@ -26,7 +27,7 @@ use evopress_model::read_tensor;
 use evopress_plugin::Edit;
 use safetensors::tensor::Dtype;
 use serde_json::{Map, Value, json};
-use tch::{Device, Kind};
+use tch::{Device, Kind, Tensor};
 
 use evopress_levels::Database;
 use evopress_search::genotype::{Candidate, Genotype, SearchSpace};
@@ -102,6 +103,14 @@ impl Depth {
     }
 }
 
+/// Whether results of a search can be a Hugging Face folder: known before anything is searched.
+///
+/// # Errors
+/// When blocks may keep different numbers of experts.
+pub fn check_space(space: &SearchSpace) -> Result<()> {
+    experts::check(space, "huggingface")
+}
+
 /// Parameters that a candidate leaves working.
 pub fn num_parameters(source: &Source, space: &SearchSpace, candidate: &Candidate) -> u64 {
     Layout::new(source, space, candidate).num_parameters()
@@ -149,12 +158,23 @@ fn plain(
                 let database = &databases[usize::from(id.method_idx)];
                 database.decode(id, kind, Device::Cpu)?
             }
-            None => read_tensor(source, &tensor.source.name)?,
+            None => kept_rows(read_tensor(source, &tensor.source.name)?, tensor)?,
         };
         let weight = weight.f_to_kind(kind)?.f_contiguous()?;
         weight.f_copy_data_u8(&mut bytes, weight.numel())?;
     }
     Ok(bytes)
+}
+
+/// What is left of a tensor of the source.
+fn kept_rows(weight: Tensor, tensor: &OutTensor<'_>) -> Result<Tensor> {
+    match &tensor.rows {
+        Some(rows) => {
+            let rows = Tensor::f_from_slice(rows)?.f_to_device(weight.device())?;
+            Ok(weight.f_index_select(0, &rows)?)
+        }
+        None => Ok(weight),
+    }
 }
 
 /// All files of a folder but the weights: the source's, with what the compression has changed.
@@ -167,6 +187,17 @@ fn adapted_files(
 ) -> Result<HfFiles> {
     let mut files = source.hf_files()?;
     adapt_config(&mut files.config, source.spec().num_blocks(), layout, kind);
+    if let Some(num_experts) = layout.num_experts()? {
+        let is_named = |key: &&str| files.config.contains_key(*key);
+        let keys: Vec<&str> = experts::CONFIG_KEYS.into_iter().filter(is_named).collect();
+        let keys = match keys.is_empty() {
+            true => experts::CONFIG_KEYS.to_vec(),
+            false => keys,
+        };
+        for key in keys {
+            files.config.insert(key.into(), json!(num_experts));
+        }
+    }
     files
         .config
         .insert("evopress".into(), describe(space, genotype));

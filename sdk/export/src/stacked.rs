@@ -44,7 +44,9 @@ pub(crate) fn check_by(
             shared.insert(layer_idx, (name, layers));
         }
     }
-    for unit in space.units() {
+    let units = space.units().iter().enumerate();
+    // What only drops gives no layer a level.
+    for (_, unit) in units.filter(|&(idx, _)| !space.only_drops(idx)) {
         let of_unit: HashSet<u32> = unit.layer_idxs.iter().copied().collect();
         let is_split = |layers: &[u32]| layers.iter().any(|it| !of_unit.contains(it));
         let stacks = unit.layer_idxs.iter().filter_map(|it| shared.get(it));

@@ -6,6 +6,7 @@ use evopress_model::read_tensor;
 use evopress_plugin::Encoding;
 use tch::{Device, Kind, Tensor};
 
+use super::kept_rows;
 use super::layout::Layout;
 use crate::error::{ExportError, Result};
 use evopress_levels::Database;
@@ -59,7 +60,7 @@ pub fn verify(
                 database.decode(id, kind, Device::Cpu)?
             }
             None => {
-                let dense = read_tensor(source, &tensor.source.name)?;
+                let dense = kept_rows(read_tensor(source, &tensor.source.name)?, tensor)?;
                 // An artifact's blocks may lack norms, so its own do not have the source's places.
                 let norm = source.spec().norm_of(tensor.source.part);
                 match artifact.adds_one(norm) && !source.adds_one(norm) {

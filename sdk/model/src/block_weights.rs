@@ -1,4 +1,5 @@
-//! Where a block's sub-blocks take the weights of their linear layers from.
+//! Where a block's sub-blocks take the weights of their linear layers from, and which experts are
+//! left out.
 
 use evopress_tensor::Weight;
 
@@ -12,6 +13,16 @@ type OfSlots<'a> = dyn Fn(&[usize]) -> Result<Runs> + 'a;
 pub struct BlockWeights<'a> {
     /// Makes the weights of some slots.
     of_slots: Box<OfSlots<'a>>,
+    /// Experts that are left out; no entry where all are there.
+    pub(crate) left_out: Vec<LeftOut<'a>>,
+}
+
+/// The experts that a router does not know for some rows.
+pub(crate) struct LeftOut<'a> {
+    /// How many rows, which follow those of the entry before.
+    pub(crate) num_rows: i64,
+    /// Numbers of the experts.
+    pub(crate) experts: &'a [u32],
 }
 
 impl<'a> BlockWeights<'a> {
@@ -19,6 +30,7 @@ impl<'a> BlockWeights<'a> {
     pub(crate) fn new(of_slots: impl Fn(&[usize]) -> Result<Runs> + 'a) -> Self {
         Self {
             of_slots: Box::new(of_slots),
+            left_out: Vec::new(),
         }
     }
 

@@ -7,6 +7,9 @@
 //! y = Σ_e p_e · down_e(activation(gate_e(x)) · up_e(x)) + sigmoid(⟨g, x⟩) · shared(x)
 //! ```
 //!
+//! A candidate may leave experts out: the router's rows of these are gone, so that `p` is over the
+//! others, and a token takes the `k` largest among them.
+//!
 //! The tokens of an expert are gathered, so that an expert without tokens costs nothing. Experts
 //! are added one after another in the order of their numbers, whatever the number of threads.
 
@@ -15,7 +18,7 @@ use evopress_source::spec::{GatedSlots, LayerInput};
 use evopress_tensor::{Activation, Weight, add_rows, project, select_rows, to_vec};
 use tch::{Device, Kind, Tensor};
 
-use crate::block_weights::BlockWeights;
+use crate::block_weights::{BlockWeights, LeftOut};
 use crate::error::Result;
 use crate::norm::Read;
 use crate::observed::{ExpertOutput, Input, Observed, Observer};
@@ -83,8 +86,14 @@ impl Experts {
     }
 
     /// The tokens of each expert, of `normed [T, D]`.
-    fn route(&self, normed: &Tensor) -> Result<Vec<Routed>> {
+    fn route(&self, normed: &Tensor, left_out: &[LeftOut<'_>]) -> Result<Vec<Routed>> {
         let logits = project(std::slice::from_ref(&self.router), None, normed)?;
+        let mut first_row = 0;
+        for LeftOut { num_rows, experts } in left_out {
+            let rows = logits.f_narrow(0, first_row, *num_rows)?;
+            drop(without(rows, experts)?);
+            first_row += num_rows;
+        }
         let (gates, experts) = self.choose(&logits)?;
         let (gates, experts) = (to_vec(&gates)?, numbers(&experts)?);
         let mut by_expert = vec![Routed::default(); self.slots.len()];
@@ -117,7 +126,8 @@ impl Experts {
         weights: &BlockWeights<'_>,
         observe: Observer<'_>,
     ) -> Result<()> {
-        for (expert, routed) in self.route(normed)?.into_iter().enumerate() {
+        let routes = self.route(normed, &weights.left_out)?;
+        for (expert, routed) in routes.into_iter().enumerate() {
             let Routed { rows, gates } = &routed;
             if rows.is_empty() {
                 continue;
@@ -166,11 +176,16 @@ impl Experts {
 
     /// The tokens of each expert in operators that autograd can follow: which rows, `[n]` in int64,
     /// and what the outputs are multiplied with, `[n, 1]` in f32. Which experts a token takes is
-    /// held fixed.
-    pub(crate) fn traced_routes(&self, normed: &Tensor) -> Result<Vec<(Tensor, Tensor)>> {
+    /// held fixed; none takes those that are `left_out`.
+    pub(crate) fn traced_routes(
+        &self,
+        normed: &Tensor,
+        left_out: &[u32],
+    ) -> Result<Vec<(Tensor, Tensor)>> {
         let logits = normed
             .f_to_kind(Kind::Float)?
             .f_linear(&self.plain_router, None::<&Tensor>)?;
+        let logits = without(logits, left_out)?;
         let (gates, experts) = self.choose(&logits)?;
         let (gates, device) = (gates.f_reshape([-1])?, normed.device());
         let mut places = vec![Vec::new(); self.slots.len()];
@@ -185,6 +200,17 @@ impl Experts {
         };
         places.into_iter().map(of_expert).collect()
     }
+}
+
+/// A router's `logits [T, E]`, changed in place so that no token takes the experts that are left
+/// out.
+fn without(mut logits: Tensor, left_out: &[u32]) -> Result<Tensor> {
+    if left_out.is_empty() {
+        return Ok(logits);
+    }
+    let left_out: Vec<i64> = left_out.iter().map(|&expert| i64::from(expert)).collect();
+    let left_out = Tensor::f_from_slice(&left_out)?.f_to_device(logits.device())?;
+    Ok(logits.f_index_fill_(1, &left_out, f64::NEG_INFINITY)?)
 }
 
 /// Integers, row by row.

@@ -5,7 +5,7 @@ use evopress_source::spec::LayerInput;
 use evopress_tensor::{add_projection, cap_logits, project, rotary_attention};
 use tch::{Kind, Tensor};
 
-use crate::block_weights::BlockWeights;
+use crate::block_weights::{BlockWeights, LeftOut};
 use crate::error::Result;
 use crate::model::Model;
 use crate::observed::{Observed, Observer, all_rows};
@@ -127,7 +127,7 @@ impl Model {
         Ok(())
     }
 
-    /// The weights of a block for `candidates`, among whom the stream's rows are divided evenly.
+    /// The weights and experts of a block for `candidates`, among whom the stream's rows are divided evenly.
     fn block_weights<'a>(
         &'a self,
         block_idx: usize,
@@ -135,7 +135,16 @@ impl Model {
         candidates: &'a [&Candidate],
     ) -> BlockWeights<'a> {
         let rows = stream.rows_of_one(candidates);
-        BlockWeights::new(move |slots| self.runs(block_idx, slots, candidates, rows))
+        let mut weights =
+            BlockWeights::new(move |slots| self.runs(block_idx, slots, candidates, rows));
+        let left_out = candidates.iter().map(|candidate| LeftOut {
+            num_rows: rows,
+            experts: &candidate.dropped.experts[block_idx],
+        });
+        if left_out.clone().any(|it| !it.experts.is_empty()) {
+            weights.left_out = left_out.collect();
+        }
+        weights
     }
 
     /// The weights of some slots of a block, for `candidates` of so many rows each.

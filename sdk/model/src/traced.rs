@@ -110,8 +110,8 @@ impl Model {
     }
 
     /// The MLP of a block on `stream [T, D]` (f32). Its layers are gate, up and down of the dense
-    /// MLP, or of the experts that have tokens and then of the shared one; products are in `kind`,
-    /// which the weights are of.
+    /// MLP, or of the experts that have tokens and then of the shared one; experts that are
+    /// `left_out` have none. Products are in `kind`, which the weights are of.
     ///
     /// # Errors
     /// When a weight cannot be read or libtorch refuses an operation.
@@ -123,6 +123,7 @@ impl Model {
         block_idx: usize,
         stream: &Tensor,
         kind: Kind,
+        left_out: &[u32],
         weight: SlotWeight<'_>,
     ) -> Result<Traced> {
         let mlp = self.blocks[block_idx].mlp.as_ref();
@@ -143,7 +144,10 @@ impl Model {
             }
         };
         let output = match &mlp.experts {
-            Some(experts) => traced_experts(mlp, experts, &normed, dense, weight, &mut layers)?,
+            Some(experts) => {
+                let routes = experts.traced_routes(&normed, left_out)?;
+                traced_experts((mlp, experts), routes, &normed, dense, weight, &mut layers)?
+            }
             None => {
                 let output = dense.expect("an MLP without experts is dense");
                 if let Some(down) = layers.last_mut() {
@@ -154,6 +158,30 @@ impl Model {
         };
         let added = mlp.ends.traced_added(&output)?;
         Ok(Traced { layers, added })
+    }
+
+    /// The rows of `stream [T, D]` that a block's router sends to an expert when others are
+    /// `left_out`, `[n]` in int64; products are in `kind`.
+    ///
+    /// # Errors
+    /// When libtorch refuses an operation.
+    ///
+    /// # Panics
+    /// Where the block has no experts.
+    pub fn rows_of_expert(
+        &self,
+        block_idx: usize,
+        stream: &Tensor,
+        kind: Kind,
+        left_out: &[u32],
+        expert: u32,
+    ) -> Result<Tensor> {
+        let mlp = self.blocks[block_idx].mlp.as_ref();
+        let with_experts = mlp.and_then(|mlp| Some((mlp, mlp.experts.as_ref()?)));
+        let (mlp, experts) = with_experts.expect("a block whose experts change has some");
+        let normed = mlp.ends.traced_input(stream, kind)?;
+        let mut routes = experts.traced_routes(&normed, left_out)?;
+        Ok(routes.swap_remove(expert as usize).0)
     }
 
     /// The final norm of `stream [T, D]`, in f32.
@@ -205,15 +233,15 @@ impl Part<'_> {
 
 /// The sum of the experts' outputs and the shared expert's, `[T, D]` in f32.
 fn traced_experts(
-    mlp: &Mlp,
-    experts: &Experts,
+    (mlp, experts): (&Mlp, &Experts),
+    routes: Vec<(Tensor, Tensor)>,
     normed: &Tensor,
     shared: Option<Tensor>,
     weight: SlotWeight<'_>,
     layers: &mut Vec<TracedLayer>,
 ) -> Result<Tensor> {
     let mut sum = Tensor::f_zeros(normed.size(), (Kind::Float, normed.device()))?;
-    for (slots, (rows, gates)) in experts.slots.iter().zip(experts.traced_routes(normed)?) {
+    for (slots, (rows, gates)) in experts.slots.iter().zip(routes) {
         if rows.size()[0] == 0 {
             continue;
         }

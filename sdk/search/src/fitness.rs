@@ -52,6 +52,16 @@ pub trait Fitness {
         Ok(None)
     }
 
+    /// How much each expert of the dense model counts, by block and number: the mean of the
+    /// router's probability times the norm of the expert's output, over the tokens that go to it;
+    /// none where the fitness knows no routers.
+    ///
+    /// # Errors
+    /// As [`Self::losses`].
+    fn expert_saliency(&mut self, _minibatch: &[usize]) -> Result<Option<Vec<Vec<f64>>>> {
+        Ok(None)
+    }
+
     /// The fitness of each genotype: its mean loss over `minibatch`.
     ///
     /// # Errors

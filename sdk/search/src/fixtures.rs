@@ -2,8 +2,8 @@
 //! that search with it.
 
 use evopress_plugin::{
-    DType, Edit, Encoding, GroupBudget, LayerOutline, Level, Method, ModelOutline, PluginError,
-    SubBlock, Unit, Variant,
+    BlockPart, DType, Edit, Encoding, GroupBudget, LayerOutline, Level, Method, ModelOutline,
+    PluginError, SubBlock, Unit, Variant,
 };
 
 use crate::error::Result;
@@ -108,6 +108,9 @@ pub struct Sparse {
 
 /// Sub-blocks that are kept or dropped.
 pub struct Drops;
+
+/// Experts that are kept or dropped, equally many in each block.
+pub struct ExpertDrops;
 
 fn units_of(
     outline: &ModelOutline,
@@ -275,6 +278,59 @@ impl Method for Drops {
             max_cost: kept.ceil() as u64,
         };
         Ok(vec![budget("self_attn"), budget("mlp")])
+    }
+}
+
+impl Method for ExpertDrops {
+    fn units(&self, model: &ModelOutline, _: Option<f64>) -> Result<Vec<Unit>, PluginError> {
+        let mut units: Vec<Unit> = Vec::new();
+        for (layer_idx, layer) in (0_u32..).zip(&model.layers) {
+            let Some(expert_idx) = layer.expert_idx else {
+                continue;
+            };
+            let block_idx = layer.block_idx;
+            let name = format!("model.layers.{block_idx}.mlp.experts.{expert_idx}");
+            if let Some(unit) = units.last_mut().filter(|unit| unit.name == name) {
+                unit.layer_idxs.push(layer_idx);
+                continue;
+            }
+            let part = BlockPart::Expert { expert_idx };
+            let level = |name: &str, cost, edits| Level {
+                name: name.into(),
+                cost,
+                edits,
+            };
+            units.push(Unit {
+                name,
+                group: format!("experts of block {block_idx}"),
+                block_idx,
+                layer_idxs: vec![layer_idx],
+                calibration_level: 0,
+                levels: vec![
+                    level("keep", 1, vec![]),
+                    level("drop", 0, vec![Edit::Drop { block_idx, part }]),
+                ],
+            });
+        }
+        Ok(units)
+    }
+
+    fn measure(&self) -> &str {
+        "drop"
+    }
+
+    fn budget(
+        &self,
+        model: &ModelOutline,
+        units: &[Unit],
+        target: f64,
+    ) -> Result<Vec<GroupBudget>, PluginError> {
+        let num_experts = units.len() as f64 / f64::from(model.num_blocks);
+        let budget = |block_idx: u32| GroupBudget {
+            group: format!("experts of block {block_idx}"),
+            max_cost: (num_experts * (1.0 - target)).ceil() as u64,
+        };
+        Ok((0..model.num_blocks).map(budget).collect())
     }
 }
 

@@ -147,3 +147,72 @@ fn a_gguf_file_has_one_level_for_all_experts_of_a_block() {
         "block 1 with a dense MLP among blocks of experts",
     );
 }
+
+/// A quarter of each block's experts dropped.
+fn dropping(model: &str, search: &Value) -> Value {
+    let mut spec = tiny(model);
+    spec["model"]["source"] = json!(fixture(&format!("experts/{model}")));
+    spec["methods"] = json!([{"plugin": "drop", "options": {"granularity": "expert"}}]);
+    spec["target"] = json!({"drop": 0.34});
+    spec["search"] = search.clone();
+    spec
+}
+
+/// Runs with a quarter or more of the experts dropped, and what others are asked about them.
+fn runs_without_experts(
+    scratch: &Scratch,
+    models: &[&str],
+    artifact: &str,
+    search: &Value,
+) -> (Vec<Value>, Vec<Value>) {
+    let runs = models.iter().map(|model| {
+        let mut spec = dropping(model, search);
+        spec["artifacts"] = json!([{"format": artifact}]);
+        let report = scratch.report(&spec);
+        (report, question(scratch, &spec))
+    });
+    runs.unzip()
+}
+
+#[test]
+fn transformers_loads_models_that_lack_experts() {
+    let scratch = Scratch::new();
+    let models = ["mixtral", "qwen3-moe", "qwen2-moe", "olmoe", "granitemoe"];
+    let search = tiny("paper")["search"].clone();
+    let (reports, questions) = runs_without_experts(&scratch, &models, "huggingface", &search);
+    for (report, answer) in reports.iter().zip(transformers(&questions)) {
+        check_perplexity(report, &answer, 1e-4);
+        let set = &report["evaluation"][0];
+        assert!(set["baselines"]["router"].is_number(), "{set}");
+        let levels = report["genotype"].as_object().unwrap().values();
+        let num_dropped = levels.filter(|level| *level == "drop").count();
+        // A third of a block's experts; the first block of one model is dense.
+        let expected = match report["name"].as_str().unwrap() {
+            "qwen3-moe" | "olmoe" => 4,
+            _ => 2,
+        };
+        assert_eq!(num_dropped, expected, "{}", report["name"]);
+    }
+}
+
+#[test]
+fn llama_cpp_loads_models_that_lack_experts() {
+    let scratch = Scratch::new();
+    let models = ["mixtral", "qwen3-moe-all", "granitemoe"];
+    let search = json!({"mode": "fast", "limit": {"forward_tokens": 20000}, "seed": 0});
+    let (reports, questions) = runs_without_experts(&scratch, &models, "gguf", &search);
+    for (report, answer) in reports.iter().zip(llama_cpp(&questions)) {
+        check_perplexity(report, &answer, 0.005);
+    }
+}
+
+#[test]
+fn budgets_for_experts_that_no_runtime_can_load_are_refused() {
+    let scratch = Scratch::new();
+    let paper = tiny("paper")["search"].clone();
+    let mut spec = dropping("olmoe", &paper);
+    spec["target"] = json!({"drop": 0.9});
+    let outcome = scratch.run(&spec);
+    let sentence = "its router sends each token to";
+    assert!(outcome.stderr.contains(sentence), "{}", outcome.stderr);
+}

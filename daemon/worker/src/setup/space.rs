@@ -1,7 +1,7 @@
 //! The search space of a plan: the methods' units and levels under the budget.
 
 use anyhow::Result;
-use evopress::genotype::{Budget, Grouping, MethodUnits, SearchSpace};
+use evopress::genotype::{BlockExperts, Budget, Grouping, MethodUnits, SearchSpace};
 use evopress::source::Source;
 use evopress_plugin::{LayerOutline, ModelOutline};
 use evopress_spec::{Dtype, Plan, Target};
@@ -40,13 +40,16 @@ pub(crate) fn search_space(
         evopress_spec::Grouping::Expert => Grouping::Expert,
         evopress_spec::Grouping::Block => Grouping::Block,
     });
-    Ok(SearchSpace::new(
-        &outline,
-        units,
-        &budget(plan.target),
-        fixed_bytes,
-        grouping,
-    )?)
+    let budget = budget(plan.target);
+    let space = SearchSpace::new(&outline, units, &budget, fixed_bytes, grouping)?;
+    let blocks = source.spec().blocks.iter().map(|block| {
+        let experts = block.experts();
+        experts.map_or(BlockExperts::default(), |experts| BlockExperts {
+            num_experts: experts.num_experts as usize,
+            num_active: experts.num_active as usize,
+        })
+    });
+    Ok(space.with_active_experts(&blocks.collect::<Vec<_>>())?)
 }
 
 /// A plan's target as the engine takes it.

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
 use evopress_model::{Context, Traced, TracedLayer};
-use evopress_plugin::SubBlock;
+use evopress_plugin::{BlockPart, SubBlock};
 use evopress_search::genotype::{BlockEdit, WeightId};
 use evopress_source::spec::BlockSpec;
 use tch::{Kind, Tensor};
@@ -93,11 +93,11 @@ impl Block<'_> {
     }
 
     /// What the block computes.
-    fn spec(&self) -> &BlockSpec {
+    pub(super) fn spec(&self) -> &BlockSpec {
         &self.context.model.spec().blocks[self.block_idx]
     }
 
-    fn first_layer(&self) -> usize {
+    pub(super) fn first_layer(&self) -> usize {
         self.context.model.spec().first_layer(self.block_idx)
     }
 
@@ -110,15 +110,18 @@ impl Block<'_> {
             return Ok(None);
         }
         let first_layer = self.first_layer();
-        self.traced_with(sub_block, stream, |slot| parent.weights[first_layer + slot])
+        let left_out = &parent.dropped.experts[self.block_idx];
+        let weight = |slot: usize| parent.weights[first_layer + slot];
+        self.traced_with(sub_block, stream, left_out, weight)
             .map(Some)
     }
 
-    /// A sub-block with the weight of each slot.
-    fn traced_with(
+    /// A sub-block with the weight of each slot, without the experts that are `left_out`.
+    pub(super) fn traced_with(
         &self,
         sub_block: SubBlock,
         stream: &Tensor,
+        left_out: &[u32],
         weight: impl Fn(usize) -> Option<WeightId>,
     ) -> Result<Traced> {
         let (model, first_layer) = (&self.context.model, self.first_layer());
@@ -128,7 +131,7 @@ impl Block<'_> {
             SubBlock::Attention => {
                 model.traced_attention(self.block_idx, stream, length, kind, &weight)
             }
-            SubBlock::Mlp => model.traced_mlp(self.block_idx, stream, kind, &weight),
+            SubBlock::Mlp => model.traced_mlp(self.block_idx, stream, kind, left_out, &weight),
         });
         Ok(traced?)
     }
@@ -139,36 +142,55 @@ impl Block<'_> {
         // The parent's weights, which all changes of a layer are held against.
         let mut parents: HashMap<usize, Tensor> = HashMap::new();
         for (change_idx, edit) in &self.changes.blocks[self.block_idx] {
+            let mut add_to_stream = |difference: &Tensor, rows: Option<&Tensor>| {
+                let stream = |order: &Order| {
+                    let of_all = order.stream(place.sub_block);
+                    Ok(match rows {
+                        Some(rows) => of_all.f_index_select(0, rows)?,
+                        None => of_all.shallow_clone(),
+                    })
+                };
+                add(*change_idx, (difference, rows), orders, responses, stream)
+            };
             match edit {
-                BlockEdit::Drop { sub_block, .. } if *sub_block == place.sub_block => {
-                    let traced = place.traced.as_ref().expect("what is left out has run");
-                    let difference = traced.added.f_detach()?.f_neg()?;
-                    add(
-                        *change_idx,
-                        (&difference, None),
-                        orders,
-                        responses,
-                        |order| order.stream(place.sub_block),
-                    )?;
+                BlockEdit::Drop {
+                    part: BlockPart::Expert { expert_idx },
+                    ..
+                } if place.sub_block == SubBlock::Mlp => {
+                    if let Some(found) = self.without_expert(place, *expert_idx)? {
+                        add_to_stream(&found.difference, Some(&found.rows))?;
+                    }
                 }
                 BlockEdit::Restore {
-                    sub_block, weights, ..
-                } if *sub_block == place.sub_block => {
+                    part: BlockPart::Expert { expert_idx },
+                    weights,
+                    dropped_experts,
+                    ..
+                } if place.sub_block == SubBlock::Mlp => {
+                    let found = self.with_expert(place, *expert_idx, dropped_experts, weights)?;
+                    if let Some(found) = found {
+                        add_to_stream(&found.difference, Some(&found.rows))?;
+                    }
+                }
+                BlockEdit::Drop { part, .. } if *part == place.sub_block.into() => {
+                    let traced = place.traced.as_ref().expect("what is left out has run");
+                    add_to_stream(&traced.added.f_detach()?.f_neg()?, None)?;
+                }
+                BlockEdit::Restore {
+                    part,
+                    weights,
+                    dropped_experts,
+                    ..
+                } if *part == place.sub_block.into() => {
                     let difference = match &restored {
                         Some(difference) => difference.shallow_clone(),
-                        None => self.restored(place, weights)?,
+                        None => self.restored(place, weights, dropped_experts)?,
                     };
                     // Several levels may restore alike only where nothing but the drop is at stake.
-                    if weights.iter().all(Option::is_none) {
+                    if weights.iter().all(Option::is_none) && dropped_experts.is_empty() {
                         restored = Some(difference.shallow_clone());
                     }
-                    add(
-                        *change_idx,
-                        (&difference, None),
-                        orders,
-                        responses,
-                        |order| order.stream(place.sub_block),
-                    )?;
+                    add_to_stream(&difference, None)?;
                 }
                 BlockEdit::Replace { layer_idx, weight } => {
                     let slot = layer_idx - self.first_layer();
@@ -183,7 +205,7 @@ impl Block<'_> {
                     let difference = self.difference(&layer.input, *layer_idx, before, *weight)?;
                     let at = (&difference, layer.rows.as_ref());
                     add(*change_idx, at, orders, responses, |order| {
-                        order.layer(place.sub_block, slot)
+                        Ok(order.layer(place.sub_block, slot).shallow_clone())
                     })?;
                 }
                 BlockEdit::Drop { .. } | BlockEdit::Restore { .. } => {}
@@ -194,13 +216,18 @@ impl Block<'_> {
 
     /// What a sub-block adds that the parent leaves out; `weights` are those of its layers in the
     /// order of their slots.
-    fn restored(&self, place: &Place, weights: &[Option<WeightId>]) -> Result<Tensor> {
+    fn restored(
+        &self,
+        place: &Place,
+        weights: &[Option<WeightId>],
+        left_out: &[u32],
+    ) -> Result<Tensor> {
         let in_order: Vec<usize> = self.spec().slots_of(place.sub_block).collect();
         let weight = |slot: usize| {
             let at = in_order.iter().position(|&it| it == slot);
             at.and_then(|at| weights[at])
         };
-        let traced = self.traced_with(place.sub_block, &place.input, weight)?;
+        let traced = self.traced_with(place.sub_block, &place.input, left_out, weight)?;
         Ok(traced.added.f_detach()?)
     }
 
@@ -230,15 +257,15 @@ impl Block<'_> {
 }
 
 /// A sub-block and the stream before it.
-struct Place {
+pub(super) struct Place {
     sub_block: SubBlock,
-    input: Tensor,
-    traced: Option<Traced>,
+    pub(super) input: Tensor,
+    pub(super) traced: Option<Traced>,
 }
 
 impl Place {
     /// The layer of a slot, if it has run here.
-    fn layer(&self, slot: usize) -> Option<&TracedLayer> {
+    pub(super) fn layer(&self, slot: usize) -> Option<&TracedLayer> {
         let layers = &self.traced.as_ref()?.layers;
         layers.iter().find(|layer| layer.slot == slot)
     }
@@ -271,15 +298,15 @@ impl Order {
 }
 
 /// `r_m[t] += ⟨g_t, δ_t⟩` for each gradient; `difference` is of all rows, or of those given.
-fn add<'a>(
+fn add(
     change_idx: usize,
     (difference, rows): (&Tensor, Option<&Tensor>),
-    orders: &'a [Order],
+    orders: &[Order],
     responses: &mut [Tensor],
-    at: impl Fn(&'a Order) -> &'a Tensor,
+    at: impl Fn(&Order) -> Result<Tensor>,
 ) -> Result<()> {
     for (order, response) in orders.iter().zip(responses) {
-        let product = difference.f_mul(at(order))?;
+        let product = difference.f_mul(&at(order)?)?;
         let product = product.f_sum_dim_intlist(-1i64, false, Kind::Float)?;
         let mut response = response.f_select(0, change_idx as i64)?;
         let _ = match rows {

@@ -1,6 +1,6 @@
 //! What level changes do in each block.
 
-use evopress_plugin::SubBlock;
+use evopress_plugin::{BlockPart, SubBlock};
 use evopress_search::genotype::{BlockEdit, BlockEdits, Candidate, Genotype, SearchSpace};
 use evopress_search::prediction::LevelChange;
 use evopress_source::ModelSpec;
@@ -80,10 +80,27 @@ impl Changes {
                 }
             }
             let first_layer = spec.first_layer(block_idx);
+            // The MLP once more, for the tokens of one expert where the others do not change.
+            let rerouted = match block.experts() {
+                Some(experts) if experts.is_renormalized => block.share_of(Some(0)),
+                _ => 1.0,
+            };
+            let rerouted = rerouted * sub_block(SubBlock::Mlp);
             let edits = self.blocks[block_idx].iter().map(|(_, edit)| match edit {
                 BlockEdit::Replace { layer_idx, .. } => layer(layer_idx - first_layer),
+                BlockEdit::Drop {
+                    part: BlockPart::Expert { .. },
+                    ..
+                }
+                | BlockEdit::Restore {
+                    part: BlockPart::Expert { .. },
+                    ..
+                } => rerouted,
                 BlockEdit::Drop { .. } => 0.0,
-                BlockEdit::Restore { sub_block: it, .. } => sub_block(*it),
+                BlockEdit::Restore { part, .. } => match part {
+                    BlockPart::Attention => sub_block(SubBlock::Attention),
+                    _ => sub_block(SubBlock::Mlp),
+                },
             });
             spent += edits.sum::<f64>();
         }

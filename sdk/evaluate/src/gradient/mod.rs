@@ -29,6 +29,7 @@
 mod block;
 mod changes;
 mod pass;
+mod rerouted;
 mod responses;
 
 use std::sync::{Arc, OnceLock};
@@ -167,5 +168,7 @@ fn first_orders(passes: &[SequenceResponses], num_changes: usize) -> Vec<(f64, f
     terms.collect()
 }
 
+#[cfg(test)]
+mod expert_tests;
 #[cfg(test)]
 mod tests;

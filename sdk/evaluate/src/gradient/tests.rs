@@ -57,7 +57,10 @@ fn whole_scaled(model: &Model, candidate: &Candidate, tokens: &[i64], more: f64)
                     SubBlock::Attention => {
                         model.traced_attention(block_idx, &stream, length, kind, &weight)
                     }
-                    SubBlock::Mlp => model.traced_mlp(block_idx, &stream, kind, &weight),
+                    SubBlock::Mlp => {
+                        let left_out = &candidate.dropped.experts[block_idx];
+                        model.traced_mlp(block_idx, &stream, kind, left_out, &weight)
+                    }
                 };
                 let gate = gates.get((2 * block_idx + place) as i64);
                 stream = &stream + gate * traced.unwrap().added;
@@ -74,7 +77,7 @@ fn whole_scaled(model: &Model, candidate: &Candidate, tokens: &[i64], more: f64)
 }
 
 /// The mean cross-entropy of final hidden states `[T, D]`.
-fn cross_entropy(model: &Model, hidden: &Tensor, tokens: &[i64]) -> Tensor {
+pub(super) fn cross_entropy(model: &Model, hidden: &Tensor, tokens: &[i64]) -> Tensor {
     let products = hidden.matmul(&model.head().transpose(0, 1));
     let logits = match model.spec().head.cap {
         Some(cap) => (products / cap).tanh() * cap,
@@ -86,14 +89,14 @@ fn cross_entropy(model: &Model, hidden: &Tensor, tokens: &[i64]) -> Tensor {
 
 /// In memory of its own: on a GPU the model hands out the weights that it keeps, which must not
 /// gather gradients.
-fn plain(model: &Model, candidate: &Candidate, layer_idx: usize) -> Tensor {
+pub(super) fn plain(model: &Model, candidate: &Candidate, layer_idx: usize) -> Tensor {
     let level = candidate.weights[layer_idx];
     let weight = model.plain_weight(layer_idx, level, Kind::Float);
     weight.unwrap().detach_copy()
 }
 
 /// Predictions for three sequences.
-fn predicted(
+pub(super) fn predicted(
     model: Model,
     space: &SearchSpace,
     parent: &Genotype,
@@ -116,7 +119,7 @@ fn predicted(
 }
 
 /// Every unit's move to its other level.
-fn flips(space: &SearchSpace, parent: &Genotype) -> Vec<LevelChange> {
+pub(super) fn flips(space: &SearchSpace, parent: &Genotype) -> Vec<LevelChange> {
     (0..space.units().len())
         .map(|unit_idx| LevelChange {
             unit_idx,
@@ -132,7 +135,7 @@ fn moved(space: &SearchSpace, parent: &Genotype, step: &LevelChange) -> Candidat
 }
 
 /// First-order terms against what the slopes of the whole say.
-fn check_first_order(
+pub(super) fn check_first_order(
     found: &Predictions,
     changes: &[LevelChange],
     expected: &[f64],

@@ -117,8 +117,7 @@ impl ResidualCache {
             .position(|(block_idx, block)| {
                 let layers = first_layer..first_layer + block.layers.len();
                 first_layer = layers.end;
-                a.dropped.attention[block_idx] != b.dropped.attention[block_idx]
-                    || a.dropped.mlp[block_idx] != b.dropped.mlp[block_idx]
+                !a.dropped.agrees_with(&b.dropped, block_idx)
                     || a.weights[layers.clone()] != b.weights[layers]
             })
     }

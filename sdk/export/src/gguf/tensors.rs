@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use evopress_model::read_tensor;
 use evopress_plugin::{Encoding, GgmlType, SubBlock};
-use tch::{Device, Kind};
+use tch::{Device, Kind, Tensor};
 
 use super::repack;
 use super::rows::{interleave, plain, repacked};
@@ -63,6 +63,8 @@ enum Content {
     Stored(String),
     /// The weights of a folder.
     Dense(String),
+    /// Some rows of a router, in f32.
+    Rows(String, Vec<i64>),
     /// The weights of a norm of a folder that lack the 1 that llama.cpp's have.
     OffsetNorm(String),
     /// Divisors of the rotary frequencies.
@@ -226,6 +228,11 @@ impl<'a> Tensors<'a> {
                 };
                 Cow::Owned(plain(&weight.f_to_kind(kind)?)?)
             }
+            Content::Rows(name, rows) => {
+                let weight = read_tensor(self.source, name)?.f_to_kind(Kind::Float)?;
+                let rows = Tensor::f_from_slice(rows)?.f_to_device(weight.device())?;
+                Cow::Owned(plain(&weight.f_index_select(0, &rows)?)?)
+            }
             Content::OffsetNorm(name) => {
                 let weight = read_tensor(self.source, name)?.f_to_kind(Kind::Float)?;
                 Cow::Owned(plain(&(weight + 1.0))?)
@@ -308,6 +315,9 @@ fn content(
         });
     }
     let name = &tensor.source.name;
+    if let Some(rows) = &tensor.rows {
+        return Ok((GgmlType::F32, Content::Rows(name.clone(), rows.clone())));
+    }
     if let Some((ggml_type, _)) = source.gguf_tensor(name)? {
         return Ok((ggml_type, Content::Stored(name.clone())));
     }

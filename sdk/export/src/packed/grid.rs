@@ -3,6 +3,7 @@
 use evopress_plugin::Encoding;
 
 use super::PackedFormat;
+use crate::experts;
 use evopress_source::spec::{BlockSpec, InputGroup, LayerInput};
 
 /// GPTQ's words are filled along both sides of a weight.
@@ -64,29 +65,33 @@ pub(super) struct Product {
 }
 
 impl Product {
-    /// All linear layers of a block.
-    pub(super) fn of_block(block: &BlockSpec) -> Vec<Self> {
+    /// All linear layers of a block, without the experts that are `left_out`.
+    pub(super) fn of_block(block: &BlockSpec, left_out: &[u32]) -> Vec<Self> {
         let groups = block.layers_by_input().into_iter();
         let product = |group: InputGroup| {
             let layers = group.slots.iter().map(|&slot| &block.layers[slot]);
             // Layers that share a tensor are one module.
-            let modules = layers.map(|layer| match &layer.stacked {
-                Some(stacked) => stacked.name.as_str(),
-                None => layer.name.as_str(),
+            let modules = layers.filter_map(|layer| match (&layer.stacked, layer.expert) {
+                (Some(stacked), _) => Some(stacked.name.clone()),
+                (None, None) => Some(layer.name.clone()),
+                (None, Some(expert)) => {
+                    let number = experts::number(expert, left_out)?;
+                    Some(experts::renamed(&layer.name, expert, number))
+                }
             });
-            let split = |name: &'_ str| {
-                let (parent, layer) = name.rsplit_once('.').unwrap_or(("", name));
+            let split = |name: String| {
+                let (parent, layer) = name.rsplit_once('.').unwrap_or(("", &name));
                 (parent.to_owned(), layer.to_owned())
             };
             let (parents, mut layers): (Vec<String>, Vec<String>) = modules.map(split).unzip();
             layers.dedup();
-            Self {
-                parent: parents[0].clone(),
+            Some(Self {
+                parent: parents.first()?.clone(),
                 fused: fused(group.input).filter(|_| layers.len() > 1),
                 layers,
-            }
+            })
         };
-        groups.map(product).collect()
+        groups.filter_map(product).collect()
     }
 
     /// Names and modules of its layers in a block of the artifact.

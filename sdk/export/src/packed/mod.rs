@@ -28,7 +28,7 @@ use tch::Kind;
 use super::layout::{Layout, Stack};
 use super::{Written, adapted_files, dense, shards};
 use crate::error::{ExportError, Result};
-use crate::stacked;
+use crate::{experts, stacked};
 use evopress_levels::Database;
 use evopress_search::genotype::{Candidate, Genotype, SearchSpace, WeightId};
 use evopress_source::Source;
@@ -76,6 +76,7 @@ pub struct Summary {
 /// lacks, or when no level could be packed at all.
 pub fn check(source: &Source, space: &SearchSpace, format: PackedFormat) -> Result<()> {
     stacked::check(source, space, &format.to_string())?;
+    experts::check(space, &format.to_string())?;
     let mut foreign_bits = BTreeSet::new();
     let (mut is_packed, mut is_sparse) = (false, false);
     for layer in (0..space.num_methods()).flat_map(|idx| space.variants(idx)) {
@@ -296,7 +297,7 @@ impl<'a> Layers<'a> {
         let spec = self.layout.spec;
         let blocks = self.layout.blocks.iter().enumerate();
         blocks.map(|(new_idx, block)| {
-            let products = Product::of_block(&spec.blocks[block.idx]);
+            let products = Product::of_block(&spec.blocks[block.idx], &block.left_out);
             (spec.block_name(new_idx), products)
         })
     }

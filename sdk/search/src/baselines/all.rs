@@ -4,6 +4,7 @@ use super::baseline::Baseline;
 use super::depth;
 use super::dynamic::{dynamic_programming, unit_errors};
 use super::outliers::owl;
+use super::router;
 use crate::error::Result;
 use crate::fitness::{Fitness, draw_minibatch};
 use crate::genotype::{SearchSpace, WeightId};
@@ -51,6 +52,7 @@ pub fn all(
     );
     let mut baselines = of_layers(space, scores);
     baselines.extend(depth::baselines(space, fitness, &minibatch)?);
+    baselines.extend(router::baseline(space, fitness, &minibatch)?);
     if settings.num_random > 0 {
         let genotypes = random_genotypes(space, settings.seed, settings.num_random);
         let measured = fitness.evaluate(&genotypes, &minibatch)?;

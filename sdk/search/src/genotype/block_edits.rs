@@ -1,7 +1,9 @@
 //! What single level changes do to the blocks of a parent, said by the change's own edits rather
 //! than by a candidate for each.
 
-use evopress_plugin::SubBlock;
+use std::collections::HashMap;
+
+use evopress_plugin::{BlockPart, SubBlock};
 
 use super::candidate::{Candidate, Genotype, WeightId};
 use super::space::{ResolvedEdit, SearchSpace};
@@ -16,22 +18,37 @@ pub enum BlockEdit {
         /// The weight; none: the dense one.
         weight: Option<WeightId>,
     },
-    /// A sub-block that runs is left out.
+    /// A part that runs is left out.
     Drop {
         /// The block.
         block_idx: usize,
-        /// Its attention or its MLP.
-        sub_block: SubBlock,
+        /// Its attention, its MLP or an expert.
+        part: BlockPart,
     },
-    /// A sub-block that was left out runs.
+    /// A part that was left out runs.
     Restore {
         /// The block.
         block_idx: usize,
-        /// Its attention or its MLP.
-        sub_block: SubBlock,
-        /// The weight of each of its layers, in the outline's order; none: the dense one.
+        /// Its attention, its MLP or an expert.
+        part: BlockPart,
+        /// The weight of each of the part's layers, in the outline's order; none: the dense one.
         weights: Vec<Option<WeightId>>,
+        /// Experts of the block that stay dropped, by rising number.
+        dropped_experts: Vec<u32>,
     },
+}
+
+impl BlockEdit {
+    /// The block of a part that is dropped or restored, and the part.
+    pub fn part(&self) -> Option<(usize, BlockPart)> {
+        match self {
+            Self::Replace { .. } => None,
+            Self::Drop { block_idx, part }
+            | Self::Restore {
+                block_idx, part, ..
+            } => Some((*block_idx, *part)),
+        }
+    }
 }
 
 /// Says what level changes do to a parent. Memory is linear in layers.
@@ -39,13 +56,28 @@ pub struct BlockEdits<'a> {
     space: &'a SearchSpace,
     parent: &'a Genotype,
     candidate: Candidate,
-    /// By layer: the weight that the parent's levels choose, whether or not its sub-block is
-    /// dropped.
+    /// By layer: the weight that the parent's levels choose, whether or not the layer is dropped.
     chosen: Vec<Option<WeightId>>,
-    /// By block, attention and MLP: how many units drop it.
-    num_drops: Vec<[u32; 2]>,
+    /// By block and part: how many units drop it.
+    num_drops: HashMap<(u32, BlockPart), u32>,
     /// By block, attention and MLP: the layers of the outline.
     layers: Vec<[Vec<usize>; 2]>,
+}
+
+/// A level change: what the unit does at its old level, and at its new one.
+#[derive(Clone, Copy)]
+struct Switch<'a> {
+    before: &'a [ResolvedEdit],
+    after: &'a [ResolvedEdit],
+}
+
+/// What becomes of a part.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Fate {
+    Runs,
+    IsDropped,
+    IsRestored,
+    StaysDropped,
 }
 
 impl<'a> BlockEdits<'a> {
@@ -53,14 +85,13 @@ impl<'a> BlockEdits<'a> {
     pub fn new(space: &'a SearchSpace, parent: &'a Genotype) -> Self {
         let outline = space.outline();
         let mut chosen = vec![None; outline.layers.len()];
-        let mut num_drops = vec![[0; 2]; space.num_blocks()];
+        let mut num_drops = HashMap::new();
         for edit in space.chosen(parent) {
             match edit {
                 ResolvedEdit::Replace(id) => chosen[id.layer_idx as usize] = Some(id),
-                ResolvedEdit::Drop {
-                    block_idx,
-                    sub_block,
-                } => num_drops[block_idx as usize][half(sub_block)] += 1,
+                ResolvedEdit::Drop { block_idx, part } => {
+                    *num_drops.entry((block_idx, part)).or_default() += 1;
+                }
             }
         }
         let mut layers = vec![[Vec::new(), Vec::new()]; space.num_blocks()];
@@ -85,89 +116,163 @@ impl<'a> BlockEdits<'a> {
     /// What another level of a unit does, block by block, attention before MLP. Empty where other
     /// units drop all that it changes.
     pub fn of_change(&self, unit_idx: usize, level: usize) -> Vec<BlockEdit> {
-        let before = self.space.edits(unit_idx, self.parent.level(unit_idx));
-        let after = self.space.edits(unit_idx, level);
-        let mut places: Vec<(usize, SubBlock)> = before
-            .iter()
-            .chain(after)
-            .map(|edit| self.place(edit))
-            .collect();
+        let switch = Switch {
+            before: self.space.edits(unit_idx, self.parent.level(unit_idx)),
+            after: self.space.edits(unit_idx, level),
+        };
+        let mut places: Vec<(u32, SubBlock)> =
+            switch.edits().map(|edit| self.place(edit)).collect();
         places.sort_unstable_by_key(|&(block_idx, sub_block)| (block_idx, half(sub_block)));
         places.dedup();
         let mut found = Vec::new();
         for place in places {
-            self.of_sub_block(place, before, after, &mut found);
+            self.of_sub_block(place, switch, &mut found);
         }
         found
     }
 
-    fn of_sub_block(
-        &self,
-        place: (usize, SubBlock),
-        before: &[ResolvedEdit],
-        after: &[ResolvedEdit],
-        found: &mut Vec<BlockEdit>,
-    ) {
+    fn of_sub_block(&self, place: (u32, SubBlock), switch: Switch<'_>, found: &mut Vec<BlockEdit>) {
         let (block_idx, sub_block) = place;
-        let num_drops = self.num_drops[block_idx][half(sub_block)];
-        let was_dropped = num_drops > 0;
-        let is_dropped = num_drops - count_drops(before, place) + count_drops(after, place) > 0;
-        let weight_after = |layer_idx: usize| {
-            let replaced = |edits: &[ResolvedEdit]| {
-                edits.iter().find_map(|edit| match edit {
-                    ResolvedEdit::Replace(id) if id.layer_idx as usize == layer_idx => Some(*id),
-                    _ => None,
-                })
-            };
-            match replaced(before) {
-                Some(_) => replaced(after),
-                None => replaced(after).or(self.chosen[layer_idx]),
-            }
-        };
-        let layers = &self.layers[block_idx][half(sub_block)];
-        match (was_dropped, is_dropped) {
-            (true, true) => {}
-            (false, true) => found.push(BlockEdit::Drop {
-                block_idx,
-                sub_block,
+        let whole = BlockPart::from(sub_block);
+        if self.add_part(block_idx, whole, switch, found) != Fate::Runs {
+            return;
+        }
+        let mut experts: Vec<u32> = switch.experts(place).collect();
+        experts.sort_unstable();
+        experts.dedup();
+        for expert_idx in experts {
+            let part = BlockPart::Expert { expert_idx };
+            self.add_part(block_idx, part, switch, found);
+        }
+        let of_place = switch.edits().filter(|edit| self.place(edit) == place);
+        let mut replaced: Vec<usize> = of_place
+            .filter_map(|edit| match edit {
+                ResolvedEdit::Replace(id) => Some(id.layer_idx as usize),
+                ResolvedEdit::Drop { .. } => None,
+            })
+            .collect();
+        replaced.sort_unstable();
+        replaced.dedup();
+        replaced.retain(|&layer_idx| {
+            let expert = self.space.outline().layers[layer_idx].expert_idx;
+            let part = expert.map(|expert_idx| BlockPart::Expert { expert_idx });
+            part.is_none_or(|part| self.fate(block_idx, part, switch) == Fate::Runs)
+                && self.weight_after(layer_idx, switch) != self.chosen[layer_idx]
+        });
+        found.extend(replaced.into_iter().map(|layer_idx| BlockEdit::Replace {
+            layer_idx,
+            weight: self.weight_after(layer_idx, switch),
+        }));
+    }
+
+    /// Adds that a part is dropped or restored, where it is.
+    fn add_part(
+        &self,
+        block_idx: u32,
+        part: BlockPart,
+        switch: Switch<'_>,
+        found: &mut Vec<BlockEdit>,
+    ) -> Fate {
+        let fate = self.fate(block_idx, part, switch);
+        let block = block_idx as usize;
+        match fate {
+            Fate::IsDropped => found.push(BlockEdit::Drop {
+                block_idx: block,
+                part,
             }),
-            (true, false) => found.push(BlockEdit::Restore {
-                block_idx,
-                sub_block,
-                weights: layers.iter().map(|&idx| weight_after(idx)).collect(),
-            }),
-            (false, false) => {
-                let mut replaced: Vec<usize> = before
-                    .iter()
-                    .chain(after)
-                    .filter(|edit| self.place(edit) == place)
-                    .filter_map(|edit| match edit {
-                        ResolvedEdit::Replace(id) => Some(id.layer_idx as usize),
-                        ResolvedEdit::Drop { .. } => None,
-                    })
-                    .collect();
-                replaced.sort_unstable();
-                replaced.dedup();
-                replaced.retain(|&idx| weight_after(idx) != self.chosen[idx]);
-                found.extend(replaced.into_iter().map(|layer_idx| BlockEdit::Replace {
-                    layer_idx,
-                    weight: weight_after(layer_idx),
-                }));
+            Fate::IsRestored => {
+                let dropped_experts = self.dropped_experts_after(block_idx, switch);
+                let outline = &self.space.outline().layers;
+                let weight_after = |&idx: &usize| match outline[idx].expert_idx {
+                    Some(expert) if dropped_experts.binary_search(&expert).is_ok() => None,
+                    _ => self.weight_after(idx, switch),
+                };
+                let layers = self.layers[block].iter().flatten();
+                let of_part = layers.filter(|&&idx| part.contains(&outline[idx]));
+                found.push(BlockEdit::Restore {
+                    block_idx: block,
+                    part,
+                    weights: of_part.map(weight_after).collect(),
+                    dropped_experts,
+                });
             }
+            Fate::Runs | Fate::StaysDropped => {}
+        }
+        fate
+    }
+
+    fn fate(&self, block_idx: u32, part: BlockPart, switch: Switch<'_>) -> Fate {
+        let place = (block_idx, part);
+        let before = self.num_drops.get(&place).copied().unwrap_or(0);
+        let after = before - count_drops(switch.before, place) + count_drops(switch.after, place);
+        match (before > 0, after > 0) {
+            (false, false) => Fate::Runs,
+            (false, true) => Fate::IsDropped,
+            (true, false) => Fate::IsRestored,
+            (true, true) => Fate::StaysDropped,
         }
     }
 
-    fn place(&self, edit: &ResolvedEdit) -> (usize, SubBlock) {
+    fn dropped_experts_after(&self, block_idx: u32, switch: Switch<'_>) -> Vec<u32> {
+        let layers = &self.layers[block_idx as usize][half(SubBlock::Mlp)];
+        let outline = &self.space.outline().layers;
+        let mut experts: Vec<u32> = layers
+            .iter()
+            .filter_map(|&idx| outline[idx].expert_idx)
+            .collect();
+        experts.sort_unstable();
+        experts.dedup();
+        experts.retain(|&expert_idx| {
+            let fate = self.fate(block_idx, BlockPart::Expert { expert_idx }, switch);
+            matches!(fate, Fate::IsDropped | Fate::StaysDropped)
+        });
+        experts
+    }
+
+    fn weight_after(&self, layer_idx: usize, switch: Switch<'_>) -> Option<WeightId> {
+        let replaced = |edits: &[ResolvedEdit]| {
+            edits.iter().find_map(|edit| match edit {
+                ResolvedEdit::Replace(id) if id.layer_idx as usize == layer_idx => Some(*id),
+                _ => None,
+            })
+        };
+        match replaced(switch.before) {
+            Some(_) => replaced(switch.after),
+            None => replaced(switch.after).or(self.chosen[layer_idx]),
+        }
+    }
+
+    fn place(&self, edit: &ResolvedEdit) -> (u32, SubBlock) {
         match edit {
-            ResolvedEdit::Drop {
-                block_idx,
-                sub_block,
-            } => (*block_idx as usize, *sub_block),
+            ResolvedEdit::Drop { block_idx, part } => {
+                let sub_block = match part {
+                    BlockPart::Attention => SubBlock::Attention,
+                    _ => SubBlock::Mlp,
+                };
+                (*block_idx, sub_block)
+            }
             ResolvedEdit::Replace(id) => {
                 let layer = &self.space.outline().layers[id.layer_idx as usize];
-                (layer.block_idx as usize, layer.sub_block)
+                (layer.block_idx, layer.sub_block)
             }
         }
+    }
+}
+
+impl<'a> Switch<'a> {
+    fn edits(self) -> impl Iterator<Item = &'a ResolvedEdit> {
+        self.before.iter().chain(self.after)
+    }
+
+    /// Experts that either level drops in a block's MLP.
+    fn experts(self, place: (u32, SubBlock)) -> impl Iterator<Item = u32> {
+        self.edits().filter_map(move |edit| match edit {
+            ResolvedEdit::Drop {
+                block_idx,
+                part: BlockPart::Expert { expert_idx },
+            } if (*block_idx, SubBlock::Mlp) == place => Some(*expert_idx),
+            _ => None,
+        })
     }
 }
 
@@ -178,13 +283,10 @@ fn half(sub_block: SubBlock) -> usize {
     }
 }
 
-/// How often a level drops a sub-block.
-fn count_drops(edits: &[ResolvedEdit], place: (usize, SubBlock)) -> u32 {
+/// How often a level drops a part.
+fn count_drops(edits: &[ResolvedEdit], place: (u32, BlockPart)) -> u32 {
     let drops = |edit: &ResolvedEdit| match edit {
-        ResolvedEdit::Drop {
-            block_idx,
-            sub_block,
-        } => (*block_idx as usize, *sub_block) == place,
+        ResolvedEdit::Drop { block_idx, part } => (*block_idx, *part) == place,
         ResolvedEdit::Replace(_) => false,
     };
     edits.iter().filter(|edit| drops(edit)).count() as u32

@@ -1,7 +1,7 @@
 //! From what methods return to a search space: checked, tied, grouped, merged, with a budget for
 //! each group.
 
-use evopress_plugin::{BlockPart, Edit, GroupBudget, ModelOutline, SubBlock, Unit};
+use evopress_plugin::{Edit, GroupBudget, ModelOutline, Unit};
 
 use super::budget::Budget;
 use super::check::check;
@@ -131,6 +131,7 @@ impl SearchSpace {
             edits,
             method_idxs,
             variants,
+            max_dropped_experts: None,
         };
         space.check_budget()?;
         Ok(space)
@@ -191,20 +192,14 @@ fn groups(units: &[Unit], budgets: &[GroupBudget]) -> Result<Vec<Group>> {
 
 /// What each level of a unit does.
 fn resolved_edits(sourced: &Sourced, variants: &[Vec<LayerVariants>]) -> Vec<Vec<ResolvedEdit>> {
-    let drop = |block_idx: u32, sub_block| ResolvedEdit::Drop {
-        block_idx,
-        sub_block,
-    };
     let levels = sourced.unit.levels.iter().zip(&sourced.method_idxs);
     levels
         .map(|(level, &method_idx)| {
             let resolved = |edit: &Edit| match edit {
-                Edit::Drop { block_idx, part } => match part {
-                    BlockPart::Attention => Some(drop(*block_idx, SubBlock::Attention)),
-                    BlockPart::Mlp => Some(drop(*block_idx, SubBlock::Mlp)),
-                    // `check` has refused every other part.
-                    _ => None,
-                },
+                Edit::Drop { block_idx, part } => Some(ResolvedEdit::Drop {
+                    block_idx: *block_idx,
+                    part: *part,
+                }),
                 Edit::Replace { layer_idx, variant } => {
                     let layers = &variants[usize::from(method_idx)];
                     let id = variants::weight_id(layers, method_idx, *layer_idx, variant);

@@ -1,6 +1,6 @@
 //! A genotype, and the model that it stands for.
 
-use evopress_plugin::SubBlock;
+use evopress_plugin::{BlockPart, LayerOutline, SubBlock};
 use serde::{Deserialize, Serialize};
 
 /// One level index per unit, in the order of [`super::SearchSpace::units`].
@@ -15,13 +15,16 @@ impl Genotype {
     }
 }
 
-/// Which sub-blocks are left out of the forward pass.
+/// Which sub-blocks and experts are left out of the forward pass.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Dropped {
     /// Per block: no attention.
     pub attention: Vec<bool>,
     /// Per block: no MLP.
     pub mlp: Vec<bool>,
+    /// Per block: the experts that its router no longer knows, by rising number; none where the
+    /// whole MLP is left out.
+    pub experts: Vec<Vec<u32>>,
 }
 
 impl Dropped {
@@ -30,6 +33,7 @@ impl Dropped {
         Self {
             attention: vec![false; num_blocks],
             mlp: vec![false; num_blocks],
+            experts: vec![Vec::new(); num_blocks],
         }
     }
 
@@ -42,11 +46,22 @@ impl Dropped {
             .count()
     }
 
-    /// Leaves out a sub-block.
-    pub(super) fn drop(&mut self, block_idx: usize, sub_block: SubBlock) {
-        match sub_block {
-            SubBlock::Attention => self.attention[block_idx] = true,
-            SubBlock::Mlp => self.mlp[block_idx] = true,
+    /// Leaves out a part of a block.
+    pub(super) fn drop(&mut self, block_idx: usize, part: BlockPart) {
+        let experts = &mut self.experts[block_idx];
+        match part {
+            BlockPart::Attention => self.attention[block_idx] = true,
+            BlockPart::Mlp => {
+                self.mlp[block_idx] = true;
+                experts.clear();
+            }
+            BlockPart::Expert { expert_idx } if !self.mlp[block_idx] => {
+                if let Err(at) = experts.binary_search(&expert_idx) {
+                    experts.insert(at, expert_idx);
+                }
+            }
+            // `check` has refused every other part.
+            _ => {}
         }
     }
 
@@ -56,6 +71,20 @@ impl Dropped {
             SubBlock::Attention => self.attention[block_idx],
             SubBlock::Mlp => self.mlp[block_idx],
         }
+    }
+
+    /// Whether a layer is left out: with its sub-block, or with its expert.
+    pub fn contains_layer(&self, layer: &LayerOutline) -> bool {
+        let block_idx = layer.block_idx as usize;
+        let is_of = |expert_idx| self.experts[block_idx].binary_search(&expert_idx).is_ok();
+        self.contains(block_idx, layer.sub_block) || layer.expert_idx.is_some_and(is_of)
+    }
+
+    /// Whether two candidates leave out the same of a block.
+    pub fn agrees_with(&self, other: &Self, block_idx: usize) -> bool {
+        self.attention[block_idx] == other.attention[block_idx]
+            && self.mlp[block_idx] == other.mlp[block_idx]
+            && self.experts[block_idx] == other.experts[block_idx]
     }
 }
 
@@ -73,10 +102,10 @@ pub struct WeightId {
 /// What a genotype makes of the model.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Candidate {
-    /// Sub-blocks that do not run.
+    /// What does not run.
     pub dropped: Dropped,
     /// By layer of the outline: the compressed weight that stands in for the dense one. None where
-    /// the dense weight stays, and for the layers of a dropped sub-block.
+    /// the dense weight stays, and for layers that are dropped.
     pub weights: Vec<Option<WeightId>>,
 }
 

@@ -9,20 +9,10 @@ pub(super) fn check(units: &[Unit], outline: &ModelOutline) -> Result<(), String
         for edit in unit.levels.iter().flat_map(|level| &level.edits) {
             match edit {
                 Edit::Drop {
-                    part: BlockPart::Attention | BlockPart::Mlp,
+                    part: BlockPart::Attention | BlockPart::Mlp | BlockPart::Expert { .. },
                     ..
                 }
                 | Edit::Replace { .. } => {}
-                Edit::Drop {
-                    block_idx,
-                    part: BlockPart::Expert { expert_idx },
-                } => {
-                    return Err(format!(
-                        "unit `{}` drops expert {expert_idx} of block {block_idx}, but this version can only \
-                         leave out whole attention and MLP sub-blocks",
-                        unit.name
-                    ));
-                }
                 other => {
                     return Err(format!(
                         "unit `{}` asks for {other:?}, which this engine does not know",

@@ -1,7 +1,7 @@
 //! Several methods in one search: what they offer for the same layers becomes one unit.
 
 use std::cmp::Reverse;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use evopress_plugin::{Edit, Method, ModelOutline, Unit};
 
@@ -90,6 +90,15 @@ pub(super) fn merged(
                 }
                 None => merged.push(added),
             }
+        }
+    }
+    let replacing = merged.iter().filter(|it| replaces(&it.unit));
+    let names_taken: HashSet<String> = replacing.map(|it| it.unit.name.clone()).collect();
+    for dropping in merged.iter_mut().filter(|it| !replaces(&it.unit)) {
+        // An expert whose layers share a level has the name of the unit that drops it.
+        if names_taken.contains(&dropping.unit.name) {
+            let method_name = names[usize::from(dropping.method_idxs[0])];
+            dropping.unit.name = format!("{} ({method_name})", dropping.unit.name);
         }
     }
     for unit in &mut merged {

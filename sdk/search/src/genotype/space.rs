@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeSet, HashSet};
 
-use evopress_plugin::{Encoding, ModelOutline, SubBlock, Unit, Variant};
+use evopress_plugin::{BlockPart, Encoding, ModelOutline, SubBlock, Unit, Variant};
 
 use super::candidate::{Candidate, Dropped, Genotype, WeightId};
 use super::grouping;
@@ -31,6 +31,8 @@ pub struct SearchSpace {
     pub(super) sizes: Sizes,
     /// By method.
     pub(super) variants: Vec<Vec<LayerVariants>>,
+    /// By block: how many experts genotypes may drop, where they may drop any.
+    pub(super) max_dropped_experts: Option<Vec<usize>>,
 }
 
 /// Units between which level switches move cost, with the most that they may cost together.
@@ -47,12 +49,12 @@ pub struct Group {
 /// What a level does to the dense model, in terms of the model rather than of the method.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ResolvedEdit {
-    /// A sub-block of a block is left out.
+    /// A part of a block is left out.
     Drop {
         /// The block.
         block_idx: u32,
-        /// Its attention or its MLP.
-        sub_block: SubBlock,
+        /// Its attention, its MLP or an expert.
+        part: BlockPart,
     },
     /// A compressed weight stands in for a layer's dense one.
     Replace(WeightId),
@@ -132,7 +134,7 @@ impl SearchSpace {
             .collect()
     }
 
-    /// Whether a unit has nothing to offer but to drop sub-blocks.
+    /// Whether a unit has nothing to offer but to drop parts of blocks.
     pub fn only_drops(&self, unit_idx: usize) -> bool {
         self.only_drops[unit_idx]
     }
@@ -227,7 +229,7 @@ impl SearchSpace {
         self.sizes.is_idle(genotype, unit_idx)
     }
 
-    /// Whether every group is within its budget.
+    /// Whether every group is within its budget, and every block has the experts that a token needs.
     pub fn meets_budget(&self, genotype: &Genotype) -> bool {
         genotype.0.len() == self.units.len()
             && (0..self.units.len()).all(|idx| genotype.level(idx) < self.units[idx].levels.len())
@@ -235,6 +237,7 @@ impl SearchSpace {
                 .groups
                 .iter()
                 .all(|group| self.cost(genotype, group) <= group.max_cost)
+            && self.has_active_experts(genotype)
     }
 
     /// Packed bytes of the whole model: what no method changes, each layer's compressed or dense
@@ -307,12 +310,8 @@ impl SearchSpace {
     pub fn dropped(&self, genotype: &Genotype) -> Dropped {
         let mut dropped = Dropped::none(self.num_blocks());
         for edit in self.chosen(genotype) {
-            if let ResolvedEdit::Drop {
-                block_idx,
-                sub_block,
-            } = edit
-            {
-                dropped.drop(block_idx as usize, sub_block);
+            if let ResolvedEdit::Drop { block_idx, part } = edit {
+                dropped.drop(block_idx as usize, part);
             }
         }
         dropped
@@ -326,8 +325,7 @@ impl SearchSpace {
             let ResolvedEdit::Replace(id) = edit else {
                 continue;
             };
-            let layer = &self.outline.layers[id.layer_idx as usize];
-            if !dropped.contains(layer.block_idx as usize, layer.sub_block) {
+            if !dropped.contains_layer(&self.outline.layers[id.layer_idx as usize]) {
                 weights[id.layer_idx as usize] = Some(id);
             }
         }
@@ -339,10 +337,12 @@ impl SearchSpace {
         Genotype(vec![0; self.units.len()])
     }
 
-    /// Every unit at its level of least cost.
+    /// Every unit at its level of least cost, but for experts that a token needs.
     pub fn min_cost_genotype(&self) -> Genotype {
         let last = |unit: &Unit| (unit.levels.len() - 1) as u16;
-        Genotype(self.units.iter().map(last).collect())
+        let mut genotype = Genotype(self.units.iter().map(last).collect());
+        self.restore_active_experts(&mut genotype);
+        genotype
     }
 
     /// Whether costs are bytes of the whole model.

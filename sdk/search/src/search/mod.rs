@@ -14,6 +14,8 @@ mod settings;
 mod start;
 
 pub use generations::paper_generations;
+#[cfg(test)]
+pub(crate) use mutation::mutate;
 pub use paper::{initial, run};
 pub use settings::{SearchState, SelectionStage, Settings};
 pub(crate) use start::random_genotypes;

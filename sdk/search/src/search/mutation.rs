@@ -102,12 +102,17 @@ impl LevelSwitch<'_> {
         is_allowed: impl Fn(&CostedChange) -> bool,
     ) -> Vec<CostedChange> {
         let mut changes = Vec::with_capacity(self.group.unit_idxs.len());
+        let dropped = self.space.dropped_experts(&self.genotype);
         for &unit_idx in &self.group.unit_idxs {
             if self.space.is_idle(&self.genotype, unit_idx) {
                 continue;
             }
             let now = self.genotype.level(unit_idx);
             let levels = self.space.next_levels(unit_idx, now, lower);
+            let levels = levels.filter(|&level| {
+                let space = self.space;
+                space.keeps_active_experts(&dropped, &self.genotype, unit_idx, level)
+            });
             let costed =
                 levels.map(|level| CostedChange::new(self.space, &self.genotype, unit_idx, level));
             changes.extend(costed.filter(&is_allowed));

@@ -7,7 +7,7 @@ use super::fill::fill;
 use crate::genotype::{Genotype, Group, SearchSpace};
 use crate::random::{Purpose, stream};
 
-/// At most this part of the sub-blocks is dropped at random where weights are compressed too.
+/// At most this part of what can be dropped is dropped at random where weights are compressed too.
 const LARGEST_DROPPED_PART: usize = 8;
 
 /// A random genotype: from the highest uniform level within the budget (of a random method where
@@ -50,6 +50,7 @@ fn drop_some(
     for idx in drops.by_ref().take(num_dropped) {
         lower_fully(space, genotype, idx);
     }
+    space.restore_active_experts(genotype);
     let method_idx = space.methods(group).choose(rng).copied();
     if space.make_uniform(genotype, group, method_idx) || space.make_uniform(genotype, group, None)
     {
@@ -61,8 +62,9 @@ fn drop_some(
     while space.cost(genotype, group) > group.max_cost {
         let idx = drops
             .next()
-            .expect("`SearchSpace::new` checked that the cheapest levels meet the budget");
+            .expect("the cheapest levels meet the budget of every search space");
         lower_fully(space, genotype, idx);
+        space.restore_active_experts(genotype);
     }
 }
 

@@ -1,6 +1,6 @@
 //! What a level change does to blocks, against candidates with and without it.
 
-use evopress_plugin::{Method, SubBlock};
+use evopress_plugin::{BlockPart, Method};
 
 use super::*;
 use crate::search::random_genotypes;
@@ -8,35 +8,34 @@ use crate::search::random_genotypes;
 /// A parent's model with some edits made to it.
 fn applied(space: &SearchSpace, parent: &Candidate, edits: Vec<BlockEdit>) -> Candidate {
     let mut candidate = parent.clone();
-    let layers_of = |block_idx: usize, sub_block: SubBlock| {
+    let layers_of = |block_idx: usize, part: BlockPart| {
         let layers = space.outline().layers.iter().enumerate();
-        let of_place = layers.filter(move |(_, layer)| {
-            (layer.block_idx as usize, layer.sub_block) == (block_idx, sub_block)
+        let of_part = layers.filter(move |(_, layer)| {
+            layer.block_idx as usize == block_idx && part.contains(layer)
         });
-        of_place.map(|(idx, _)| idx)
+        of_part.map(|(idx, _)| idx)
     };
     for edit in edits {
         match edit {
             BlockEdit::Replace { layer_idx, weight } => candidate.weights[layer_idx] = weight,
-            BlockEdit::Drop {
-                block_idx,
-                sub_block,
-            } => {
-                candidate.dropped.drop(block_idx, sub_block);
-                for idx in layers_of(block_idx, sub_block) {
+            BlockEdit::Drop { block_idx, part } => {
+                candidate.dropped.drop(block_idx, part);
+                for idx in layers_of(block_idx, part) {
                     candidate.weights[idx] = None;
                 }
             }
             BlockEdit::Restore {
                 block_idx,
-                sub_block,
+                part,
                 weights,
+                dropped_experts,
             } => {
-                match sub_block {
-                    SubBlock::Attention => candidate.dropped.attention[block_idx] = false,
-                    SubBlock::Mlp => candidate.dropped.mlp[block_idx] = false,
+                match part {
+                    BlockPart::Attention => candidate.dropped.attention[block_idx] = false,
+                    _ => candidate.dropped.mlp[block_idx] = false,
                 }
-                for (idx, weight) in layers_of(block_idx, sub_block).zip(weights) {
+                candidate.dropped.experts[block_idx] = dropped_experts;
+                for (idx, weight) in layers_of(block_idx, part).zip(weights) {
                     candidate.weights[idx] = weight;
                 }
             }
@@ -51,7 +50,12 @@ fn edits_of_a_change_make_the_candidate_that_has_it() {
         [("drop", &Drops), ("gptq", &BITS), ("sparsegpt", &SPARSE)];
     let mixed = space(3, &methods, &Budget::SizeBytes(9000), None).unwrap();
     let tied = bits(3.0, Some(Grouping::Tied)).unwrap();
-    for space in [mixed, tied] {
+    let mixture = mixture(2, 4);
+    let methods: [(&str, &dyn Method); 3] =
+        [("drop", &Drops), ("experts", &ExpertDrops), ("gptq", &BITS)];
+    let budget = Budget::SizeBytes(FIXED + 6000);
+    let experts = space_over(&mixture, &methods, &budget, None).unwrap();
+    for space in [mixed, tied, experts] {
         for parent in random_genotypes(&space, 1, 20) {
             let edits = BlockEdits::new(&space, &parent);
             for (unit_idx, unit) in space.units().iter().enumerate() {

@@ -2,9 +2,12 @@ use evopress_plugin::Method;
 
 use super::*;
 use crate::error::Result;
-use crate::fixtures::{Bits, Drops, FIXED, Sparse, measure, mixture, outline, space, space_over};
+use crate::fixtures::{
+    Bits, Drops, ExpertDrops, FIXED, Sparse, measure, mixture, outline, space, space_over,
+};
 
 mod block_edits;
+mod experts;
 mod refusals;
 
 const BITS: Bits = Bits(&[2, 3, 4, 6]);

@@ -135,6 +135,7 @@ impl<'a> Draft<'a> {
     /// Every way up, or down, of the group's units within the surrogate's level changes.
     fn promises(&self, made: &Made, group: &Group, raise: bool) -> Vec<Promise> {
         let mut promises = Vec::with_capacity(group.unit_idxs.len());
+        let dropped = self.space.dropped_experts(&made.genotype);
         for &unit_idx in &group.unit_idxs {
             if self.space.is_idle(&made.genotype, unit_idx) {
                 continue;
@@ -145,10 +146,12 @@ impl<'a> Draft<'a> {
                 if !is_that_way {
                     continue;
                 }
-                let cost = self
-                    .space
-                    .cost_change(&made.genotype, unit_idx, level.into());
-                if (cost > 0) == raise && cost != 0 {
+                let (space, genotype) = (self.space, &made.genotype);
+                let cost = space.cost_change(genotype, unit_idx, level.into());
+                if (cost > 0) == raise
+                    && cost != 0
+                    && space.keeps_active_experts(&dropped, genotype, unit_idx, level.into())
+                {
                     promises.push(Promise {
                         unit_idx,
                         level,
