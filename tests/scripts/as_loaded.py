@@ -1,7 +1,7 @@
 """What unmodified transformers makes of model folders.
 
 In on stdin: a JSON list of questions
-    {"folder", "dtype": "float32" | "bfloat16", "text": FILE, "tokens", "sequence_length", "bypass": [unit, …],
+    {"folder", "dtype": "float32" | "bfloat16", "text": FILE, "tokens", "sequence_length", "bypass": [unit, …], "trust": whether its code may run,
      "prompt": tokens of the text to continue, "continuation": [ids that another runtime chose greedily]}
 where `bypass` names units of the dense model (`model.layers.3.mlp`) that shall add nothing; the last three may be missing. Out on stdout, for each:
     {"class", "num_hidden_layers", "layer_types", "perplexity", "ids": the text's first token ids, "shortfall": by how much the
@@ -56,7 +56,8 @@ def answer(question: dict) -> dict:
         text = file.read(question["tokens"] * 12)
     ids = tokenizer(text, add_special_tokens=False)["input_ids"][: question["tokens"]]
     assert len(ids) == question["tokens"]
-    model = AutoModelForCausalLM.from_pretrained(question["folder"], dtype=getattr(torch, question["dtype"])).eval()
+    settings = {"dtype": getattr(torch, question["dtype"]), "trust_remote_code": question.get("trust", False)}
+    model = AutoModelForCausalLM.from_pretrained(question["folder"], **settings).eval()
     for unit in question.get("bypass", []):
         bypass(model, unit)
     return {

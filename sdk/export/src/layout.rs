@@ -1,10 +1,9 @@
 //! Which tensors the artifact has, and where each comes from.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 
 use evopress_plugin::{Encoding, SubBlock};
 
-use crate::error::{ExportError, Result};
 use crate::experts;
 use evopress_search::genotype::{Candidate, Dropped, SearchSpace, WeightId};
 use evopress_source::Source;
@@ -85,26 +84,13 @@ impl<'a> Layout<'a> {
         self.blocks.iter().map(|block| block.idx).collect()
     }
 
-    /// How many experts each block has, where some are left out: configs and runtimes know one
-    /// number for all.
-    ///
-    /// # Errors
-    /// When blocks keep different numbers.
-    pub(super) fn num_experts(&self) -> Result<Option<u32>> {
-        if self.blocks.iter().all(|block| block.left_out.is_empty()) {
-            return Ok(None);
-        }
-        let counts = self.blocks.iter().filter_map(|block| {
-            let experts = self.spec.blocks[block.idx].experts()?;
-            Some(experts.num_experts - block.left_out.len() as u32)
-        });
-        let counts: BTreeSet<u32> = counts.collect();
-        match (counts.first(), counts.last()) {
-            (Some(least), Some(most)) if least != most => Err(ExportError::Format(format!(
-                "blocks keep {least} to {most} experts, and no format has more than one number"
-            ))),
-            (least, _) => Ok(least.copied()),
-        }
+    /// How many experts each block has; 0 where its MLP is dense.
+    pub(super) fn num_experts(&self) -> Vec<u32> {
+        let count = |block: &KeptBlock| {
+            let experts = self.spec.blocks[block.idx].experts();
+            experts.map_or(0, |it| it.num_experts - block.left_out.len() as u32)
+        };
+        self.blocks.iter().map(count).collect()
     }
 
     /// The tensors as files hold them.

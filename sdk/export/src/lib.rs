@@ -34,6 +34,7 @@ use evopress_search::genotype::{Candidate, Genotype, SearchSpace};
 use evopress_source::{HfFiles, Source};
 
 pub use error::{ExportError, Result};
+use experts::Counts;
 use layout::{Layout, OutTensor, Stack};
 use shards::FileTensor;
 pub use verify::verify;
@@ -68,6 +69,7 @@ pub fn huggingface(
         .collect();
     let weight_bytes = shards::write(&tensors, folder, progress)?;
     adapted_files(source, space, genotype, &layout, kind)?.write(folder)?;
+    experts::write_code(folder, &Counts::of(&layout))?;
     Ok(Written {
         parameters: layout.num_parameters(),
         weight_bytes,
@@ -103,12 +105,11 @@ impl Depth {
     }
 }
 
-/// Whether results of a search can be a Hugging Face folder: known before anything is searched.
-///
-/// # Errors
-/// When blocks may keep different numbers of experts.
-pub fn check_space(space: &SearchSpace) -> Result<()> {
-    experts::check(space, "huggingface")
+/// Whether a candidate leaves blocks with different numbers of experts: transformers then needs the
+/// folder's own code.
+pub fn differs_in_experts(source: &Source, space: &SearchSpace, candidate: &Candidate) -> bool {
+    let layout = Layout::new(source, space, candidate);
+    matches!(Counts::of(&layout), Counts::ByBlock(_))
 }
 
 /// Parameters that a candidate leaves working.
@@ -187,17 +188,7 @@ fn adapted_files(
 ) -> Result<HfFiles> {
     let mut files = source.hf_files()?;
     adapt_config(&mut files.config, source.spec().num_blocks(), layout, kind);
-    if let Some(num_experts) = layout.num_experts()? {
-        let is_named = |key: &&str| files.config.contains_key(*key);
-        let keys: Vec<&str> = experts::CONFIG_KEYS.into_iter().filter(is_named).collect();
-        let keys = match keys.is_empty() {
-            true => experts::CONFIG_KEYS.to_vec(),
-            false => keys,
-        };
-        for key in keys {
-            files.config.insert(key.into(), json!(num_experts));
-        }
-    }
+    experts::adapt(&mut files.config, &Counts::of(layout));
     files
         .config
         .insert("evopress".into(), describe(space, genotype));

@@ -207,6 +207,56 @@ fn llama_cpp_loads_models_that_lack_experts() {
 }
 
 #[test]
+fn experts_and_bits_share_a_budget_in_bytes() {
+    let scratch = Scratch::new();
+    // More than all layers at 4 bits come to, so that experts must go.
+    let models = [
+        ("mixtral", 2.4),
+        ("qwen3-moe", 3.8),
+        ("qwen2-moe", 3.2),
+        ("olmoe", 3.2),
+        ("granitemoe", 3.6),
+    ];
+    let runs = models
+        .iter()
+        .enumerate()
+        .map(|(idx, (model, compression))| {
+            let mut spec = pipeline(model, "none");
+            spec["methods"] = json!([
+                {"plugin": "drop", "options": {"granularity": "expert"}},
+                {"plugin": "rtn", "options": {"bits": [4, 6], "group_size": 16}},
+            ]);
+            spec["target"] = json!({"compression": compression});
+            spec["search"].as_object_mut().unwrap().remove("grouping");
+            if idx % 2 == 1 {
+                spec["search"] =
+                    json!({"mode": "fast", "limit": {"forward_tokens": 20000}, "seed": 0});
+            }
+            let report = scratch.report(&spec);
+            let mut question = question(&scratch, &spec);
+            question["trust"] = json!(true);
+            (report, question)
+        });
+    let (reports, questions): (Vec<Value>, Vec<Value>) = runs.unzip();
+    let mut num_different = 0;
+    for ((report, question), answer) in reports.iter().zip(&questions).zip(transformers(&questions))
+    {
+        check_perplexity(report, &answer, 1e-4);
+        let genotype = report["genotype"].as_object().unwrap().iter();
+        let dropped = genotype.filter(|(_, level)| *level == "drop").count();
+        assert!(dropped > 0, "{}: nothing is dropped", report["name"]);
+        let folder = question["folder"].as_str().unwrap();
+        let config = std::fs::read_to_string(format!("{folder}/config.json")).unwrap();
+        let config: Value = serde_json::from_str(&config).unwrap();
+        num_different += usize::from(config["num_experts_by_layer"].is_array());
+    }
+    assert!(
+        num_different > 0,
+        "all blocks have as many experts everywhere"
+    );
+}
+
+#[test]
 fn budgets_for_experts_that_no_runtime_can_load_are_refused() {
     let scratch = Scratch::new();
     let paper = tiny("paper")["search"].clone();
@@ -214,5 +264,11 @@ fn budgets_for_experts_that_no_runtime_can_load_are_refused() {
     spec["target"] = json!({"drop": 0.9});
     let outcome = scratch.run(&spec);
     let sentence = "its router sends each token to";
+    assert!(outcome.stderr.contains(sentence), "{}", outcome.stderr);
+    spec["model"]["source"] = json!(fixture("experts/mixtral"));
+    spec["target"] = json!({"compression": 1.2});
+    spec["artifacts"] = json!([{"format": "gguf"}]);
+    let outcome = scratch.run(&spec);
+    let sentence = "format `gguf` has one number of experts for all blocks";
     assert!(outcome.stderr.contains(sentence), "{}", outcome.stderr);
 }

@@ -4,9 +4,11 @@ use std::collections::BTreeMap;
 
 use evopress_plugin::GgmlType;
 
+use super::FORMAT;
 use super::tensors::{Tensors, idle_width, mlp_width};
 use crate::describe;
 use crate::error::Result;
+use crate::experts::Counts;
 use crate::layout::{KeptBlock, Layout};
 use evopress_search::genotype::{Genotype, SearchSpace};
 use evopress_source::Source;
@@ -28,7 +30,7 @@ pub(super) fn entries(
     let (num_blocks, kept) = (layout.spec.num_blocks(), layout.kept_blocks());
     entries.keep_blocks(&format!("{architecture}."), num_blocks, &kept);
     entries.u32(&format!("{architecture}.block_count"), kept.len() as u32);
-    if let Some(num_experts) = layout.num_experts()? {
+    if let Some(num_experts) = Counts::of(layout).one(FORMAT)? {
         entries.u32(&format!("{architecture}.expert_count"), num_experts);
     }
     entries.u32("general.quantization_version", QUANTIZATION_VERSION);

@@ -26,8 +26,7 @@ impl SearchSpace {
     /// # Errors
     /// A budget that nothing else meets: a sentence with the block.
     pub fn with_active_experts(mut self, blocks: &[BlockExperts]) -> Result<Self> {
-        let drops_experts = self.edits.iter().flatten().flatten().any(is_expert);
-        if !drops_experts {
+        if !self.drops_experts() {
             return Ok(self);
         }
         let most = |block: &BlockExperts| block.num_experts.saturating_sub(block.num_active);
@@ -55,6 +54,12 @@ impl SearchSpace {
         }
         self.check_budget()?;
         Ok(self)
+    }
+
+    /// Whether any level drops an expert.
+    pub fn drops_experts(&self) -> bool {
+        let mut edits = self.edits.iter().flatten().flatten();
+        edits.any(|edit| block_of_expert(edit).is_some())
     }
 
     /// How many experts of each block a genotype drops.
@@ -124,10 +129,6 @@ impl SearchSpace {
             }
         }
     }
-}
-
-fn is_expert(edit: &ResolvedEdit) -> bool {
-    block_of_expert(edit).is_some()
 }
 
 /// The block of an expert that an edit drops.

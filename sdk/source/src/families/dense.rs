@@ -213,9 +213,10 @@ impl DenseModel {
         let blocks = blocks.map(|(block_idx, numbers)| {
             let mut block = self.block(numbers, form);
             if let (Some(experts), Some(form)) = (&self.experts, form.experts)
-                && experts.blocks[block_idx]
+                && experts.blocks[block_idx] != 0
             {
-                experts.replace_mlp(&mut block, form, self.hidden_size);
+                let counts = (experts.blocks[block_idx], self.hidden_size);
+                experts.replace_mlp(&mut block, form, counts);
             }
             block
         });

@@ -7,6 +7,7 @@ use serde::Deserialize;
 pub(super) struct ExpertFields {
     pub(super) num_experts: Option<i64>,
     pub(super) num_local_experts: Option<i64>,
+    pub(super) num_experts_by_layer: Option<Vec<i64>>,
     pub(super) num_experts_per_tok: Option<i64>,
     pub(super) norm_topk_prob: Option<bool>,
     pub(super) moe_intermediate_size: Option<i64>,

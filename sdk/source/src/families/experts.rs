@@ -48,8 +48,6 @@ const SHARED_GATE: &str = "mlp.shared_expert_gate";
 /// The numbers that a configuration has of experts.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct ExpertNumbers {
-    /// Experts of a block.
-    pub(super) num_experts: i64,
     /// Experts that a token takes.
     pub(super) num_active: i64,
     /// See [`ExpertsSpec::is_renormalized`].
@@ -58,19 +56,23 @@ pub(super) struct ExpertNumbers {
     pub(super) width: i64,
     /// Width of the shared expert, if there is one.
     pub(super) shared_width: Option<i64>,
-    /// By block: whether its MLP is one of experts.
-    pub(super) blocks: Vec<bool>,
+    /// By block: how many experts it has; 0 where its MLP is dense.
+    pub(super) blocks: Vec<i64>,
 }
 
 impl ExpertNumbers {
     /// What is wrong with the numbers, if anything.
     pub(super) fn mistake(&self, max_extent: i64) -> Option<String> {
+        let counts = self.blocks.iter().filter(|&&count| count != 0);
+        let most = counts.clone().max().copied().unwrap_or(1);
+        let least = counts.min().copied().unwrap_or(1);
         let extents = [
-            ("number of experts", self.num_experts, MAX_EXPERTS),
+            ("number of experts", most, MAX_EXPERTS),
+            ("number of experts", least, MAX_EXPERTS),
             (
                 "number of experts that a token takes",
                 self.num_active,
-                self.num_experts,
+                least,
             ),
             ("width of an expert", self.width, max_extent),
             (
@@ -86,20 +88,25 @@ impl ExpertNumbers {
         Some(format!("{name} is {value}, allowed: 1 to {max}"))
     }
 
-    /// Puts experts in the place of a block's dense MLP, whose layers come last in it.
-    pub(super) fn replace_mlp(&self, block: &mut BlockSpec, form: &ExpertsForm, hidden: i64) {
+    /// Puts so many experts in the place of a block's dense MLP, whose layers come last in it.
+    pub(super) fn replace_mlp(
+        &self,
+        block: &mut BlockSpec,
+        form: &ExpertsForm,
+        (num_experts, hidden): (i64, i64),
+    ) {
         let Some(mlp) = &mut block.mlp else {
             return;
         };
-        *mlp = self.mlp(mlp, form);
+        *mlp = self.mlp(mlp, form, num_experts);
         block
             .layers
             .retain(|layer| layer.sub_block != SubBlock::Mlp);
-        for expert in 0..self.num_experts {
+        for expert in 0..num_experts {
             let module = format!("{}.{expert}", form.module);
             let mut layers = gated(&module, form.layers, hidden, self.width);
             if let Some(stacked) = form.stacked {
-                self.stack(&mut layers, stacked, expert);
+                self.stack(&mut layers, stacked, (expert, num_experts));
             }
             let layers = layers.map(|layer| layer.of_expert(expert as u32));
             block.layers.extend(layers);
@@ -111,13 +118,13 @@ impl ExpertNumbers {
         }
     }
 
-    fn mlp(&self, dense: &MlpSpec, form: &ExpertsForm) -> MlpSpec {
+    fn mlp(&self, dense: &MlpSpec, form: &ExpertsForm, num_experts: i64) -> MlpSpec {
         MlpSpec {
             intermediate_size: self.width,
             activation: dense.activation,
             experts: Some(ExpertsSpec {
                 router: form.router.into(),
-                num_experts: self.num_experts as u32,
+                num_experts: num_experts as u32,
                 num_active: self.num_active as u32,
                 is_renormalized: self.is_renormalized,
                 shared: self.shared_width.map(|width| SharedExpertSpec {
@@ -130,18 +137,23 @@ impl ExpertNumbers {
 
     /// Says where an expert's layers lie in tensors of all experts: `[experts, 2 · width, hidden]`,
     /// gates above ups, and `[experts, hidden, width]`.
-    fn stack(&self, layers: &mut [LayerSpec; 3], [inner, outer]: [&str; 2], expert: i64) {
+    fn stack(
+        &self,
+        layers: &mut [LayerSpec; 3],
+        [inner, outer]: [&str; 2],
+        (expert, num_experts): (i64, i64),
+    ) {
         let [gate, up, down] = layers;
         let of_inner = |first_row: i64| Stacked {
             name: inner.into(),
-            rows: vec![self.num_experts, 2 * self.width],
+            rows: vec![num_experts, 2 * self.width],
             first_row: expert * 2 * self.width + first_row,
         };
         gate.stacked = Some(of_inner(0));
         up.stacked = Some(of_inner(self.width));
         down.stacked = Some(Stacked {
             name: outer.into(),
-            rows: vec![self.num_experts, down.out_features],
+            rows: vec![num_experts, down.out_features],
             first_row: expert * down.out_features,
         });
     }

@@ -32,7 +32,6 @@ impl Config<'_> {
         let blocks = self.blocks_of_experts(num_experts)?;
         let shared = fields.shared_expert_intermediate_size;
         let numbers = ExpertNumbers {
-            num_experts,
             num_active: need(fields.num_experts_per_tok, "num_experts_per_tok")?,
             is_renormalized: form.is_renormalized || fields.norm_topk_prob.unwrap_or(false),
             width,
@@ -42,11 +41,12 @@ impl Config<'_> {
             },
             blocks,
         };
-        Ok(numbers.blocks.contains(&true).then_some(numbers))
+        let has_some = numbers.blocks.iter().any(|&count| count != 0);
+        Ok(has_some.then_some(numbers))
     }
 
-    /// By block: whether its MLP is one of experts.
-    fn blocks_of_experts(&self, num_experts: i64) -> Result<Vec<bool>, SourceError> {
+    /// By block: how many experts it has.
+    fn blocks_of_experts(&self, num_experts: i64) -> Result<Vec<i64>, SourceError> {
         let dense = self.experts.mlp_only_layers.as_deref().unwrap_or_default();
         let step = self.experts.decoder_sparse_step.unwrap_or(1);
         if step < 1 {
@@ -55,8 +55,12 @@ impl Config<'_> {
             )));
         }
         let blocks = 0..self.num_blocks()? as i64;
-        let has = |idx: i64| num_experts > 0 && (idx + 1) % step == 0 && !dense.contains(&idx);
-        Ok(blocks.map(has).collect())
+        let by_layer = self.experts.num_experts_by_layer.as_deref();
+        let count = |idx: i64| match (idx + 1) % step == 0 && !dense.contains(&idx) {
+            true => by_layer.map_or(num_experts, |counts| counts[idx as usize]),
+            false => 0,
+        };
+        Ok(blocks.map(count).collect())
     }
 }
 
@@ -79,12 +83,12 @@ impl GgufModel<'_> {
                 names::ROUTER
             )));
         }
+        let num_experts = need("expert_count")?;
         let width = match number("expert_feed_forward_length")? {
             Some(width) => width,
             None => need("feed_forward_length")?,
         };
         Ok(Some(ExpertNumbers {
-            num_experts: need("expert_count")?,
             num_active: need("expert_used_count")?,
             is_renormalized: self.form.experts.is_some_and(|it| it.is_renormalized),
             width,
@@ -92,7 +96,10 @@ impl GgufModel<'_> {
                 true => Some(need("expert_shared_feed_forward_length")?),
                 false => None,
             },
-            blocks,
+            blocks: blocks
+                .into_iter()
+                .map(|has| if has { num_experts } else { 0 })
+                .collect(),
         }))
     }
 }

@@ -36,6 +36,7 @@ pub(super) static FAMILY: Family = Family {
         "logit_scale",
         "num_experts",
         "num_local_experts",
+        "num_experts_by_layer",
         "expert_count",
     ],
     form: Form {

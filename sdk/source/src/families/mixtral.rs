@@ -26,6 +26,7 @@ pub(super) static FAMILY: Family = Family {
         "sliding_window",
         "num_experts",
         "num_local_experts",
+        "num_experts_by_layer",
         "expert_count",
     ],
     form: Form {

@@ -23,6 +23,7 @@ pub(super) static FAMILY: Family = Family {
         "attention_bias",
         "num_experts",
         "num_local_experts",
+        "num_experts_by_layer",
         "expert_count",
     ],
     form: Form {

@@ -25,7 +25,7 @@ enum Element {
 }
 
 /// Fields of `config.json`.
-const FIELDS: [(&str, Neutral); 30] = [
+const FIELDS: [(&str, Neutral); 31] = [
     ("sliding_window", Neutral::Null),
     ("use_sliding_window", Neutral::False),
     ("sliding_window_pattern", Neutral::Null),
@@ -54,6 +54,7 @@ const FIELDS: [(&str, Neutral); 30] = [
     ("kv_lora_rank", Neutral::Null),
     ("num_experts", Neutral::Number(0.0)),
     ("num_local_experts", Neutral::Number(0.0)),
+    ("num_experts_by_layer", Neutral::Null),
     ("n_routed_experts", Neutral::Number(0.0)),
     ("block_configs", Neutral::Null),
 ];
@@ -72,7 +73,7 @@ const KEYS: [(&str, f64); 9] = [
 ];
 
 /// Lists with an entry for each block.
-const BY_BLOCK: [&str; 2] = ["layer_types", "no_rope_layers"];
+const BY_BLOCK: [&str; 3] = ["layer_types", "no_rope_layers", "num_experts_by_layer"];
 
 /// Refuses lists that have an entry for each block and are not as long as there are blocks.
 pub(super) fn check_lengths(config: &Map<String, Value>, file: &Path) -> Result<(), SourceError> {

@@ -23,7 +23,12 @@ pub(super) static FAMILY: Family = Family {
         real_weights: &[],
     },
     defaults: r#"{"num_key_value_heads": 16, "max_position_embeddings": 32768, "moe_intermediate_size": 1408, "shared_expert_intermediate_size": 5632, "num_experts_per_tok": 4, "num_experts": 60}"#,
-    fields: &["num_experts", "num_local_experts", "expert_count"],
+    fields: &[
+        "num_experts",
+        "num_local_experts",
+        "num_experts_by_layer",
+        "expert_count",
+    ],
     form: Form {
         experts: Some(&EXPERTS),
         ..Form::LLAMA

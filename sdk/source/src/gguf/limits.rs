@@ -134,6 +134,7 @@ fn of_experts(form: &GgufForm, spec: &ModelSpec) -> Option<String> {
     }
     let blocks = spec.blocks.iter().enumerate();
     let mut blocks = blocks.filter(|(_, block)| block.mlp.is_some());
+    let mut first = None;
     blocks.find_map(|(idx, block)| match block.experts() {
         None => Some(format!(
             "block {idx} with a dense MLP among blocks of experts"
@@ -144,6 +145,9 @@ fn of_experts(form: &GgufForm, spec: &ModelSpec) -> Option<String> {
                 false => "without",
             };
             Some(format!("experts {with} renormalisation (`norm_topk_prob`)"))
+        }
+        Some(experts) if *first.get_or_insert(experts.num_experts) != experts.num_experts => {
+            Some("blocks of different numbers of experts".into())
         }
         Some(_) => None,
     })

@@ -17,6 +17,8 @@ pub(crate) struct Loading {
     depth: Depth,
     /// Whether a GGUF file has no tensors for dropped sub-blocks.
     gguf_goes_without: bool,
+    /// Whether blocks have different numbers of experts.
+    differs_in_experts: bool,
 }
 
 struct Artifact {
@@ -53,6 +55,7 @@ impl Loading {
             artifacts: artifacts.collect(),
             depth: Depth::of(&candidate),
             gguf_goes_without: export::gguf::goes_without(source),
+            differs_in_experts: export::differs_in_experts(source, space, &candidate),
         }
     }
 
@@ -89,6 +92,7 @@ impl Loading {
                 (Some((PackedFormat::Gptq, summary)), _) => gptq(&it.place, summary),
                 (None, ArtifactFormat::Gguf) => llama_cpp(&it.place),
                 (None, ArtifactFormat::NemotronNas) => nemotron_nas(&it.place),
+                (None, _) if self.differs_in_experts => experts_by_layer(&it.place),
                 (None, _) => snippets::transformers(&it.place, "", "", ""),
             });
         let formats: Vec<ArtifactFormat> = self.artifacts.iter().map(|it| it.format).collect();
@@ -105,6 +109,14 @@ fn nemotron_nas(place: &str) -> String {
          {}With transformers:\n\n{}",
         snippets::vllm(place, trust),
         snippets::transformers(place, "", "", trust)
+    )
+}
+
+fn experts_by_layer(place: &str) -> String {
+    format!(
+        "The blocks have different numbers of experts (`num_experts_by_layer`), for which no runtime has a setting: `trust_remote_code` lets the \
+         folder's own `modeling_experts_by_layer.py` run, which gives each of transformers' blocks as many as it has.\n\n{}",
+        snippets::transformers(place, "", "", ", trust_remote_code=True")
     )
 }
 
