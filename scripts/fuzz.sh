@@ -15,7 +15,7 @@ export TMPDIR
 trap 'rm -rf "$TMPDIR"' EXIT
 
 fuzz() {
-    cargo fuzz "$@"
+    "${CARGO_FUZZ:-cargo-fuzz}" "$@"
 }
 
 targets=("$@")

@@ -69,8 +69,9 @@ pub(crate) fn use_tokenizer(source: &Source) {
 }
 
 fn encode(tokenizer: &Tokenizer, text: &str) {
-    checked(tokenizer.encode_fast(text, false));
-    checked(tokenizer.encode(text, true));
+    for special in [false, true] {
+        checked(evopress_source::encode(tokenizer, text, special));
+    }
 }
 
 /// All tensors by name, small ones decoded.
