@@ -6,6 +6,7 @@ ones of kinds that no fixture is of. `make fuzz` finds more from there. Needs Py
 """
 
 import json
+import re
 import struct
 from pathlib import Path
 
@@ -24,7 +25,7 @@ PRE_TOKENIZERS = ["default", "gpt-2", "smollm", "llama-bpe", "dbrx", "qwen2", "g
 
 def main() -> None:
     """All seeds, by kind."""
-    for kind in (config, gguf, gguf_tokenizer, index, safetensors, spec, tokenizer):
+    for kind in (config, gguf, gguf_tokenizer, index, quantized, safetensors, spec, tokenizer):
         folder = FUZZ / "corpus" / kind.__name__
         folder.mkdir(parents=True, exist_ok=True)
         for name, content in kind():
@@ -84,30 +85,41 @@ def gguf_file(entries, tensors):
     return data + bytes(-len(data) % 32)
 
 
-def gguf_model(architecture, more=(), norms=("attn_norm", "ffn_norm"), hidden=8, kind=0, head=True, extra=()):
+def gguf_model(architecture, more=(), norms=("attn_norm", "ffn_norm"), hidden=8, kind=0, head=True, extra=(), mlp=True, qkv=False):
     """A model of one block and four tokens."""
     key = f"{architecture}."
+    shared = ("general", "split", "tokenizer")
+    half = hidden // 2
     entries = [
         ("general.architecture", STRING, architecture), (key + "block_count", U32, 1), (key + "context_length", U32, 64),
         (key + "embedding_length", U32, hidden), (key + "feed_forward_length", U32, hidden),
         (key + "attention.head_count", U32, 2), (key + "attention.head_count_kv", U32, 1),
-        (key + "attention.layer_norm_rms_epsilon", F32, 1e-5), (key + "attention.key_length", U32, hidden // 2),
-        (key + "attention.value_length", U32, hidden // 2),
+        (key + "attention.layer_norm_rms_epsilon", F32, 1e-5), (key + "attention.key_length", U32, half),
+        (key + "attention.value_length", U32, half),
         ("tokenizer.ggml.model", STRING, "gpt2"), ("tokenizer.ggml.pre", STRING, "gpt-2"),
         ("tokenizer.ggml.tokens", STRING, ["a", "b", "ab", "</s>"]), ("tokenizer.ggml.token_type", I32, [1, 1, 1, 3]),
         ("tokenizer.ggml.merges", STRING, ["a b"]), ("tokenizer.ggml.eos_token_id", U32, 3),
-        *((key + name, *rest) if not name.startswith(("general", "split", "tokenizer")) else (name, *rest) for name, *rest in more),
     ]
-    half = hidden // 2
-    block = [(f"{norm}.weight", [half] if norm.startswith(("attn_q_", "attn_k_")) else [hidden], 0) for norm in norms]
-    block += [
-        ("attn_q.weight", [hidden, hidden], kind), ("attn_k.weight", [half, hidden], kind), ("attn_v.weight", [half, hidden], kind),
-        ("attn_output.weight", [hidden, hidden], kind), ("ffn_gate.weight", [hidden, hidden], kind),
-        ("ffn_up.weight", [hidden, hidden], kind), ("ffn_down.weight", [hidden, hidden], kind),
+    more = [(name if name.startswith(shared) else key + name, *rest) for name, *rest in more]
+    entries = [entry for entry in entries if entry[0] not in {name for name, *_ in more}] + more
+    # OLMo's norms of queries and keys are of all heads together.
+    widths = {"attn_q_norm": half, "attn_k_norm": half} | ({"attn_q_norm": hidden} if architecture.startswith("olmo") else {})
+    block = [(f"{norm}.weight", [widths.get(norm, hidden)], 0) for norm in norms]
+    inputs = [("attn_qkv.weight", [2 * hidden, hidden], kind)] if qkv else [
+        ("attn_q.weight", [hidden, hidden], kind), ("attn_k.weight", [half, hidden], kind), ("attn_v.weight", [half, hidden], kind)
     ]
-    tensors = [("token_embd.weight", [4, hidden], 0), ("output_norm.weight", [hidden], 0)]
+    block += [*inputs, ("attn_output.weight", [hidden, hidden], kind)]
+    if mlp:
+        up = [("ffn_up.weight", [2 * hidden, hidden], kind)] if qkv else [
+            ("ffn_gate.weight", [hidden, hidden], kind), ("ffn_up.weight", [hidden, hidden], kind)
+        ]
+        block += [*up, ("ffn_down.weight", [hidden, hidden], kind)]
+    tensors = [(f"blk.0.{name}", *rest) for name, *rest in block] + list(extra)
+    tensors += [("token_embd.weight", [4, hidden], 0), ("output_norm.weight", [hidden], 0)]
     tensors += [("output.weight", [4, hidden], 0)] if head else []
-    return gguf_file(entries, tensors + [(f"blk.0.{name}", *rest) for name, *rest in block] + list(extra))
+    # Divisors of frequencies come first: `gguf` of inputs/src has ones there.
+    tensors.sort(key=lambda tensor: not tensor[0].startswith("rope"))
+    return gguf_file(entries, tensors)
 
 
 def gguf():
@@ -146,12 +158,19 @@ def gguf():
         ("blk.0.ffn_gate_inp.weight", [2, 8], 0), ("blk.0.ffn_gate_exps.weight", [2, 8, 8], 0),
         ("blk.0.ffn_up_exps.weight", [2, 8, 8], 0), ("blk.0.ffn_down_exps.weight", [2, 8, 8], 0),
     ]
-    for architecture in ("qwen3moe", "qwen2moe", "olmoe", "granitemoe", "llama"):
-        whole = gguf_model(architecture, experts, extra=stacked)
-        yield f"experts-{architecture}", whole
+    two = ("attn_norm", "ffn_norm")
+    for architecture, norms in (("qwen3moe", (*two, *heads)), ("olmoe", (*two, *heads)), ("granitemoe", two), ("llama", two)):
+        yield f"experts-{architecture}", gguf_model(architecture, experts, norms=norms, extra=stacked, mlp=False)
+    shared = [(f"blk.0.ffn_{name}_shexp.weight", [8, 8], 0) for name in ("gate", "up", "down")]
+    shared += [("blk.0.ffn_gate_inp_shexp.weight", [8], 0)]
+    shared += [(f"blk.0.attn_{name}.bias", [width], 0) for name, width in (("q", 8), ("k", 4), ("v", 4))]
+    yield "experts-qwen2moe", gguf_model(
+        "qwen2moe", [*experts, ("expert_shared_feed_forward_length", U32, 8)], extra=[*stacked, *shared], mlp=False
+    )
     yield "olmo2", gguf_model("olmo2", norms=("post_attention_norm", "post_ffw_norm", *heads))
-    yield "phi3", gguf_model("phi3", [("rope.dimension_count", U32, 4)])
-    yield "deci", gguf_model("deci", [("attention.head_count", U32, [2])][:0])
+    yield "phi3", gguf_model("phi3", [("rope.dimension_count", U32, 4)], qkv=True)
+    lists = [("attention.head_count", U32, [2]), ("attention.head_count_kv", U32, [1]), ("feed_forward_length", U32, [8])]
+    yield "deci", gguf_model("deci", lists)
 
 
 def gguf_tokenizer():
@@ -184,20 +203,54 @@ def index():
     yield "short", json.dumps({"metadata": {"total_size": 1.0}, "weight_map": {"model.norm.weight": files[1], "lm_head.weight": files[0]}})
 
 
+def quantized():
+    """Settings and tensors of the fixtures."""
+    for folder in sorted((FIXTURES / "quantized").iterdir()):
+        data = (folder / "model.safetensors").read_bytes()
+        start = 8 + struct.unpack("<Q", data[:8])[0]
+        tensors = json.loads(data[8:start])
+        tensors.pop("__metadata__", None)
+        described = {}
+        for name, tensor in tensors.items():
+            begin, end = tensor["data_offsets"]
+            described[name] = [tensor["dtype"], tensor["shape"]]
+            if tensor["dtype"] == "I64":
+                described[name].append(struct.unpack(f"<{(end - begin) // 8}q", data[start + begin : start + end]))
+        config = json.loads((folder / "config.json").read_text())
+        seed = {"quantization_config": config["quantization_config"], "tensors": described}
+        yield folder.name, json.dumps(seed, separators=(",", ":"))
+
+
+def shapes_first(header, data):
+    """The header without the data of tensors, but for those that say a shape, which come first."""
+    tensors = json.loads(header)
+    shapes = [name for name in tensors if name.endswith("weight_shape")]
+    kept, end = b"", 0
+    for name in sorted(tensors, key=lambda name: name not in shapes):
+        if name != "__metadata__":
+            start, stop = tensors[name]["data_offsets"]
+            kept += data[start:stop] if name in shapes else b""
+            tensors[name]["data_offsets"] = [end, end + stop - start]
+            end += stop - start
+    header = json.dumps(tensors, separators=(",", ":")).encode()
+    return struct.pack("<Q", len(header)) + header + kept
+
+
 def safetensors():
     """Headers of fixtures, and one whole file."""
     for number, name in enumerate(WEIGHTS):
         data = (FIXTURES / name / "model.safetensors").read_bytes()
         length = 8 + struct.unpack("<Q", data[:8])[0]
-        yield name.replace("/", "-"), bytes([number]) + data[:length]
+        yield name.replace("/", "-"), bytes([number]) + shapes_first(data[8:length], data[length:])
     header = json.dumps({"__metadata__": {"format": "pt"}, "a": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}}).encode()
     yield "small", b"\0" + struct.pack("<Q", len(header)) + header + bytes(8)
 
 
 def spec():
-    """The pipelines of this repository."""
+    """The pipelines of this repository, whose files are all in one folder."""
     for file in sorted((FUZZ.parent / "pipelines").glob("*.yaml")):
-        yield file.stem, file.read_text()
+        text = re.sub(r"\b(models|text)/", "", file.read_text())
+        yield file.stem, re.sub(r"(gemma|Qwen)[\w.-]*\.gguf", "SmolLM2-135M-Instruct.gguf", text)
 
 
 def tokenizer():

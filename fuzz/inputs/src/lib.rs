@@ -10,6 +10,7 @@ mod gguf;
 mod gguf_tokenizer;
 mod index;
 mod model;
+mod quantized;
 mod safetensors;
 mod scratch;
 mod sentence;
@@ -23,6 +24,7 @@ pub use config::config;
 pub use gguf::gguf;
 pub use gguf_tokenizer::gguf_tokenizer;
 pub use index::index;
+pub use quantized::quantized;
 pub use safetensors::safetensors;
 pub use spec::spec;
 pub use tokenizer::tokenizer;
@@ -37,7 +39,7 @@ pub struct Kind {
 }
 
 /// All kinds.
-pub const KINDS: [Kind; 7] = [
+pub const KINDS: [Kind; 8] = [
     Kind {
         name: "config",
         run: config,
@@ -53,6 +55,10 @@ pub const KINDS: [Kind; 7] = [
     Kind {
         name: "index",
         run: index,
+    },
+    Kind {
+        name: "quantized",
+        run: quantized,
     },
     Kind {
         name: "safetensors",

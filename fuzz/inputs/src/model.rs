@@ -22,27 +22,41 @@ const TEXTS: [&str; 4] = [
 /// Opens a model, which may be one that the project has written, and does all with it that a run
 /// does with its files.
 pub(crate) fn open_and_use(path: &Path) {
-    if let Some(source) = checked(Source::open_artifact(path)) {
+    if let Some(source) = open_and_read(path) {
         describe(&source);
         use_tokenizer(&source);
-        read_tensors(&source);
     }
+}
+
+/// Opens a model, and reads its tensors.
+pub(crate) fn open_and_read(path: &Path) -> Option<Source> {
+    let source = checked(Source::open_artifact(path))?;
+    checked(source.delivered());
+    read_tensors(&source);
+    Some(source)
 }
 
 /// The model in the terms of both formats.
 pub(crate) fn describe(source: &Source) {
     let _ = source.num_parameters();
     let _ = source.gguf_told_by_number();
-    checked(source.delivered());
     for path in source.digest_files() {
         assert!(path.is_absolute(), "a file of the model: {path:?}");
     }
     for note in checked(source.notes()).unwrap_or_default() {
         check(&note);
     }
-    let attentions = source.spec().blocks.iter().filter_map(|it| it.attention.as_ref());
+    let attentions = source
+        .spec()
+        .blocks
+        .iter()
+        .filter_map(|it| it.attention.as_ref());
     for attention in attentions.take(8) {
-        if let Some(rope) = attention.rope.as_ref().filter(|it| it.width <= MAX_HEAD_DIM) {
+        if let Some(rope) = attention
+            .rope
+            .as_ref()
+            .filter(|it| it.width <= MAX_HEAD_DIM)
+        {
             let _ = rope.inverse_frequencies(1);
             let _ = rope.inverse_frequencies(1 << 20);
             let _ = gguf::rope_factors(source.spec());

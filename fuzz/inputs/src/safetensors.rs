@@ -4,7 +4,7 @@ use std::fs;
 
 use evopress_source::fixtures;
 
-use crate::model::open_and_use;
+use crate::model::open_and_read;
 use crate::scratch::{Scratch, append_zeros};
 
 /// The configurations that the weights are read by, by the input's first byte.
@@ -51,8 +51,8 @@ pub fn safetensors(input: &[u8]) {
             folder.write("config.json", text);
         });
         let file = folder.write("model.safetensors", weights);
-        open_and_use(folder.path());
+        open_and_read(folder.path());
         append_zeros(&file, ALL_TENSORS);
-        open_and_use(folder.path());
+        open_and_read(folder.path());
     });
 }

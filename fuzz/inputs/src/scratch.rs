@@ -1,6 +1,7 @@
 //! A folder for the files of one input after the other.
 
 use std::fs;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use evopress_source::fixtures;
@@ -51,6 +52,13 @@ impl Scratch {
     pub(crate) fn remove(&self, name: &str) {
         let _ = fs::remove_file(self.file(name));
     }
+}
+
+/// Appends bytes to a file.
+pub(crate) fn append(file: &Path, bytes: &[u8]) {
+    let file = fs::OpenOptions::new().append(true).open(file);
+    let longer = file.and_then(|mut file| file.write_all(bytes));
+    longer.expect("a file can be made longer");
 }
 
 /// Appends zeros to a file. They take no room until they are read.

@@ -40,8 +40,7 @@ pub fn tokenizer(input: &[u8]) {
 }
 
 fn model() -> (Scratch, Source) {
-    let folder =
-        Scratch::with_files_of("models/gqa-tied", &["config.json", "model.safetensors"]);
+    let folder = Scratch::with_files_of("models/gqa-tied", &["config.json", "model.safetensors"]);
     let source = Source::open(folder.path()).expect("the fixture is a model");
     (folder, source)
 }

@@ -9,7 +9,7 @@ use crate::scratch::{Scratch, append_zeros};
 
 /// Models with more tensors or bytes get none of them.
 const MAX_TENSORS: usize = 1000;
-const MAX_BYTES: u64 = 1 << 26;
+const MAX_BYTES: u64 = 1 << 22;
 
 /// Writes `model.safetensors` with all tensors of a model in BF16, or with none where that would be
 /// much.

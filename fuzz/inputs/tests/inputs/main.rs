@@ -107,6 +107,11 @@ fn index() {
 }
 
 #[test]
+fn quantized() {
+    check("quantized");
+}
+
+#[test]
 fn safetensors() {
     check("safetensors");
 }
@@ -131,6 +136,10 @@ fn every_kind_has_a_target_and_a_corpus() {
     };
     let kinds = KINDS.map(|kind| kind.name);
     for of in ["fuzz_targets", "corpus"] {
-        assert_eq!(names(fs::read_dir(folder().join(of)).unwrap()), kinds, "{of}");
+        assert_eq!(
+            names(fs::read_dir(folder().join(of)).unwrap()),
+            kinds,
+            "{of}"
+        );
     }
 }

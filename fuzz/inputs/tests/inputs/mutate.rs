@@ -29,7 +29,16 @@ const NUMBERS: [&str; 16] = [
     "-Infinity",
 ];
 /// Values of JSON that stand where others are expected.
-const VALUES: [&str; 8] = ["null", "true", "\"\"", "[]", "{}", "[[]]", "{\"a\":{}}", "\"\\ud800\""];
+const VALUES: [&str; 8] = [
+    "null",
+    "true",
+    "\"\"",
+    "[]",
+    "{}",
+    "[[]]",
+    "{\"a\":{}}",
+    "\"\\ud800\"",
+];
 const BYTES: [u8; 7] = [0, 1, 0x7F, 0x80, 0xFF, b'"', b'{'];
 
 /// What inputs of one kind are made from.
@@ -122,5 +131,8 @@ fn value_at(bytes: &[u8], at: usize) -> (usize, usize) {
     let colon = bytes[at..].iter().position(|byte| *byte == b':');
     let start = colon.map_or(at, |colon| at + colon + 1);
     let rest = bytes[start..].iter();
-    (start, rest.take_while(|byte| !b",}\n".contains(byte)).count())
+    (
+        start,
+        rest.take_while(|byte| !b",}\n".contains(byte)).count(),
+    )
 }

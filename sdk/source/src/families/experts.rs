@@ -88,7 +88,11 @@ impl ExpertNumbers {
         if let Some((name, value, max)) = wrong.next() {
             return Some(format!("{name} is {value}, allowed: 1 to {max}"));
         }
-        let num_blocks = self.blocks.iter().filter(|has_experts| **has_experts).count() as i64;
+        let num_blocks = self
+            .blocks
+            .iter()
+            .filter(|has_experts| **has_experts)
+            .count() as i64;
         let num_layers = num_blocks * self.num_experts * 3;
         (num_layers > MAX_LAYERS).then(|| {
             format!(

@@ -43,6 +43,8 @@ fn silence_guarded_panics() {
 fn text_of(payload: &dyn Any) -> &str {
     match payload.downcast_ref::<String>() {
         Some(text) => text,
-        None => payload.downcast_ref::<&str>().unwrap_or(&"no reason is given"),
+        None => payload
+            .downcast_ref::<&str>()
+            .unwrap_or(&"no reason is given"),
     }
 }
