@@ -62,6 +62,10 @@ sanitize: ## tensors, plugin boundary and packing under AddressSanitizer
 miri: ## tensors, plugin boundary and packing under Miri (needs a nightly toolchain with miri)
 	@$(STEP) "run the tests under Miri" scripts/miri.sh
 
+.PHONY: fuzz
+fuzz: ## fuzz the readers of models and specs, each for FUZZ_SECONDS=60 (TARGET=config for one, MINIMIZE=1 for a small corpus)
+	@$(STEP) "fuzz" env CARGO_FUZZ="$$($(PYTHON) scripts/setup.py cargo-fuzz)" scripts/fuzz.sh $(TARGET)
+
 .PHONY: gpu-kit
 gpu-kit: ## pack programs and tests for a machine with a GPU, where scripts/gpu_check.sh runs them
 	@$(STEP) "set up libtorch" $(PYTHON) scripts/setup.py libtorch

@@ -20,6 +20,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from evopress_setup.cargo_config import write_cargo_config  # noqa: E402
 from evopress_setup.cargo_deny import set_up_cargo_deny  # noqa: E402
+from evopress_setup.cargo_fuzz import set_up_cargo_fuzz  # noqa: E402
 from evopress_setup.data import set_up_data, set_up_test_models  # noqa: E402
 from evopress_setup.debian_tools import set_up_debian_tools  # noqa: E402
 from evopress_setup.libtorch import set_up_libtorch  # noqa: E402
@@ -37,6 +38,7 @@ STEPS = {
     "servers": ([set_up_servers], "MLflow and moto, which tests publish to"),
     "debian": ([set_up_debian_tools], "docker-registry, skopeo and promtool, for tests, where the system lacks one"),
     "cargo-deny": ([set_up_cargo_deny], "cargo-deny, which checks licences and sources of third-party crates; prints its path"),
+    "cargo-fuzz": ([set_up_cargo_fuzz], "cargo-fuzz, which fuzzes the readers of models and specs; prints its path"),
     "all-for-demo": ([*LIBTORCH, set_up_data], "libtorch and data"),
     "all-for-test": (
         [*LIBTORCH, set_up_data, set_up_test_models, set_up_python, set_up_node, set_up_servers, set_up_debian_tools],

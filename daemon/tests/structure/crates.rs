@@ -30,7 +30,7 @@ const ROWS: &[&[&str]] = &[
 const PLUGINS: &str = "plugins/*";
 
 /// Crates that may use everything: tests and examples.
-const ANYWHERE: &[&str] = &["tests", "examples"];
+const ANYWHERE: &[&str] = &["tests", "examples", "fuzz"];
 
 struct Package {
     /// The crate's folder, relative to the root.

@@ -50,7 +50,7 @@ pub(crate) fn are_cut_alike(path: &Path, one: &Tokenizer, other: &Tokenizer) -> 
     let text = String::from_utf8_lossy(&text[..text.len().min(COMPARED_BYTES)]).into_owned();
     for special in [false, true] {
         let ids = |tokenizer: &Tokenizer| -> Result<Vec<u32>> {
-            let encoding = tokenizer.encode(text.as_str(), special);
+            let encoding = evopress::source::encode(tokenizer, &text, special);
             Ok(encoding.map_err(anyhow::Error::msg)?.get_ids().to_vec())
         };
         if ids(one)? != ids(other)? {

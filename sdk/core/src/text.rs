@@ -1,5 +1,6 @@
-//! Files that are text.
+//! Files that are text, and what messages show of them.
 
+use std::borrow::Cow;
 use std::fs;
 use std::io;
 use std::path::Path;
@@ -45,16 +46,53 @@ pub fn lfs_pointer(bytes: &[u8]) -> Option<&'static str> {
     is_pointer.then_some("a git-lfs pointer: fetch the file with `git lfs pull`")
 }
 
+/// Bytes that a message shows of a text, at most.
+const MAX_SHOWN: usize = 2000;
+/// Bytes that it shows of the end of a longer one.
+const END_SHOWN: usize = 400;
+
+/// A text as a message may show it: control characters are escaped, but for line ends and tabs, and
+/// the middle of a long text is left out. What a file holds may be of any length.
+pub fn shown(text: &str) -> Cow<'_, str> {
+    let is_plain = |c: char| !c.is_control() || matches!(c, '\n' | '\t');
+    if text.len() <= MAX_SHOWN && text.chars().all(is_plain) {
+        return Cow::Borrowed(text);
+    }
+    let escaped = |part: &str| -> String {
+        let parts = part.chars().map(|c| match is_plain(c) {
+            true => c.to_string(),
+            false => c.escape_default().to_string(),
+        });
+        parts.collect()
+    };
+    if text.len() <= MAX_SHOWN {
+        return Cow::Owned(escaped(text));
+    }
+    let start = boundary_before(text, MAX_SHOWN - END_SHOWN);
+    let end = boundary_before(text, text.len() - END_SHOWN);
+    Cow::Owned(format!(
+        "{} … ({} bytes left out) … {}",
+        escaped(&text[..start]),
+        end - start,
+        escaped(&text[end..])
+    ))
+}
+
 /// Line and column of a byte of a text, counted from 1, the column in characters.
 pub fn place(text: &str, byte: usize) -> (usize, usize) {
-    let mut end = byte.min(text.len());
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
-    let before = &text[..end];
+    let before = &text[..boundary_before(text, byte)];
     let line = before.matches('\n').count() + 1;
     let start = before.rfind('\n').map_or(0, |end| end + 1);
     (line, before[start..].chars().count() + 1)
+}
+
+/// Where the character begins that a byte is in; the text's end for bytes beyond it.
+fn boundary_before(text: &str, byte: usize) -> usize {
+    let mut start = byte.min(text.len());
+    while !text.is_char_boundary(start) {
+        start -= 1;
+    }
+    start
 }
 
 fn not_utf8(bytes: &[u8], valid: usize) -> String {
@@ -87,6 +125,20 @@ mod tests {
             "a git-lfs pointer: fetch the file with `git lfs pull`"
         );
         assert_eq!(decode(b"text".to_vec()), Ok("text".to_owned()));
+    }
+
+    #[test]
+    fn messages_show_the_start_and_the_end_of_a_long_text() {
+        assert_eq!(shown("ä\n\tb"), "ä\n\tb");
+        assert_eq!(shown("a\0\u{1b}[31m"), "a\\u{0}\\u{1b}[31m");
+        let long = format!("<{}>", "ä".repeat(5000));
+        let message = shown(&long);
+        assert!(message.len() < MAX_SHOWN + 100, "{}", message.len());
+        let (start, rest) = message.split_once(" … (").unwrap();
+        let (left_out, end) = rest.split_once(" bytes left out) … ").unwrap();
+        let left_out: usize = left_out.parse().unwrap();
+        assert_eq!(start.len() + left_out + end.len(), long.len());
+        assert!(start.starts_with("<ä") && end.ends_with("ä>"));
     }
 
     #[test]

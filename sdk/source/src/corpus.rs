@@ -7,6 +7,7 @@ use evopress_core::text;
 use tokenizers::Tokenizer;
 
 use crate::error::SourceError;
+use crate::tokenizer;
 
 /// Sequences of equal length, one after the other from a text.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -186,18 +187,15 @@ fn text_tokens(sequence_length: usize, bos: Option<u32>) -> usize {
 const BYTES_PER_TOKEN: usize = 12;
 
 fn encode(path: &Path, tokenizer: &Tokenizer, text: &str) -> Result<Vec<i64>, SourceError> {
-    let encoding = tokenizer
-        .encode_fast(text, false)
-        .map_err(|error| refused(path, &error))?;
-    Ok(encoding.get_ids().iter().map(|&id| i64::from(id)).collect())
+    let ids = tokenizer::ids(tokenizer, text).map_err(|what| refused(path, &what))?;
+    Ok(ids.into_iter().map(i64::from).collect())
 }
 
 /// Line and column of the first token `id` of a text, counted from 1.
 fn place_of(id: i64, path: &Path, tokenizer: &Tokenizer) -> Result<(usize, usize), SourceError> {
     let content = text::read(path).map_err(|error| SourceError::of_text(error, path))?;
-    let encoding = tokenizer
-        .encode(content.as_str(), false)
-        .map_err(|error| refused(path, &error))?;
+    let encoding = tokenizer::encode(tokenizer, &content, false);
+    let encoding = encoding.map_err(|what| refused(path, &what))?;
     let idx = encoding
         .get_ids()
         .iter()
@@ -206,8 +204,8 @@ fn place_of(id: i64, path: &Path, tokenizer: &Tokenizer) -> Result<(usize, usize
     Ok(text::place(&content, start))
 }
 
-fn refused(path: &Path, error: &tokenizers::Error) -> SourceError {
-    SourceError::malformed(path, format!("the tokenizer refuses the text: {error}"))
+fn refused(path: &Path, what: &str) -> SourceError {
+    SourceError::malformed(path, format!("the tokenizer refuses the text: {what}"))
 }
 
 /// What follows the first white space at or after a byte; the whole text from its start.

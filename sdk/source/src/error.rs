@@ -2,9 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use evopress_core::text::TextError;
+use evopress_core::text::{TextError, shown};
 
-/// Why a model cannot be opened or a tensor of it cannot be read.
+/// Why a model cannot be opened or a tensor of it cannot be read. What a message quotes of a file is
+/// shown by [`shown`].
 #[derive(Debug, thiserror::Error)]
 pub enum SourceError {
     /// The file system refused.
@@ -34,7 +35,7 @@ pub enum SourceError {
         found: String,
     },
     /// The file breaks the rules of its own format.
-    #[error("{}: {what}", file.display())]
+    #[error("{}: {}", file.display(), shown(what))]
     Malformed {
         /// The file.
         file: PathBuf,
@@ -42,7 +43,7 @@ pub enum SourceError {
         what: String,
     },
     /// A model of another family.
-    #[error("{}: unsupported architecture {found:?}; supported: {supported}", file.display())]
+    #[error("{}: unsupported architecture {:?}; supported: {supported}", file.display(), shown(found))]
     Architecture {
         /// The file that names it.
         file: PathBuf,
@@ -52,7 +53,7 @@ pub enum SourceError {
         supported: String,
     },
     /// A variant of a supported family that the decoder does not compute.
-    #[error("{}: unsupported {what}: found {found}, supported: {supported}", file.display())]
+    #[error("{}: unsupported {}: found {}, supported: {supported}", file.display(), shown(what), shown(found))]
     Unsupported {
         /// The file that asks for it.
         file: PathBuf,
@@ -64,7 +65,7 @@ pub enum SourceError {
         supported: String,
     },
     /// The configuration implies a tensor that no file has.
-    #[error("{}: tensor {tensor} of shape {expected:?} is missing", file.display())]
+    #[error("{}: tensor {} of shape {expected:?} is missing", file.display(), shown(tensor))]
     MissingTensor {
         /// The file, or the folder of a model in several files.
         file: PathBuf,
@@ -74,7 +75,7 @@ pub enum SourceError {
         expected: Vec<i64>,
     },
     /// The tensor is there, in another shape than the configuration implies.
-    #[error("{}: tensor {tensor} has shape {found:?}, expected {expected:?}", file.display())]
+    #[error("{}: tensor {} has shape {}, expected {expected:?}", file.display(), shown(tensor), shown(&format!("{found:?}")))]
     Shape {
         /// The file with the tensor.
         file: PathBuf,
@@ -86,7 +87,7 @@ pub enum SourceError {
         found: Vec<i64>,
     },
     /// An encoding of weights that we do not read.
-    #[error("{}: tensor {tensor} has type {found}; supported: {supported}", file.display())]
+    #[error("{}: tensor {} has type {}; supported: {supported}", file.display(), shown(tensor), shown(found))]
     TensorType {
         /// The file with the tensor.
         file: PathBuf,
@@ -98,7 +99,7 @@ pub enum SourceError {
         supported: &'static str,
     },
     /// The file ends before the tensor does.
-    #[error("{}: truncated: tensor {tensor} ends at byte {end}, the file has {size}", file.display())]
+    #[error("{}: truncated: tensor {} ends at byte {end}, the file has {size}", file.display(), shown(tensor))]
     Truncated {
         /// The file with the tensor.
         file: PathBuf,
@@ -110,7 +111,7 @@ pub enum SourceError {
         size: u64,
     },
     /// The files have a tensor that the configuration says there is none of.
-    #[error("{}: tensor {tensor} is no part of the model{why}{}", file.display(), and_more(*num_more))]
+    #[error("{}: tensor {} is no part of the model{}{}", file.display(), shown(tensor), shown(why), and_more(*num_more))]
     UnexpectedTensor {
         /// The file, or the folder of a model in several files.
         file: PathBuf,
@@ -122,7 +123,7 @@ pub enum SourceError {
         num_more: usize,
     },
     /// A name that the model does not have.
-    #[error("{} has no tensor {name}", file.display())]
+    #[error("{} has no tensor {}", file.display(), shown(name))]
     UnknownTensor {
         /// The model.
         file: PathBuf,
@@ -140,7 +141,7 @@ pub enum SourceError {
         needed: usize,
     },
     /// A token of a text that the model has no row in the embedding for.
-    #[error("{}: token {id} ({token:?}) at line {line}, column {column} is not among the model's {num_embeddings} embeddings", path.display())]
+    #[error("{}: token {id} ({:?}) at line {line}, column {column} is not among the model's {num_embeddings} embeddings", path.display(), shown(token))]
     TokenWithoutEmbedding {
         /// The text file.
         path: PathBuf,
@@ -156,7 +157,7 @@ pub enum SourceError {
         num_embeddings: i64,
     },
     /// The tokenizer cannot be built.
-    #[error("{}: tokenizer: {what}", file.display())]
+    #[error("{}: tokenizer: {}", file.display(), shown(what))]
     Tokenizer {
         /// The file that describes it.
         file: PathBuf,

@@ -2,6 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::error::SourceError;
+use crate::folder::ModelFolder;
+use crate::spec::ModelSpec;
+
 /// `tests/fixtures` of the repository.
 pub fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures")
@@ -29,6 +33,20 @@ pub fn gemma3() -> PathBuf {
 /// When it is not there.
 pub fn qwen2_coder() -> PathBuf {
     model("Qwen2.5-Coder-0.5B-Instruct.gguf")
+}
+
+/// What `config.json` of a folder says of its model, whatever tensors its weights have. The folder
+/// may be one that the project has written.
+///
+/// # Errors
+/// When a file cannot be read, or the model is not one that is computed here.
+pub fn spec_of_folder(folder: &Path) -> Result<ModelSpec, SourceError> {
+    let folder = ModelFolder::open_artifact(folder)?;
+    let whole = folder.spec()?;
+    Ok(match folder.reduced() {
+        Some(reduced) => reduced.of(whole),
+        None => whole,
+    })
 }
 
 fn model(name: &str) -> PathBuf {

@@ -41,4 +41,5 @@ pub use mapped_file::MappedFile;
 pub use source::Source;
 pub use spec::{ModelSpec, Rope, RopeScaling};
 pub use tensor::StoredTensor;
+pub use tokenizer::encode;
 pub use tokenizers::Tokenizer;

@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 
 use super::from_config::Config;
 use crate::error::SourceError;
-use crate::spec::{QueryGrowth, Rope, RopeScaling};
+use crate::spec::{QueryGrowth, Rope, RopeScaling, too_many_factors};
 
 const DEFAULT_THETA: f64 = 10_000.0;
 /// The setting that says how queries grow.
@@ -202,6 +202,9 @@ impl Config<'_> {
                     .long_factor
                     .clone()
                     .ok_or_else(|| missing("long_factor"))?;
+                if let Some(what) = too_many_factors(short.len().max(long.len())) {
+                    return Err(self.malformed(what));
+                }
                 let original = original.unwrap_or(context);
                 let factor = rope.factor.unwrap_or(context / original);
                 let attention_factor = rope

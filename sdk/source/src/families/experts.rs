@@ -7,6 +7,9 @@ use crate::spec::{
 };
 
 const MAX_EXPERTS: i64 = 1 << 16;
+/// Linear layers of the experts of all blocks: some times more than any model has. Each is listed,
+/// so a configuration of a few bytes must not ask for any number of them.
+const MAX_LAYERS: i64 = 1 << 18;
 
 /// Hugging Face's names of the parts of an MLP of experts, within the block.
 #[derive(Debug)]
@@ -84,8 +87,21 @@ impl ExpertNumbers {
         let mut wrong = extents
             .into_iter()
             .filter(|(_, value, max)| !(1..=*max).contains(value));
-        let (name, value, max) = wrong.next()?;
-        Some(format!("{name} is {value}, allowed: 1 to {max}"))
+        if let Some((name, value, max)) = wrong.next() {
+            return Some(format!("{name} is {value}, allowed: 1 to {max}"));
+        }
+        let num_blocks = self
+            .blocks
+            .iter()
+            .filter(|has_experts| **has_experts)
+            .count() as i64;
+        let num_layers = num_blocks * self.num_experts * 3;
+        (num_layers > MAX_LAYERS).then(|| {
+            format!(
+                "{} experts in {num_blocks} blocks have {num_layers} layers, allowed: {MAX_LAYERS}",
+                self.num_experts
+            )
+        })
     }
 
     /// Puts so many experts in the place of a block's dense MLP, whose layers come last in it.

@@ -4,7 +4,7 @@ use super::from_gguf::GgufModel;
 use super::rope_factors::llama3_of;
 use crate::error::SourceError;
 use crate::gguf::RopeFactors;
-use crate::spec::{Rope, RopeScaling};
+use crate::spec::{Rope, RopeScaling, too_many_factors};
 
 const DEFAULT_THETA: f64 = 10_000.0;
 /// llama.cpp's numbers of YaRN.
@@ -30,6 +30,14 @@ impl GgufModel<'_> {
     }
 
     fn rope_scaling(&self) -> Result<RopeScaling, SourceError> {
+        let num_factors = match &self.rope_factors {
+            RopeFactors::None => 0,
+            RopeFactors::One(factors) => factors.len(),
+            RopeFactors::ShortAndLong(short, long) => short.len().max(long.len()),
+        };
+        if let Some(what) = too_many_factors(num_factors) {
+            return Err(self.metadata.malformed(what));
+        }
         let type_key = self.key("rope.scaling.type");
         let kind = self.metadata.optional_str(&type_key)?;
         let factor = match self.rope_number("scaling.factor")? {

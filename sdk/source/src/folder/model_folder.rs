@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use evopress_core::model_files;
+use evopress_core::text::shown;
 use serde_json::{Map, Value};
 use tokenizers::Tokenizer;
 
@@ -308,7 +309,7 @@ fn without_fields(file: &Path, names: &[String]) -> Option<String> {
         format!(
             "{}: the artifact goes without fields whose numbers are not finite: {}",
             file.display(),
-            names.join(", ")
+            shown(&names.join(", "))
         )
     })
 }

@@ -29,6 +29,15 @@ struct TensorInfo {
     data_offsets: (u64, u64),
 }
 
+impl TensorInfo {
+    /// The product of the extents; none where it is no number of things.
+    fn numbers(&self) -> Option<u64> {
+        self.shape.iter().try_fold(1_u64, |product, extent| {
+            product.checked_mul(u64::try_from(*extent).ok()?)
+        })
+    }
+}
+
 impl SafetensorsFile {
     pub(super) fn open(path: &Path) -> Result<Self, SourceError> {
         let map = MappedFile::open(path)?;
@@ -56,6 +65,13 @@ impl SafetensorsFile {
         };
         let tensors = parse_header(header)
             .map_err(|cause| map.malformed(format!("safetensors header: {cause}")))?;
+        if let Some((name, info)) = tensors.iter().find(|(_, info)| info.numbers().is_none()) {
+            let what = format!(
+                "tensor {name} has the shape {:?}: no file is so large",
+                info.shape
+            );
+            return Err(map.malformed(what));
+        }
         let spans = tensors
             .iter()
             .map(|(name, info)| (info.data_offsets, name.as_str()));
@@ -160,16 +176,15 @@ impl SafetensorsFile {
         })
     }
 
-    /// The bytes of a tensor of the expected shape, so that the product of its extents is small
-    /// enough.
+    /// The bytes of a tensor of the expected shape.
     fn span(
         &self,
         name: &str,
         info: &TensorInfo,
         element_bytes: usize,
     ) -> Result<&[u8], SourceError> {
-        let numbers = info.shape.iter().product::<i64>();
-        let size_bytes = numbers as u64 * element_bytes as u64;
+        let numbers = info.numbers().unwrap_or(u64::MAX);
+        let size_bytes = numbers.saturating_mul(element_bytes as u64);
         let (start, end) = info.data_offsets;
         if end.checked_sub(start) != Some(size_bytes) {
             return Err(self.map.malformed(format!(

@@ -29,5 +29,6 @@ pub use expert_slots::GatedSlots;
 pub use experts::{ExpertsSpec, SharedExpertSpec};
 pub use layer::{LayerInput, LayerRole, LayerSpec, Stacked};
 pub use model::{EmbeddingSpec, HeadSpec, Layer, ModelSpec};
+pub(crate) use rope::too_many_factors;
 pub use rope::{Rope, RopeScaling};
 pub use tensors::{StoredRows, TensorPart, TensorSpec};

@@ -69,8 +69,12 @@ pub struct Layer<'a> {
     pub spec: &'a LayerSpec,
 }
 
+/// Sentences on tokens that are left out, at most.
+const MAX_NOTES: usize = 5;
+
 impl ModelSpec {
-    /// Leaves out special tokens that have no row in the embedding. Returns a sentence on each.
+    /// Leaves out special tokens that have no row in the embedding. Returns a sentence on each of
+    /// the first ones, and one on how many more there are.
     pub(crate) fn leave_out_ids_beyond_the_vocabulary(&mut self) -> Vec<String> {
         let mut notes = Vec::new();
         let size = self.vocab_size;
@@ -86,6 +90,11 @@ impl ModelSpec {
         self.bos_token_id = self.bos_token_id.filter(|&id| is_there("first", id));
         self.eos_token_ids.retain(|&id| is_there("last", id));
         self.pad_token_id = self.pad_token_id.filter(|&id| is_there("padding", id));
+        let num_more = notes.len().saturating_sub(MAX_NOTES);
+        if num_more > 0 {
+            notes.truncate(MAX_NOTES);
+            notes.push(format!("{num_more} more such tokens are left out"));
+        }
         notes
     }
 

@@ -70,6 +70,16 @@ pub enum RopeScaling {
     },
 }
 
+/// Rotary factors that a file may have: some times more than any model has.
+const MAX_FACTORS: usize = 1 << 11;
+
+/// What there is to say about so many rotary factors, if they are too many. Every block has a copy
+/// of them.
+pub(crate) fn too_many_factors(count: usize) -> Option<String> {
+    let is_wrong = count > MAX_FACTORS;
+    is_wrong.then(|| format!("{count} rope factors, allowed: {MAX_FACTORS}"))
+}
+
 impl Rope {
     /// `[width / 2]`: turn per position, in radians, of each pair `(i, i + width / 2)` of a head,
     /// in sequences of `length` tokens.

@@ -21,6 +21,7 @@ use tokenizers::{AddedToken, Tokenizer};
 use super::metadata::Metadata;
 use super::value::Value;
 use crate::error::SourceError;
+use crate::tokenizer::guarded;
 
 pub(super) use hf::{special_tokens_map, tokenizer_config};
 pub(super) use to_gguf::to_entries;
@@ -42,6 +43,10 @@ struct Vocabulary<'a> {
 
 /// Rebuilds the tokenizer.
 pub(super) fn build(metadata: &Metadata<'_>) -> Result<Tokenizer, SourceError> {
+    guarded(|| rebuilt(metadata)).map_err(|what| metadata.tokenizer(what))?
+}
+
+fn rebuilt(metadata: &Metadata<'_>) -> Result<Tokenizer, SourceError> {
     let model = model_name(metadata)?;
     let vocabulary = Vocabulary::read(metadata)?;
     let (mut tokenizer, adds_bos) = match model {

@@ -1,7 +1,14 @@
-//! Tokenizers of `tokenizer.json`. Every one is made here.
+//! Tokenizers of `tokenizer.json`, and what any tokenizer makes of a text.
+//!
+//! The `tokenizers` library panics at some settings that a file may have, when it reads them or when
+//! it meets a text. Whatever it does with a file is done within [`guarded`].
+
+mod guard;
 
 use serde_json::{Map, Value};
-use tokenizers::{ModelWrapper, Tokenizer};
+use tokenizers::{Encoding, ModelWrapper, Tokenizer};
+
+pub(crate) use guard::guarded;
 
 /// The tokenizer that a file describes, as far as it turns a text into token ids.
 ///
@@ -13,31 +20,44 @@ use tokenizers::{ModelWrapper, Tokenizer};
 /// The text describes no tokenizer: a sentence without the file's name.
 pub(crate) fn parse(text: &str) -> Result<Tokenizer, String> {
     let text = text.strip_prefix('\u{FEFF}').unwrap_or(text);
-    let mut tokenizer: Tokenizer = text
-        .parse()
-        .map_err(|cause: tokenizers::Error| cause.to_string())?;
-    tokenizer.with_padding(None);
-    tokenizer
-        .with_truncation(None)
-        .map_err(|cause| cause.to_string())?;
-    if let ModelWrapper::BPE(model) = tokenizer.get_model()
-        && model.dropout.is_some()
-    {
-        let mut model = model.clone();
-        model.dropout = None;
-        tokenizer.with_model(model);
-    }
-    Ok(tokenizer)
+    let parsed = guarded(|| -> tokenizers::Result<Tokenizer> {
+        let mut tokenizer: Tokenizer = text.parse()?;
+        tokenizer.with_padding(None);
+        tokenizer.with_truncation(None)?;
+        if let ModelWrapper::BPE(model) = tokenizer.get_model()
+            && model.dropout.is_some()
+        {
+            let mut model = model.clone();
+            model.dropout = None;
+            tokenizer.with_model(model);
+        }
+        Ok(tokenizer)
+    });
+    parsed?.map_err(|cause| cause.to_string())
+}
+
+/// The tokens of a text, with those that the tokenizer puts around it if `special`.
+///
+/// # Errors
+/// The tokenizer's settings do not fit the text: a sentence.
+pub fn encode(tokenizer: &Tokenizer, text: &str, special: bool) -> Result<Encoding, String> {
+    let encoding = guarded(|| tokenizer.encode(text, special))?;
+    encoding.map_err(|cause| cause.to_string())
+}
+
+/// The IDs of a text's tokens alone.
+///
+/// # Errors
+/// As [`encode`].
+pub(crate) fn ids(tokenizer: &Tokenizer, text: &str) -> Result<Vec<u32>, String> {
+    let encoding = guarded(|| tokenizer.encode_fast(text, false))?;
+    let encoding = encoding.map_err(|cause| cause.to_string())?;
+    Ok(encoding.get_ids().to_vec())
 }
 
 /// The tokens that a tokenizer puts before and behind a text.
 pub(crate) fn around(tokenizer: &Tokenizer) -> Result<(Vec<u32>, Vec<u32>), String> {
-    let ids = |special| {
-        let encoding = tokenizer.encode("a", special);
-        encoding
-            .map(|it| it.get_ids().to_vec())
-            .map_err(|cause| cause.to_string())
-    };
+    let ids = |special| encode(tokenizer, "a", special).map(|it| it.get_ids().to_vec());
     let (plain, all) = (ids(false)?, ids(true)?);
     let start = all.windows(plain.len().max(1)).position(|it| it == plain);
     let start = start.ok_or("it changes a text that it puts tokens around")?;
@@ -75,6 +95,17 @@ mod tests {
             .unwrap()
             .get_ids()
             .to_vec()
+    }
+
+    #[test]
+    fn settings_at_which_the_library_panics_get_a_sentence() {
+        let charsmap = r#"{"normalizer": {"type": "Precompiled", "precompiled_charsmap": "AAQAAAAAAAA="}, "added_tokens": [],
+            "model": {"type": "BPE", "vocab": {}, "merges": []}}"#;
+        let sentence = parse(charsmap).unwrap_err();
+        assert!(
+            sentence.starts_with("the library of tokenizers fails at its settings: Precompiled"),
+            "{sentence}"
+        );
     }
 
     #[test]
