@@ -17,6 +17,7 @@ mod database;
 mod decode;
 mod error;
 mod file;
+mod ledger;
 mod parts;
 mod quality;
 #[cfg(feature = "fixtures")]
