@@ -23,12 +23,12 @@ use crate::statistics::{SequenceInput, Statistics, Sums, wanted_bytes};
 /// A method plugin, shared by the compute threads.
 pub type SharedMethod = Arc<dyn Method>;
 
-/// Tokens whose layer inputs are in memory at once.
-const BATCH_TOKENS: usize = 2048;
+/// Tokens whose layer inputs are in memory at once, or one sequence for each thread if that is more.
+pub const BATCH_TOKENS: usize = 2048;
 
 /// Bytes of the statistics that are in memory at once. A block with more of them, which has
 /// experts, is run once for each part of them.
-const STATISTICS_BYTES: u64 = 2 << 30;
+pub const STATISTICS_BYTES: u64 = 2 << 30;
 
 /// A database that is being built: what goes in, and how far it is.
 pub struct Build<'a> {
