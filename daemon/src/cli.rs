@@ -172,6 +172,9 @@ pub(crate) struct ValidateFlags {
     /// Print a JSON list, one object a spec
     #[arg(long)]
     pub(crate) json: bool,
+    /// Threads that the worker of a run would have [default: the worker's own choice]
+    #[arg(long, value_name = "N", env = "EVOPRESS_THREADS")]
+    pub(crate) threads: Option<usize>,
     /// Where things are.
     #[command(flatten)]
     pub(crate) tools: ToolFlags,

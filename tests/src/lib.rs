@@ -16,6 +16,7 @@ mod markdown;
 mod others;
 mod places;
 mod programs;
+mod random_experts;
 mod random_model;
 mod scratch;
 mod worker;
@@ -33,6 +34,7 @@ pub use others::{
 };
 pub use places::{data_root, fixture, repository};
 pub use programs::{Programs, programs};
+pub use random_experts::{ExpertsShape, write_experts_model};
 pub use random_model::{write_deep_model, write_wide_model};
 pub use scratch::{Outcome, Scratch, smollm2, tiny, yaml};
 pub use worker::Worker;

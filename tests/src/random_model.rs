@@ -7,11 +7,11 @@ use rand::SeedableRng;
 use rand::distr::{Distribution, Uniform};
 use rand_chacha::ChaCha8Rng;
 use safetensors::tensor::{Dtype, TensorView};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::places::fixture;
 
-const VOCAB_SIZE: usize = 384;
+pub(crate) const VOCAB_SIZE: usize = 384;
 
 /// A Llama's extents.
 struct Shape {
@@ -62,10 +62,6 @@ pub fn write_deep_model(folder: &Path, has_biases: bool, idle: &[&str]) {
 
 /// Numbers of the tensor `name` are scaled by `scale(name)`.
 fn write(folder: &Path, shape: &Shape, scale: impl Fn(&str) -> f32) {
-    fs::create_dir_all(folder).unwrap();
-    for name in ["tokenizer.json", "tokenizer_config.json"] {
-        fs::copy(fixture("tiny").join(name), folder.join(name)).unwrap();
-    }
     let &Shape {
         num_blocks,
         hidden,
@@ -82,37 +78,13 @@ fn write(folder: &Path, shape: &Shape, scale: impl Fn(&str) -> f32) {
         "rms_norm_eps": 1e-5, "rope_theta": 10000.0, "bos_token_id": 0, "eos_token_id": 1, "tie_word_embeddings": false,
         "attention_bias": has_biases, "mlp_bias": has_biases,
     });
-    fs::write(folder.join("config.json"), format!("{config:#}")).unwrap();
-    let mut rng = ChaCha8Rng::seed_from_u64(11);
-    let mut tensors: Vec<(String, Vec<usize>, Vec<u8>)> = Vec::new();
-    let mut push = |name: String, shape: &[usize]| {
-        let (low, high) = match shape {
-            [_] if name.ends_with(".bias") => (-0.3, 0.3),
-            [_] => (0.5, 1.5),
-            // A variance of 1.2² / columns.
-            [_, columns] => {
-                let end = 1.2 * (3.0 / *columns as f32).sqrt();
-                (-end, end)
-            }
-            _ => unreachable!("vectors and matrices"),
-        };
-        let range = Uniform::new(low, high).unwrap();
-        let count = shape.iter().product();
-        let factor = scale(&name);
-        let bytes = (0..count).flat_map(|_| {
-            let number: f32 = factor * range.sample(&mut rng);
-            // The upper half of an f32 is a bf16.
-            ((number.to_bits() >> 16) as u16).to_le_bytes()
-        });
-        let bytes = bytes.collect();
-        tensors.push((name, shape.to_vec(), bytes));
-    };
-    push("model.embed_tokens.weight".into(), &[VOCAB_SIZE, hidden]);
+    let mut tensors = Tensors::new(scale);
+    tensors.push("model.embed_tokens.weight", &[VOCAB_SIZE, hidden]);
     for block in 0..num_blocks {
         let mut push = |layer: &str, shape: &[usize]| {
-            push(format!("model.layers.{block}.{layer}.weight"), shape);
+            tensors.push(&format!("model.layers.{block}.{layer}.weight"), shape);
             if has_biases && shape.len() == 2 {
-                push(format!("model.layers.{block}.{layer}.bias"), &shape[..1]);
+                tensors.push(&format!("model.layers.{block}.{layer}.bias"), &shape[..1]);
             }
         };
         push("input_layernorm", &[hidden]);
@@ -125,14 +97,65 @@ fn write(folder: &Path, shape: &Shape, scale: impl Fn(&str) -> f32) {
         push("mlp.up_proj", &[mlp, hidden]);
         push("mlp.down_proj", &[hidden, mlp]);
     }
-    push("model.norm.weight".into(), &[hidden]);
-    push("lm_head.weight".into(), &[VOCAB_SIZE, hidden]);
-    let views = tensors.iter().map(|(name, shape, bytes)| {
+    tensors.push("model.norm.weight", &[hidden]);
+    tensors.push("lm_head.weight", &[VOCAB_SIZE, hidden]);
+    write_files(folder, &config, &tensors);
+}
+
+/// Random tensors in bf16, each scaled by what `scale` says of its name.
+pub(crate) struct Tensors<F> {
+    scale: F,
+    rng: ChaCha8Rng,
+    /// Name, shape and bytes.
+    all: Vec<(String, Vec<usize>, Vec<u8>)>,
+}
+
+impl<F: Fn(&str) -> f32> Tensors<F> {
+    pub(crate) fn new(scale: F) -> Self {
+        Self {
+            scale,
+            rng: ChaCha8Rng::seed_from_u64(11),
+            all: Vec::new(),
+        }
+    }
+
+    /// Adds the weight of a norm, a bias or a matrix.
+    pub(crate) fn push(&mut self, name: &str, shape: &[usize]) {
+        let (low, high) = match shape {
+            [_] if name.ends_with(".bias") => (-0.3, 0.3),
+            [_] => (0.5, 1.5),
+            // A variance of 1.2² / columns.
+            [_, columns] => {
+                let end = 1.2 * (3.0 / *columns as f32).sqrt();
+                (-end, end)
+            }
+            _ => unreachable!("vectors and matrices"),
+        };
+        let range = Uniform::new(low, high).unwrap();
+        let count = shape.iter().product();
+        let factor = (self.scale)(name);
+        let bytes = (0..count).flat_map(|_| {
+            let number: f32 = factor * range.sample(&mut self.rng);
+            // The upper half of an f32 is a bf16.
+            ((number.to_bits() >> 16) as u16).to_le_bytes()
+        });
+        let bytes = bytes.collect();
+        self.all.push((name.to_owned(), shape.to_vec(), bytes));
+    }
+}
+
+/// Writes a model's folder, with the tokenizer of the fixture `tiny`.
+pub(crate) fn write_files<F>(folder: &Path, config: &Value, tensors: &Tensors<F>) {
+    fs::create_dir_all(folder).unwrap();
+    for name in ["tokenizer.json", "tokenizer_config.json"] {
+        fs::copy(fixture("tiny").join(name), folder.join(name)).unwrap();
+    }
+    fs::write(folder.join("config.json"), format!("{config:#}")).unwrap();
+    let views = tensors.all.iter().map(|(name, shape, bytes)| {
         (
             name,
             TensorView::new(Dtype::BF16, shape.clone(), bytes).unwrap(),
         )
     });
-    let bytes = safetensors::serialize(views, None).unwrap();
-    fs::write(folder.join("model.safetensors"), bytes).unwrap();
+    safetensors::serialize_to_file(views, None, &folder.join("model.safetensors")).unwrap();
 }

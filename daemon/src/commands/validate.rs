@@ -13,7 +13,8 @@ use super::{Exit, show, usage};
 use crate::cli::ValidateFlags;
 
 pub(crate) async fn validate(flags: ValidateFlags) -> anyhow::Result<Exit> {
-    let tools = Tools::resolve(flags.tools).map_err(usage)?;
+    let mut tools = Tools::resolve(flags.tools).map_err(usage)?;
+    tools.threads = flags.threads;
     let worker = Worker::new(tools)?;
     let mut answers = Vec::new();
     let mut exit = Exit::Done;

@@ -75,6 +75,7 @@ impl Worker {
         for pointer in unsure {
             command.arg("--unsure").arg(pointer);
         }
+        self.add_threads(&mut command);
         let output = self.output(command, doing).await?;
         serde_json::from_slice(&output.stdout).map_err(|error| WorkerError::Answer { doing, error })
     }

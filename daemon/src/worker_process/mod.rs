@@ -110,13 +110,18 @@ impl Worker {
             .arg(&self.tools.plugins);
         command.arg("--cache").arg(cache);
         command.arg("--attempt").arg(attempt.to_string());
-        if let Some(threads) = self.tools.threads {
-            command.arg("--threads").arg(threads.to_string());
-        }
+        self.add_threads(&mut command);
         command.stdout(log.try_clone()?).stderr(log);
         let child = self.spawn(command).await?;
         prefer_for_the_out_of_memory_killer(&child);
         Ok(child)
+    }
+
+    /// Tells a command how many compute threads a run has, where that is set.
+    fn add_threads(&self, command: &mut Command) {
+        if let Some(threads) = self.tools.threads {
+            command.arg("--threads").arg(threads.to_string());
+        }
     }
 
     fn command(&self, subcommand: &str) -> Command {

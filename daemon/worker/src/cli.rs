@@ -73,6 +73,9 @@ pub(crate) struct CheckOptions {
     /// JSON pointer to a value that stands in for a mistake of the spec; nothing is said about it.
     #[arg(long)]
     pub(crate) unsure: Vec<String>,
+    /// Compute threads that a run will have [default: one per core; one on a GPU].
+    #[arg(long)]
+    pub(crate) threads: Option<usize>,
 }
 
 #[derive(Debug, Args)]

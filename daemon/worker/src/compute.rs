@@ -32,12 +32,10 @@ impl Compute {
         stop: Arc<AtomicBool>,
     ) -> Result<Self> {
         let device = device::resolve(&model.device.to_string())?;
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let default = if device.is_cuda() { 1 } else { cores };
         Ok(Self {
             device,
             kind: device::kind(&model.dtype.to_string())?,
-            threads: threads.unwrap_or(default).max(1),
+            threads: num_threads(threads, device),
             stop,
         })
     }
@@ -82,6 +80,13 @@ impl Compute {
             false => Ok(()),
         }
     }
+}
+
+/// Compute threads of a run on a device: so many, or by default one per core, or one on a GPU.
+pub(crate) fn num_threads(threads: Option<usize>, device: Device) -> usize {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let default = if device.is_cuda() { 1 } else { cores };
+    threads.unwrap_or(default).max(1)
 }
 
 /// What the residual cache of a search may take: an eighth of the memory that is free, in bytes.

@@ -225,6 +225,33 @@ pub(crate) fn joint() -> Report {
     })
 }
 
+/// 2 to 4 bits for each layer of so many blocks of 128 experts.
+pub(crate) fn mixture(num_blocks: u32) -> Report {
+    let genotype = |draw: fn(u32) -> u32| -> IndexMap<String, String> {
+        let names = (0..num_blocks).flat_map(|block_idx| {
+            let layers = (0..128).flat_map(|expert| {
+                ["gate_proj", "up_proj", "down_proj"].map(|it| format!("mlp.experts.{expert}.{it}"))
+            });
+            let layers = ["self_attn.q_proj".to_owned()].into_iter().chain(layers);
+            layers.map(move |layer| format!("model.layers.{block_idx}.{layer}"))
+        });
+        let levels = names
+            .zip(0..)
+            .map(|(name, idx)| (name, format!("{}bit", draw(idx))));
+        levels.collect()
+    };
+    let mut report = quantized();
+    report.genotype = genotype(|idx| 2 + (idx.wrapping_mul(2_654_435_761) >> 13) % 3);
+    report.baselines = vec![
+        baseline("uniform", genotype(|_| 3)),
+        baseline(
+            "random",
+            genotype(|idx| 2 + (idx.wrapping_mul(40_503) >> 7) % 3),
+        ),
+    ];
+    report
+}
+
 fn metric(
     metric: Metric,
     dense: f64,

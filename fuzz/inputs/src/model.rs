@@ -92,11 +92,11 @@ fn encode(tokenizer: &Tokenizer, text: &str) {
 fn read_tensors(source: &Source) {
     for tensor in source.tensors() {
         let numbers: i64 = tensor.shape.iter().product();
-        if let Some(stored) = checked(source.read(&tensor.name)) {
-            if numbers <= MAX_NUMBERS {
-                let bytes = stored.to_bytes();
-                assert!(bytes.len() as i64 >= 2 * numbers, "{}", tensor.name);
-            }
+        if let Some(stored) = checked(source.read(&tensor.name))
+            && numbers <= MAX_NUMBERS
+        {
+            let bytes = stored.to_bytes();
+            assert!(bytes.len() as i64 >= 2 * numbers, "{}", tensor.name);
         }
         checked(source.gguf_tensor(&tensor.name));
     }

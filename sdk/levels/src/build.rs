@@ -1,7 +1,7 @@
 //! Building a database, block by block (see the crate's documentation).
 
 use std::collections::{BTreeSet, HashMap};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use evopress_cache::{Entry, Manifest};
 use evopress_model::{BlockWeights, Context, Engine, Input, Observed, Stream, read_tensor};
@@ -16,18 +16,19 @@ use crate::compress::{ToCompress, compress};
 use crate::decode;
 use crate::error::{LevelsError, Result};
 use crate::file::{LayerFile, file_name};
+use crate::ledger::Ledger;
 use crate::parts::within;
 use crate::statistics::{SequenceInput, Statistics, Sums, wanted_bytes};
 
 /// A method plugin, shared by the compute threads.
 pub type SharedMethod = Arc<dyn Method>;
 
-/// Tokens whose layer inputs are in memory at once.
-const BATCH_TOKENS: usize = 2048;
+/// Tokens whose layer inputs are in memory at once, or one sequence for each thread if that is more.
+pub const BATCH_TOKENS: usize = 2048;
 
 /// Bytes of the statistics that are in memory at once. A block with more of them, which has
 /// experts, is run once for each part of them.
-const STATISTICS_BYTES: u64 = 2 << 30;
+pub const STATISTICS_BYTES: u64 = 2 << 30;
 
 /// A database that is being built: what goes in, and how far it is.
 pub struct Build<'a> {
@@ -38,7 +39,7 @@ pub struct Build<'a> {
     layers: &'a [LayerVariants],
     first_token_share: f64,
     entry: Entry,
-    manifest: Arc<Mutex<Manifest>>,
+    ledger: Arc<Ledger>,
     /// Layers whose files are not there yet.
     missing: BTreeSet<u32>,
 }
@@ -70,7 +71,7 @@ impl<'a> Build<'a> {
             layers,
             first_token_share: 0.0,
             entry: entry.clone(),
-            manifest: Arc::new(Mutex::new(manifest)),
+            ledger: Arc::new(Ledger::new(entry, manifest)),
         }
     }
 
@@ -100,8 +101,20 @@ impl<'a> Build<'a> {
         &self,
         corpus: &Corpus,
         limit_bytes: u64,
-        mut progress: impl FnMut(usize, usize),
+        progress: impl FnMut(usize, usize),
     ) -> Result<Manifest> {
+        let built = self.build(corpus, limit_bytes, progress);
+        let saved = self.ledger.save();
+        built.and(saved)?;
+        Ok(self.ledger.manifest())
+    }
+
+    fn build(
+        &self,
+        corpus: &Corpus,
+        limit_bytes: u64,
+        mut progress: impl FnMut(usize, usize),
+    ) -> Result<()> {
         let total = self.layers.len();
         let mut done = total - self.missing.len();
         progress(done, total);
@@ -136,11 +149,7 @@ impl<'a> Build<'a> {
                 self.propagate(block_idx, activations)?;
             }
         }
-        Ok(self.manifest().clone())
-    }
-
-    fn manifest(&self) -> std::sync::MutexGuard<'_, Manifest> {
-        self.manifest.lock().unwrap_or_else(PoisonError::into_inner)
+        Ok(())
     }
 
     fn spec(&self) -> &ModelSpec {
@@ -305,13 +314,9 @@ impl<'a> Build<'a> {
         // The longest first, so that no thread is left with it at the end.
         tasks.sort_by_key(|(_, layers)| std::cmp::Reverse(work_of(layers)));
         let counts: Vec<usize> = tasks.iter().map(|(_, layers)| layers.len()).collect();
-        let (method, entry, manifest) = (
-            Arc::clone(&self.method),
-            self.entry.clone(),
-            Arc::clone(&self.manifest),
-        );
+        let (method, ledger) = (Arc::clone(&self.method), Arc::clone(&self.ledger));
         let work = move |_: &mut Context, (statistics, layers): (Statistics, Vec<ToCompress>)| {
-            compress(method.as_ref(), &statistics, &layers, &entry, &manifest)
+            compress(method.as_ref(), &statistics, &layers, &ledger)
         };
         // Tasks end in any order; the sum over as many is near enough for a progress bar.
         let finished = |tasks: usize| done(counts[..tasks].iter().sum());

@@ -1,15 +1,13 @@
 //! One task of a build: layers that share their inputs go to the method, and what comes back is
 //! measured and made durable.
 
-use std::sync::{Mutex, PoisonError};
-
-use evopress_cache::{Entry, Manifest};
 use evopress_plugin::{CompressTask, LayerTask, Method, Variant};
 use evopress_tensor::to_vec;
 use tch::Tensor;
 
 use crate::error::{LevelsError, Result};
 use crate::file::{self, Measured, file_name};
+use crate::ledger::Ledger;
 use crate::statistics::Statistics;
 use crate::{decode, quality};
 
@@ -26,8 +24,7 @@ pub(crate) fn compress(
     method: &dyn Method,
     statistics: &Statistics,
     layers: &[ToCompress],
-    entry: &Entry,
-    manifest: &Mutex<Manifest>,
+    ledger: &Ledger,
 ) -> Result<()> {
     let norms = statistics.input_norms.as_ref().map(to_vec);
     let norms = norms.transpose()?;
@@ -77,11 +74,7 @@ pub(crate) fn compress(
         }
         let shape = (shape.0 as u64, shape.1 as u64);
         let bytes = file::serialize(shape, &layer.variants, weights, &measured)?;
-        let name = file_name(&layer.name);
-        let record = entry.commit_file(&name, bytes.as_slice())?;
-        let mut manifest = manifest.lock().unwrap_or_else(PoisonError::into_inner);
-        manifest.files.insert(name, record);
-        entry.save_manifest(&manifest)?;
+        ledger.commit(&file_name(&layer.name), &bytes)?;
     }
     Ok(())
 }

@@ -17,6 +17,7 @@ mod database;
 mod decode;
 mod error;
 mod file;
+mod ledger;
 mod parts;
 mod quality;
 #[cfg(feature = "fixtures")]
@@ -24,6 +25,6 @@ mod quality;
 pub mod rounded;
 mod statistics;
 
-pub use build::{Build, SharedMethod};
+pub use build::{BATCH_TOKENS, Build, STATISTICS_BYTES, SharedMethod};
 pub use database::Database;
 pub use error::{LevelsError, Result};

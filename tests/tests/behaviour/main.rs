@@ -16,6 +16,7 @@ mod files;
 mod gates;
 mod gguf;
 mod levels;
+mod memory;
 mod packed;
 mod pipelines;
 mod resume;

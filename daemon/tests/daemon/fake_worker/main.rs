@@ -45,6 +45,8 @@ enum Command {
         plugins: PathBuf,
         #[arg(long)]
         unsure: Vec<String>,
+        #[arg(long)]
+        threads: Option<u32>,
     },
     Plugins {
         #[arg(long)]

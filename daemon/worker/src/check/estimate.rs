@@ -11,17 +11,17 @@ use evopress_spec::{Mode, Plan};
 use serde::Serialize;
 use tch::{Device, Kind, Tensor};
 
-use crate::{compute, process, setup};
+use super::{levels, memory};
+use crate::setup::UsedMethod;
+use crate::{compute, setup};
 
 /// Share of the matrix rate that a forward pass reaches, from benchmarks.
 const EFFICIENCY: f64 = 0.7;
 /// About what a fast search without a limit takes until it ends by itself.
 const FAST_TOKENS: u64 = 400_000;
-/// libtorch, tokenizer and plugins.
-const BASE_BYTES: u64 = 500 << 20;
 
-/// Estimates. The memory is an upper bound of the larger part; the time is for this machine when
-/// nothing else runs on it.
+/// Estimates. The memory is an upper bound; the time is for this machine when nothing else runs on
+/// it.
 #[derive(Debug, Serialize)]
 pub(crate) struct Needs {
     seconds: f64,
@@ -31,20 +31,33 @@ pub(crate) struct Needs {
 }
 
 impl Needs {
-    /// For the run of `plan` on this machine.
-    pub(crate) fn estimate(plan: &Plan, source: &Source, space: &SearchSpace) -> Self {
+    /// For the run of `plan` on this machine, on so many compute threads, or as many as a run
+    /// takes by itself.
+    pub(crate) fn estimate(
+        plan: &Plan,
+        source: &Source,
+        (methods, space): (&[UsedMethod], &SearchSpace),
+        threads: Option<usize>,
+    ) -> Self {
         let bytes_per_weight = u64::from(setup::bytes_per_weight(plan.model.dtype));
         let weights = source.num_parameters() * bytes_per_weight;
-        let memory = memory_bytes(plan, source, space);
-        let on_gpu = evopress::device::resolve(&plan.model.device.to_string())
-            .is_ok_and(|device| device.is_cuda());
+        let device = evopress::device::resolve(&plan.model.device.to_string());
+        let device = device.unwrap_or(Device::Cpu);
+        let threads = compute::num_threads(threads, device);
+        let memory = memory::of(plan, source, space, methods, threads);
         // Each artifact, and where it is published to.
         let artifacts = 2 * plan.artifacts.len() as u64 * weights;
         Self {
             seconds: flops(plan, source, space) / (matrix_rate() * EFFICIENCY),
-            memory_bytes: BASE_BYTES + if on_gpu { weights } else { memory },
-            device_memory_bytes: if on_gpu { memory } else { 0 },
-            disk_bytes: artifacts + database_bytes(space) + (16 << 20),
+            memory_bytes: match device.is_cuda() {
+                true => memory.always,
+                false => memory.always + memory.computing,
+            },
+            device_memory_bytes: match device.is_cuda() {
+                true => memory.computing,
+                false => 0,
+            },
+            disk_bytes: artifacts + levels::packed_bytes(space) + (16 << 20),
         }
     }
 }
@@ -100,60 +113,6 @@ fn head_weights(source: &Source) -> u64 {
     (spec.vocab_size * spec.hidden_size) as u64
 }
 
-/// Bytes on the device that computes.
-fn memory_bytes(plan: &Plan, source: &Source, space: &SearchSpace) -> u64 {
-    let spec = source.spec();
-    let (hidden_size, num_blocks) = (spec.hidden_size as u64, spec.num_blocks() as u64);
-    let bytes_per_weight = u64::from(setup::bytes_per_weight(plan.model.dtype));
-    let weights = source.num_parameters() * bytes_per_weight;
-    let head = head_weights(source) * bytes_per_weight;
-    let targets = plan.calibration.tokens.max(evaluated_tokens(plan)) * (hidden_size * 4 + 8);
-    // Levels stay decoded while memory lasts.
-    let levels = decoded_bytes(space).min(process::available_memory_bytes() / 2);
-    // A fast search has its parent's residual streams between blocks in memory, and a gradient pass
-    // the head in f32.
-    let for_predictions = match plan.search.mode {
-        Mode::Paper => 0,
-        Mode::Fast => {
-            let streams = plan.calibration.tokens * 4 * hidden_size * num_blocks;
-            2 * head + streams.min(compute::residual_cache_limit_bytes())
-        }
-    };
-    let logits = 128 * 4 * 3 * spec.vocab_size as u64;
-    weights + levels + head + targets + for_predictions + logits
-}
-
-/// Every variant of every layer, of all methods.
-fn variants(space: &SearchSpace) -> impl Iterator<Item = (&LayerOutline, Vec<Variant>)> {
-    let methods = 0..space.num_methods();
-    let layers = methods.flat_map(|method_idx| space.variants(method_idx));
-    layers.map(|layer| {
-        let of_model = &space.outline().layers[layer.layer_idx as usize];
-        (of_model, layer.variants)
-    })
-}
-
-/// Bytes of every level in the run's dtype.
-fn decoded_bytes(space: &SearchSpace) -> u64 {
-    let bytes_per_weight = u64::from(space.outline().bytes_per_weight);
-    variants(space)
-        .map(|(layer, variants)| layer.num_weights() * bytes_per_weight * variants.len() as u64)
-        .sum()
-}
-
-/// Bytes of the level databases.
-fn database_bytes(space: &SearchSpace) -> u64 {
-    let of_layer = |(layer, variants): (&LayerOutline, Vec<Variant>)| -> u64 {
-        let sizes = variants.iter().map(|variant| {
-            variant
-                .encoding
-                .size_bytes(layer.out_features, layer.in_features)
-        });
-        sizes.sum()
-    };
-    variants(space).map(of_layer).sum()
-}
-
 /// Floating-point operations of the level databases: two passes through the blocks, the inputs'
 /// second moments, and for each variant a sweep over the columns and the measuring of its error. An
 /// upper bound: a method may need less, and a database that is there already needs nothing.
@@ -165,7 +124,7 @@ fn database_flops(plan: &Plan, source: &Source, space: &SearchSpace) -> f64 {
         tokens * block.share_of(layer.expert_idx) * columns * columns
             + 3.0 * variants.len() as f64 * rows * columns * columns
     };
-    let layers: f64 = variants(space).map(of_layer).sum();
+    let layers: f64 = levels::variants(space).map(of_layer).sum();
     match layers > 0.0 {
         true => 4.0 * tokens * body_weights(source) + layers,
         false => 0.0,

@@ -1,6 +1,8 @@
 //! What only the plugins and the model's own files can tell about a plan, before it runs.
 
 mod estimate;
+mod levels;
+mod memory;
 
 use anyhow::{Context, Result};
 use evopress_plugin::host::PluginDir;
@@ -33,7 +35,10 @@ pub(crate) fn check(options: &CheckOptions) -> Result<Answer> {
     let unsure = Unsure::new(options.unsure.clone());
     let found = preflight::examine(&plan, &plugins, &unsure);
     let needs = match (&found.source, &found.searched) {
-        (Some(source), Some((_, space))) => Some(Needs::estimate(&plan, source, space)),
+        (Some(source), Some((methods, space))) => {
+            let threads = options.threads;
+            Some(Needs::estimate(&plan, source, (methods, space), threads))
+        }
         _ => None,
     };
     let delivered = match &found.source {

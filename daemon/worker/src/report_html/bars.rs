@@ -1,5 +1,6 @@
 //! Horizontal bars, one a row of a table.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use evopress_spec::Stage;
@@ -9,7 +10,7 @@ use super::text::duration;
 
 /// A bar: its name, its length as a share of the longest, and its value in words.
 pub(super) struct Bar<'a> {
-    pub(super) name: &'a str,
+    pub(super) name: Cow<'a, str>,
     pub(super) percent: f64,
     pub(super) value: String,
 }
@@ -36,7 +37,7 @@ pub(super) fn timings(timings: &BTreeMap<Stage, f64>) -> Option<Markup> {
     let seconds = timings.values().copied();
     let longest = seconds.filter(|it| it.is_finite()).fold(0.0, f64::max);
     let bars = timings.iter().map(|(stage, seconds)| Bar {
-        name: stage.as_str(),
+        name: stage.as_str().into(),
         percent: match seconds.is_finite() {
             true => (seconds / longest * 100.0).clamp(0.2, 100.0),
             false => 0.0,

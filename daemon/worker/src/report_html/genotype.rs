@@ -1,5 +1,5 @@
 //! A genotype as a picture: a column for each block, a row for each kind of unit, a cell's colour
-//! its level.
+//! its level. Experts, which are many, have a picture of their own ([`super::experts`]).
 
 use std::collections::BTreeMap;
 
@@ -7,12 +7,12 @@ use evopress_spec::{BaselineResult, Report};
 use indexmap::IndexMap;
 use maud::{Markup, html};
 
-use super::means;
 use super::scale::Scale;
+use super::{experts, means};
 use crate::names::{ByKind, Level, kind_words, only_drops};
 
-const LABEL: f64 = 92.0;
-const CELL: f64 = 22.0;
+pub(super) const LABEL: f64 = 92.0;
+pub(super) const CELL: f64 = 22.0;
 const ROW: f64 = 24.0;
 
 /// The result's picture, and the baselines' below it; nothing without a genotype.
@@ -44,8 +44,11 @@ pub(super) fn pictures(report: &Report) -> Option<Markup> {
 fn picture(name: &str, genotype: &IndexMap<String, String>, scale: &Scale<'_>) -> Markup {
     let units = ByKind::of(genotype);
     html! {
-        @if units.num_blocks > 0 {
+        @if !units.kinds.is_empty() {
             (grid(name, &units, scale))
+        }
+        @if !units.experts.is_empty() {
+            (experts::heat_map(name, &units, scale))
         }
         @if !units.elsewhere.is_empty() {
             p {
@@ -60,23 +63,31 @@ fn picture(name: &str, genotype: &IndexMap<String, String>, scale: &Scale<'_>) -
 
 fn grid(name: &str, units: &ByKind<'_>, scale: &Scale<'_>) -> Markup {
     let num_blocks = units.num_blocks;
-    let width = LABEL + f64::from(num_blocks) * CELL + 2.0;
-    let min_width = width.min(LABEL + 40.0 * CELL) * 0.8;
     let num_rows = u32::try_from(units.kinds.len()).unwrap_or(u32::MAX);
     let bottom = f64::from(num_rows) * ROW;
     let rows = units.kinds.iter().zip(0u32..);
+    let rows = html! {
+        @for ((kind, row), row_idx) in rows {
+            @let top = f64::from(row_idx) * ROW;
+            text.y x=(LABEL - 8.0) y=(top + 16.0) { (kind_words(kind)) }
+            (cells(row, top, scale))
+        }
+    };
+    by_block(&format!("levels of {name}"), num_blocks, bottom, &rows)
+}
+
+/// A picture with a column for each block, their numbers below what is drawn down to `bottom`.
+pub(super) fn by_block(label: &str, num_blocks: u32, bottom: f64, drawn: &Markup) -> Markup {
+    let width = LABEL + f64::from(num_blocks) * CELL + 2.0;
+    let min_width = width.min(LABEL + 40.0 * CELL) * 0.8;
     let every = if num_blocks <= 40 { 1 } else { 5 };
     html! {
         div.scroll {
             svg.genotype viewBox={ "0 0 " (width) " " (bottom + 18.0) }
                 style={ "max-width:" (width) "px;min-width:" (min_width) "px" }
-                role="img" aria-label={ "levels of " (name) }
+                role="img" aria-label=(label)
             {
-                @for ((kind, row), row_idx) in rows {
-                    @let top = f64::from(row_idx) * ROW;
-                    text.y x=(LABEL - 8.0) y=(top + 16.0) { (kind_words(kind)) }
-                    (cells(row, top, scale))
-                }
+                (drawn)
                 @for block_idx in (0..num_blocks).step_by(every) {
                     text.x x=(LABEL + (f64::from(block_idx) + 0.5) * CELL) y=(bottom + 13.0) {
                         (block_idx)

@@ -1,6 +1,7 @@
 //! Where the budget went: the mean level of each kind of layer and of each block, where levels are
 //! numbers of one measure.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use evopress_spec::Report;
@@ -10,7 +11,7 @@ use maud::{Markup, html};
 use super::axis::{Axis, tick_words};
 use super::bars::{self, Bar};
 use super::text::number;
-use crate::names::{Level, Meaning, kind_words, only_drops, split};
+use crate::names::{Level, Meaning, common_kind, kind_words, only_drops, split};
 
 const WIDTH: f64 = 480.0;
 const HEIGHT: f64 = 200.0;
@@ -52,16 +53,19 @@ pub(super) fn charts(report: &Report) -> Markup {
     let Some((name, value)) = measure(report) else {
         return html! {};
     };
-    let mut kinds: IndexMap<&str, Vec<f64>> = IndexMap::new();
+    let mut kinds: IndexMap<Cow<'_, str>, Vec<f64>> = IndexMap::new();
     let mut blocks: BTreeMap<u32, Vec<f64>> = BTreeMap::new();
     for (block_idx, kind, meaning) in layers(report) {
         if let Some(value) = value(meaning) {
-            kinds.entry(kind).or_default().push(value);
+            kinds.entry(common_kind(kind)).or_default().push(value);
             blocks.entry(block_idx).or_default().push(value);
         }
     }
     let blocks: Vec<(u32, f64)> = blocks.iter().map(|(idx, all)| (*idx, mean(all))).collect();
-    let kinds: Vec<(&str, f64)> = kinds.iter().map(|(kind, all)| (*kind, mean(all))).collect();
+    let kinds: Vec<(&str, f64)> = kinds
+        .iter()
+        .map(|(kind, all)| (&**kind, mean(all)))
+        .collect();
     html! {
         div.charts {
             figure {

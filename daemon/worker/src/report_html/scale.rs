@@ -1,10 +1,13 @@
 //! The colours of levels: one hue for each method, deeper the more of a unit is left.
 
+use std::borrow::Cow;
+use std::collections::BTreeSet;
+
 use evopress_spec::Report;
 use indexmap::IndexMap;
 use maud::{Markup, html};
 
-use crate::names::{Level, Meaning, kind_words, split};
+use crate::names::{Level, Meaning, common_kind, kind_words, split};
 
 /// Hues that the style has for methods; further methods begin again with the first.
 const NUM_HUES: usize = 4;
@@ -26,13 +29,13 @@ impl<'a> Scale<'a> {
     /// Those of the result and of the baselines.
     pub(super) fn of(report: &'a Report) -> Self {
         let all = report.baselines.iter().map(|it| &it.genotype);
-        let mut levels: Vec<&str> = std::iter::once(&report.genotype)
+        let levels: BTreeSet<&str> = std::iter::once(&report.genotype)
             .chain(all)
             .flat_map(|genotype| genotype.values())
             .map(String::as_str)
             .collect();
+        let mut levels: Vec<&str> = levels.into_iter().collect();
         levels.sort_by(|a, b| Level::read(a).cmp(&Level::read(b)));
-        levels.dedup();
         let shaded = levels.iter().copied().filter(|level| is_shaded(level));
         let mut methods: Vec<_> = shaded.map(|level| Level::read(level).method).collect();
         methods.dedup();
@@ -53,6 +56,37 @@ impl<'a> Scale<'a> {
             Meaning::Dropped => return plain("dropped", "on-pale"),
             _ => {}
         }
+        shaded(self.hue(&read), self.depth(level))
+    }
+
+    /// How something at several levels is painted: as deep as they are on average, in the first
+    /// one's hue. None where it is dropped.
+    pub(super) fn paint_all(&self, levels: &[&str]) -> Option<Paint> {
+        let is_dropped = |level: &&str| Level::read(level).meaning == Meaning::Dropped;
+        if levels.iter().any(is_dropped) {
+            return None;
+        }
+        let depths = levels.iter().filter(|level| is_shaded(level));
+        let depths: Vec<usize> = depths.map(|level| self.depth(level)).collect();
+        let first = levels.iter().find(|level| is_shaded(level));
+        match first {
+            Some(first) => {
+                let depth = depths.iter().sum::<usize>() / depths.len();
+                Some(shaded(self.hue(&Level::read(first)), depth))
+            }
+            None => levels.first().map(|level| self.paint(level)),
+        }
+    }
+
+    /// The hue of a level's method.
+    fn hue(&self, level: &Level<'_>) -> usize {
+        let at = self.methods.iter().position(|it| *it == level.method);
+        at.unwrap_or(0) % NUM_HUES
+    }
+
+    /// How deep a level is among those of its method, in percent.
+    fn depth(&self, level: &str) -> usize {
+        let read = Level::read(level);
         let of_method = |it: &&&str| is_shaded(it) && Level::read(it).method == read.method;
         let strength = |it: &str| Level::read(it).meaning.share_left();
         let levels = self.levels.iter().filter(of_method);
@@ -60,16 +94,9 @@ impl<'a> Scale<'a> {
         strengths.dedup();
         let rank = strengths.iter().position(|it| *it == strength(level));
         let rank = rank.unwrap_or(0);
-        let percent = match strengths.len() {
+        match strengths.len() {
             0 | 1 => 70,
             count => 12 + 88 * rank / (count - 1),
-        };
-        let hue = self.methods.iter().position(|it| *it == read.method);
-        let hue = hue.unwrap_or(0) % NUM_HUES;
-        Paint {
-            class: format!("scale hue-{hue}"),
-            style: Some(format!("--depth:{percent}%")),
-            text_class: if percent > 55 { "on-deep" } else { "on-pale" },
         }
     }
 
@@ -101,17 +128,25 @@ impl<'a> Scale<'a> {
     }
 }
 
+fn shaded(hue: usize, depth: usize) -> Paint {
+    Paint {
+        class: format!("scale hue-{hue}"),
+        style: Some(format!("--depth:{depth}%")),
+        text_class: if depth > 55 { "on-deep" } else { "on-pale" },
+    }
+}
+
 /// Neither kept nor dropped: those two have colours of their own.
 fn is_shaded(level: &str) -> bool {
     !matches!(Level::read(level).meaning, Meaning::Kept | Meaning::Dropped)
 }
 
 fn dropped_by_kind(genotype: &IndexMap<String, String>) -> String {
-    let mut dropped: IndexMap<&str, usize> = IndexMap::new();
+    let mut dropped: IndexMap<Cow<'_, str>, usize> = IndexMap::new();
     for (unit, level) in genotype {
         if let Some((_, kind)) = split(unit) {
             let is_gone = Level::read(level).meaning == Meaning::Dropped;
-            *dropped.entry(kind).or_default() += usize::from(is_gone);
+            *dropped.entry(common_kind(kind)).or_default() += usize::from(is_gone);
         }
     }
     if dropped.len() < 2 {

@@ -3,7 +3,7 @@
 use evopress_spec::Status;
 
 use super::{render, text};
-use crate::example_reports::{dropped, joint, of_levels, quantized};
+use crate::example_reports::{dropped, joint, mixture, of_levels, quantized};
 
 /// Every element that is opened is closed, in order: the page is well formed.
 fn assert_well_formed(html: &str) {
@@ -112,6 +112,45 @@ fn pages_of_levels_are_well_formed_and_tell_packed_sizes_and_means() {
     );
     let dropped = render(&dropped());
     assert!(dropped.contains("<h2>What was kept</h2>") && !dropped.contains("packed"));
+}
+
+#[test]
+fn a_page_of_thousands_of_experts_is_small() {
+    let (small, large) = (render(&mixture(12)), render(&mixture(48)));
+    assert_well_formed(&large);
+    assert!(
+        large.len() < 4 * small.len() && large.len() < 500_000,
+        "{}",
+        large.len()
+    );
+    for text in [
+        "<figcaption>Mean bits by kind of layer</figcaption>",
+        "<th>expert gate_proj</th>",
+        ">expert 112</text>",
+    ] {
+        assert!(large.contains(text), "{text}");
+    }
+    // Of one level, the experts of a block are one cell.
+    let uniform = &large[large.find("levels of the experts of uniform").unwrap()..];
+    let path = &uniform[uniform.find(" d=\"").unwrap()..];
+    let path = &path[..path.find("></path>").unwrap()];
+    assert_eq!(path.matches('M').count(), 48, "{path}");
+}
+
+#[test]
+fn an_expert_that_is_left_out_is_an_empty_place() {
+    let mut report = mixture(1);
+    let cells = |page: &str| {
+        let map = &page[page.find("levels of the experts of EvoPress").unwrap()..];
+        let map = &map[..map.find("</svg>").unwrap()];
+        map.matches("v3h").count() + 2 * map.matches("v6h").count() + 3 * map.matches("v9h").count()
+    };
+    let before = cells(&render(&report));
+    for layer in ["gate_proj", "up_proj", "down_proj"] {
+        let unit = format!("model.layers.0.mlp.experts.7.{layer}");
+        report.genotype.insert(unit, "dropped".to_owned());
+    }
+    assert_eq!(cells(&render(&report)), before - 1);
 }
 
 #[test]

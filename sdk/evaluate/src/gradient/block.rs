@@ -3,7 +3,6 @@
 //! Shapes: T tokens, n tokens of one expert, D hidden size, N outputs of a layer.
 
 use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 
 use evopress_model::{Context, Traced, TracedLayer};
 use evopress_plugin::{BlockPart, SubBlock};
@@ -139,8 +138,9 @@ impl Block<'_> {
     /// What the level changes do in a sub-block.
     fn respond(&self, place: &Place, orders: &[Order], responses: &mut [Tensor]) -> Result<()> {
         let mut restored: Option<Tensor> = None;
-        // The parent's weights, which all changes of a layer are held against.
-        let mut parents: HashMap<usize, Tensor> = HashMap::new();
+        // The parent's weight of a layer, which all changes of the layer are held against.
+        let mut parent: Option<(usize, Tensor)> = None;
+        let layers = place.layers();
         for (change_idx, edit) in &self.changes.blocks[self.block_idx] {
             let mut add_to_stream = |difference: &Tensor, rows: Option<&Tensor>| {
                 let stream = |order: &Order| {
@@ -157,7 +157,7 @@ impl Block<'_> {
                     part: BlockPart::Expert { expert_idx },
                     ..
                 } if place.sub_block == SubBlock::Mlp => {
-                    if let Some(found) = self.without_expert(place, *expert_idx)? {
+                    if let Some(found) = self.without_expert(place, &layers, *expert_idx)? {
                         add_to_stream(&found.difference, Some(&found.rows))?;
                     }
                 }
@@ -195,14 +195,15 @@ impl Block<'_> {
                 BlockEdit::Replace { layer_idx, weight } => {
                     let slot = layer_idx - self.first_layer();
                     // Of the other sub-block, or of an expert that no token goes to.
-                    let Some(layer) = place.layer(slot) else {
+                    let Some(layer) = layers.get(&slot) else {
                         continue;
                     };
-                    let before = match parents.entry(slot) {
-                        Entry::Occupied(known) => known.into_mut(),
-                        Entry::Vacant(new) => new.insert(self.parent_weight(*layer_idx)?),
+                    let before = match parent.take() {
+                        Some((of_slot, weight)) if of_slot == slot => weight,
+                        _ => self.parent_weight(*layer_idx)?,
                     };
-                    let difference = self.difference(&layer.input, *layer_idx, before, *weight)?;
+                    let difference = self.difference(&layer.input, *layer_idx, &before, *weight)?;
+                    parent = Some((slot, before));
                     let at = (&difference, layer.rows.as_ref());
                     add(*change_idx, at, orders, responses, |order| {
                         Ok(order.layer(place.sub_block, slot).shallow_clone())
@@ -264,10 +265,10 @@ pub(super) struct Place {
 }
 
 impl Place {
-    /// The layer of a slot, if it has run here.
-    pub(super) fn layer(&self, slot: usize) -> Option<&TracedLayer> {
-        let layers = &self.traced.as_ref()?.layers;
-        layers.iter().find(|layer| layer.slot == slot)
+    /// By slot: the layers that have run here.
+    fn layers(&self) -> HashMap<usize, &TracedLayer> {
+        let layers = self.traced.iter().flat_map(|traced| &traced.layers);
+        layers.map(|layer| (layer.slot, layer)).collect()
     }
 }
 

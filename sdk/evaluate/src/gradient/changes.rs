@@ -10,7 +10,7 @@ pub(super) struct Changes {
     pub(super) parent: Candidate,
     /// By change: whether it does no more than to give layers other weights.
     pub(super) are_levels: Vec<bool>,
-    /// By block: the edits, each with the index of its change.
+    /// By block: the edits, each with the index of its change; those of a layer are neighbours.
     pub(super) blocks: Vec<Vec<(usize, BlockEdit)>>,
     /// Tokens that are sampled at each token of a sequence.
     pub(super) num_samples: usize,
@@ -43,6 +43,13 @@ impl Changes {
                 };
                 blocks[block_idx].push((change_idx, edit));
             }
+        }
+        for edits in &mut blocks {
+            // Stable: what a change does in several layers is added up in their order.
+            edits.sort_by_key(|(_, edit)| match edit {
+                BlockEdit::Replace { layer_idx, .. } => Some(*layer_idx),
+                BlockEdit::Drop { .. } | BlockEdit::Restore { .. } => None,
+            });
         }
         Self {
             parent: edits.parent().clone(),

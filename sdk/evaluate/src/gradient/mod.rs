@@ -53,6 +53,9 @@ use crate::shared_fitness::SharedFitness;
 /// A response is cut at so many times a change's root mean square.
 const OUTLIER: f64 = 5.0;
 
+/// Level changes whose responses are put together at once.
+const CHANGES_AT_ONCE: usize = 4096;
+
 /// Predicts level changes of a parent on some sequences, whose targets (where the fitness has any)
 /// are there. None where the fitness has no gradient.
 ///
@@ -80,15 +83,12 @@ pub(crate) fn predict(
         let (slope, square) = terms.fold((0.0, 0.0), |sum, it| (sum.0 + it.0, sum.1 + it.1));
         (slope / num_passes, square / num_passes)
     });
-    let responses = passes.iter().map(|pass| pass.second.f_flatten(1, 2));
-    let responses = responses.collect::<std::result::Result<Vec<_>, _>>()?;
-    let responses = without_outliers(&Tensor::f_cat(&responses, 1)?)?;
     let tokens = (request.sequence_idxs.len() * length) as f64;
     Ok(Some(Predictions {
         first: first_orders(&passes, num_changes),
         sink: sink.collect(),
         sink_samples: passes.len() * num_samples,
-        responses: Responses::new(num_changes, to_vec(&responses)?),
+        responses: Responses::new(num_changes, all_responses(&passes, num_changes)?),
         forward_tokens: (share * tokens).round() as u64,
     }))
 }
@@ -128,6 +128,23 @@ fn passes(
     let passes = engine.pool().map(batches.collect(), work, |_| ())?;
     let passes: Option<Vec<Vec<SequenceResponses>>> = passes.into_iter().collect();
     Ok(passes.map(|passes| passes.into_iter().flatten().collect()))
+}
+
+/// The responses of all tokens to each change, row by row, without outliers.
+fn all_responses(passes: &[SequenceResponses], num_changes: usize) -> Result<Vec<f32>> {
+    let count = passes.iter().map(|pass| pass.second.numel()).sum();
+    let mut all = Vec::with_capacity(count);
+    // Among many changes they are most of a search's memory: no more than a part is copied at once.
+    for first in (0..num_changes).step_by(CHANGES_AT_ONCE) {
+        let count = CHANGES_AT_ONCE.min(num_changes - first);
+        let of_pass = |pass: &SequenceResponses| -> Result<Tensor> {
+            let part = pass.second.f_narrow(0, first as i64, count as i64)?;
+            Ok(part.f_flatten(1, 2)?)
+        };
+        let parts = passes.iter().map(of_pass).collect::<Result<Vec<_>>>()?;
+        all.extend(to_vec(&without_outliers(&Tensor::f_cat(&parts, 1)?)?)?);
+    }
+    Ok(all)
 }
 
 /// Responses `[M, T]` within [`OUTLIER`] of each change: a token that reacts out of all proportion

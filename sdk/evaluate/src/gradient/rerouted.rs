@@ -5,6 +5,9 @@
 //! are `k / E` of all, so that the changes of all experts of a block cost `k` times the MLP. Where
 //! they are not scaled, the expert's probability is spread over the others for every token.
 
+use std::collections::HashMap;
+
+use evopress_model::TracedLayer;
 use evopress_plugin::SubBlock;
 use evopress_search::genotype::WeightId;
 use tch::{Kind, Tensor};
@@ -21,10 +24,16 @@ pub(super) struct Rerouted {
 }
 
 impl Block<'_> {
-    /// What changes when an expert that runs is left out; none where no token goes to it.
-    pub(super) fn without_expert(&self, place: &Place, expert: u32) -> Result<Option<Rerouted>> {
+    /// What changes when an expert that runs is left out; none where no token goes to it. `layers`
+    /// are those that have run, by slot.
+    pub(super) fn without_expert(
+        &self,
+        place: &Place,
+        layers: &HashMap<usize, &TracedLayer>,
+        expert: u32,
+    ) -> Result<Option<Rerouted>> {
         let of_expert = self.slots_of_expert(expert);
-        let layer = of_expert.first().and_then(|&slot| place.layer(slot));
+        let layer = of_expert.first().and_then(|slot| layers.get(slot));
         let rows = match layer.and_then(|layer| layer.rows.as_ref()) {
             _ if self.changes_all_tokens() => self.all_rows(place)?,
             Some(rows) => rows.shallow_clone(),

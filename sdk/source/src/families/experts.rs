@@ -90,17 +90,9 @@ impl ExpertNumbers {
         if let Some((name, value, max)) = wrong.next() {
             return Some(format!("{name} is {value}, allowed: 1 to {max}"));
         }
-        let num_blocks = self
-            .blocks
-            .iter()
-            .filter(|has_experts| **has_experts)
-            .count() as i64;
-        let num_layers = num_blocks * self.num_experts * 3;
+        let num_layers = self.blocks.iter().sum::<i64>() * 3;
         (num_layers > MAX_LAYERS).then(|| {
-            format!(
-                "{} experts in {num_blocks} blocks have {num_layers} layers, allowed: {MAX_LAYERS}",
-                self.num_experts
-            )
+            format!("the experts of all blocks have {num_layers} layers, allowed: {MAX_LAYERS}")
         })
     }
 

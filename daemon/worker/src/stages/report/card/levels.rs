@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use evopress_spec::Report;
+use indexmap::IndexMap;
 
 use crate::names::{ByKind, Level, Meaning, kind_words, only_drops};
 
@@ -35,7 +36,8 @@ fn left_out(report: &Report) -> String {
 const ABOUT_DROPPED: &str = "Units are named as in the dense model. Blocks that are dropped whole are gone and the others renumbered; a sub-block that \
      is dropped alone adds nothing. [Loading](#loading) says which runtimes are faster for it.\n";
 
-/// A row a block, a column a kind of unit, a cell its level.
+/// A row a block, a column a kind of unit, a cell its level. Experts have one column: how many
+/// units are at each level.
 fn table(report: &Report) -> String {
     let units = ByKind::of(&report.genotype);
     let mut text = String::from("\n## Levels\n\nThe level of each unit, block by block: ");
@@ -50,12 +52,20 @@ fn table(report: &Report) -> String {
     for kind in units.kinds.keys() {
         let _ = write!(text, " {} |", kind_words(kind));
     }
-    let _ = writeln!(text, "\n|---|{}", "---|".repeat(units.kinds.len()));
+    let has_experts = !units.experts.is_empty();
+    if has_experts {
+        text.push_str(" experts |");
+    }
+    let num_columns = units.kinds.len() + usize::from(has_experts);
+    let _ = writeln!(text, "\n|---|{}", "---|".repeat(num_columns));
     for block_idx in 0..units.num_blocks {
         let _ = write!(text, "| {block_idx} |");
         for row in units.kinds.values() {
             let level = row.get(&block_idx).map_or("", |(_, level)| level);
             let _ = write!(text, " {level} |");
+        }
+        if has_experts {
+            let _ = write!(text, " {} |", of_experts(&units, block_idx));
         }
         text.push('\n');
     }
@@ -70,4 +80,18 @@ fn table(report: &Report) -> String {
         text.push_str(ABOUT_DROPPED);
     }
     text
+}
+
+/// How many units of a block's experts are at each level: `2bit × 9, 3bit × 15`.
+fn of_experts(units: &ByKind<'_>, block_idx: u32) -> String {
+    let experts = units.experts.range((block_idx, 0)..=(block_idx, u32::MAX));
+    let mut counts: IndexMap<&str, usize> = IndexMap::new();
+    for level in experts.flat_map(|(_, levels)| levels) {
+        *counts.entry(level).or_default() += 1;
+    }
+    counts.sort_by(|a, _, b, _| Level::read(a).cmp(&Level::read(b)));
+    let counts = counts
+        .iter()
+        .map(|(level, count)| format!("{level} × {count}"));
+    counts.collect::<Vec<_>>().join(", ")
 }

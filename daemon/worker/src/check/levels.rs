@@ -1,0 +1,38 @@
+//! What the levels of a search space take.
+
+use evopress::genotype::{LayerVariants, SearchSpace};
+use evopress_plugin::{LayerOutline, Variant};
+
+/// Every variant of every layer, of all methods.
+pub(super) fn variants(space: &SearchSpace) -> impl Iterator<Item = (&LayerOutline, Vec<Variant>)> {
+    let methods = 0..space.num_methods();
+    let layers = methods.flat_map(|method_idx| space.variants(method_idx));
+    layers.map(
+        |LayerVariants {
+             layer_idx,
+             variants,
+             ..
+         }| { (&space.outline().layers[layer_idx as usize], variants) },
+    )
+}
+
+/// Bytes of every level in the run's dtype.
+pub(super) fn decoded_bytes(space: &SearchSpace) -> u64 {
+    let bytes_per_weight = u64::from(space.outline().bytes_per_weight);
+    variants(space)
+        .map(|(layer, variants)| layer.num_weights() * bytes_per_weight * variants.len() as u64)
+        .sum()
+}
+
+/// Bytes of the level databases.
+pub(super) fn packed_bytes(space: &SearchSpace) -> u64 {
+    let of_layer = |(layer, variants): (&LayerOutline, Vec<Variant>)| -> u64 {
+        let sizes = variants.iter().map(|variant| {
+            variant
+                .encoding
+                .size_bytes(layer.out_features, layer.in_features)
+        });
+        sizes.sum()
+    };
+    variants(space).map(of_layer).sum()
+}
