@@ -36,14 +36,14 @@ fn runs_over_experts_take_what_was_said() {
     let scratch = Scratch::new();
     let model = scratch.path().join("model");
     let shape = ExpertsShape {
-        num_blocks: 4,
+        num_blocks: 2,
         num_experts: 32,
         num_active: 4,
         hidden: 512,
         intermediate: 512,
     };
     write_experts_model(&model, shape);
-    let fast = json!({"mode": "fast", "limit": {"forward_tokens": 6000}});
+    let fast = json!({"mode": "fast", "limit": {"forward_tokens": 4000}});
     let paper = json!({
         "generations": 1, "offspring": 2, "initial": {"genotypes": 1, "tokens": 64},
         "stages": [{"tokens": 64, "survivors": 1}],

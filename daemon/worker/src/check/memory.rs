@@ -4,6 +4,7 @@
 //! block, while it searches it has no statistics. So the peak is the larger of the two, on top of
 //! what is always there.
 
+use evopress::evaluate::CHANGES_AT_ONCE;
 use evopress::genotype::SearchSpace;
 use evopress::levels::{BATCH_TOKENS, STATISTICS_BYTES};
 use evopress::search::fast;
@@ -29,6 +30,8 @@ const SQUARES_OF_A_TASK: u64 = 6;
 const COPIES_OF_A_BATCH: u64 = 4;
 /// Weights that a method works on at once, unless one layer has more.
 const BATCH_WEIGHTS: u64 = 1 << 26;
+/// Copies of the responses to some changes: squares, limits, and what is within them.
+const COPIES_OF_RESPONSES: u64 = 4;
 /// Passes at one origin whose responses are kept, at most, while they take little memory.
 const KEPT_PASSES: u64 = 8;
 
@@ -231,8 +234,11 @@ impl Counted<'_> {
         let kept = (KEPT_PASSES * of_pass).min(2 * tuning.response_bytes as u64);
         let products = (changes * changes * 8).min(tuning.product_bytes as u64);
         let head = self.head_weights() * FLOAT;
-        // The pass is put together when its threads are done.
-        streams + head + of_pass + kept + products + (threads * of_thread).max(of_pass)
+        // The pass is put together when its threads are done, some changes at a time.
+        let at_once = changes.min(CHANGES_AT_ONCE as u64) * FLOAT;
+        let copies = COPIES_OF_RESPONSES * sequences * length * samples * at_once;
+        let together = of_pass + copies;
+        streams + head + of_pass + kept + products + together.max(threads * of_thread)
     }
 
     /// Level changes whose effects are predicted: to the next levels of each method, both ways.
