@@ -93,6 +93,11 @@ bench-search: ## the searches against each other on SmolLM2 (days for all of it;
 	@$(STEP) "build daemon, worker and plugins" $(CARGO) build --workspace
 	@$(PYTHON) scripts/bench_search.py $(ARGS)
 
+.PHONY: bench-experts
+bench-experts: ## searches over up to 18,432 layers of random experts (ARGS="12 24" for other numbers of blocks)
+	@$(STEP) "set up libtorch" $(PYTHON) scripts/setup.py libtorch
+	@$(CARGO) bench --profile dev --workspace --bench experts -- $(ARGS)
+
 .PHONY: bench-gguf
 bench-gguf: ## GGUF results against llama.cpp's own quantizations (hours; ARGS="--help")
 	@$(STEP) "set up libtorch, model and the tests' tools" $(PYTHON) scripts/setup.py all-for-test

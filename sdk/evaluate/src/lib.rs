@@ -23,6 +23,7 @@ mod small_models;
 
 pub use error::{EvaluateError, Result};
 pub use fitness::CalibratedFitness;
+pub use gradient::CHANGES_AT_ONCE;
 pub use quality::{Quality, Reference};
 pub use routing::ExpertUse;
 pub use shared_fitness::SharedFitness;

@@ -72,7 +72,7 @@ pub(crate) fn open_with_levels(name: &str, folder: &Path) -> (Model, SearchSpace
     let outline = source.spec().outline(4);
     let target = measure("bits_per_weight", 4.0);
     let space = space_over(&outline, &[("bits", &Bits(&[3, 5]))], &target, None).unwrap();
-    let database = rounded::database(folder, &source, &outline, &space.variants(0));
+    let database = rounded::database(folder, &source, &outline, space.variants(0));
     (model(&source, vec![Arc::new(database)]), space)
 }
 

@@ -6,8 +6,8 @@
 //! statistics of a block's inputs are collected with the block's dense weights behind the
 //! compressed blocks before it, the method compresses the block's layers to all their variants, and
 //! the activations go on through the block at the method's calibration level. Every finished layer
-//! is durable; a build that is interrupted goes on at the layer that it was in, and a damaged layer
-//! is built again alone.
+//! is durable; a build that is interrupted goes on at the first layer that its manifest lacks, and
+//! a damaged layer is built again alone.
 
 #![forbid(unsafe_code)]
 

@@ -118,7 +118,7 @@ fn head_weights(source: &Source) -> u64 {
 /// upper bound: a method may need less, and a database that is there already needs nothing.
 fn database_flops(plan: &Plan, source: &Source, space: &SearchSpace) -> f64 {
     let tokens = plan.database.tokens as f64;
-    let of_layer = |(layer, variants): (&LayerOutline, Vec<Variant>)| {
+    let of_layer = |(layer, variants): (&LayerOutline, &[Variant])| {
         let (rows, columns) = (layer.out_features as f64, layer.in_features as f64);
         let block = &source.spec().blocks[layer.block_idx as usize];
         tokens * block.share_of(layer.expert_idx) * columns * columns

@@ -1,19 +1,16 @@
 //! What the levels of a search space take.
 
-use evopress::genotype::{LayerVariants, SearchSpace};
+use evopress::genotype::SearchSpace;
 use evopress_plugin::{LayerOutline, Variant};
 
 /// Every variant of every layer, of all methods.
-pub(super) fn variants(space: &SearchSpace) -> impl Iterator<Item = (&LayerOutline, Vec<Variant>)> {
+pub(super) fn variants(space: &SearchSpace) -> impl Iterator<Item = (&LayerOutline, &[Variant])> {
     let methods = 0..space.num_methods();
     let layers = methods.flat_map(|method_idx| space.variants(method_idx));
-    layers.map(
-        |LayerVariants {
-             layer_idx,
-             variants,
-             ..
-         }| { (&space.outline().layers[layer_idx as usize], variants) },
-    )
+    layers.map(|layer| {
+        let of_model = &space.outline().layers[layer.layer_idx as usize];
+        (of_model, layer.variants.as_slice())
+    })
 }
 
 /// Bytes of every level in the run's dtype.
@@ -26,7 +23,7 @@ pub(super) fn decoded_bytes(space: &SearchSpace) -> u64 {
 
 /// Bytes of the level databases.
 pub(super) fn packed_bytes(space: &SearchSpace) -> u64 {
-    let of_layer = |(layer, variants): (&LayerOutline, Vec<Variant>)| -> u64 {
+    let of_layer = |(layer, variants): (&LayerOutline, &[Variant])| -> u64 {
         let sizes = variants.iter().map(|variant| {
             variant
                 .encoding

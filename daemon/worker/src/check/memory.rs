@@ -4,6 +4,7 @@
 //! block, while it searches it has no statistics. So the peak is the larger of the two, on top of
 //! what is always there.
 
+use evopress::evaluate::CHANGES_AT_ONCE;
 use evopress::genotype::SearchSpace;
 use evopress::levels::{BATCH_TOKENS, STATISTICS_BYTES};
 use evopress::search::fast;
@@ -29,9 +30,10 @@ const SQUARES_OF_A_TASK: u64 = 6;
 const COPIES_OF_A_BATCH: u64 = 4;
 /// Weights that a method works on at once, unless one layer has more.
 const BATCH_WEIGHTS: u64 = 1 << 26;
-/// Copies of a layer's tokens where gradients are taken: its input and output, and for each
-/// gradient what it is beside the difference that a level makes.
-const COPIES_OF_TRACED: u64 = 4;
+/// Copies of the responses to some changes: squares, limits, and what is within them.
+const COPIES_OF_RESPONSES: u64 = 4;
+/// Passes at one origin whose responses are kept, at most, while they take little memory.
+const KEPT_PASSES: u64 = 8;
 
 /// The peak of a run's memory, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,6 +51,8 @@ struct Counted<'a> {
     space: &'a SearchSpace,
     threads: u64,
     bytes_per_weight: u64,
+    /// Variants of a layer by one method, at most.
+    most_variants: u64,
 }
 
 /// For a run of `plan` on so many compute threads.
@@ -59,12 +63,14 @@ pub(super) fn of(
     methods: &[UsedMethod],
     threads: usize,
 ) -> Memory {
+    let counts = levels::variants(space).map(|(_, variants)| variants.len() as u64);
     let counted = Counted {
         plan,
         source,
         space,
         threads: threads as u64,
         bytes_per_weight: setup::bytes_per_weight(plan.model.dtype).into(),
+        most_variants: counts.max().unwrap_or(0),
     };
     let databases = methods.iter().zip(0..).filter_map(|(method, method_idx)| {
         let has_levels = !space.variants(method_idx).is_empty();
@@ -160,19 +166,13 @@ impl Counted<'_> {
         let layers = group.slots.iter().map(|slot| &block.layers[*slot]);
         let largest = layers.clone().map(LayerSpec::num_weights).max();
         let largest = largest.unwrap_or(0);
-        let at_all_levels = layers.map(LayerSpec::num_weights).sum::<u64>() * self.most_variants();
+        let at_all_levels = layers.map(LayerSpec::num_weights).sum::<u64>() * self.most_variants;
         let squares = match wanted {
             Statistics::Hessian => SQUARES_OF_A_TASK * square(block, group),
             _ => 0,
         };
         let batch = at_all_levels.min(BATCH_WEIGHTS.max(largest));
         squares + COPIES_OF_A_BATCH * batch * FLOAT
-    }
-
-    /// Variants of a layer by one method, at most.
-    fn most_variants(&self) -> u64 {
-        let counts = levels::variants(self.space).map(|(_, variants)| variants.len() as u64);
-        counts.max().unwrap_or(0)
     }
 
     /// While genotypes are evaluated, beyond what is always there.
@@ -221,18 +221,24 @@ impl Counted<'_> {
         let streams = plan.calibration.tokens * stream;
         let streams = streams.min(compute::residual_cache_limit_bytes());
         let samples = tuning.samples_while_unsure as u64;
-        let response = self.num_changes() * FLOAT;
+        let (changes, sequences) = (self.num_changes(), settings.gradient_sequences as u64);
+        let response = changes * FLOAT;
+        let of_pass = sequences * length * samples * response;
         let blocks = spec.blocks.iter().map(BlockSpec::num_weights);
         let block = blocks.max().unwrap_or(0) * FLOAT;
-        let traced = COPIES_OF_TRACED * (2 + samples) * self.widest_block() * FLOAT;
-        // Those of all gradients, and of the samples once more.
+        // What layers read and put out, what autograd keeps between them, and the gradient of every
+        // output by the loss and by each sample; responses to all, and of the samples once more.
+        let traced = (2 + 1 + samples) * self.widest_block() * FLOAT;
         let of_thread = block + length * (stream + traced + (1 + 2 * samples) * response);
-        let sequences = settings.gradient_sequences as u64;
-        let of_pass = sequences * length * samples * response;
-        let sketches = 2 * tuning.response_bytes + tuning.product_bytes;
         let threads = self.threads.min(sequences);
-        let running = threads * of_thread;
-        streams + 2 * self.head_weights() * FLOAT + of_pass + running.max(of_pass + sketches as u64)
+        let kept = (KEPT_PASSES * of_pass).min(2 * tuning.response_bytes as u64);
+        let products = (changes * changes * 8).min(tuning.product_bytes as u64);
+        let head = self.head_weights() * FLOAT;
+        // The pass is put together when its threads are done, some changes at a time.
+        let at_once = changes.min(CHANGES_AT_ONCE as u64) * FLOAT;
+        let copies = COPIES_OF_RESPONSES * sequences * length * samples * at_once;
+        let together = of_pass + copies;
+        streams + head + of_pass + kept + products + together.max(threads * of_thread)
     }
 
     /// Level changes whose effects are predicted: to the next levels of each method, both ways.

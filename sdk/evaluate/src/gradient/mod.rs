@@ -54,7 +54,7 @@ use crate::shared_fitness::SharedFitness;
 const OUTLIER: f64 = 5.0;
 
 /// Level changes whose responses are put together at once.
-const CHANGES_AT_ONCE: usize = 4096;
+pub const CHANGES_AT_ONCE: usize = 1024;
 
 /// Predicts level changes of a parent on some sequences, whose targets (where the fitness has any)
 /// are there. None where the fitness has no gradient.

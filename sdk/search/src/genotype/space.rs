@@ -95,8 +95,8 @@ impl SearchSpace {
 
     /// For each layer that a method replaces, by layer: the weights that its levels are made of.
     /// Empty for an unknown method.
-    pub fn variants(&self, method_idx: usize) -> Vec<LayerVariants> {
-        self.variants.get(method_idx).cloned().unwrap_or_default()
+    pub fn variants(&self, method_idx: usize) -> &[LayerVariants] {
+        self.variants.get(method_idx).map_or(&[], Vec::as_slice)
     }
 
     /// A compressed weight.

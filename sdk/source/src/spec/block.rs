@@ -1,5 +1,7 @@
 //! A transformer block: its layers, norms, attention and MLP.
 
+use std::collections::HashMap;
+
 use evopress_plugin::SubBlock;
 
 use super::experts::ExpertsSpec;
@@ -156,11 +158,10 @@ impl BlockSpec {
     /// The layers by the tensor that they multiply, in the order of their first layers.
     pub fn layers_by_input(&self) -> Vec<InputGroup> {
         let mut groups: Vec<InputGroup> = Vec::new();
+        let mut places: HashMap<(LayerInput, Option<u32>), usize> = HashMap::new();
         for (slot, layer) in self.layers.iter().enumerate() {
-            let known = groups
-                .iter_mut()
-                .find(|group| group.input == layer.input && group.expert == layer.expert);
-            match known {
+            let place = *places.entry(layer.reads()).or_insert(groups.len());
+            match groups.get_mut(place) {
                 Some(group) => group.slots.push(slot),
                 None => groups.push(InputGroup {
                     input: layer.input,

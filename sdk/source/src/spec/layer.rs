@@ -63,6 +63,11 @@ impl LayerSpec {
         }
     }
 
+    /// The tensor that it multiplies, and the expert whose tokens that holds.
+    pub fn reads(&self) -> (LayerInput, Option<u32>) {
+        (self.input, self.expert)
+    }
+
     /// Number of weights, without the bias.
     pub fn num_weights(&self) -> u64 {
         (self.out_features * self.in_features) as u64

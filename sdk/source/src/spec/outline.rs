@@ -2,7 +2,6 @@
 
 use evopress_plugin::{LayerOutline, ModelOutline};
 
-use super::block::InputGroup;
 use super::model::ModelSpec;
 
 impl ModelSpec {
@@ -12,17 +11,19 @@ impl ModelSpec {
         let mut num_inputs = 0;
         for (block_idx, block) in self.blocks.iter().enumerate() {
             let groups = block.layers_by_input();
-            for layer in &block.layers {
-                let reads_it =
-                    |group: &InputGroup| group.input == layer.input && group.expert == layer.expert;
-                let group_idx = groups.iter().position(reads_it);
-                let group_idx = group_idx.expect("every layer reads one of its block's inputs");
+            let mut input_idxs = vec![0; block.layers.len()];
+            for (input_idx, group) in (num_inputs..).zip(&groups) {
+                for &slot in &group.slots {
+                    input_idxs[slot] = input_idx;
+                }
+            }
+            for (layer, input_idx) in block.layers.iter().zip(input_idxs) {
                 layers.push(LayerOutline {
                     name: format!("{}.{}", self.block_name(block_idx), layer.name),
                     block_idx: block_idx as u32,
                     sub_block: layer.sub_block,
                     expert_idx: layer.expert,
-                    input_idx: num_inputs + group_idx as u32,
+                    input_idx,
                     out_features: layer.out_features as u64,
                     in_features: layer.in_features as u64,
                     has_bias: layer.has_bias,

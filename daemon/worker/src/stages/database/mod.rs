@@ -32,7 +32,7 @@ pub(crate) fn run(inputs: &Inputs<'_>) -> Result<Databases> {
     let layers: Vec<_> = (0..num_methods)
         .map(|method_idx| inputs.space.variants(method_idx))
         .collect();
-    if layers.iter().all(Vec::is_empty) {
+    if layers.iter().all(|layers| layers.is_empty()) {
         return all(inputs, &layers);
     }
     inputs
@@ -45,7 +45,7 @@ pub(crate) fn run(inputs: &Inputs<'_>) -> Result<Databases> {
 }
 
 /// The databases of all methods; `layers` are the compressed layers of each.
-fn all(inputs: &Inputs<'_>, layers: &[Vec<LayerVariants>]) -> Result<Databases> {
+fn all(inputs: &Inputs<'_>, layers: &[&[LayerVariants]]) -> Result<Databases> {
     let mut databases = Databases::default();
     for (method, layers) in inputs.methods.iter().zip(layers) {
         if layers.is_empty() {
