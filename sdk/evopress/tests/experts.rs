@@ -97,12 +97,14 @@ fn qwen2_moe_renormalised_without_biases() {
 #[test]
 fn qwen_without_dense_blocks() {
     check("qwen2-moe-all");
+    check("qwen2-moe-untied");
     check("qwen3-moe-all");
 }
 
 #[test]
 fn olmoe() {
     check("olmoe");
+    check("olmoe-all-heads");
 }
 
 #[test]

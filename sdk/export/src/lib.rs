@@ -11,6 +11,7 @@
 #![forbid(unsafe_code)]
 
 mod error;
+mod expert_counts;
 mod experts;
 pub mod gguf;
 mod layout;
@@ -34,7 +35,7 @@ use evopress_search::genotype::{Candidate, Genotype, SearchSpace};
 use evopress_source::{HfFiles, Source};
 
 pub use error::{ExportError, Result};
-use experts::Counts;
+use expert_counts::Counts;
 use layout::{Layout, OutTensor, Stack};
 use shards::FileTensor;
 pub use verify::verify;
@@ -69,7 +70,7 @@ pub fn huggingface(
         .collect();
     let weight_bytes = shards::write(&tensors, folder, progress)?;
     adapted_files(source, space, genotype, &layout, kind)?.write(folder)?;
-    experts::write_code(folder, &Counts::of(&layout))?;
+    expert_counts::write_code(folder, &Counts::of(&layout))?;
     Ok(Written {
         parameters: layout.num_parameters(),
         weight_bytes,
@@ -188,7 +189,7 @@ fn adapted_files(
 ) -> Result<HfFiles> {
     let mut files = source.hf_files()?;
     adapt_config(&mut files.config, source.spec().num_blocks(), layout, kind);
-    experts::adapt(&mut files.config, &Counts::of(layout));
+    expert_counts::adapt(&mut files.config, &Counts::of(layout));
     files
         .config
         .insert("evopress".into(), describe(space, genotype));

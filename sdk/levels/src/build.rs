@@ -23,7 +23,8 @@ use crate::statistics::{SequenceInput, Statistics, Sums, wanted_bytes};
 /// A method plugin, shared by the compute threads.
 pub type SharedMethod = Arc<dyn Method>;
 
-/// Tokens whose layer inputs are in memory at once, or one sequence for each thread if that is more.
+/// Tokens whose layer inputs are in memory at once, or one sequence for each thread if that is
+/// more.
 pub const BATCH_TOKENS: usize = 2048;
 
 /// Bytes of the statistics that are in memory at once. A block with more of them, which has

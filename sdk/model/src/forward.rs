@@ -127,7 +127,8 @@ impl Model {
         Ok(())
     }
 
-    /// The weights and experts of a block for `candidates`, among whom the stream's rows are divided evenly.
+    /// The weights and experts of a block for `candidates`, among whom the stream's rows are
+    /// divided evenly.
     fn block_weights<'a>(
         &'a self,
         block_idx: usize,

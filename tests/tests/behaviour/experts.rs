@@ -4,6 +4,15 @@
 use evopress_tests::{Scratch, fixture, llama_cpp, tiny, transformers};
 use serde_json::{Value, json};
 
+/// Models of each family as llama.cpp has the family.
+const IN_LLAMA_CPP: [&str; 5] = [
+    "mixtral",
+    "qwen3-moe-all",
+    "qwen2-moe-untied",
+    "olmoe-all-heads",
+    "granitemoe",
+];
+
 /// Four bits a weight on average, by GPTQ, on a small random model.
 fn pipeline(model: &str, grouping: &str) -> Value {
     let mut spec = tiny(model);
@@ -113,8 +122,7 @@ fn a_fast_search_switches_levels_of_experts() {
 #[test]
 fn llama_cpp_computes_what_the_report_says() {
     let scratch = Scratch::new();
-    let models = ["mixtral", "qwen3-moe-all", "granitemoe"];
-    let runs = models.map(|model| {
+    let runs = IN_LLAMA_CPP.map(|model| {
         let mut spec = pipeline(model, "block");
         spec["artifacts"] = json!([{"format": "gguf"}, {"format": "huggingface"}]);
         let report = scratch.report(&spec);
@@ -198,9 +206,8 @@ fn transformers_loads_models_that_lack_experts() {
 #[test]
 fn llama_cpp_loads_models_that_lack_experts() {
     let scratch = Scratch::new();
-    let models = ["mixtral", "qwen3-moe-all", "granitemoe"];
     let search = json!({"mode": "fast", "limit": {"forward_tokens": 20000}, "seed": 0});
-    let (reports, questions) = runs_without_experts(&scratch, &models, "gguf", &search);
+    let (reports, questions) = runs_without_experts(&scratch, &IN_LLAMA_CPP, "gguf", &search);
     for (report, answer) in reports.iter().zip(llama_cpp(&questions)) {
         check_perplexity(report, &answer, 0.005);
     }

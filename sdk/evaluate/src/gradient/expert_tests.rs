@@ -43,15 +43,15 @@ fn slope(model: &Model, space: &SearchSpace, edits: &BlockEdits<'_>, edit: &Bloc
                 let attention = model
                     .traced_attention(block_idx, &stream, length, kind, &weight)
                     .unwrap();
-                stream = stream + attention.added;
+                let middle = &stream + attention.added;
                 let mlp = |left_out: &[u32]| {
-                    let traced = model.traced_mlp(block_idx, &stream, kind, left_out, &weight);
+                    let traced = model.traced_mlp(block_idx, &middle, kind, left_out, &weight);
                     traced.unwrap().added
                 };
                 let added = mlp(&parent.dropped.experts[block_idx]);
                 stream = match block_idx == at {
-                    true => &stream + &added + &share * (mlp(&after) - &added).detach(),
-                    false => &stream + added,
+                    true => &middle + &added + &share * (mlp(&after) - &added).detach(),
+                    false => &middle + added,
                 };
             }
             cross_entropy(model, &model.traced_finish(&stream).unwrap(), tokens)

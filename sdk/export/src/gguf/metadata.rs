@@ -8,7 +8,7 @@ use super::FORMAT;
 use super::tensors::{Tensors, idle_width, mlp_width};
 use crate::describe;
 use crate::error::Result;
-use crate::experts::Counts;
+use crate::expert_counts::Counts;
 use crate::layout::{KeptBlock, Layout};
 use evopress_search::genotype::{Genotype, SearchSpace};
 use evopress_source::Source;

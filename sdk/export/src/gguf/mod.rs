@@ -34,7 +34,7 @@ use tch::Kind;
 use super::Written;
 use super::layout::Layout;
 use crate::error::{ExportError, Result};
-use crate::{experts, stacked};
+use crate::{expert_counts, stacked};
 use evopress_levels::Database;
 use evopress_search::genotype::{Genotype, SearchSpace};
 use evopress_source::Source;
@@ -65,7 +65,7 @@ pub fn check_space(source: &Source, space: &SearchSpace) -> Result<()> {
         is_shared.then(|| names::of_layer(layer).to_owned())
     };
     stacked::check_by(source, space, FORMAT, of_file)?;
-    experts::check(space, FORMAT)?;
+    expert_counts::check(space, FORMAT)?;
     match source.gguf_told_by_number() {
         Some(what) if stacked::may_lose_blocks(space) => Err(ExportError::Format(format!(
             "format `{FORMAT}` goes without blocks that are dropped whole, but llama.cpp's `{}` tells {what}; `huggingface` has every result",

@@ -28,7 +28,7 @@ use tch::Kind;
 use super::layout::{Layout, Stack};
 use super::{Written, adapted_files, dense, shards};
 use crate::error::{ExportError, Result};
-use crate::{experts, stacked};
+use crate::{expert_counts, stacked};
 use evopress_levels::Database;
 use evopress_search::genotype::{Candidate, Genotype, SearchSpace, WeightId};
 use evopress_source::Source;
@@ -76,7 +76,7 @@ pub struct Summary {
 /// lacks, or when no level could be packed at all.
 pub fn check(source: &Source, space: &SearchSpace, format: PackedFormat) -> Result<()> {
     stacked::check(source, space, &format.to_string())?;
-    experts::check(space, &format.to_string())?;
+    expert_counts::check(space, &format.to_string())?;
     let mut foreign_bits = BTreeSet::new();
     let (mut is_packed, mut is_sparse) = (false, false);
     for layer in (0..space.num_methods()).flat_map(|idx| space.variants(idx)) {

@@ -81,7 +81,7 @@ mod tests {
 
         fn expert_saliency(&mut self, _: &[usize]) -> Result<Option<Vec<Vec<f64>>>> {
             let block = |idx: usize| {
-                let sign = if idx % 2 == 0 { 1.0 } else { -1.0 };
+                let sign = [1.0, -1.0][idx % 2];
                 (0..4).map(|expert| sign * f64::from(expert)).collect()
             };
             Ok(Some((0..2).map(block).collect()))

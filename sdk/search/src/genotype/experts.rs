@@ -20,7 +20,7 @@ pub struct BlockExperts {
 pub(crate) struct DroppedExperts(Vec<usize>);
 
 impl SearchSpace {
-    /// The same space without the genotypes that leave a block fewer experts than a token needs.
+    /// Takes the genotypes that leave a block fewer experts than a token needs out of the space.
     /// `blocks` says what each block of the model has.
     ///
     /// # Errors

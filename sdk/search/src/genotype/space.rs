@@ -229,7 +229,8 @@ impl SearchSpace {
         self.sizes.is_idle(genotype, unit_idx)
     }
 
-    /// Whether every group is within its budget, and every block has the experts that a token needs.
+    /// Whether every group is within its budget, and every block has the experts that a token
+    /// needs.
     pub fn meets_budget(&self, genotype: &Genotype) -> bool {
         genotype.0.len() == self.units.len()
             && (0..self.units.len()).all(|idx| genotype.level(idx) < self.units[idx].levels.len())

@@ -49,13 +49,14 @@ A GGUF file says less than a folder in some cases:
   (`compressed-tensors`, `gptq`). Each has one level: `search.grouping: tied` is needed.
 - The layers of all experts of a block are three tensors in GGUF files, each of which has one level:
   `search.grouping: block` is needed. Blocks with a dense MLP among blocks of experts are refused
-  there, and so is a `norm_topk_prob` that llama.cpp does not compute.
+  there, and so are a `norm_topk_prob` that llama.cpp does not compute, a Qwen2-MoE without a head of
+  its own and an OLMoE with fewer key heads than query heads.
 - `nemotron-nas` is a Llama's format.
 
 ## Not yet
 
 Models with attention sinks (`gpt_oss`), latent attention (DeepSeek) or state spaces, encoders, and
-what is not about texts. Leaving out single experts.
+what is not about texts.
 ";
 
 /// The page, as Markdown.
@@ -83,12 +84,8 @@ fn proof(family: &Family) -> String {
     };
     let real = family.about.real_weights.join(", ");
     let model_type = family.model_type;
-    // The tests of what is written have no models with experts.
-    match family.form.experts {
-        Some(_) => format!("| `{model_type}` | yes |  |  | {real} |\n"),
-        None => format!(
-            "| `{model_type}` | yes | yes | `{}`{windows} | {real} |\n",
-            gguf.architecture
-        ),
-    }
+    format!(
+        "| `{model_type}` | yes | yes | `{}`{windows} | {real} |\n",
+        gguf.architecture
+    )
 }

@@ -11,7 +11,7 @@ use tempfile::TempDir;
 
 use super::{error, fixture};
 
-const NAMES: [&str; 9] = [
+const NAMES: [&str; 11] = [
     "mixtral",
     "qwen3-moe",
     "qwen3-moe-plain",
@@ -19,7 +19,9 @@ const NAMES: [&str; 9] = [
     "qwen2-moe-renormalized",
     "qwen3-moe-all",
     "qwen2-moe-all",
+    "qwen2-moe-untied",
     "olmoe",
+    "olmoe-all-heads",
     "granitemoe",
 ];
 

@@ -231,6 +231,7 @@ pub(super) mod examples {
             artifacts: formats.iter().map(artifact).collect(),
             depth: Depth::default(),
             gguf_goes_without: true,
+            differs_in_experts: false,
         }
     }
 }
