@@ -49,8 +49,8 @@ A GGUF file says less than a folder in some cases:
   (`compressed-tensors`, `gptq`). Each has one level: `search.grouping: tied` is needed.
 - The layers of all experts of a block are three tensors in GGUF files, each of which has one level:
   `search.grouping: block` is needed. Blocks with a dense MLP among blocks of experts are refused
-  there, and so are a `norm_topk_prob` that llama.cpp does not compute, a Qwen2-MoE without a head of
-  its own and an OLMoE with fewer key heads than query heads.
+  there, and so are a `norm_topk_prob` that llama.cpp does not compute, a Qwen2-MoE without a head
+  of its own and an OLMoE with fewer key heads than query heads.
 - `nemotron-nas` is a Llama's format.
 
 ## Not yet
