@@ -37,6 +37,13 @@ fn of_plugin(
     pointer: &str,
 ) -> Vec<Placed> {
     match plugins.check_options(&used.plugin, kind, &used.options) {
+        // Methods are made once there is a model for them.
+        Ok(mistakes) if mistakes.is_empty() && kind == PluginKind::Fitness => {
+            let made = plugins.fitness(&used.plugin, &used.options);
+            let refused = made.err().map(|error| error.to_string());
+            let placed = refused.map(|it| Placed::new(format!("{pointer}/options"), it));
+            placed.into_iter().collect()
+        }
         Ok(mistakes) => mistakes
             .into_iter()
             .map(|it| Placed::new(format!("{pointer}/options{}", it.pointer), it.message))
