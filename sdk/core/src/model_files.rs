@@ -61,8 +61,8 @@ impl WeightIndex {
 /// Bytes of a file's name, at most.
 const MAX_NAME: usize = 255;
 
-/// Whether a text is the name of a file in a folder, and nothing else: a path could lead to any file
-/// of the machine.
+/// Whether a text is the name of a file in a folder, and nothing else: a path could lead to any
+/// file of the machine.
 fn is_file_name(name: &str) -> bool {
     let file_name = Path::new(name).file_name();
     file_name.is_some_and(|file_name| file_name == name)
