@@ -96,9 +96,10 @@ def gguf_model(architecture, more=(), norms=("attn_norm", "ffn_norm"), hidden=8,
         (key + "attention.head_count", U32, 2), (key + "attention.head_count_kv", U32, 1),
         (key + "attention.layer_norm_rms_epsilon", F32, 1e-5), (key + "attention.key_length", U32, half),
         (key + "attention.value_length", U32, half),
-        ("tokenizer.ggml.model", STRING, "gpt2"), ("tokenizer.ggml.pre", STRING, "gpt-2"),
+        # No rules of cutting a text into words, whose regular expressions take a millisecond.
+        ("tokenizer.ggml.model", STRING, "llama"), ("tokenizer.ggml.scores", F32, [-1.0, -2.0, -0.5, 0.0]),
         ("tokenizer.ggml.tokens", STRING, ["a", "b", "ab", "</s>"]), ("tokenizer.ggml.token_type", I32, [1, 1, 1, 3]),
-        ("tokenizer.ggml.merges", STRING, ["a b"]), ("tokenizer.ggml.eos_token_id", U32, 3),
+        ("tokenizer.ggml.eos_token_id", U32, 3), ("tokenizer.ggml.bos_token_id", U32, 3),
     ]
     more = [(name if name.startswith(shared) else key + name, *rest) for name, *rest in more]
     entries = [entry for entry in entries if entry[0] not in {name for name, *_ in more}] + more

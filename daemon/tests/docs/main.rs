@@ -60,7 +60,8 @@ fn the_architecture_names_every_crate() {
     // Plugins have one row together, and tests and examples none.
     let has_a_row = |name: &str| {
         let is_plugin = name.starts_with("evopress-plugin-") && name != "evopress-plugin-tch";
-        let is_test = name.starts_with("evopress-fault-") || name == "evopress-tests";
+        let is_test = name.starts_with("evopress-fault-")
+            || ["evopress-tests", "evopress-fuzz"].contains(&name);
         !is_plugin && !is_test && name != "evopress-examples"
     };
     let ours = packages

@@ -1,8 +1,10 @@
 //! A GGUF file: metadata and the list of tensors.
 
+use std::path::Path;
+
 use evopress_source::fixtures::GgufBuilder;
 
-use crate::model::open_and_use;
+use crate::model::{describe, open_and_read, use_tokenizer};
 use crate::scratch::{Scratch, append, append_zeros};
 
 /// More than the tensors of any model of the corpus.
@@ -25,6 +27,13 @@ pub fn gguf(input: &[u8]) {
         append_zeros(&file, ALL_TENSORS);
         open_and_use(&file);
     });
+}
+
+fn open_and_use(file: &Path) {
+    if let Some(source) = open_and_read(file) {
+        describe(&source);
+        use_tokenizer(&source);
+    }
 }
 
 fn with_second_part() -> Scratch {

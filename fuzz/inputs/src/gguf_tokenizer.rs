@@ -5,7 +5,7 @@ use evopress_source::Source;
 use evopress_source::fixtures::GgufBuilder;
 use serde_json::{Map, Value};
 
-use crate::model::{describe, use_tokenizer};
+use crate::model::{use_tokenizer, use_written_tokenizers};
 use crate::scratch::Scratch;
 use crate::sentence::checked;
 
@@ -30,8 +30,8 @@ pub fn gguf_tokenizer(input: &[u8]) {
     FOLDER.with(|folder| {
         let file = folder.write("model.gguf", &with_entries(&object.map).bytes());
         if let Some(source) = checked(Source::open(&file)) {
-            describe(&source);
             use_tokenizer(&source);
+            use_written_tokenizers(&source);
         }
     });
 }

@@ -2,8 +2,9 @@
 
 use evopress_source::Source;
 
-use crate::model::use_tokenizer;
+use crate::model::{use_tokenizer, use_written_tokenizers};
 use crate::scratch::Scratch;
+use crate::sentence::{check, checked};
 
 /// Stands between the files of an input, on a line of its own.
 const BETWEEN: &str = "\n%%%\n";
@@ -36,6 +37,10 @@ pub fn tokenizer(input: &[u8]) {
             }
         }
         use_tokenizer(source);
+        use_written_tokenizers(source);
+        for note in checked(source.notes()).unwrap_or_default() {
+            check(&note);
+        }
     });
 }
 

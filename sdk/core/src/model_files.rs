@@ -44,9 +44,7 @@ impl WeightIndex {
         }
         let index: Self = json::fields(&text::read(&file)?).map_err(TextError::Content)?;
         for name in index.files() {
-            // A name with a path in it could read any file of the machine.
-            let file_name = Path::new(name).file_name();
-            if file_name.is_none_or(|file_name| file_name != name) {
+            if !is_file_name(name) {
                 let what = format!("{name:?} is not the name of a file in the same folder");
                 return Err(TextError::Content(what));
             }
@@ -58,6 +56,18 @@ impl WeightIndex {
     pub fn files(&self) -> BTreeSet<&str> {
         self.weight_map.values().map(String::as_str).collect()
     }
+}
+
+/// Bytes of a file's name, at most.
+const MAX_NAME: usize = 255;
+
+/// Whether a text is the name of a file in a folder, and nothing else: a path could lead to any
+/// file of the machine.
+fn is_file_name(name: &str) -> bool {
+    let file_name = Path::new(name).file_name();
+    file_name.is_some_and(|file_name| file_name == name)
+        && name.len() <= MAX_NAME
+        && !name.contains(char::is_control)
 }
 
 /// The files of a model, in a fixed order: the file itself, all parts of one that is split, or
@@ -146,6 +156,23 @@ mod tests {
         assert_eq!(digest(&one), digest_path(one.path()).unwrap());
         fs::write(other.path().join("generation_config.json"), "{}").unwrap();
         assert_ne!(digest(&one), digest(&other));
+    }
+
+    #[test]
+    fn only_names_of_files_are_in_an_index() {
+        for name in [
+            "",
+            ".",
+            "..",
+            "a/b",
+            "/etc/passwd",
+            "a\\u0000b",
+            &"a".repeat(256),
+        ] {
+            let index = format!(r#"{{"weight_map": {{"a": "{name}"}}}}"#);
+            let folder = folder(&[(INDEX, &index)]);
+            assert!(WeightIndex::read(folder.path()).is_err(), "{name}");
+        }
     }
 
     #[test]

@@ -51,31 +51,34 @@ const MAX_SHOWN: usize = 2000;
 /// Bytes that it shows of the end of a longer one.
 const END_SHOWN: usize = 400;
 
-/// A text as a message may show it: control characters are escaped, but for line ends and tabs, and
-/// the middle of a long text is left out. What a file holds may be of any length.
-pub fn shown(text: &str) -> Cow<'_, str> {
-    let is_plain = |c: char| !c.is_control() || matches!(c, '\n' | '\t');
-    if text.len() <= MAX_SHOWN && text.chars().all(is_plain) {
-        return Cow::Borrowed(text);
-    }
-    let escaped = |part: &str| -> String {
-        let parts = part.chars().map(|c| match is_plain(c) {
-            true => c.to_string(),
-            false => c.escape_default().to_string(),
-        });
-        parts.collect()
-    };
+/// A text of which a long one lacks its middle. What a file holds may be of any length.
+pub fn shortened(text: &str) -> Cow<'_, str> {
     if text.len() <= MAX_SHOWN {
-        return Cow::Owned(escaped(text));
+        return Cow::Borrowed(text);
     }
     let start = boundary_before(text, MAX_SHOWN - END_SHOWN);
     let end = boundary_before(text, text.len() - END_SHOWN);
     Cow::Owned(format!(
         "{} … ({} bytes left out) … {}",
-        escaped(&text[..start]),
+        &text[..start],
         end - start,
-        escaped(&text[end..])
+        &text[end..]
     ))
+}
+
+/// A text as a message may show it: shortened, and with control characters escaped, but for line
+/// ends and tabs.
+pub fn shown(text: &str) -> Cow<'_, str> {
+    let is_plain = |c: char| !c.is_control() || matches!(c, '\n' | '\t');
+    let short = shortened(text);
+    if short.chars().all(is_plain) {
+        return short;
+    }
+    let parts = short.chars().map(|c| match is_plain(c) {
+        true => c.to_string(),
+        false => c.escape_default().to_string(),
+    });
+    Cow::Owned(parts.collect())
 }
 
 /// Line and column of a byte of a text, counted from 1, the column in characters.

@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use evopress_core::text::{TextError, shown};
 
-/// Why a model cannot be opened or a tensor of it cannot be read. What a message quotes of a file is
-/// shown by [`shown`].
+/// Why a model cannot be opened or a tensor of it cannot be read. What a message quotes of a file
+/// goes through [`shown`].
 #[derive(Debug, thiserror::Error)]
 pub enum SourceError {
     /// The file system refused.

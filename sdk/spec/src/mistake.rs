@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use evopress_core::text::shortened;
 use serde::{Deserialize, Serialize};
 
 use crate::place::{Position, yaml_path};
@@ -56,7 +57,7 @@ impl Fault {
             file: file_name.to_owned(),
             line: self.at.line,
             column: self.at.column,
-            path: yaml_path(&self.pointer),
+            path: shortened(&yaml_path(&self.pointer)).into_owned(),
             message: crate::words::one_line(&self.message),
         }
     }

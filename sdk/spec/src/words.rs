@@ -1,5 +1,6 @@
 //! The words of mistakes: what was found, what is expected, which name is near.
 
+use evopress_core::text::shortened;
 use serde_json::{Map, Value};
 
 /// The name that was probably meant.
@@ -37,9 +38,9 @@ pub(crate) fn clip(text: &str) -> String {
     clipped
 }
 
-/// A whole message that may hold anything, on one line and harmless on a terminal.
+/// A whole message that may hold anything, of any length, on one line and harmless on a terminal.
 pub(crate) fn one_line(text: &str) -> String {
-    text.chars().map(harmless).collect()
+    shortened(text).chars().map(harmless).collect()
 }
 
 fn harmless(c: char) -> char {

@@ -20,7 +20,7 @@ use crate::mutate::Material;
 use crate::watch::Watch;
 
 /// Changed inputs of each kind.
-const NUM_CHANGED: usize = 3000;
+const NUM_CHANGED: usize = 4000;
 const SEED: u64 = 19;
 
 fn check(name: &str) {

@@ -5,7 +5,7 @@ use rand::seq::IndexedRandom;
 use rand_chacha::ChaCha8Rng;
 
 /// Longer inputs are cut.
-const MAX_BYTES: usize = 1 << 14;
+const MAX_BYTES: usize = 1 << 15;
 /// Changes of one input, at most.
 const MAX_CHANGES: usize = 4;
 
@@ -39,6 +39,10 @@ const VALUES: [&str; 8] = [
     "{\"a\":{}}",
     "\"\\ud800\"",
 ];
+/// What long texts are made of.
+const LETTERS: [&str; 3] = ["x", "\u{1}", "ä"];
+/// Letters of a text that no message may show whole.
+const LONG: usize = 12_000;
 const BYTES: [u8; 7] = [0, 1, 0x7F, 0x80, 0xFF, b'"', b'{'];
 
 /// What inputs of one kind are made from.
@@ -62,7 +66,7 @@ impl Material {
 
     fn change(&self, bytes: &mut Vec<u8>, random: &mut ChaCha8Rng) {
         let at = random.random_range(0..=bytes.len());
-        match random.random_range(0..11) {
+        match random.random_range(0..12) {
             0 => replace(bytes, at, 1, &[random.random()]),
             1 => replace(bytes, at, 1, &[pick(&BYTES, random)]),
             2 => flip(bytes, at, 1 << random.random_range(0..8)),
@@ -84,6 +88,11 @@ impl Material {
             8 => {
                 let (start, length) = value_at(bytes, at);
                 replace(bytes, start, length, pick(&VALUES, random).as_bytes());
+            }
+            11 => {
+                let (start, length) = value_at(bytes, at);
+                let text = pick(&LETTERS, random).repeat(LONG);
+                replace(bytes, start, length, format!("\"{text}\"").as_bytes());
             }
             9 => {
                 if let Some(word) = self.words.choose(random) {

@@ -111,6 +111,11 @@ impl DenseModel {
             ("number of heads", self.num_heads, MAX_EXTENT),
             ("number of key/value heads", self.num_kv_heads, MAX_EXTENT),
             ("head dimension", self.head_dim, MAX_EXTENT),
+            (
+                "width of all heads",
+                self.num_heads.saturating_mul(self.head_dim),
+                MAX_EXTENT,
+            ),
             ("vocabulary size", self.vocab_size, MAX_EXTENT),
             (
                 "context length",

@@ -18,6 +18,7 @@ use crate::error::SourceError;
 use crate::hf_files::HfFiles;
 use crate::reduced::Reduced;
 use crate::spec::ModelSpec;
+use crate::tokenizer::guarded;
 
 /// Divisors of the rotary frequencies that a file has as tensors.
 #[derive(Debug, Clone, PartialEq)]
@@ -195,13 +196,10 @@ impl GgufFile {
         generation_config: Map<String, Json>,
     ) -> Result<HfFiles, SourceError> {
         let metadata = self.metadata();
-        let tokenizer =
-            self.tokenizer()?
-                .to_string(false)
-                .map_err(|cause| SourceError::Tokenizer {
-                    file: self.path().to_path_buf(),
-                    what: cause.to_string(),
-                })?;
+        let tokenizer = self.tokenizer()?;
+        let written =
+            guarded(|| tokenizer.to_string(false)).map_err(|what| metadata.tokenizer(what))?;
+        let written = written.map_err(|cause| metadata.tokenizer(cause.to_string()))?;
         let text = |key: &str| {
             metadata
                 .optional_str(key)
@@ -209,7 +207,7 @@ impl GgufFile {
         };
         Ok(HfFiles {
             config,
-            tokenizer,
+            tokenizer: written,
             tokenizer_config: tokenizer::tokenizer_config(&metadata, spec)?,
             special_tokens_map: tokenizer::special_tokens_map(&metadata)?,
             generation_config,

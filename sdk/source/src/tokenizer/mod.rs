@@ -1,7 +1,7 @@
 //! Tokenizers of `tokenizer.json`, and what any tokenizer makes of a text.
 //!
-//! The `tokenizers` library panics at some settings that a file may have, when it reads them or when
-//! it meets a text. Whatever it does with a file is done within [`guarded`].
+//! The `tokenizers` library panics at some settings that a file may have, when it reads them or
+//! when it meets a text. Whatever it does with a file is done within [`guarded`].
 
 mod guard;
 

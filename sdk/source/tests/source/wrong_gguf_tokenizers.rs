@@ -3,22 +3,44 @@
 use super::wrong_gguf::*;
 use super::*;
 
+/// An array of texts, as a value of metadata.
+fn strings(texts: &[&str]) -> Vec<u8> {
+    let mut value = [
+        8_u32.to_le_bytes().to_vec(),
+        (texts.len() as u64).to_le_bytes().to_vec(),
+    ]
+    .concat();
+    for text in texts {
+        value.extend((text.len() as u64).to_le_bytes());
+        value.extend(text.as_bytes());
+    }
+    value
+}
+
+/// What is written has every id: at a missing one, the library of tokenizers prints to standard
+/// output.
+#[test]
+fn tokens_of_one_text_all_keep_an_id() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("model.gguf");
+    let builder = metadata(GgufBuilder::new().string("general.architecture", "llama"))
+        .string("tokenizer.ggml.model", "gpt2")
+        .entry("tokenizer.ggml.tokens", 9, &strings(&["a", "b", "a", "ab"]))
+        .entry("tokenizer.ggml.merges", 9, &strings(&["a b"]));
+    std::fs::write(&file, weights(builder).bytes()).unwrap();
+    let source = Source::open(&file).unwrap();
+    let written: Value = serde_json::from_str(&source.hf_files().unwrap().tokenizer).unwrap();
+    let vocab = written["model"]["vocab"].as_object().unwrap();
+    let mut ids: Vec<u64> = vocab.values().map(|id| id.as_u64().unwrap()).collect();
+    ids.sort_unstable();
+    assert_eq!(ids, [0, 1, 2, 3]);
+    assert_eq!(vocab["a"], 2, "the later counts");
+}
+
 #[test]
 fn wrong_gguf_tokenizers() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("model.gguf");
-    let strings = |texts: &[&str]| {
-        let mut value = [
-            8_u32.to_le_bytes().to_vec(),
-            (texts.len() as u64).to_le_bytes().to_vec(),
-        ]
-        .concat();
-        for text in texts {
-            value.extend((text.len() as u64).to_le_bytes());
-            value.extend(text.as_bytes());
-        }
-        value
-    };
     let check = |add: &dyn Fn(GgufBuilder) -> GgufBuilder, expected: &str| {
         let builder = add(metadata(
             GgufBuilder::new().string("general.architecture", "llama"),

@@ -14,7 +14,7 @@ mod pre_tokenizer;
 mod sentence_piece;
 mod to_gguf;
 
-use tokenizers::models::bpe::BpeBuilder;
+use tokenizers::models::bpe::{BpeBuilder, Vocab};
 use tokenizers::processors::template::TemplateProcessing;
 use tokenizers::{AddedToken, Tokenizer};
 
@@ -131,15 +131,19 @@ impl<'a> Vocabulary<'a> {
     }
 
     /// A builder that knows the vocabulary; where two tokens have one text, the later counts, as in
-    /// llama.cpp.
+    /// llama.cpp. The earlier one gets a text that no text is cut into: where an id is missing, the
+    /// library prints to standard output, where programs expect an answer.
     fn bpe(&self, merges: Vec<(String, String)>) -> BpeBuilder {
-        let vocab = self
-            .tokens
-            .iter()
-            .zip(0_u32..)
-            .map(|(token, id)| (token.clone(), id));
-        BpeBuilder::new()
-            .vocab_and_merges(vocab.collect::<tokenizers::models::bpe::Vocab>(), merges)
+        let ids = self.tokens.iter().zip(0_u32..);
+        let mut vocab: Vocab = ids.map(|(token, id)| (token.clone(), id)).collect();
+        for (token, id) in self.tokens.iter().zip(0_u32..) {
+            if vocab.get(token) != Some(&id) {
+                vocab
+                    .entry(format!("<unreachable token {id}>"))
+                    .or_insert(id);
+            }
+        }
+        BpeBuilder::new().vocab_and_merges(vocab, merges)
     }
 
     /// The token that a metadata key names; none where there is no such token, which llama.cpp

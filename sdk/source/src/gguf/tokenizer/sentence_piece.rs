@@ -1,7 +1,7 @@
 //! SentencePiece BPE, `tokenizer.ggml.model = "llama"`.
 
 use std::cmp::Reverse;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use tokenizers::decoders::byte_fallback::ByteFallback;
 use tokenizers::decoders::fuse::Fuse;
@@ -63,12 +63,17 @@ fn merges(vocabulary: &Vocabulary<'_>) -> Result<Vec<(String, String)>, SourceEr
         }
     };
     let ids: HashMap<&str, usize> = tokens.iter().map(String::as_str).zip(0..).collect();
+    let lengths: HashSet<usize> = tokens.iter().map(String::len).collect();
     let mut merges = Vec::new();
     for (id, token) in tokens.iter().enumerate() {
         if !matches!(vocabulary.type_of(id), NORMAL | USER_DEFINED) {
             continue;
         }
         for (middle, _) in token.char_indices().skip(1) {
+            // To look up both parts at each place would take the square of a long token's length.
+            if !lengths.contains(&middle) || !lengths.contains(&(token.len() - middle)) {
+                continue;
+            }
             let (left, right) = token.split_at(middle);
             if ids.contains_key(left) && ids.contains_key(right) {
                 merges.push((id, left, right));
