@@ -37,7 +37,7 @@ fn runs_over_experts_take_what_was_said() {
     let model = scratch.path().join("model");
     let shape = ExpertsShape {
         num_blocks: 2,
-        num_experts: 32,
+        num_experts: 16,
         num_active: 4,
         hidden: 512,
         intermediate: 512,

@@ -7,7 +7,7 @@ use std::fmt::Write;
 use indexmap::IndexMap;
 use maud::{Markup, html};
 
-use super::genotype::{CELL, LABEL, by_block};
+use super::columns::{CELL, LABEL, by_block};
 use super::scale::{Paint, Scale};
 use crate::names::ByKind;
 

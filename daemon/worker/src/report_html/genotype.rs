@@ -7,12 +7,11 @@ use evopress_spec::{BaselineResult, Report};
 use indexmap::IndexMap;
 use maud::{Markup, html};
 
+use super::columns::{CELL, LABEL, by_block};
 use super::scale::Scale;
 use super::{experts, means};
 use crate::names::{ByKind, Level, kind_words, only_drops};
 
-pub(super) const LABEL: f64 = 92.0;
-pub(super) const CELL: f64 = 22.0;
 const ROW: f64 = 24.0;
 
 /// The result's picture, and the baselines' below it; nothing without a genotype.
@@ -74,28 +73,6 @@ fn grid(name: &str, units: &ByKind<'_>, scale: &Scale<'_>) -> Markup {
         }
     };
     by_block(&format!("levels of {name}"), num_blocks, bottom, &rows)
-}
-
-/// A picture with a column for each block, their numbers below what is drawn down to `bottom`.
-pub(super) fn by_block(label: &str, num_blocks: u32, bottom: f64, drawn: &Markup) -> Markup {
-    let width = LABEL + f64::from(num_blocks) * CELL + 2.0;
-    let min_width = width.min(LABEL + 40.0 * CELL) * 0.8;
-    let every = if num_blocks <= 40 { 1 } else { 5 };
-    html! {
-        div.scroll {
-            svg.genotype viewBox={ "0 0 " (width) " " (bottom + 18.0) }
-                style={ "max-width:" (width) "px;min-width:" (min_width) "px" }
-                role="img" aria-label=(label)
-            {
-                (drawn)
-                @for block_idx in (0..num_blocks).step_by(every) {
-                    text.x x=(LABEL + (f64::from(block_idx) + 0.5) * CELL) y=(bottom + 13.0) {
-                        (block_idx)
-                    }
-                }
-            }
-        }
-    }
 }
 
 /// The units of one kind, by block.

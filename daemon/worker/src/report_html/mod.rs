@@ -5,6 +5,7 @@
 
 mod axis;
 mod bars;
+mod columns;
 mod experts;
 mod genotype;
 mod header;
