@@ -79,6 +79,11 @@ bench: ## benchmarks, with plain PyTorch beside them
 	@$(STEP) "start the daemon and a run" $(PYTHON) scripts/bench_daemon.py
 	@$(STEP) "run the benchmarks" $(CARGO) bench --profile dev --workspace --bench candidate
 
+.PHONY: bench-families
+bench-families: ## one candidate of a model of each family, with transformers beside it (ARGS="--help")
+	@$(STEP) "set up libtorch, model and the tests' tools" $(PYTHON) scripts/setup.py all-for-test
+	@$(PYTHON) scripts/bench_families.py $(ARGS)
+
 .PHONY: bench-build
 bench-build: ## level databases, with plain PyTorch beside them (ARGS="--help")
 	@$(STEP) "set up libtorch, model and the tests' tools" $(PYTHON) scripts/setup.py all-for-test

@@ -2,6 +2,7 @@
 
 use rand::seq::index;
 
+use super::phase::Phase;
 use super::settings::Settings;
 use super::surrogate::Surrogate;
 use crate::fitness::Fitness;
@@ -29,10 +30,24 @@ impl FastSearch<'_> {
         self.spent_before + fitness.tokens_spent() - self.counted_from
     }
 
-    /// Tokens until the limit, where there is one.
-    pub(super) fn tokens_left(&self, fitness: &dyn Fitness) -> Option<u64> {
+    /// Tokens until the limit, where there is one. While the search is away from its incumbent, its
+    /// last comparison has the reserve, and nothing else has it.
+    pub(super) fn tokens_left(&self, fitness: &dyn Fitness, phase: &Phase) -> Option<u64> {
         let limit = self.settings.limit.forward_tokens?;
-        Some(limit.saturating_sub(self.tokens_spent(fitness)))
+        let reserve = phase.incumbent().map_or(0, |_| self.reserve(limit));
+        Some(limit.saturating_sub(self.tokens_spent(fitness) + reserve))
+    }
+
+    /// Tokens until the limit for a comparison with the incumbent, where there is a limit. It has
+    /// the reserve even where a generation has taken more than was left.
+    pub(super) fn tokens_for_comparison(&self, fitness: &dyn Fitness) -> Option<u64> {
+        let limit = self.settings.limit.forward_tokens?;
+        let left = limit.saturating_sub(self.tokens_spent(fitness));
+        Some(left.max(self.reserve(limit)))
+    }
+
+    fn reserve(&self, limit: u64) -> u64 {
+        limit / self.settings.tuning.evidence.reserve_divisor
     }
 
     /// Calibration sequences of a race, in the order in which they are used.

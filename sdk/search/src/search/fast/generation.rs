@@ -33,7 +33,7 @@ impl FastSearch<'_> {
             sequences: &sequences,
             eliminates: !self.settings.without.racing,
             accepts_likely: !self.settings.without.walks,
-            tokens_left: self.tokens_left(fitness),
+            tokens_left: self.tokens_left(fitness, &state.phase),
             tuning: &self.settings.tuning.race,
         };
         let outcome = race.run(fitness, &mut state.position, &offspring)?;

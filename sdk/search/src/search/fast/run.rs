@@ -39,7 +39,12 @@ pub fn run(
     while state.stop_reason().is_none() {
         state = search.generation(fitness, &mut best, state)?;
         state.forward_tokens = search.tokens_spent(fitness);
-        if let Some(reason) = search.reason_to_stop(&best, &state, seconds()) {
+        let reason = search.reason_to_stop(fitness, &best, &state, seconds());
+        if let Some(reason) = reason {
+            if matches!(reason, StopReason::Tokens | StopReason::Time) {
+                state = search.try_promote(fitness, &mut best, state, true)?.0;
+                state.forward_tokens = search.tokens_spent(fitness);
+            }
             state.phase = Phase::Stopped(reason);
         }
         on_generation(&best, &state)?;
@@ -50,6 +55,7 @@ pub fn run(
 impl FastSearch<'_> {
     fn reason_to_stop(
         &self,
+        fitness: &dyn Fitness,
         best: &SearchState,
         state: &FastSearchState,
         seconds: f64,
@@ -62,10 +68,7 @@ impl FastSearch<'_> {
         };
         if limit.fitness.is_some_and(|enough| best.fitness <= enough) {
             Some(StopReason::Reached)
-        } else if limit
-            .forward_tokens
-            .is_some_and(|max| state.forward_tokens >= max)
-        {
+        } else if self.tokens_left(fitness, &state.phase) == Some(0) {
             Some(StopReason::Tokens)
         } else if limit.seconds.is_some_and(|max| seconds >= max) {
             Some(StopReason::Time)

@@ -284,6 +284,35 @@ fn every_ingredient_can_be_left_out() {
     }
 }
 
+/// Where a limit ends a walk, what it has gained is kept.
+#[test]
+fn a_limit_loses_no_gain() {
+    let space = space(4);
+    let mut num_walks = 0;
+    for (seed, limit) in (0..4).flat_map(|seed| (160..400).step_by(8).map(move |it| (seed, it))) {
+        let settings = Settings {
+            limit: Limit {
+                forward_tokens: Some(limit),
+                ..Limit::default()
+            },
+            ..settings(seed)
+        };
+        let mut fitness = Quadratic::new(28);
+        let (state, fast, seen) = search(&space, &mut fitness, &settings);
+        assert_eq!(fast.stop_reason(), Some(StopReason::Tokens));
+        assert_eq!(fast.position.genotype, state.parent);
+        let (_, before) = &seen[seen.len() - 2];
+        num_walks += u32::from(before.phase.is_walking());
+        let found = fitness.exact(&state.parent);
+        let walked = fitness.exact(&before.position.genotype);
+        assert!(
+            found < walked + 0.01,
+            "{seed} {limit}: {found} after {walked}"
+        );
+    }
+    assert!(num_walks > 4, "{num_walks} walks end at their limit");
+}
+
 #[test]
 fn limits_end_a_search() {
     let space = space(4);

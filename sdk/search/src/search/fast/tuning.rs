@@ -41,7 +41,8 @@ pub struct EvidenceTuning {
     pub fruitless_restarts_within_limit: u32,
     /// Steps ahead of the incumbent, after which it is held against where they have led.
     pub steps_of_walk: u32,
-    /// The part of a limit in tokens that is left for the last comparison: one over this.
+    /// The part of a limit in tokens that is left for the last comparison, where the search is away
+    /// from its incumbent: one over this.
     pub reserve_divisor: u64,
     /// Random genotypes among those that a search may begin with, where there is no uniform one.
     pub random_starts: usize,

@@ -4,7 +4,8 @@
 //! such steps. So a step is taken when it is only likely to be one forwards. The incumbent stays
 //! behind; after some steps, or where there is no next one, where the search has come to is held
 //! against it. Gains add up and the noise of one comparison does not, so that one strict test does
-//! for all of them; where it fails the search goes back.
+//! for all of them; where it fails the search goes back. A limit does not end a search in between:
+//! a part of its tokens is left for that test.
 
 use super::fast_search::FastSearch;
 use super::phase::Phase;
@@ -47,12 +48,7 @@ impl FastSearch<'_> {
             Phase::Restarting { .. } | Phase::Stopped(_) => return Ok(state),
             Phase::Walking { num_steps, .. } => num_steps,
         };
-        let tuning = &self.settings.tuning.evidence;
-        let limit = self.settings.limit.forward_tokens;
-        let is_scarce = limit
-            .zip(self.tokens_left(fitness))
-            .is_some_and(|(limit, left)| left < limit / tuning.reserve_divisor);
-        if num_steps < tuning.steps_of_walk && !is_scarce {
+        if num_steps < self.settings.tuning.evidence.steps_of_walk {
             return Ok(state);
         }
         match self.try_promote(fitness, best, state, false)? {
@@ -85,7 +81,7 @@ impl FastSearch<'_> {
             sequences: &sequences,
             eliminates: true,
             accepts_likely: false,
-            tokens_left: self.tokens_left(fitness),
+            tokens_left: self.tokens_for_comparison(fitness),
             tuning: &tuning.race,
         };
         let outcome = race.run(fitness, &mut held, std::slice::from_ref(&challenger))?;
