@@ -1,12 +1,11 @@
 //! `config.json` of a folder.
 
-use evopress_source::{Source, fixtures};
-use serde_json::Value;
+use evopress_source::fixtures;
 
 use crate::model::{describe, open_and_read};
 use crate::scratch::Scratch;
 use crate::sentence::checked;
-use crate::zeros;
+use crate::{written, zeros};
 
 /// A small tokenizer that both formats can hold.
 const TOKENIZER: &[u8] = br#"{"version": "1.0", "truncation": null, "padding": null, "added_tokens": [], "normalizer": null,
@@ -26,27 +25,10 @@ pub fn config(input: &[u8]) {
             zeros::write(Some(&spec), folder);
             if let Some(source) = open_and_read(folder.path()) {
                 describe(&source);
-                check_written(&source, folder);
+                written::check(&source, folder);
             }
         }
     });
-}
-
-/// The configuration of an artifact says what that of the model says.
-fn check_written(source: &Source, folder: &Scratch) {
-    let Some(files) = checked(source.hf_files()) else {
-        return;
-    };
-    let written = Value::Object(files.config).to_string();
-    folder.write("config.json", written.as_bytes());
-    match fixtures::spec_of_folder(folder.path()) {
-        Ok(spec) => assert!(
-            spec == *source.spec(),
-            "what is written is another model:\n{written}\n{spec:?}\n{:?}",
-            source.spec()
-        ),
-        Err(error) => panic!("what is written is not read: {error}\n{written}"),
-    }
 }
 
 fn with_tokenizer() -> Scratch {
