@@ -32,7 +32,7 @@ for target in "${targets[@]}"; do
     inputs=(fuzz/corpus/"$target")
     [[ -d fuzz/regressions/$target ]] && inputs+=(fuzz/regressions/"$target")
     fuzz run "$target" "${inputs[@]}" -- "${options[@]}" -dict=fuzz/dictionaries/"$target" || failed+=("$target")
-    [[ -z ${MINIMIZE:-} ]] || fuzz cmin "$target" -- -max_len=8192
+    [[ -z ${MINIMIZE:-} ]] || fuzz cmin "$target" -- -max_len=8192 -use_counters=0
 done
 ((${#failed[@]} == 0)) || {
     echo "failed: ${failed[*]}; the inputs are in fuzz/artifacts" >&2

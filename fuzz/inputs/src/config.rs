@@ -5,7 +5,7 @@ use evopress_source::fixtures;
 use crate::model::{describe, open_and_read};
 use crate::scratch::Scratch;
 use crate::sentence::checked;
-use crate::zeros;
+use crate::{written, zeros};
 
 /// A small tokenizer that both formats can hold.
 const TOKENIZER: &[u8] = br#"{"version": "1.0", "truncation": null, "padding": null, "added_tokens": [], "normalizer": null,
@@ -25,6 +25,7 @@ pub fn config(input: &[u8]) {
             zeros::write(Some(&spec), folder);
             if let Some(source) = open_and_read(folder.path()) {
                 describe(&source);
+                written::check(&source, folder);
             }
         }
     });

@@ -6,6 +6,7 @@ use evopress_source::fixtures::GgufBuilder;
 
 use crate::model::{describe, open_and_read, use_tokenizer};
 use crate::scratch::{Scratch, append, append_zeros};
+use crate::{written, zeros};
 
 /// More than the tensors of any model of the corpus.
 const ALL_TENSORS: u64 = 1 << 20;
@@ -22,17 +23,18 @@ pub fn gguf(input: &[u8]) {
     }
     FOLDER.with(|folder| {
         let file = folder.write(NAME, input);
-        open_and_use(&file);
+        open_and_use(&file, folder);
         append(&file, &1_f32.to_le_bytes().repeat(NUM_ONES));
         append_zeros(&file, ALL_TENSORS);
-        open_and_use(&file);
+        open_and_use(&file, folder);
     });
 }
 
-fn open_and_use(file: &Path) {
+fn open_and_use(file: &Path, folder: &Scratch) {
     if let Some(source) = open_and_read(file) {
         describe(&source);
         use_tokenizer(&source);
+        written::check(&source, folder);
     }
 }
 
@@ -43,5 +45,6 @@ fn with_second_part() -> Scratch {
         .number("split.count", 2)
         .tensor("output.weight", &[4, 8], 0, 4 * 8 * 4);
     folder.write("model-00002-of-00002.gguf", &second.bytes());
+    zeros::write(None, &folder);
     folder
 }

@@ -16,6 +16,7 @@ mod scratch;
 mod sentence;
 mod spec;
 mod tokenizer;
+mod written;
 mod zeros;
 
 use std::path::{Path, PathBuf};
