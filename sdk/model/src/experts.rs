@@ -187,6 +187,11 @@ impl Experts {
             .f_linear(&self.plain_router, None::<&Tensor>)?;
         let logits = without(logits, left_out)?;
         let (gates, experts) = self.choose(&logits)?;
+        // Probabilities over no expert are no numbers.
+        let gates = match left_out.len() == self.slots.len() {
+            true => gates.f_zeros_like()?,
+            false => gates,
+        };
         let (gates, device) = (gates.f_reshape([-1])?, normed.device());
         let mut places = vec![Vec::new(); self.slots.len()];
         for (at, expert) in numbers(&experts)?.into_iter().enumerate() {

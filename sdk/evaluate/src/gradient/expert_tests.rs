@@ -90,3 +90,21 @@ fn first_order_terms_of_experts_are_the_slopes_of_the_loss() {
         check_first_order(&found, &changes, &expected, 1e-3 * largest);
     }
 }
+
+/// A token that has but one expert gets nothing where that one goes.
+#[test]
+fn the_last_expert_can_be_thought_away() {
+    let model = open("granitemoe");
+    let outline = model.spec().outline(4);
+    let methods: [(&str, &dyn Method); 1] = [("drop", &ExpertDrops)];
+    let space = space_over(&outline, &methods, &measure("drop", 0.8), None).unwrap();
+    let mut parent = space.max_cost_genotype();
+    for (level, unit) in parent.0.iter_mut().zip(space.units()) {
+        *level = u16::from(!unit.name.ends_with(".0"));
+    }
+    let changes = flips(&space, &parent);
+    let found = predicted(model, &space, &parent, &changes, true).unwrap();
+    let gone = changes.iter().position(|change| change.level == 1).unwrap();
+    assert!(found.first[gone].0.abs() > 0.0);
+    assert!(found.first.iter().all(|(slope, _)| slope.is_finite()));
+}
