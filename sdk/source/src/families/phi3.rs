@@ -8,9 +8,10 @@ use super::family::{About, Family};
 use super::form::Form;
 use super::from_config::Config;
 use super::from_gguf::GgufModel;
+use super::to_config::whole;
 use crate::error::SourceError;
 use crate::gguf::GgufForm;
-use crate::spec::{ModelSpec, RopeScaling};
+use crate::spec::ModelSpec;
 
 pub(super) static FAMILY: Family = Family {
     model_type: "phi3",
@@ -63,19 +64,35 @@ fn write_config(spec: &ModelSpec, config: &mut Map<String, Value>) {
     );
     let rope = attention.and_then(|it| it.rope.as_ref().zip(Some(it.head_dim)));
     if let Some((rope, head_dim)) = rope {
-        let partial = rope.width as f64 / head_dim as f64;
+        let partial = share(rope.width, head_dim);
         config.insert("partial_rotary_factor".into(), json!(partial));
         // The field goes before the one among the settings of the rotation.
-        let original = match rope.scaling {
-            RopeScaling::LongRope {
-                original_max_position_embeddings,
-                ..
-            } => original_max_position_embeddings,
-            _ => spec.max_position_embeddings as f64,
-        };
-        config.insert(
-            "original_max_position_embeddings".into(),
-            json!(original as i64),
-        );
+        let original = rope.original_context();
+        let original = original.unwrap_or(spec.max_position_embeddings as f64);
+        config.insert("original_max_position_embeddings".into(), whole(original));
+    }
+}
+
+/// The share of a head that turns, such that the share of `head_dim`, rounded down, is `width`.
+fn share(width: i64, head_dim: i64) -> f64 {
+    let exact = width as f64 / head_dim as f64;
+    match (head_dim as f64 * exact) as i64 == width {
+        true => exact,
+        false => (width as f64 + 0.5) / head_dim as f64,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_share_of_a_head_is_read_as_it_was() {
+        for head_dim in 1..300 {
+            for width in 1..=head_dim {
+                let read = (head_dim as f64 * share(width, head_dim)) as i64;
+                assert_eq!(read, width, "of {head_dim}");
+            }
+        }
     }
 }

@@ -222,7 +222,7 @@ fn rope_scaling(scaling: &RopeScaling, spec: &ModelSpec) -> Value {
 }
 
 /// An integer where the number is one, as transformers wants it.
-fn whole(number: f64) -> Value {
+pub(super) fn whole(number: f64) -> Value {
     if number.fract() == 0.0 && number.abs() < 9e15 {
         json!(number as i64)
     } else {

@@ -112,6 +112,25 @@ impl Rope {
         }
     }
 
+    /// The context of the pre-training in tokens, where the frequencies are stretched by it.
+    pub(crate) fn original_context(&self) -> Option<f64> {
+        match self.scaling {
+            RopeScaling::Llama3 {
+                original_max_position_embeddings: original,
+                ..
+            }
+            | RopeScaling::Yarn {
+                original_max_position_embeddings: original,
+                ..
+            }
+            | RopeScaling::LongRope {
+                original_max_position_embeddings: original,
+                ..
+            } => Some(original),
+            RopeScaling::None | RopeScaling::Linear { .. } | RopeScaling::Factors { .. } => None,
+        }
+    }
+
     /// What rotated queries and keys are multiplied with.
     pub fn attention_factor(&self) -> f64 {
         match self.scaling {
