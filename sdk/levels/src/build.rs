@@ -12,7 +12,7 @@ use evopress_source::{Corpus, ModelSpec, Source};
 use evopress_tensor::{ReadOnly, SpilledRows, Weight};
 use tch::{Kind, Tensor};
 
-use crate::compress::{ToCompress, compress};
+use crate::compress::{ToCompress, compress, work_of};
 use crate::decode;
 use crate::error::{LevelsError, Result};
 use crate::file::{LayerFile, file_name};
@@ -23,7 +23,8 @@ use crate::statistics::{SequenceInput, Statistics, Sums, wanted_bytes};
 /// A method plugin, shared by the compute threads.
 pub type SharedMethod = Arc<dyn Method>;
 
-/// Tokens whose layer inputs are in memory at once, or one sequence for each thread if that is more.
+/// Tokens whose layer inputs are in memory at once, or one sequence for each thread if that is
+/// more.
 pub const BATCH_TOKENS: usize = 2048;
 
 /// Bytes of the statistics that are in memory at once. A block with more of them, which has
@@ -391,14 +392,4 @@ fn of_sequence(input: &Input<'_>) -> SequenceInput {
             .routed
             .is_none_or(|(_, rows)| rows.first() == Some(&0)),
     }
-}
-
-/// Products that layers with the same inputs take, up to a factor: each row of each variant meets
-/// the square of the inputs' width, and so do the inputs among themselves.
-fn work_of(layers: &[ToCompress]) -> i64 {
-    let rows = layers
-        .iter()
-        .map(|layer| layer.weight.size()[0] * layer.variants.len().max(1) as i64);
-    let width = layers.first().map_or(0, |layer| layer.weight.size()[1]);
-    (rows.sum::<i64>() + width) * width * width
 }

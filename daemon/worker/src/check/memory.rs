@@ -30,8 +30,8 @@ const SQUARES_OF_A_TASK: u64 = 6;
 const COPIES_OF_A_BATCH: u64 = 4;
 /// Weights that a method works on at once, unless one layer has more.
 const BATCH_WEIGHTS: u64 = 1 << 26;
-/// The heap keeps what is freed, for speed. Where much comes and goes, the gaps between what is held
-/// are one part of so many.
+/// The heap keeps what is freed, for speed. Where much comes and goes, the gaps between what is
+/// held are one part of so many.
 const GAPS: u64 = 4;
 /// Copies of the responses to some changes: squares, limits, and what is within them.
 const COPIES_OF_RESPONSES: u64 = 4;
