@@ -12,7 +12,7 @@ use evopress_source::{Corpus, ModelSpec, Source};
 use evopress_tensor::{ReadOnly, SpilledRows, Weight};
 use tch::{Kind, Tensor};
 
-use crate::compress::{ToCompress, compress};
+use crate::compress::{ToCompress, compress, work_of};
 use crate::decode;
 use crate::error::{LevelsError, Result};
 use crate::file::{LayerFile, file_name};
@@ -392,14 +392,4 @@ fn of_sequence(input: &Input<'_>) -> SequenceInput {
             .routed
             .is_none_or(|(_, rows)| rows.first() == Some(&0)),
     }
-}
-
-/// Products that layers with the same inputs take, up to a factor: each row of each variant meets
-/// the square of the inputs' width, and so do the inputs among themselves.
-fn work_of(layers: &[ToCompress]) -> i64 {
-    let rows = layers
-        .iter()
-        .map(|layer| layer.weight.size()[0] * layer.variants.len().max(1) as i64);
-    let width = layers.first().map_or(0, |layer| layer.weight.size()[1]);
-    (rows.sum::<i64>() + width) * width * width
 }

@@ -78,3 +78,13 @@ pub(crate) fn compress(
     }
     Ok(())
 }
+
+/// Products that layers with the same inputs take, up to a factor: each row of each variant meets
+/// the square of the inputs' width, and so do the inputs among themselves.
+pub(crate) fn work_of(layers: &[ToCompress]) -> i64 {
+    let rows = layers
+        .iter()
+        .map(|layer| layer.weight.size()[0] * layer.variants.len().max(1) as i64);
+    let width = layers.first().map_or(0, |layer| layer.weight.size()[1]);
+    (rows.sum::<i64>() + width) * width * width
+}

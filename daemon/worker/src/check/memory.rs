@@ -30,6 +30,9 @@ const SQUARES_OF_A_TASK: u64 = 6;
 const COPIES_OF_A_BATCH: u64 = 4;
 /// Weights that a method works on at once, unless one layer has more.
 const BATCH_WEIGHTS: u64 = 1 << 26;
+/// The heap keeps what is freed, for speed. Where much comes and goes, the gaps between what is
+/// held are one part of so many.
+const GAPS: u64 = 4;
 /// Copies of the responses to some changes: squares, limits, and what is within them.
 const COPIES_OF_RESPONSES: u64 = 4;
 /// Passes at one origin whose responses are kept, at most, while they take little memory.
@@ -79,7 +82,7 @@ pub(super) fn of(
     let database = databases.max().unwrap_or(0);
     Memory {
         always: BASE_BYTES + counted.mapped() + counted.tables(),
-        computing: counted.outside_layers() + database.max(counted.search()),
+        computing: counted.outside_layers() + with_gaps(database).max(counted.search()),
     }
 }
 
@@ -194,7 +197,7 @@ impl Counted<'_> {
             Mode::Paper => 0,
             Mode::Fast => self.predictions(),
         };
-        weights + targets + passes + for_predictions
+        weights + targets + with_gaps(passes) + for_predictions
     }
 
     /// Numbers of a token that a block's layers read and put out, of experts those that it takes.
@@ -238,7 +241,8 @@ impl Counted<'_> {
         let at_once = changes.min(CHANGES_AT_ONCE as u64) * FLOAT;
         let copies = COPIES_OF_RESPONSES * sequences * length * samples * at_once;
         let together = of_pass + copies;
-        streams + head + of_pass + kept + products + together.max(threads * of_thread)
+        let responses = of_pass + kept + products + together.max(threads * of_thread);
+        streams + head + with_gaps(responses)
     }
 
     /// Level changes whose effects are predicted: to the next levels of each method, both ways.
@@ -249,6 +253,11 @@ impl Counted<'_> {
             .map(|unit| (unit.levels.len() - 1).min(ways) as u64)
             .sum()
     }
+}
+
+/// What comes and goes, with the gaps that it leaves in the heap.
+fn with_gaps(bytes: u64) -> u64 {
+    bytes + bytes / GAPS
 }
 
 fn width(block: &BlockSpec, group: &InputGroup) -> u64 {

@@ -12,9 +12,8 @@ pub(crate) fn split(unit: &str) -> Option<(u32, &str)> {
     Some((block_idx.parse().ok()?, kind))
 }
 
-/// The expert that a kind is of, what the experts are called, and the layer:
-/// `mlp.experts.5.up_proj` is expert 5 of `mlp.experts`, layer `up_proj`; a whole expert has the
-/// empty layer.
+/// What the experts of a kind are called, which one it is, and the layer: `mlp.experts.5.up_proj`
+/// is expert 5 of `mlp.experts`, layer `up_proj`. A whole expert has the empty layer.
 pub(crate) fn split_expert(kind: &str) -> Option<(&str, u32, &str)> {
     const EXPERTS: &str = "experts.";
     let end = kind.find(EXPERTS)? + EXPERTS.len();

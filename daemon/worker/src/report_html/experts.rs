@@ -13,6 +13,8 @@ use crate::names::ByKind;
 
 /// Height of the map, about.
 const HEIGHT: u32 = 448;
+/// Room above it for half of the first label.
+const TOP: u32 = 5;
 /// Labels beside it, about.
 const NUM_LABELS: u32 = 8;
 
@@ -24,14 +26,14 @@ pub(super) fn heat_map(name: &str, units: &ByKind<'_>, scale: &Scale<'_>) -> Mar
     let every = num_experts.div_ceil(NUM_LABELS).next_power_of_two();
     let drawn = html! {
         @for expert in (0..num_experts).step_by(every as usize) {
-            @let middle = f64::from(expert * row) + f64::from(row) / 2.0;
+            @let middle = f64::from(TOP + expert * row) + f64::from(row) / 2.0;
             text.y x=(LABEL - 8.0) y=(middle + 4.0) { "expert " (expert) }
         }
         @for (path, paint) in paths(units, scale, row) {
             path class=(paint.class) style=[&paint.style] d=(path) {}
         }
     };
-    let bottom = f64::from(num_experts * row);
+    let bottom = f64::from(TOP + num_experts * row);
     html! {
         (by_block(&format!("levels of the experts of {name}"), units.num_blocks, bottom, &drawn))
         p.note {
@@ -59,7 +61,7 @@ fn paths(units: &ByKind<'_>, scale: &Scale<'_>, row: u32) -> Vec<(String, Paint)
             end += 1;
         }
         let (left, width) = (LABEL + f64::from(block_idx) * CELL + 1.0, CELL - 2.0);
-        let (top, height) = (first * row, (end - first) * row);
+        let (top, height) = (TOP + first * row, (end - first) * row);
         let (path, _) = paths
             .entry(key(&paint))
             .or_insert_with(|| (String::new(), paint));
