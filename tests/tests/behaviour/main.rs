@@ -18,6 +18,7 @@ mod gguf;
 mod levels;
 mod packed;
 mod pipelines;
+mod real_models;
 mod resume;
 mod snippets;
 mod sources;
