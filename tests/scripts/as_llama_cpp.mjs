@@ -2,6 +2,7 @@
 //
 // In on stdin: a JSON list of questions
 //     {"file", "text": FILE, "tokens", "sequence_length", "prompt": tokens of the text to continue, "greedy": how many tokens}
+//     and perhaps "bos", the id of a token that is put before the text of every sequence and of the prompt
 // Out on stdout, for each:
 //     {"blocks", "perplexity", "ids": the text's first token ids, "greedy": the ids of the continuation}
 // The environment's EVOPRESS_TEST_NODE is a folder with node-llama-cpp.
@@ -24,14 +25,20 @@ async function logits(sequence, ids) {
 
 /** −log p of `next` where these are the logits before it. */
 function loss(logits, next) {
-    const values = [...logits.values()];
-    const most = Math.max(...values);
-    const sum = values.reduce((sum, value) => sum + Math.exp(value - most), 0);
+    const most = logits.get(argmax(logits));
+    let sum = 0;
+    logits.forEach((value) => (sum += Math.exp(value - most)));
     return most + Math.log(sum) - logits.get(next);
 }
 
 function argmax(logits) {
-    return [...logits].reduce((best, entry) => (entry[1] > best[1] ? entry : best))[0];
+    let [best, most] = [undefined, -Infinity];
+    logits.forEach((value, token) => {
+        if (value > most) {
+            [best, most] = [token, value];
+        }
+    });
+    return best;
 }
 
 async function answer(question) {
@@ -40,10 +47,12 @@ async function answer(question) {
     const ids = [...model.tokenize(text, false)].slice(0, question.tokens);
     const context = await model.createContext({contextSize: Math.max(question.sequence_length, 64), batchSize: 512});
     const sequence = context.getSequence();
+    const bos = question.bos === undefined ? [] : [question.bos];
+    const length = question.sequence_length - bos.length;
     let total = 0;
     let count = 0;
-    for (let start = 0; start < ids.length; start += question.sequence_length) {
-        const part = ids.slice(start, start + question.sequence_length);
+    for (let start = 0; start < ids.length; start += length) {
+        const part = [...bos, ...ids.slice(start, start + length)];
         const found = await logits(sequence, part);
         for (let at = 0; at + 1 < part.length; at++) {
             total += loss(found[at], part[at + 1]);
@@ -52,7 +61,7 @@ async function answer(question) {
     }
     const greedy = [];
     for (let step = 0; step < question.greedy; step++) {
-        const found = await logits(sequence, [...ids.slice(0, question.prompt), ...greedy]);
+        const found = await logits(sequence, [...bos, ...ids.slice(0, question.prompt), ...greedy]);
         greedy.push(argmax(found.at(-1)));
     }
     // The head counts as a layer there.

@@ -74,7 +74,8 @@ pub struct ServeSettings {
 
 /// The port of the daemon's HTTP server where none is set.
 const DEFAULT_PORT: u16 = 9464;
-const CHECK_SECONDS: f64 = 60.0;
+/// Against a check that hangs: a large vocabulary on a busy machine takes more than a minute.
+const CHECK_SECONDS: f64 = 300.0;
 /// What the cache may take where nothing is set: 50 GiB.
 pub const DEFAULT_CACHE_BYTES: u64 = 50 << 30;
 

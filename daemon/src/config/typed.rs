@@ -123,7 +123,7 @@ pub struct ServeFile {
     /// Seconds that workers may take to write their checkpoints when the daemon stops. Default: 30.
     #[schemars(range(min = 0.001, max = 86_400.0))]
     pub drain_seconds: Option<f64>,
-    /// Seconds that the worker's check of one spec may take. Default: 60.
+    /// Seconds that the worker's check of one spec may take. Default: 300.
     #[schemars(range(min = 0.001, max = 86_400.0))]
     pub check_seconds: Option<f64>,
 }

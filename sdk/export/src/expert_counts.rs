@@ -74,10 +74,7 @@ pub(crate) fn adapt(config: &mut Map<String, Value>, counts: &Counts) {
     for key in keys {
         config.insert(key.into(), json!(num_experts));
     }
-    if config.shift_remove(BY_LAYER).is_some() {
-        // A source of that kind names the code that reads it, which this folder may not need.
-        config.shift_remove("auto_map");
-    }
+    config.shift_remove(BY_LAYER);
     let class = config.get("architectures").and_then(|it| it.get(0));
     let class = class.and_then(Value::as_str).unwrap_or_default();
     if let Counts::ByBlock(by_block) = counts {
@@ -119,7 +116,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn code_is_named_where_blocks_differ_and_nowhere_else() {
+    fn counts_are_said_by_block_where_they_differ() {
         let mut config = Map::new();
         config.insert("architectures".into(), json!(["OlmoeForCausalLM"]));
         config.insert("num_experts".into(), json!(8));
@@ -128,9 +125,9 @@ mod tests {
         assert_eq!(config[BY_LAYER], json!([0, 7, 5]));
         let class = "modeling_experts_by_layer.OlmoeForCausalLM";
         assert_eq!(config["auto_map"]["AutoModelForCausalLM"], class);
-        // Such a folder is the source of another run, which leaves a block alone.
+        // Such a folder is the source of another run, which leaves one block alone.
         adapt(&mut config, &Counts::Same(5));
         assert_eq!(config["num_experts"], 5);
-        assert!(!config.contains_key(BY_LAYER) && !config.contains_key("auto_map"));
+        assert!(!config.contains_key(BY_LAYER));
     }
 }

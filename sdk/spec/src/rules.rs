@@ -49,7 +49,7 @@ fn grouping(plan: &Plan, resolver: &mut Resolver<'_>) {
         let measure = plan.target.measure();
         let message = format!(
             "found `{grouping}`, which gives each group of layers a budget of its own, but `{measure}` is one budget over all \
-             layers: expected `none` or `tied`"
+             layers: expected `none`, `tied`, `expert` or `block`"
         );
         resolver.fault(&["/search/grouping", &target_at(plan)], &message);
     }

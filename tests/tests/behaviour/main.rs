@@ -19,6 +19,7 @@ mod levels;
 mod memory;
 mod packed;
 mod pipelines;
+mod real_models;
 mod resume;
 mod snippets;
 mod sources;

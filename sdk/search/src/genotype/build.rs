@@ -51,7 +51,7 @@ impl SearchSpace {
                 let grouping = grouping.unwrap_or(Grouping::None);
                 if matches!(grouping, Grouping::Size | Grouping::Name) {
                     return refuse(
-                        "a budget in bytes has one group over all units; `search.grouping` can be `none` or `tied` with it",
+                        "a budget in bytes has one group over all units; `search.grouping` can be `none`, `tied`, `expert` or `block` with it",
                     );
                 }
                 let named = methods.iter().map(|method| {

@@ -262,9 +262,13 @@ impl ModelFolder {
             .map(|name| self.path.join(name))
             .filter(|file| file.is_file())
             .collect();
+        let mut config = families::to_config(self.family, spec, self.finite.clone());
+        // Code of the folder's own is not copied: runtimes know the families.
+        config.shift_remove("auto_map");
+        let tokenizer = text::read(&tokenizer)?;
         Ok(HfFiles {
-            config: families::to_config(self.family, spec, self.finite.clone()),
-            tokenizer: text::read(&tokenizer)?,
+            config,
+            tokenizer: tokenizer.trim_start_matches('\u{feff}').to_owned(),
             tokenizer_config,
             special_tokens_map,
             generation_config,

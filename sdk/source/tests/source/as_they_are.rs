@@ -304,3 +304,17 @@ fn a_pointer_of_git_lfs_says_what_to_do() {
         format!("model.gguf: {sentence}")
     );
 }
+
+/// What other programs cannot read of a folder is not handed on.
+#[test]
+fn artifacts_name_no_code_of_the_source_and_begin_without_a_mark() {
+    let folder = fixture::changed("experts/olmoe", |config| {
+        config.insert("auto_map".into(), json!({"AutoConfig": "missing.Config"}));
+    });
+    let tokenizer = folder.path().join("tokenizer.json");
+    let marked = format!("\u{feff}{}", fs::read_to_string(&tokenizer).unwrap());
+    fs::write(&tokenizer, marked).unwrap();
+    let files = Source::open(folder.path()).unwrap().hf_files().unwrap();
+    assert!(!files.config.contains_key("auto_map"));
+    assert!(files.tokenizer.starts_with('{'));
+}

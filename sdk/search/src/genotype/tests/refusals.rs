@@ -83,7 +83,7 @@ fn refusals_say_what_is_possible() {
     );
     check(
         refused(&[gptq], &bytes(9000), Some(Grouping::Size)),
-        "a budget in bytes has one group over all units; `search.grouping` can be `none` or `tied` with it",
+        "a budget in bytes has one group over all units; `search.grouping` can be `none`, `tied`, `expert` or `block` with it",
     );
     check(
         refused(&[gptq, sparsegpt], &measure("sparsity", 0.5), None),
