@@ -4,4 +4,4 @@ mod level;
 mod unit;
 
 pub(crate) use level::{Level, Meaning, only_drops};
-pub(crate) use unit::{ByKind, common_kind, kind_words, split};
+pub(crate) use unit::{ByKind, common_kind, kind_words, split, split_expert};

@@ -98,7 +98,7 @@ pub(super) fn merged(
         // An expert whose layers share a level has the name of the unit that drops it.
         if names_taken.contains(&dropping.unit.name) {
             let method_name = names[usize::from(dropping.method_idxs[0])];
-            dropping.unit.name = format!("{} ({method_name})", dropping.unit.name);
+            dropping.unit.name = format!("{}.{method_name}", dropping.unit.name);
         }
     }
     for unit in &mut merged {

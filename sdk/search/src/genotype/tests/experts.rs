@@ -93,8 +93,8 @@ fn an_expert_whose_layers_share_a_level_and_its_drop_have_names() {
             "model.layers.0.self_attn.o_proj",
             "model.layers.0.mlp.experts.0",
             "model.layers.0.mlp.experts.1",
-            "model.layers.0.mlp.experts.0 (drop)",
-            "model.layers.0.mlp.experts.1 (drop)",
+            "model.layers.0.mlp.experts.0.drop",
+            "model.layers.0.mlp.experts.1.drop",
         ]
     );
 }

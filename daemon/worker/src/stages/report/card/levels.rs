@@ -5,7 +5,7 @@ use std::fmt::Write;
 use evopress_spec::Report;
 use indexmap::IndexMap;
 
-use crate::names::{ByKind, Level, Meaning, kind_words, only_drops};
+use crate::names::{ByKind, Level, Meaning, kind_words, only_drops, split, split_expert};
 
 /// Which level each unit has.
 pub(super) fn section(report: &Report) -> String {
@@ -21,17 +21,40 @@ pub(super) fn meanings(report: &Report) -> impl Iterator<Item = Meaning> {
     levels.map(|level| Level::read(level).meaning)
 }
 
-/// What was left out, one unit a line.
+/// What was left out, one unit a line; the experts of a block have one together.
 fn left_out(report: &Report) -> String {
     let mut text = String::from("\n## What was left out\n\n");
+    let mut experts: IndexMap<u32, Vec<String>> = IndexMap::new();
     let dropped = report.genotype.iter().filter(|(_, level)| *level != "keep");
     for (unit, level) in dropped {
-        let _ = writeln!(text, "- `{unit}`: {level}");
+        let place = split(unit);
+        match place.and_then(|(block_idx, kind)| Some((block_idx, split_expert(kind)?))) {
+            Some((block_idx, (_, expert, _))) => {
+                let of_block = experts.entry(block_idx).or_default();
+                of_block.push(expert.to_string());
+            }
+            None => {
+                let _ = writeln!(text, "- `{unit}`: {level}");
+            }
+        }
+    }
+    for (block_idx, numbers) in &experts {
+        let _ = writeln!(
+            text,
+            "- experts of block {block_idx}: {}",
+            numbers.join(", ")
+        );
     }
     text.push('\n');
-    text.push_str(ABOUT_DROPPED);
+    text.push_str(match experts.is_empty() {
+        true => ABOUT_DROPPED,
+        false => ABOUT_EXPERTS,
+    });
     text
 }
+
+const ABOUT_EXPERTS: &str = "Experts are numbered as in the dense model. Those that are left have moved up, and the routers have no rows for the others: \
+     files are smaller, and every runtime holds less in memory.\n";
 
 const ABOUT_DROPPED: &str = "Units are named as in the dense model. Blocks that are dropped whole are gone and the others renumbered; a sub-block that \
      is dropped alone adds nothing. [Loading](#loading) says which runtimes are faster for it.\n";

@@ -187,6 +187,29 @@ mod tests {
     }
 
     #[test]
+    fn dropped_experts_of_a_block_are_one_line() {
+        let mut report = dropped();
+        let levels = (0..2).flat_map(|block_idx| {
+            (0..4).map(move |expert| {
+                let unit = format!("model.layers.{block_idx}.mlp.experts.{expert}");
+                let level = if expert % 3 == block_idx {
+                    "drop"
+                } else {
+                    "keep"
+                };
+                (unit, level.to_owned())
+            })
+        });
+        report.genotype = levels.collect();
+        let card = render(&report, &folder(), None, None);
+        let lines = "\n- experts of block 0: 0, 3\n- experts of block 1: 1\n";
+        assert!(
+            card.contains(lines) && card.contains("have moved up"),
+            "{card}"
+        );
+    }
+
+    #[test]
     fn a_card_of_dropped_units_lists_them_and_one_of_several_methods_has_all() {
         let card = render(&dropped(), &folder(), None, None);
         assert!(card.contains("105000000 of the 134515008 parameters are left"));
