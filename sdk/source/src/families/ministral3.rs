@@ -9,6 +9,7 @@ use super::family::{About, Family};
 use super::form::Form;
 use super::from_config::Config;
 use super::mistral;
+use super::to_config::whole;
 use crate::error::SourceError;
 use crate::gguf::GgufForm;
 use crate::spec::ModelSpec;
@@ -46,7 +47,14 @@ fn read_config(config: &Config<'_>) -> Result<DenseModel, SourceError> {
 fn write_config(spec: &ModelSpec, config: &mut Map<String, Value>) {
     mistral::write_config(spec, config);
     let growth = spec.first_attention().and_then(|it| it.query_growth);
-    if let Some(Value::Object(settings)) = config.get_mut("rope_scaling") {
-        settings.insert(GROWTH.into(), json!(growth.map(|it| it.weight)));
+    let Some(growth) = growth else {
+        return;
+    };
+    // The rotation may not be stretched: its settings say the growth all the same.
+    let settings = config.entry("rope_scaling").or_insert(Value::Null);
+    if settings.is_null() {
+        *settings = json!({"rope_type": "default"});
     }
+    settings[GROWTH] = json!(growth.weight);
+    settings["original_max_position_embeddings"] = whole(growth.step);
 }
