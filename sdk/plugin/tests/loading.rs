@@ -100,7 +100,7 @@ fn folder_is_listed() {
         })
         .collect();
     insta::assert_snapshot!(lines.concat(), @r#"
-DIR/libevopress_drop.so method drop Depth pruning: leaves out attention and MLP sub-blocks, or whole blocks.
+DIR/libevopress_drop.so method drop Leaves out attention and MLP sub-blocks, whole blocks, or experts.
 DIR/libevopress_kl.so fitness kl KL divergence of the compressed model from the dense one, in nats a token.
 DIR/libevopress_perplexity.so fitness perplexity Cross-entropy of the next token, in nats: the logarithm of the perplexity.
 "#);
@@ -226,7 +226,7 @@ fn library_of_another_version_or_kind_is_refused() {
 fn bad_options_are_all_reported() {
     let folder = Folder::new(&[("libevopress_drop.so", &DROP)]);
     let plugins = folder.open();
-    insta::assert_snapshot!(method_error(&plugins, "drop", &json!({"granularty": "block", "granularity": "sub-blok"})), @"options of the plugin `drop`: `granularity`: found `sub-blok`; allowed are `sub-block`, `block`, `free`; did you mean `sub-block`?; `granularty`: unknown option `granularty`; allowed are `granularity`; did you mean `granularity`?");
+    insta::assert_snapshot!(method_error(&plugins, "drop", &json!({"granularty": "block", "granularity": "sub-blok"})), @"options of the plugin `drop`: `granularity`: found `sub-blok`; allowed are `sub-block`, `block`, `free`, `expert`; did you mean `sub-block`?; `granularty`: unknown option `granularty`; allowed are `granularity`; did you mean `granularity`?");
     insta::assert_snapshot!(method_error(&plugins, "drop", &json!([])), @"options of the plugin `drop`: found the array []; allowed is object");
     let mistakes = plugins
         .check_options("drop", PluginKind::Method, &json!({"granularity": 3}))

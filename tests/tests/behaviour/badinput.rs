@@ -266,7 +266,12 @@ fn attempts(scratch: &Scratch, name: &str) -> usize {
 fn a_plugin_that_panics_fails_the_run_with_its_words_and_is_not_tried_again() {
     let scratch = Scratch::new();
     programs().install("fault_panics", &scratch.plugins());
-    for place in ["create", "target", "loss"] {
+    // What it says of its options it says before anything is read.
+    let refused = scratch.run(&with_fitness("create", "panics", &json!({"in": "create"})));
+    assert_eq!(refused.code, Some(78), "{}", refused.stderr);
+    let sentence = "the fixture panics in create";
+    assert!(refused.stderr.contains(sentence), "{}", refused.stderr);
+    for place in ["target", "loss"] {
         let outcome = scratch.run(&with_fitness(place, "panics", &json!({"in": place})));
         assert_eq!(outcome.code, Some(1), "{}", outcome.stderr);
         assert_eq!(outcome.report["status"], "failed");
