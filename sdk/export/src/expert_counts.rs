@@ -1,5 +1,5 @@
-//! How many experts the blocks of an artifact have: one number for all, as formats and runtimes want
-//! it, or one for each block, for which the folder brings its own code.
+//! How many experts the blocks of an artifact have: one number for all, as formats and runtimes
+//! want it, or one for each block, for which the folder brings its own code.
 
 use std::path::Path;
 

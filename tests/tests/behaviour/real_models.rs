@@ -4,9 +4,9 @@
 use evopress_tests::{Scratch, data_root, dropped, llama_cpp, repository};
 use serde_json::{Value, json};
 
-/// By how much llama.cpp's perplexity may differ from ours, relative to it: beside weights in
-/// blocks it rounds activations to 8 bits.
-const MOST_DIFFERENCE: f64 = 0.02;
+/// By how much llama.cpp's cross-entropy may differ from ours, relative to it: beside weights in
+/// blocks it rounds activations to 8 bits, which shows most in models that lost much.
+const MOST_DIFFERENCE: f64 = 0.01;
 const LENGTH: usize = 128;
 const NUM_SEQUENCES: usize = 2;
 
@@ -59,7 +59,7 @@ fn check(name: &str, bos: Option<u32>) -> Value {
     let answer = llama_cpp(&[question]).remove(0);
     let ours = report["evaluation"][0]["compressed"].as_f64().unwrap();
     let theirs = answer["perplexity"].as_f64().unwrap();
-    let difference = (ours / theirs - 1.0).abs();
+    let difference = (ours.ln() / theirs.ln() - 1.0).abs();
     println!("{name}: ours {ours}, llama.cpp {theirs}: {difference:.1e}");
     assert!(
         difference < MOST_DIFFERENCE,
