@@ -160,7 +160,10 @@ fn plain(
                 let database = &databases[usize::from(id.method_idx)];
                 database.decode(id, kind, Device::Cpu)?
             }
-            None => kept_rows(read_tensor(source, &tensor.source.name)?, tensor)?,
+            None => kept_rows(
+                read_tensor(source, &tensor.source.name)?,
+                tensor.rows.as_deref(),
+            )?,
         };
         let weight = weight.f_to_kind(kind)?.f_contiguous()?;
         weight.f_copy_data_u8(&mut bytes, weight.numel())?;
@@ -168,9 +171,9 @@ fn plain(
     Ok(bytes)
 }
 
-/// What is left of a tensor of the source.
-fn kept_rows(weight: Tensor, tensor: &OutTensor<'_>) -> Result<Tensor> {
-    match &tensor.rows {
+/// The rows of a tensor of the source that are left; without a list, all.
+fn kept_rows(weight: Tensor, rows: Option<&[i64]>) -> Result<Tensor> {
+    match rows {
         Some(rows) => {
             let rows = Tensor::f_from_slice(rows)?.f_to_device(weight.device())?;
             Ok(weight.f_index_select(0, &rows)?)

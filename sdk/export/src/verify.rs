@@ -60,7 +60,10 @@ pub fn verify(
                 database.decode(id, kind, Device::Cpu)?
             }
             None => {
-                let dense = kept_rows(read_tensor(source, &tensor.source.name)?, tensor)?;
+                let dense = kept_rows(
+                    read_tensor(source, &tensor.source.name)?,
+                    tensor.rows.as_deref(),
+                )?;
                 // An artifact's blocks may lack norms, so its own do not have the source's places.
                 let norm = source.spec().norm_of(tensor.source.part);
                 match artifact.adds_one(norm) && !source.adds_one(norm) {

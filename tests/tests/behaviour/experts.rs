@@ -13,10 +13,16 @@ const IN_LLAMA_CPP: [&str; 5] = [
     "granitemoe",
 ];
 
-/// Four bits a weight on average, by GPTQ, on a small random model.
-fn pipeline(model: &str, grouping: &str) -> Value {
+/// The small pipeline on a small random model.
+fn with_experts(model: &str) -> Value {
     let mut spec = tiny(model);
     spec["model"]["source"] = json!(fixture(&format!("experts/{model}")));
+    spec
+}
+
+/// Four bits a weight on average, by GPTQ.
+fn pipeline(model: &str, grouping: &str) -> Value {
+    let mut spec = with_experts(model);
     spec["methods"] = json!([{"plugin": "gptq", "options": {"bits": [3, 4, 6], "group_size": 16}}]);
     spec["target"] = json!({"bits_per_weight": 4.0});
     spec["search"]["grouping"] = json!(grouping);
@@ -156,17 +162,16 @@ fn a_gguf_file_has_one_level_for_all_experts_of_a_block() {
     );
 }
 
-/// A quarter of each block's experts dropped.
+/// A third of each block's experts dropped, rounded down.
 fn dropping(model: &str, search: &Value) -> Value {
-    let mut spec = tiny(model);
-    spec["model"]["source"] = json!(fixture(&format!("experts/{model}")));
+    let mut spec = with_experts(model);
     spec["methods"] = json!([{"plugin": "drop", "options": {"granularity": "expert"}}]);
     spec["target"] = json!({"drop": 0.34});
     spec["search"] = search.clone();
     spec
 }
 
-/// Runs with a quarter or more of the experts dropped, and what others are asked about them.
+/// Runs of [`dropping`], and what others are asked about them.
 fn runs_without_experts(
     scratch: &Scratch,
     models: &[&str],

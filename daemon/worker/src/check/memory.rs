@@ -41,7 +41,8 @@ const KEPT_PASSES: u64 = 8;
 /// The peak of a run's memory, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Memory {
-    /// Of the machine, whatever device computes: libraries, files as they are mapped, tables.
+    /// What a run takes of the machine's memory whatever device computes: libraries, mapped files,
+    /// tables.
     pub(super) always: u64,
     /// Where the run computes.
     pub(super) computing: u64,

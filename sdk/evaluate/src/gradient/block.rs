@@ -96,7 +96,7 @@ impl Block<'_> {
         &self.context.model.spec().blocks[self.block_idx]
     }
 
-    pub(super) fn first_layer(&self) -> usize {
+    fn first_layer(&self) -> usize {
         self.context.model.spec().first_layer(self.block_idx)
     }
 
@@ -108,11 +108,14 @@ impl Block<'_> {
         if is_left_out || !self.spec().has(sub_block) {
             return Ok(None);
         }
-        let first_layer = self.first_layer();
         let left_out = &parent.dropped.experts[self.block_idx];
-        let weight = |slot: usize| parent.weights[first_layer + slot];
-        self.traced_with(sub_block, stream, left_out, weight)
+        self.traced_with(sub_block, stream, left_out, |slot| self.parent_level(slot))
             .map(Some)
+    }
+
+    /// The weight of a slot as the parent has it; none: the dense one.
+    pub(super) fn parent_level(&self, slot: usize) -> Option<WeightId> {
+        self.changes.parent.weights[self.first_layer() + slot]
     }
 
     /// A sub-block with the weight of each slot, without the experts that are `left_out`.

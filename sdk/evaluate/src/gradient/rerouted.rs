@@ -39,12 +39,9 @@ impl Block<'_> {
             Some(rows) => rows.shallow_clone(),
             None => return Ok(None),
         };
-        let parent = &self.changes.parent;
-        let mut left_out = parent.dropped.experts[self.block_idx].clone();
+        let mut left_out = self.changes.parent.dropped.experts[self.block_idx].clone();
         left_out.push(expert);
-        let first_layer = self.first_layer();
-        let weight = |slot: usize| parent.weights[first_layer + slot];
-        self.rerouted(place, rows, &left_out, weight)
+        self.rerouted(place, rows, &left_out, |slot| self.parent_level(slot))
     }
 
     /// What changes when an expert runs that was left out; `weights` are those of its layers in the
@@ -61,10 +58,10 @@ impl Block<'_> {
             true => self.all_rows(place)?,
             false => model.rows_of_expert(block_idx, &place.input, self.kind, left_out, expert)?,
         };
-        let (of_expert, first_layer) = (self.slots_of_expert(expert), self.first_layer());
+        let of_expert = self.slots_of_expert(expert);
         let weight = |slot: usize| match of_expert.iter().position(|&it| it == slot) {
             Some(at) => weights[at],
-            None => self.changes.parent.weights[first_layer + slot],
+            None => self.parent_level(slot),
         };
         self.rerouted(place, rows, left_out, weight)
     }

@@ -6,11 +6,12 @@ use std::sync::Arc;
 
 use evopress_model::read_tensor;
 use evopress_plugin::{Encoding, GgmlType, SubBlock};
-use tch::{Device, Kind, Tensor};
+use tch::{Device, Kind};
 
 use super::repack;
 use super::rows::{interleave, plain, repacked};
 use crate::error::{ExportError, Result};
+use crate::kept_rows;
 use crate::layout::{Layout, OutTensor};
 use evopress_levels::Database;
 use evopress_search::genotype::{SearchSpace, WeightId};
@@ -230,8 +231,7 @@ impl<'a> Tensors<'a> {
             }
             Content::Rows(name, rows) => {
                 let weight = read_tensor(self.source, name)?.f_to_kind(Kind::Float)?;
-                let rows = Tensor::f_from_slice(rows)?.f_to_device(weight.device())?;
-                Cow::Owned(plain(&weight.f_index_select(0, &rows)?)?)
+                Cow::Owned(plain(&kept_rows(weight, Some(rows))?)?)
             }
             Content::OffsetNorm(name) => {
                 let weight = read_tensor(self.source, name)?.f_to_kind(Kind::Float)?;
