@@ -10,7 +10,6 @@ use std::sync::Arc;
 
 use evopress::device::of_tests;
 use evopress::genotype::Candidate;
-use evopress::model::Head;
 use evopress::model::Model;
 use evopress::source::Corpus;
 use evopress::source::Source;
@@ -55,22 +54,19 @@ fn check(kind: Kind, tolerance: f64) {
     let tokens = corpus.sequence(0);
     let mut model = Model::open(&source, kind, of_tests(), vec![], u64::MAX).unwrap();
     model.prepare_length(LENGTH).unwrap();
-    let head = Head::new(&model).unwrap();
+    let head = model.head();
     let scratch = Scratch::new();
     let plugins = PluginDir::open(scratch.plugins()).unwrap();
     let fitness = plugins.fitness("kl", &json!({})).unwrap();
 
-    let ids = Tensor::from_slice(tokens)
-        .view([1, -1])
-        .to_device(model.device());
     let hidden = |candidate: &Candidate| {
         model
-            .forward(&ids, candidate)
+            .forward(tokens, candidate)
             .unwrap()
             .narrow(0, 0, LENGTH as i64 - 1)
     };
     let dense = hidden(&model.dense());
-    let target = fitness.target(&head, &chunk(&dense, tokens)).unwrap();
+    let target = fitness.target(head, &chunk(&dense, tokens)).unwrap();
     let mut candidate = model.dense();
     for block in [3, 15, 27] {
         candidate.dropped.attention[block] = true;
@@ -78,10 +74,14 @@ fn check(kind: Kind, tolerance: f64) {
     }
     let student = hidden(&candidate);
     let losses = fitness
-        .loss(&head, &chunk(&student, tokens), &target.view())
+        .loss(head, &chunk(&student, tokens), &target.view())
         .unwrap();
     let ours = losses.iter().map(|loss| f64::from(*loss)).sum::<f64>() / losses.len() as f64;
-    let expected = ordinary(model.head(), &dense, &student);
+    let expected = ordinary(
+        &head.rows(0, model.spec().vocab_size).unwrap(),
+        &dense,
+        &student,
+    );
     let relative = (ours - expected).abs() / expected;
     println!("{kind:?}: {ours} and {expected}, {relative:e}");
     assert!(

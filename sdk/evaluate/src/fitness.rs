@@ -15,11 +15,12 @@ use evopress_search::fitness::BlockCosines;
 use evopress_search::genotype::{Genotype, SearchSpace};
 use evopress_search::prediction::{PredictionRequest, Predictions};
 use evopress_source::Corpus;
+use tch::Tensor;
 
 use crate::cosines;
 use crate::error::{EvaluateError, Result};
 use crate::gradient;
-use crate::passes::{CandidateSequence, hidden_states};
+use crate::passes::{CandidateSequence, Passes};
 use crate::residual_cache::ResidualCache;
 use crate::routing::{self, ExpertUse};
 use crate::shared_fitness::SharedFitness;
@@ -81,7 +82,7 @@ impl<'a> CalibratedFitness<'a> {
     }
 
     /// The targets of some sequences, where they are missing.
-    fn make_targets(&self, sequence_idxs: &[usize], progress: impl FnMut(usize)) -> Result<()> {
+    fn make_targets(&self, sequence_idxs: &[usize], mut progress: impl FnMut(usize)) -> Result<()> {
         if !self.fitness.needs_target() {
             return Ok(());
         }
@@ -90,14 +91,10 @@ impl<'a> CalibratedFitness<'a> {
             Arc::clone(&self.corpus),
             Arc::clone(&self.targets),
         );
-        let dense = self.engine.dense().clone();
-        let work = move |context: &mut Context, sequence_idx: usize| -> Result<()> {
-            let tokens = corpus.sequence(sequence_idx);
-            let hidden = context.hidden(tokens, &dense)?;
-            let view = evopress_plugin_tch::view(&hidden)?;
+        let remember = move |context: &Context, hidden: &Tensor, sequence_idx: usize| {
             let chunk = Chunk {
-                hidden: view,
-                next_tokens: &tokens[1..],
+                hidden: evopress_plugin_tch::view(hidden)?,
+                next_tokens: &corpus.sequence(sequence_idx)[1..],
             };
             let target = fitness.target(&context.head, &chunk)?;
             // Each sequence is visited once, so the cell is empty.
@@ -106,8 +103,18 @@ impl<'a> CalibratedFitness<'a> {
         };
         let missing = sequence_idxs.iter().copied();
         let missing = missing.filter(|&idx| self.targets[idx].get().is_none());
-        let missing = missing.collect();
-        self.engine.pool().map(missing, work, progress).map(drop)
+        let passes = self.passes(None);
+        let made = passes.run_dense(missing, remember, |done, _| progress(done));
+        made.map(drop)
+    }
+
+    /// Passes over the calibration text, begun where a cache allows.
+    fn passes(&self, cache: Option<&Arc<ResidualCache>>) -> Passes<'_> {
+        Passes {
+            engine: self.engine,
+            corpus: &self.corpus,
+            cache: cache.cloned(),
+        }
     }
 
     /// The mean loss of each genotype on each sequence of `minibatch`.
@@ -124,44 +131,26 @@ impl<'a> CalibratedFitness<'a> {
             let of_sequence = |&sequence_idx: &usize| (Arc::clone(&candidate), sequence_idx);
             pairs.extend(minibatch.iter().map(of_sequence));
         }
-        let batch_size = self.engine.batch_size(self.corpus.sequence_length());
-        let items: Vec<Vec<CandidateSequence>> = pairs
-            .chunks(batch_size)
-            .map(<[CandidateSequence]>::to_vec)
-            .collect();
         let (fitness, corpus, targets) = (
             Arc::clone(&self.fitness),
             Arc::clone(&self.corpus),
             Arc::clone(&self.targets),
         );
-        let cache = Arc::clone(&self.residual_cache);
-        let work =
-            move |context: &mut Context, pairs: Vec<CandidateSequence>| -> Result<Vec<f64>> {
-                let hidden = hidden_states(context, &cache, &corpus, &pairs)?;
-                let mut means = Vec::with_capacity(pairs.len());
-                for (hidden, (_, sequence_idx)) in hidden.iter().zip(pairs) {
-                    let tokens = corpus.sequence(sequence_idx);
-                    let chunk = Chunk {
-                        hidden: evopress_plugin_tch::view(hidden)?,
-                        next_tokens: &tokens[1..],
-                    };
-                    let target = targets[sequence_idx]
-                        .get()
-                        .map_or_else(TargetView::default, Target::view);
-                    let losses = fitness.loss(&context.head, &chunk, &target)?;
-                    means.push(mean_loss(&losses, tokens.len() - 1, sequence_idx)?);
-                }
-                Ok(means)
+        let loss = move |context: &Context, hidden: &Tensor, sequence_idx: usize| {
+            let tokens = corpus.sequence(sequence_idx);
+            let chunk = Chunk {
+                hidden: evopress_plugin_tch::view(hidden)?,
+                next_tokens: &tokens[1..],
             };
-        let passes = genotypes.len() * minibatch.len();
-        let tokens = (passes * self.corpus.sequence_length()) as u64;
+            let target = targets[sequence_idx].get();
+            let target = target.map_or_else(TargetView::default, Target::view);
+            let losses = fitness.loss(&context.head, &chunk, &target)?;
+            mean_loss(&losses, tokens.len() - 1, sequence_idx)
+        };
+        let tokens = (pairs.len() * self.corpus.sequence_length()) as u64;
         self.forward_tokens.set(self.forward_tokens.get() + tokens);
-        let total = items.len();
-        let losses = self
-            .engine
-            .pool()
-            .map(items, work, |done| (self.progress)(done, total))?;
-        let losses = losses.concat();
+        let passes = self.passes(Some(&self.residual_cache));
+        let losses = passes.run(&pairs, loss, &self.progress)?;
         Ok(losses
             .chunks(minibatch.len())
             .map(<[f64]>::to_vec)

@@ -20,6 +20,8 @@ mod routing;
 mod shared_fitness;
 #[cfg(test)]
 mod small_models;
+#[cfg(test)]
+mod streaming_tests;
 
 pub use error::{EvaluateError, Result};
 pub use fitness::CalibratedFitness;

@@ -13,6 +13,7 @@ use evopress_tensor::ReadOnly;
 use tch::Tensor;
 
 use crate::error::Result;
+use crate::passes::Passes;
 
 /// A model's quality on an evaluation set.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -40,20 +41,21 @@ impl Reference {
     ///
     /// # Errors
     /// When a forward pass fails or the run was interrupted.
-    pub fn new(engine: &Engine, corpus: Corpus, progress: impl FnMut(usize)) -> Result<Self> {
+    pub fn new(engine: &Engine, corpus: Corpus, mut progress: impl FnMut(usize)) -> Result<Self> {
         let corpus = Arc::new(corpus);
         let shared = Arc::clone(&corpus);
-        let dense = engine.dense().clone();
-        let work = move |context: &mut Context, idx: usize| -> Result<(f64, DenseSequence)> {
-            let tokens = shared.sequence(idx);
-            let hidden = context.hidden(tokens, &dense)?;
-            let log_sums = context.head.log_sum_exp(&hidden)?;
-            let loss = cross_entropy(context, &hidden, tokens, &log_sums)?;
-            Ok((loss, context.head.expectation(&hidden)?))
+        let read = move |context: &Context, hidden: &Tensor, idx: usize| {
+            let log_sums = context.head.log_sum_exp(hidden)?;
+            let loss = cross_entropy(context, hidden, shared.sequence(idx), &log_sums)?;
+            Ok((loss, context.head.expectation(hidden)?))
         };
-        let measured = engine
-            .pool()
-            .map((0..corpus.num_sequences()).collect(), work, progress)?;
+        let all = 0..corpus.num_sequences();
+        let passes = Passes {
+            engine,
+            corpus: &corpus,
+            cache: None,
+        };
+        let measured = passes.run_dense(all, read, |done, _| progress(done))?;
         let (losses, sequences): (Vec<f64>, Vec<DenseSequence>) = measured.into_iter().unzip();
         Ok(Self {
             perplexity: perplexity(&losses, &corpus),
@@ -105,17 +107,13 @@ impl Reference {
         candidate: &Candidate,
         mut progress: impl FnMut(usize),
     ) -> Result<Vec<(f64, f64)>> {
-        let (corpus, sequences, candidate) = (
-            Arc::clone(&self.corpus),
-            self.sequences.share(),
-            candidate.clone(),
-        );
-        let measure = move |context: &Context, hidden: &Tensor, idx: usize| -> Result<(f64, f64)> {
+        let (corpus, sequences) = (Arc::clone(&self.corpus), self.sequences.share());
+        let measure = move |context: &Context, hidden: &Tensor, idx: usize| {
             let tokens = corpus.sequence(idx);
             let log_sums = context.head.log_sum_exp(hidden)?;
             let (negative_entropy, summary) = &sequences.get()[idx];
             let expected_logits = context.head.expected_logits(hidden, summary)?;
-            let divergence = negative_entropy
+            let divergence: f64 = negative_entropy
                 .iter()
                 .zip(&expected_logits)
                 .zip(&log_sums)
@@ -128,20 +126,15 @@ impl Reference {
                 divergence,
             ))
         };
-        let corpus = Arc::clone(&self.corpus);
-        let work = move |context: &mut Context, batch: Vec<usize>| -> Result<Vec<(f64, f64)>> {
-            let tokens: Vec<&[i64]> = batch.iter().map(|&idx| corpus.sequence(idx)).collect();
-            let hidden = context.hidden_of_all(&tokens, &vec![&candidate; batch.len()])?;
-            let pairs = hidden.iter().zip(batch);
-            pairs
-                .map(|(hidden, idx)| measure(context, hidden, idx))
-                .collect()
+        let candidate = Arc::new(candidate.clone());
+        let all = 0..self.corpus.num_sequences();
+        let pairs: Vec<_> = all.map(|idx| (Arc::clone(&candidate), idx)).collect();
+        let passes = Passes {
+            engine,
+            corpus: &self.corpus,
+            cache: None,
         };
-        let all: Vec<usize> = (0..self.corpus.num_sequences()).collect();
-        let batch_size = engine.batch_size(self.corpus.sequence_length());
-        let batches = all.chunks(batch_size).map(<[usize]>::to_vec).collect();
-        let done = |batches: usize| progress((batches * batch_size).min(all.len()));
-        Ok(engine.pool().map(batches, work, done)?.concat())
+        passes.run(&pairs, measure, |done, _| progress(done))
     }
 }
 

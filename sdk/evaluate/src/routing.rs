@@ -6,12 +6,14 @@
 
 use std::sync::Arc;
 
-use evopress_model::{Context, Engine, ExpertOutput, Observed};
+use evopress_model::{Context, Engine, ExpertOutput, Items, Observed, Stream, Walk};
+use evopress_search::genotype::Candidate;
 use evopress_source::Corpus;
 use evopress_tensor::to_vec;
 use tch::{Kind, Tensor};
 
-use crate::error::Result;
+use crate::error::{EvaluateError, Result};
+use crate::passes::stream_bytes;
 
 /// What a router does with an expert on calibration text.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
@@ -43,31 +45,18 @@ pub(crate) fn measure(
     if counts.iter().all(|&count| count == 0) {
         return Ok(Vec::new());
     }
-    let (corpus, dense) = (Arc::clone(corpus), engine.dense().clone());
-    let of_sequence = {
-        let counts = counts.clone();
-        move |context: &mut Context, idx: usize| -> Result<Vec<Vec<Sums>>> {
-            let sums = counts
-                .iter()
-                .map(|&count| vec![Sums::default(); count as usize]);
-            let mut sums: Vec<Vec<Sums>> = sums.collect();
-            let mut failed = None;
-            let mut stream = context.embed(&[corpus.sequence(idx)])?;
-            let model = &context.model;
-            model.observe_blocks(&mut stream, &dense, &mut |block_idx, observed| {
-                if let Observed::Output(output) = observed
-                    && let Err(error) = sums[block_idx][output.expert as usize].add(&output)
-                {
-                    failed = Some(error);
-                }
-            })?;
-            match failed {
-                Some(error) => Err(error),
-                None => Ok(sums),
-            }
-        }
+    let candidates = vec![Arc::new(engine.dense().clone())];
+    let walk = Routing {
+        corpus: Arc::clone(corpus),
+        candidates: candidates.clone(),
+        counts: counts.clone(),
     };
-    let measured = engine.pool().map(sequence_idxs, of_sequence, |_| ())?;
+    let items = Items {
+        items: sequence_idxs,
+        candidates,
+        state_bytes: stream_bytes(engine, corpus.sequence_length()),
+    };
+    let measured = engine.walk(walk, items, |_| ())?;
     let mut all = Vec::new();
     for (block_idx, &count) in counts.iter().enumerate() {
         for expert in 0..count {
@@ -84,6 +73,58 @@ pub(crate) fn measure(
         }
     }
     Ok(all)
+}
+
+/// Sequences of the dense model, with the sums of what its routers do.
+struct Routing {
+    corpus: Arc<Corpus>,
+    /// The dense model.
+    candidates: Vec<Arc<Candidate>>,
+    /// Experts of each block.
+    counts: Vec<u32>,
+}
+
+impl Walk for Routing {
+    type Item = usize;
+    /// By block and expert.
+    type State = (Stream, Vec<Vec<Sums>>);
+    type Output = Vec<Vec<Sums>>;
+    type Error = EvaluateError;
+
+    fn begin(&self, context: &mut Context, sequence_idx: usize) -> Result<Self::State> {
+        let sums = self.counts.iter();
+        let sums = sums.map(|&count| vec![Sums::default(); count as usize]);
+        let stream = context.embed(&[self.corpus.sequence(sequence_idx)])?;
+        Ok((stream, sums.collect()))
+    }
+
+    fn candidates<'a>(&'a self, _: &'a Self::State, _: usize) -> &'a [Arc<Candidate>] {
+        &self.candidates
+    }
+
+    fn run_block(
+        &self,
+        context: &mut Context,
+        (stream, sums): &mut Self::State,
+        block_idx: usize,
+    ) -> Result<()> {
+        let mut failed = None;
+        let mut observe = |observed: Observed<'_>| {
+            if let Observed::Output(output) = observed
+                && let Err(error) = sums[block_idx][output.expert as usize].add(&output)
+            {
+                failed = Some(error);
+            }
+        };
+        let dense = &self.candidates[0];
+        let model = &context.model;
+        model.observe_block(block_idx, stream, dense, &mut observe)?;
+        failed.map_or(Ok(()), Err)
+    }
+
+    fn finish(&self, _: &mut Context, (_, sums): Self::State) -> Result<Vec<Vec<Sums>>> {
+        Ok(sums)
+    }
 }
 
 #[derive(Debug, Clone, Copy, Default)]

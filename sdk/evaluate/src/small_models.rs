@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use evopress_levels::rounded;
+use evopress_levels::{Database, rounded};
 use evopress_model::{LevelSource, Model};
 use evopress_plugin::{
     Chunk, Fitness, HeadOps, OwnedTensor, PluginError, Target, TargetView, TensorView,
@@ -62,18 +62,33 @@ impl Fitness for CrossEntropy {
 
 /// A fixture in f32.
 pub(crate) fn open(name: &str) -> Model {
-    model(&source(name), vec![])
+    model(&source(name), vec![], Kind::Float, u64::MAX)
 }
 
 /// A fixture in f32 with every layer at 3 and 5 bits, in a database in `folder`, and the search for
 /// 4.
 pub(crate) fn open_with_levels(name: &str, folder: &Path) -> (Model, SearchSpace) {
+    open_within(name, folder, Kind::Float, u64::MAX, |database| {
+        Arc::new(database)
+    })
+}
+
+/// As [`open_with_levels`], in `kind` and with at most `limit_bytes` of weights in memory; levels
+/// are decoded by what `levels` makes of the database.
+pub(crate) fn open_within(
+    name: &str,
+    folder: &Path,
+    kind: Kind,
+    limit_bytes: u64,
+    levels: impl FnOnce(Database) -> Arc<dyn LevelSource>,
+) -> (Model, SearchSpace) {
     let source = source(name);
     let outline = source.spec().outline(4);
     let target = measure("bits_per_weight", 4.0);
     let space = space_over(&outline, &[("bits", &Bits(&[3, 5]))], &target, None).unwrap();
     let database = rounded::database(folder, &source, &outline, space.variants(0));
-    (model(&source, vec![Arc::new(database)]), space)
+    let levels = vec![levels(database)];
+    (model(&source, levels, kind, limit_bytes), space)
 }
 
 /// A small model of each family, and ones that use what a family has in another way.
@@ -102,9 +117,14 @@ fn source(name: &str) -> Arc<Source> {
     Arc::new(Source::open(folder).unwrap())
 }
 
-fn model(source: &Arc<Source>, levels: Vec<Arc<dyn LevelSource>>) -> Model {
+fn model(
+    source: &Arc<Source>,
+    levels: Vec<Arc<dyn LevelSource>>,
+    kind: Kind,
+    limit_bytes: u64,
+) -> Model {
     let device = evopress_tensor::device::of_tests();
-    let mut model = Model::open(source, Kind::Float, device, levels, u64::MAX).unwrap();
+    let mut model = Model::open(source, kind, device, levels, limit_bytes).unwrap();
     model.prepare_length(LENGTH).unwrap();
     model
 }

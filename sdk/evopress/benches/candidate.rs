@@ -143,7 +143,6 @@ fn forward_seconds(model: &Model, candidate: &Candidate) -> Result<f64> {
             .map(|i| (i as i64 * 7919) % vocab_size)
             .collect();
         move || {
-            let tokens = Tensor::from_slice(&tokens).view([1, -1]);
             let hidden = model.forward(&tokens, &candidate);
             drop(hidden.expect("a forward pass"));
         }

@@ -1,17 +1,20 @@
 //! The dense model on its compute threads.
 
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex, PoisonError};
 
 use evopress_search::genotype::Candidate;
 use evopress_source::ModelSpec;
 use evopress_tensor::Pool;
 use tch::{Device, Kind};
 
+use crate::block_store::BlockStore;
 use crate::context::Context;
 use crate::error::Result;
-use crate::head::Head;
 use crate::model::Model;
+
+/// What items of a wave take between two blocks ([`crate::Walk`]), unless told otherwise.
+const WAVE_BYTES: u64 = 1 << 30;
 
 /// Tokens that one forward pass takes on a GPU: enough to hide the time to launch a small model's
 /// kernels.
@@ -20,12 +23,12 @@ const GPU_TOKENS: usize = 8192;
 /// The dense model on its compute threads.
 pub struct Engine {
     pool: Pool<Context>,
-    /// For what needs no thread of its own.
-    model: Mutex<Model>,
     dense: Candidate,
     spec: Arc<ModelSpec>,
     kind: Kind,
     device: Device,
+    store: Arc<BlockStore>,
+    wave_bytes: u64,
 }
 
 impl Engine {
@@ -46,11 +49,10 @@ impl Engine {
             // Parallel over sequences, not inside an operator.
             tch::set_num_threads(1);
         }
-        let head = Head::new(&model)?;
         let contexts = (0..num_threads)
             .map(|_| Context {
                 model: model.share(),
-                head: head.share(),
+                head: model.head().share(),
             })
             .collect();
         Ok(Self {
@@ -59,8 +61,24 @@ impl Engine {
             spec: Arc::clone(model.shared_spec()),
             kind: model.kind(),
             device: model.device(),
-            model: Mutex::new(model),
+            store: Arc::clone(&model.weights),
+            wave_bytes: WAVE_BYTES,
         })
+    }
+
+    /// Lets the items of a wave take so much memory between two blocks: less costs time where
+    /// weights are streamed, and changes no result.
+    #[must_use]
+    pub fn with_wave_bytes(self, wave_bytes: u64) -> Self {
+        Self { wave_bytes, ..self }
+    }
+
+    pub(crate) fn wave_bytes(&self) -> u64 {
+        self.wave_bytes
+    }
+
+    pub(crate) fn store(&self) -> &BlockStore {
+        &self.store
     }
 
     /// What the model computes.
@@ -90,8 +108,7 @@ impl Engine {
 
     /// Seconds that the compute threads spent decoding levels so far, on average.
     pub fn decode_seconds(&self) -> f64 {
-        let model = self.model.lock().unwrap_or_else(PoisonError::into_inner);
-        model.decode_time().as_secs_f64() / self.num_threads() as f64
+        self.store.decode_time().as_secs_f64() / self.num_threads() as f64
     }
 
     /// Compute threads.

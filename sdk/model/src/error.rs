@@ -31,6 +31,16 @@ pub enum ModelError {
         /// What it would have to compute: `attention within a window`.
         what: &'static str,
     },
+    /// A token that is not in the vocabulary.
+    #[error("{tensor} has {num_rows} rows, and there is no row {row}")]
+    NoSuchRow {
+        /// The embedding, or the head.
+        tensor: String,
+        /// The token's id.
+        row: i64,
+        /// Size of the vocabulary.
+        num_rows: i64,
+    },
     /// The caller asked to stop.
     #[error("interrupted")]
     Interrupted(

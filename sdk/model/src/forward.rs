@@ -2,45 +2,36 @@
 
 use evopress_search::genotype::Candidate;
 use evopress_source::spec::LayerInput;
-use evopress_tensor::{add_projection, cap_logits, project, rotary_attention};
+use evopress_tensor::{add_projection, project, rotary_attention};
 use tch::{Kind, Tensor};
 
 use crate::block_weights::{BlockWeights, LeftOut};
 use crate::error::Result;
 use crate::model::Model;
-use crate::observed::{Observed, Observer, all_rows};
+use crate::observed::{Observer, all_rows};
 use crate::runs::Runs;
 use crate::stream::Stream;
 use crate::sub_block::Ends;
 
 impl Model {
-    /// Final hidden states `[T, D]` (after the final norm) of `tokens` (`[B, L]` int64 on the
-    /// model's device) with the candidate's weights; its dropped sub-blocks add nothing to the
-    /// residual stream.
+    /// Final hidden states `[L, D]` (after the final norm) of a sequence with the candidate's
+    /// weights; its dropped sub-blocks add nothing to the residual stream.
     ///
     /// # Errors
     /// When a weight cannot be read or libtorch refuses an operation.
-    pub fn forward(&self, tokens: &Tensor, candidate: &Candidate) -> Result<Tensor> {
-        let stream = self.embed(tokens)?;
-        self.forward_from(0, stream, &[candidate], &mut |_| Ok(()))
+    pub fn forward(&self, tokens: &[i64], candidate: &Candidate) -> Result<Tensor> {
+        let mut stream = self.embed(&[tokens])?;
+        for block_idx in 0..self.spec().num_blocks() {
+            self.run_block(block_idx, &mut stream, &[candidate])?;
+        }
+        self.finish(&stream)
     }
 
-    /// Final hidden states `[T, D]` from a block on, given the stream before it, whose rows are
-    /// divided evenly among `candidates`; `observe` sees the stream after each block.
+    /// Final hidden states `[T, D]` of the stream after the last block.
     ///
     /// # Errors
-    /// As [`Self::forward`].
-    pub fn forward_from(
-        &self,
-        first_block: usize,
-        mut stream: Stream,
-        candidates: &[&Candidate],
-        observe: &mut dyn FnMut(&Stream) -> Result<()>,
-    ) -> Result<Tensor> {
-        for block_idx in first_block..self.spec().num_blocks() {
-            self.run_block(block_idx, &mut stream, candidates)?;
-            observe(&stream)?;
-        }
+    /// When libtorch refuses an operation.
+    pub fn finish(&self, stream: &Stream) -> Result<Tensor> {
         self.final_norm.of(&stream.residual, self.kind())
     }
 
@@ -49,31 +40,22 @@ impl Model {
     /// # Errors
     /// As [`Self::forward`].
     pub fn logits(&self, tokens: &[i64]) -> Result<Tensor> {
-        let ids = Tensor::f_from_slice(tokens)?
-            .f_view([1, -1])?
-            .f_to_device(self.device())?;
-        let hidden = self.forward(&ids, &self.dense())?;
-        let head = self.head().f_to_kind(Kind::Float)?;
-        let hidden = hidden.f_to_kind(Kind::Float)?;
-        let mut logits = hidden.f_matmul(&head.f_transpose(0, 1)?)?;
-        if let Some(cap) = self.spec().head.cap {
-            cap_logits(&mut logits, cap)?;
-        }
-        Ok(logits)
+        let hidden = self.forward(tokens, &self.dense())?;
+        self.head().logits(&hidden.f_to_kind(Kind::Float)?)
     }
 
-    /// The stream of `tokens [B, L]` before the first block.
+    /// The stream of sequences of one length before the first block.
     ///
     /// # Errors
     /// When a token is not in the vocabulary.
-    pub fn embed(&self, tokens: &Tensor) -> Result<Stream> {
-        let (length, ids) = (tokens.size()[1], tokens.f_reshape([-1])?);
-        let residual = Tensor::f_embedding(&self.embedding, &ids, -1, false, false)?;
+    pub fn embed(&self, sequences: &[&[i64]]) -> Result<Stream> {
+        let length = sequences.first().map_or(0, |tokens| tokens.len()) as i64;
+        let residual = self.embedding.select(&sequences.concat())?;
         let residual = match self.embedding_scale {
             Some(scale) => residual.f_to_kind(Kind::Float)?.f_mul_scalar(scale)?,
             None => residual,
         };
-        // `embedding` has made new memory, so the buffer is the stream's alone even where no conversion happens.
+        // The rows were in memory of their own, so the buffer is the stream's alone even where no conversion happens.
         Ok(Stream {
             residual: residual.f_to_kind(Kind::Float)?,
             length,
@@ -103,26 +85,24 @@ impl Model {
         })
     }
 
-    /// Runs all blocks of one candidate, and shows `observe` what comes by in each.
+    /// Runs a block of one candidate, and shows `observe` what comes by.
     ///
     /// # Errors
     /// As [`Self::forward`].
-    pub fn observe_blocks(
+    pub fn observe_block(
         &self,
+        block_idx: usize,
         stream: &mut Stream,
         candidate: &Candidate,
-        observe: &mut dyn FnMut(usize, Observed<'_>),
+        observe: Observer<'_>,
     ) -> Result<()> {
         let candidates = [candidate];
-        for block_idx in 0..self.spec().num_blocks() {
-            let weights = self.block_weights(block_idx, stream, &candidates);
-            let mut observe = |observed: Observed<'_>| observe(block_idx, observed);
-            if !candidate.dropped.attention[block_idx] {
-                self.attention(block_idx, stream, &weights, &mut observe)?;
-            }
-            if !candidate.dropped.mlp[block_idx] {
-                self.mlp(block_idx, stream, &weights, &mut observe)?;
-            }
+        let weights = self.block_weights(block_idx, stream, &candidates);
+        if !candidate.dropped.attention[block_idx] {
+            self.attention(block_idx, stream, &weights, observe)?;
+        }
+        if !candidate.dropped.mlp[block_idx] {
+            self.mlp(block_idx, stream, &weights, observe)?;
         }
         Ok(())
     }

@@ -102,7 +102,7 @@ impl HeadOps for Head {
 
 impl Head {
     fn check_tokens(&self, tokens: &[i64], least: i64) -> Result<(), PluginError> {
-        let vocab_size = self.weight.size()[0];
+        let vocab_size = self.vocab_size();
         let is_known = |token: &&i64| (least..vocab_size).contains(*token);
         match tokens.iter().find(|token| !is_known(token)) {
             None => Ok(()),
@@ -118,7 +118,7 @@ impl Head {
         view: &TensorView<'_>,
         work: impl FnOnce(&Tensor) -> Result<R, PluginError>,
     ) -> Result<R, PluginError> {
-        let width = self.weight.size()[1];
+        let width = self.width();
         match view.shape() {
             [_, found] if *found == width => with_tensor(view, work)?,
             found => Err(PluginError::new(format!(

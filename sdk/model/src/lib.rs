@@ -12,6 +12,7 @@
 #![forbid(unsafe_code)]
 
 mod block;
+mod block_store;
 mod block_weights;
 mod context;
 mod engine;
@@ -20,19 +21,22 @@ mod experts;
 mod forward;
 mod head;
 mod head_ops;
+mod kept_weights;
 mod mlp;
 mod model;
 mod norm;
 mod observed;
 mod read;
 mod rope_table;
+mod row_store;
 mod runs;
 mod stream;
 mod sub_block;
 mod supported;
 mod traced;
-mod weights;
+mod walk;
 
+pub use block_store::LevelSource;
 pub use block_weights::BlockWeights;
 pub use context::Context;
 pub use engine::Engine;
@@ -43,4 +47,4 @@ pub use observed::{ExpertOutput, Input, Observed, Observer};
 pub use read::read_tensor;
 pub use stream::Stream;
 pub use traced::{SlotWeight, Traced, TracedLayer};
-pub use weights::LevelSource;
+pub use walk::{Items, Walk};

@@ -8,12 +8,14 @@ use evopress_source::{ModelSpec, Source};
 use tch::{Device, Kind, Tensor};
 
 use crate::block::Block;
+use crate::block_store::{BlockStore, LevelSource};
 use crate::error::Result;
+use crate::head::Head;
 use crate::norm::Norm;
 use crate::read::read_tensor;
 use crate::rope_table::RopeTable;
+use crate::row_store::RowStore;
 use crate::supported;
-use crate::weights::{LevelSource, Weights};
 
 /// A model on a device. Sharing is cheap: [`Model::share`] makes another handle to the same
 /// weights.
@@ -21,15 +23,15 @@ pub struct Model {
     spec: Arc<ModelSpec>,
     kind: Kind,
     device: Device,
-    pub(crate) embedding: Tensor,
+    pub(crate) embedding: RowStore,
     /// What rows of the embedding are multiplied with.
     pub(crate) embedding_scale: Option<f64>,
     pub(crate) blocks: Vec<Block>,
     /// By block: the index of its first layer.
     first_layers: Vec<usize>,
-    pub(crate) weights: Arc<Weights>,
+    pub(crate) weights: Arc<BlockStore>,
     pub(crate) final_norm: Norm,
-    head: Tensor,
+    head: Head,
     /// Each table once; blocks mostly have one in common.
     ropes: Vec<RopeTable>,
     /// By block: its table.
@@ -62,12 +64,8 @@ impl Model {
         let blocks = (0..spec.num_blocks())
             .map(|idx| Block::read(&spec, idx, (kind, device), &read))
             .collect::<Result<_>>()?;
-        let embedding = read(&format!("{}.weight", spec.embedding.name), kind)?;
-        let head = if spec.head.tied {
-            embedding.shallow_clone()
-        } else {
-            read(&format!("{}.weight", spec.head.name), kind)?
-        };
+        let embedding = format!("{}.weight", spec.embedding.name);
+        let embedding = RowStore::open(source, &embedding, kind, device)?;
         let final_norm = Norm::read(&spec.final_norm, &spec.final_norm.name, &read)?;
         // A head that scales is a head whose input is scaled.
         let final_norm = match spec.head.scale {
@@ -79,7 +77,7 @@ impl Model {
             .map(|scale| rounded(scale, kind))
             .transpose()?;
         let (ropes, rope_idxs) = rope_tables(&spec, device)?;
-        let weights = Weights::new(Arc::clone(source), kind, device, levels, limit_bytes);
+        let weights = BlockStore::new(Arc::clone(source), kind, device, levels, limit_bytes);
         Ok(Self {
             first_layers: (0..spec.num_blocks())
                 .map(|b| spec.first_layer(b))
@@ -92,25 +90,20 @@ impl Model {
             blocks,
             weights: Arc::new(weights),
             final_norm,
-            head,
+            head: Head::new(source, kind, device),
             ropes,
             rope_idxs,
         })
     }
 
-    /// Reads every dense weight, as far as the limit lets it stay; `progress` is told how many
-    /// blocks are there after each one.
+    /// Reads the head and the dense weights, from the first block on, as far as the limit lets them
+    /// stay; `progress` is told how many blocks are there after each one.
     ///
     /// # Errors
     /// A weight that cannot be read.
-    pub fn preload(&self, mut progress: impl FnMut(usize)) -> Result<()> {
-        for block_idx in 0..self.spec.num_blocks() {
-            for layer_idx in self.spec.layers_of(block_idx) {
-                self.weights.get(layer_idx, None)?;
-            }
-            progress(block_idx + 1);
-        }
-        Ok(())
+    pub fn preload(&self, progress: impl FnMut(usize)) -> Result<()> {
+        self.head.load()?;
+        self.weights.preload(progress)
     }
 
     /// Another handle to this model's weights, for another thread.
@@ -120,13 +113,13 @@ impl Model {
             spec: Arc::clone(&self.spec),
             kind: self.kind,
             device: self.device,
-            embedding: self.embedding.shallow_clone(),
+            embedding: self.embedding.share(),
             embedding_scale: self.embedding_scale,
             blocks: self.blocks.iter().map(Block::share).collect(),
             first_layers: self.first_layers.clone(),
             weights: Arc::clone(&self.weights),
             final_norm: self.final_norm.share(),
-            head: self.head.shallow_clone(),
+            head: self.head.share(),
             ropes: self.ropes.iter().map(RopeTable::share).collect(),
             rope_idxs: self.rope_idxs.clone(),
         }
@@ -152,8 +145,8 @@ impl Model {
         self.device
     }
 
-    /// The head's weight `[V, D]`.
-    pub fn head(&self) -> &Tensor {
+    /// The head.
+    pub fn head(&self) -> &Head {
         &self.head
     }
 

@@ -15,13 +15,18 @@ use crate::error::Result;
 /// When the model has no such tensor or there is no memory for it.
 pub fn read_tensor(source: &Source, name: &str) -> Result<Tensor> {
     let stored = source.read(name)?;
-    let kind = match stored.dtype() {
+    let kind = kind_of(stored.dtype());
+    let tensor = from_bytes(kind, stored.shape(), |bytes| stored.write_to(bytes));
+    Ok(tensor?)
+}
+
+/// libtorch's name of a dtype.
+pub(crate) fn kind_of(dtype: DType) -> Kind {
+    match dtype {
         DType::F32 => Kind::Float,
         DType::F16 => Kind::Half,
         DType::Bf16 => Kind::BFloat16,
         DType::I64 => Kind::Int64,
         DType::U8 => Kind::Uint8,
-    };
-    let tensor = from_bytes(kind, stored.shape(), |bytes| stored.write_to(bytes));
-    Ok(tensor?)
+    }
 }

@@ -105,6 +105,49 @@ impl<'a> StoredTensor<'a> {
         }
     }
 
+    /// Whether single rows can be read ([`StoredTensor::write_rows`]) without the rest.
+    pub fn has_rows(&self) -> bool {
+        match &self.content {
+            Content::Plain(_) => self.shape.len() == 2,
+            Content::Quantized(ggml_type, _) => {
+                self.shape.len() == 2
+                    && (self.shape[1] as usize).is_multiple_of(ggml_type.block_len())
+            }
+            Content::Owned(_) | Content::Computed(_) => false,
+        }
+    }
+
+    /// Writes the elements of the rows with these numbers to `out`, one row after another.
+    ///
+    /// # Errors
+    /// The first number of which there is no row.
+    ///
+    /// # Panics
+    /// When `out` has another length, or where the tensor does not [have rows](Self::has_rows).
+    pub fn write_rows(&self, rows: &[i64], out: &mut [u8]) -> Result<(), i64> {
+        assert!(self.has_rows(), "a tensor is read by rows that has none");
+        let width = self.shape[1] as usize * self.dtype.size_bytes();
+        assert_eq!(out.len(), rows.len() * width, "the rows fill the buffer");
+        if let Some(&missing) = rows.iter().find(|row| !(0..self.shape[0]).contains(row)) {
+            return Err(missing);
+        }
+        let num_rows = self.shape[0] as usize;
+        for (&row, out) in rows.iter().zip(out.chunks_exact_mut(width)) {
+            let of_row = |bytes: &'a [u8]| {
+                let length = bytes.len() / num_rows;
+                &bytes[row as usize * length..][..length]
+            };
+            match &self.content {
+                Content::Plain(bytes) => out.copy_from_slice(of_row(bytes)),
+                Content::Quantized(ggml_type, blocks) => {
+                    dequantize(*ggml_type, of_row(blocks), out);
+                }
+                Content::Owned(_) | Content::Computed(_) => {}
+            }
+        }
+        Ok(())
+    }
+
     /// The elements.
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut bytes = vec![0; self.size_bytes()];
@@ -186,6 +229,24 @@ mod tests {
         let tensor = StoredTensor::plain(DType::F16, &[8, 1], &bytes).with_halves_of_heads(2);
         let rows: Vec<u8> = tensor.to_bytes().into_iter().step_by(2).collect();
         assert_eq!(rows, [0, 2, 1, 3, 4, 6, 5, 7]);
+    }
+
+    #[test]
+    fn single_rows() {
+        let bytes: Vec<u8> = (0..12).collect();
+        let tensor = StoredTensor::plain(DType::F16, &[3, 2], &bytes);
+        let mut rows = [0; 8];
+        assert_eq!(tensor.write_rows(&[2, 0], &mut rows), Ok(()));
+        assert_eq!(rows, [8, 9, 10, 11, 0, 1, 2, 3]);
+        assert_eq!(tensor.write_rows(&[1, 3], &mut rows), Err(3));
+        // Two rows of one block each: a scale of 1 and codes.
+        let block = |code: u8| [&[0, 0x3c][..], &[code; 32]].concat();
+        let blocks = [block(1), block(2)].concat();
+        let tensor = StoredTensor::ggml(GgmlType::Q8_0, &[2, 32], &blocks);
+        let mut row = vec![0; 32 * 4];
+        assert_eq!(tensor.write_rows(&[1], &mut row), Ok(()));
+        assert_eq!(row, [2.0_f32; 32].map(f32::to_le_bytes).concat());
+        assert!(!StoredTensor::owned(DType::F16, &[3, 2], bytes.clone()).has_rows());
     }
 
     #[test]

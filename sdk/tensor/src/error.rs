@@ -18,6 +18,14 @@ pub enum TensorError {
         /// What keeps it from being used.
         reason: String,
     },
+    /// The system has no memory left.
+    #[error("no memory for {bytes} bytes: {source}")]
+    Memory {
+        /// How much was asked for.
+        bytes: usize,
+        /// What the system said.
+        source: std::io::Error,
+    },
     /// The file behind a tensor cannot be made.
     #[error("{}: {source}", folder.display())]
     Spill {

@@ -18,6 +18,7 @@ mod dispatch;
 mod elementwise;
 mod error;
 mod gemm;
+mod lasting;
 mod linear;
 mod log_sum_exp;
 mod norm;

@@ -2,6 +2,7 @@
 //! the result while it is in cache: what follows a product is fused to it.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use half::bf16;
 use tch::Tensor;
@@ -9,7 +10,8 @@ use tch::Tensor;
 use crate::buffer::{Buffer, slice};
 use crate::dispatch::packed_backend;
 use crate::error::Result;
-use crate::gemm::{Backend, Session, Shape, multiply, pack_transposed};
+use crate::gemm::{Backend, Session, Shape, multiply, pack_transposed, widen_transposed};
+use crate::lasting::Lasting;
 
 /// Rows of a weight that are packed together, columns of a piece of the result. 96 is whole in
 /// registers and tiles alike (AMX: 6 × 16, AVX-512: 6 vectors) and divides the widths of most
@@ -24,9 +26,9 @@ const PAIR_TOKENS: usize = 64;
 /// A weight `W [N, K]` in bf16: tiles of [`TILE`] rows, each as `[K / 2][rows][2]`.
 #[derive(Debug)]
 pub struct PackedWeight {
-    /// Memory that libtorch aligns to cache lines: tiles that straddle them are loaded at half the
-    /// speed. Never written after it was made.
-    tiles: Tensor,
+    /// Aligned to cache lines: tiles that straddle them are loaded at half the speed. Never written
+    /// after it was made.
+    tiles: Arc<Lasting>,
     backend: Backend,
     num_rows: usize,
     depth: usize,
@@ -48,7 +50,7 @@ impl PackedWeight {
     /// When there is no memory for it.
     pub fn new(weight: &Tensor, backend: Backend) -> Result<Self> {
         let (num_rows, depth) = (weight.size()[0] as usize, weight.size()[1] as usize);
-        let mut tiles = Buffer::<bf16>::new(&[weight.numel() as i64])?;
+        let mut tiles = Lasting::new(weight.numel())?;
         for (rows, tile) in slice(weight)
             .chunks(TILE * depth)
             .zip(tiles.chunks_mut(TILE * depth))
@@ -56,7 +58,7 @@ impl PackedWeight {
             pack_transposed(rows, rows.len() / depth, depth, tile);
         }
         Ok(Self {
-            tiles: tiles.into_tensor(),
+            tiles: Arc::new(tiles),
             backend,
             num_rows,
             depth,
@@ -67,7 +69,7 @@ impl PackedWeight {
     #[must_use]
     pub fn share(&self) -> Self {
         Self {
-            tiles: self.tiles.shallow_clone(),
+            tiles: Arc::clone(&self.tiles),
             backend: self.backend,
             num_rows: self.num_rows,
             depth: self.depth,
@@ -96,13 +98,39 @@ impl PackedWeight {
     }
 
     /// `N`.
-    pub(crate) fn num_rows(&self) -> usize {
+    pub fn num_rows(&self) -> usize {
         self.num_rows
+    }
+
+    /// `K`.
+    pub fn depth(&self) -> usize {
+        self.depth
+    }
+
+    /// At most `count` rows from row `first` on, `[n, K]` in f32; in memory a row is a column.
+    ///
+    /// # Errors
+    /// When there is no memory for them.
+    pub fn rows(&self, first: usize, count: usize) -> Result<Tensor> {
+        let end = (first + count).min(self.num_rows);
+        let count = end - first;
+        let mut columns = Buffer::<f32>::new(&[self.depth as i64, count as i64])?;
+        for (tile_idx, tile) in self.tiles().skip(first / TILE) {
+            let start = tile_idx * TILE;
+            if start >= end {
+                break;
+            }
+            let width = tile.len() / self.depth;
+            let of_tile = first.max(start) - start..end.min(start + width) - start;
+            let at = start + of_tile.start - first;
+            widen_transposed(tile, width, of_tile, &mut columns[at..], count);
+        }
+        Ok(columns.into_tensor().f_transpose(0, 1)?)
     }
 
     /// Bytes that the weight takes.
     pub fn num_bytes(&self) -> u64 {
-        2 * self.tiles.numel() as u64
+        2 * self.tiles.len() as u64
     }
 
     /// Shows `visit` every piece of `input Wᵀ` (`input` is `[T, K]`). Each tile of the weight is
@@ -163,9 +191,7 @@ impl PackedWeight {
     }
 
     fn tiles(&self) -> impl Iterator<Item = (usize, &[bf16])> {
-        slice::<bf16>(&self.tiles)
-            .chunks(TILE * self.depth)
-            .enumerate()
+        self.tiles.chunks(TILE * self.depth).enumerate()
     }
 
     /// At most `count` tokens at a time, and which.
@@ -240,6 +266,19 @@ mod tests {
             {
                 check(backend, num_tokens, num_rows, depth);
             }
+        }
+    }
+
+    #[test]
+    fn rows_come_back_as_they_were() {
+        let size = [230, 10];
+        let weight = Tensor::randn(size, (Kind::Float, Device::Cpu)).to_kind(Kind::BFloat16);
+        let packed = PackedWeight::new(&weight, Backend::Portable).unwrap();
+        let weight = weight.to_kind(Kind::Float);
+        for (first, count) in [(0, 230), (0, 96), (95, 2), (190, 100), (100, 7)] {
+            let expected = weight.narrow(0, first, count.min(size[0] - first));
+            let found = packed.rows(first as usize, count as usize).unwrap();
+            assert_eq!(found, expected, "{count} rows from {first}");
         }
     }
 

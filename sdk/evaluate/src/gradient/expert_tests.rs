@@ -29,14 +29,11 @@ fn slope(model: &Model, space: &SearchSpace, edits: &BlockEdits<'_>, edit: &Bloc
     let of_sequence = |sequence_idx: usize| {
         let tokens = corpus.sequence(sequence_idx);
         let (kind, length) = (Kind::Float, tokens.len() as i64);
-        let ids = tch::Tensor::from_slice(tokens)
-            .view([1, -1])
-            .to_device(model.device());
         let share = tch::Tensor::from(0.0_f32)
             .to_device(model.device())
             .set_requires_grad(true);
         let loss = tch::with_grad(|| {
-            let mut stream = model.embed(&ids).unwrap().snapshot().unwrap();
+            let mut stream = model.embed(&[tokens]).unwrap().snapshot().unwrap();
             for block_idx in 0..space.num_blocks() {
                 let first = model.spec().first_layer(block_idx);
                 let weight = |slot: usize| Ok(plain(model, parent, first + slot));

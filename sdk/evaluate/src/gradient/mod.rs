@@ -34,7 +34,7 @@ mod responses;
 
 use std::sync::{Arc, OnceLock};
 
-use evopress_model::{Context, Engine};
+use evopress_model::{Engine, Items};
 use evopress_plugin::Target;
 use evopress_search::genotype::SearchSpace;
 use evopress_search::prediction::{PredictionRequest, Predictions, Responses};
@@ -105,7 +105,7 @@ fn passes(
     let length = corpus.sequence_length();
     // Drawn here, so that the threads' order makes no difference.
     let mut rng = stream(request.seed, request.pass, Purpose::SampledTokens);
-    let items: Vec<(usize, Vec<f32>)> = request
+    let items: Vec<pass::Sampled> = request
         .sequence_idxs
         .iter()
         .map(|&sequence_idx| {
@@ -113,19 +113,22 @@ fn passes(
             (sequence_idx, (0..count).map(|_| rng.random()).collect())
         })
         .collect();
-    let batches = items.chunks(engine.batch_size(length)).map(<[_]>::to_vec);
-    let (changes, fitness) = (Arc::new(changes), Arc::clone(fitness));
-    let (corpus, targets) = (Arc::clone(corpus), Arc::clone(targets));
-    let work = move |context: &mut Context, batch: Vec<(usize, Vec<f32>)>| {
-        let sequences = batch.iter().map(|(sequence_idx, uniforms)| pass::Sequence {
-            idx: *sequence_idx,
-            tokens: corpus.sequence(*sequence_idx),
-            target: targets[*sequence_idx].get(),
-            uniforms,
-        });
-        pass::run(context, &changes, &fitness, &sequences.collect::<Vec<_>>())
+    let batch_size = engine.batch_size(length);
+    let batches = items.chunks(batch_size).map(<[_]>::to_vec).collect();
+    let parent = Arc::new(changes.parent.clone());
+    let walk = pass::Passes {
+        changes: Arc::new(changes),
+        parent: [Arc::clone(&parent)],
+        fitness: Arc::clone(fitness),
+        corpus: Arc::clone(corpus),
+        targets: Arc::clone(targets),
     };
-    let passes = engine.pool().map(batches.collect(), work, |_| ())?;
+    let items = Items {
+        state_bytes: walk.state_bytes(engine, batch_size),
+        items: batches,
+        candidates: vec![parent],
+    };
+    let passes = engine.walk(walk, items, |_| ())?;
     let passes: Option<Vec<Vec<SequenceResponses>>> = passes.into_iter().collect();
     Ok(passes.map(|passes| passes.into_iter().flatten().collect()))
 }

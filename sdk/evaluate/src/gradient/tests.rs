@@ -2,7 +2,7 @@
 
 use std::sync::atomic::AtomicBool;
 
-use evopress_model::{Head, Model};
+use evopress_model::Model;
 use evopress_plugin::SubBlock;
 use evopress_search::genotype::{Candidate, Genotype};
 use evopress_search::prediction::LevelChange;
@@ -44,10 +44,7 @@ fn whole_scaled(model: &Model, candidate: &Candidate, tokens: &[i64], more: f64)
         .map(|idx| plain(model, candidate, idx).set_requires_grad(true))
         .collect();
     let loss = tch::with_grad(|| {
-        let ids = Tensor::from_slice(tokens)
-            .view([1, -1])
-            .to_device(model.device());
-        let mut stream = model.embed(&ids).unwrap().snapshot().unwrap();
+        let mut stream = model.embed(&[tokens]).unwrap().snapshot().unwrap();
         for block_idx in 0..num_blocks {
             for (place, sub_block) in SUB_BLOCKS.into_iter().enumerate() {
                 let first = model.spec().first_layer(block_idx);
@@ -78,7 +75,10 @@ fn whole_scaled(model: &Model, candidate: &Candidate, tokens: &[i64], more: f64)
 
 /// The mean cross-entropy of final hidden states `[T, D]`.
 pub(super) fn cross_entropy(model: &Model, hidden: &Tensor, tokens: &[i64]) -> Tensor {
-    let products = hidden.matmul(&model.head().transpose(0, 1));
+    let products = {
+        let head = model.head().rows(0, model.spec().vocab_size).unwrap();
+        hidden.matmul(&head.transpose(0, 1))
+    };
     let logits = match model.spec().head.cap {
         Some(cap) => (products / cap).tanh() * cap,
         None => products,
@@ -310,10 +310,7 @@ fn traced_blocks_agree_with_the_fused_ones() {
         let model = open(fixture);
         let corpus = corpus(model.spec().vocab_size, 1);
         let tokens = corpus.sequence(0);
-        let ids = Tensor::from_slice(tokens)
-            .view([1, -1])
-            .to_device(model.device());
-        let hidden = model.forward(&ids, &model.dense()).unwrap();
+        let hidden = model.forward(tokens, &model.dense()).unwrap();
         let expected = cross_entropy(&model, &hidden, tokens);
         let found = whole(&model, &model.dense(), tokens).loss;
         let error = (found - expected).abs().double_value(&[]);
@@ -328,29 +325,32 @@ fn sequences_side_by_side_respond_as_each_does_alone() {
     let parent = Genotype(vec![0; space.units().len()]);
     let changes = Changes::new(&space, &parent, &flips(&space, &parent), 4);
     let corpus = corpus(model.spec().vocab_size, 3);
-    let context = Context {
-        head: Head::new(&model).unwrap(),
-        model,
-    };
-    let fitness: SharedFitness = Arc::new(CrossEntropy { has_gradient: true });
     let count = (LENGTH - 1) * changes.num_samples;
     let uniforms: Vec<f32> = (0..count).map(|idx| idx as f32 / count as f32).collect();
-    let sequence = |idx: usize| pass::Sequence {
-        idx,
-        tokens: corpus.sequence(idx),
-        target: None,
-        uniforms: &uniforms,
+    let parent = Arc::new(changes.parent.clone());
+    let engine = Engine::new(model, 1, LENGTH, Arc::default()).unwrap();
+    let changes = Arc::new(changes);
+    let run = |sequence_idxs: &[usize]| {
+        let walk = pass::Passes {
+            changes: Arc::clone(&changes),
+            parent: [Arc::clone(&parent)],
+            fitness: Arc::new(CrossEntropy { has_gradient: true }),
+            corpus: Arc::clone(&corpus),
+            targets: Arc::new((0..3).map(|_| OnceLock::new()).collect()),
+        };
+        let sequences = sequence_idxs.iter().map(|&idx| (idx, uniforms.clone()));
+        let items = Items {
+            items: vec![sequences.collect()],
+            candidates: vec![Arc::clone(&parent)],
+            state_bytes: 0,
+        };
+        let mut passes = engine.walk(walk, items, |_| ()).unwrap();
+        passes.swap_remove(0).unwrap()
     };
-    let run = |sequences: &[pass::Sequence<'_>]| {
-        let _no_grad = tch::no_grad_guard();
-        pass::run(&context, &changes, &fitness, sequences)
-            .unwrap()
-            .unwrap()
-    };
-    let together = run(&[sequence(0), sequence(1), sequence(2)]);
+    let together = run(&[0, 1, 2]);
     assert_eq!(together.len(), 3);
     for (idx, found) in together.iter().enumerate() {
-        let alone = run(&[sequence(idx)]).swap_remove(0);
+        let alone = run(&[idx]).swap_remove(0);
         let largest = alone.second.abs().max().double_value(&[]);
         let error = (&found.second - &alone.second).abs().max();
         assert!(error.double_value(&[]) < 1e-4 * largest, "sequence {idx}");

@@ -29,6 +29,7 @@ struct Content {
     parent: Option<Candidate>,
     /// By sequence: the stream before each block but the first.
     streams: HashMap<usize, ReadOnly<Vec<Tensor>>>,
+    /// Of the streams that are there, and of those that are on their way.
     num_bytes: u64,
 }
 
@@ -63,17 +64,26 @@ impl ResidualCache {
         }
     }
 
-    /// Where `candidate` begins on a sequence.
-    pub(crate) fn begin(&self, candidate: &Candidate, sequence_idx: usize) -> Result<Begin> {
+    /// Where `candidate` begins on a sequence of `length` tokens.
+    pub(crate) fn begin(
+        &self,
+        candidate: &Candidate,
+        sequence_idx: usize,
+        length: usize,
+    ) -> Result<Begin> {
         let (block_idx, streams) = {
-            let content = self.content();
+            let mut content = self.content();
+            let num_bytes = content.num_bytes + self.bytes_of_sequence(length);
             let Some(parent) = &content.parent else {
                 return Ok(Begin::Start);
             };
             let streams = content.streams.get(&sequence_idx).map(ReadOnly::share);
             match (self.first_difference(parent, candidate), streams) {
                 (Some(block_idx), Some(streams)) if block_idx > 0 => (block_idx, streams),
-                (None, None) if content.num_bytes < self.limit_bytes => return Ok(Begin::Record),
+                (None, None) if num_bytes <= self.limit_bytes => {
+                    content.num_bytes = num_bytes;
+                    return Ok(Begin::Record);
+                }
                 _ => return Ok(Begin::Start),
             }
         };
@@ -82,19 +92,18 @@ impl ResidualCache {
         Ok(Begin::At(block_idx, stream))
     }
 
-    /// Caches the streams of `candidate`, if it is still the parent and there is room.
+    /// Caches the streams that a candidate was asked to [record](Begin::Record), if it is still the
+    /// parent.
     pub(crate) fn insert(&self, candidate: &Candidate, sequence_idx: usize, streams: Vec<Tensor>) {
-        let bytes = |stream: &Tensor| (stream.numel() * stream.kind().elt_size_in_bytes()) as u64;
-        let num_bytes: u64 = streams.iter().map(bytes).sum();
         let mut content = self.content();
-        let is_parent = content.parent.as_ref() == Some(candidate);
-        if !is_parent || content.num_bytes + num_bytes > self.limit_bytes {
-            return;
+        if content.parent.as_ref() == Some(candidate) {
+            content.streams.insert(sequence_idx, ReadOnly::new(streams));
         }
-        let before = content.streams.insert(sequence_idx, ReadOnly::new(streams));
-        if before.is_none() {
-            content.num_bytes += num_bytes;
-        }
+    }
+
+    fn bytes_of_sequence(&self, length: usize) -> u64 {
+        let of_block = 4 * length as u64 * self.spec.hidden_size as u64;
+        (self.spec.num_blocks() as u64 - 1) * of_block
     }
 
     /// Sequences whose streams are cached.

@@ -8,11 +8,14 @@
 //! the products; elsewhere f32 throughout. The expectations that fitness targets are made of are in
 //! f32 either way.
 
-use evopress_tensor::{self as tensor, PackedWeight, Softmax};
+mod weight;
+
+use evopress_tensor::{self as tensor, Softmax};
 use tch::{Device, Kind, Tensor};
 
 use crate::error::Result;
-use crate::model::Model;
+
+pub use weight::Head;
 
 /// Tokens whose logits exist at once where logits have to exist: few stay in a CPU's cache, many
 /// keep a GPU busy.
@@ -24,43 +27,13 @@ const VOCABULARY_CHUNK: i64 = 8192;
 /// f32 would lose 1e-6 of it.
 const SUM_CHUNK: i64 = 1024;
 
-/// The head on its device; sharing is cheap.
-pub struct Head {
-    pub(crate) weight: Tensor,
-    packed: Option<PackedWeight>,
-    cap: Option<f64>,
-}
-
 impl Head {
-    /// Takes the head of `model`, packed where the CPU has units for that.
-    ///
-    /// # Errors
-    /// When there is no memory for it.
-    pub fn new(model: &Model) -> Result<Self> {
-        let weight = model.head().shallow_clone();
-        let packed = PackedWeight::where_faster(&weight)?;
-        Ok(Self {
-            weight,
-            packed,
-            cap: model.spec().head.cap,
-        })
-    }
-
-    /// Another handle to the same head, for another thread.
-    pub fn share(&self) -> Self {
-        Self {
-            weight: self.weight.shallow_clone(),
-            packed: self.packed.as_ref().map(PackedWeight::share),
-            cap: self.cap,
-        }
-    }
-
     /// `log Σ_v exp z_v` of `hidden [T, D]`, `[T]`.
     ///
     /// # Errors
     /// When libtorch refuses an operation.
     pub fn log_sum_exp(&self, hidden: &Tensor) -> Result<Vec<f32>> {
-        if let (Some(packed), Kind::BFloat16) = (&self.packed, hidden.kind()) {
+        if let Some(packed) = self.packed_for(hidden)? {
             return Ok(tensor::log_sum_exp(
                 packed,
                 &hidden.f_contiguous()?,
@@ -89,18 +62,18 @@ impl Head {
 
     /// `W h [T, V]` in f32, in memory of its own.
     fn products(&self, hidden: &Tensor) -> Result<Tensor> {
-        let vocab_size = self.weight.size()[0];
-        if let (Some(packed), Kind::BFloat16) = (&self.packed, hidden.kind()) {
+        if let Some(packed) = self.packed_for(hidden)? {
             return Ok(packed.wide_product(&hidden.f_contiguous()?)?);
         }
-        if tensor::has_wide_sums(self.weight.kind(), hidden.device())
-            && hidden.kind() == self.weight.kind()
+        if let Some(plain) = self.plain()?
+            && tensor::has_wide_sums(plain.kind(), hidden.device())
+            && hidden.kind() == plain.kind()
         {
-            return Ok(hidden.f_mm_dtype(&self.weight.f_transpose(0, 1)?, Kind::Float)?);
+            return Ok(hidden.f_mm_dtype(&plain.f_transpose(0, 1)?, Kind::Float)?);
         }
         let hidden = hidden.f_to_kind(Kind::Float)?;
         let mut parts = Vec::new();
-        for start in (0..vocab_size).step_by(VOCABULARY_CHUNK as usize) {
+        for start in (0..self.vocab_size()).step_by(VOCABULARY_CHUNK as usize) {
             parts.push(hidden.f_matmul(&self.rows(start, VOCABULARY_CHUNK)?.f_transpose(0, 1)?)?);
         }
         Ok(Tensor::f_cat(&parts, -1)?)
@@ -232,9 +205,9 @@ impl Head {
     /// `Σ_v terms_v W[v] · factor [T, D]` in f32, summed in f64; `terms` is `[T, V]`, `factors`
     /// `[T, 1]`.
     fn weighted_rows(&self, terms: &Tensor, factors: &Tensor) -> Result<Tensor> {
-        let size = [terms.size()[0], self.weight.size()[1]];
+        let size = [terms.size()[0], self.width()];
         let mut sum = Tensor::f_zeros(size, (Kind::Double, terms.device()))?;
-        for start in (0..self.weight.size()[0]).step_by(SUM_CHUNK as usize) {
+        for start in (0..self.vocab_size()).step_by(SUM_CHUNK as usize) {
             let rows = self.rows(start, SUM_CHUNK)?;
             let part = terms.f_narrow(1, start, rows.size()[0])?.f_matmul(&rows)?;
             let _ = sum.f_add_(&part)?;
@@ -277,27 +250,11 @@ impl Head {
         }
     }
 
-    /// `W[token_t]`, `[T, D]` in f32.
-    fn token_rows(&self, tokens: &[i64]) -> Result<Tensor> {
-        let ids = Tensor::f_from_slice(tokens)?.f_to_device(self.weight.device())?;
-        let rows = self.weight.f_index_select(0, &ids)?;
-        Ok(rows.f_to_kind(Kind::Float)?)
-    }
-
     fn logit_tokens(&self) -> i64 {
-        match self.weight.device().is_cuda() {
+        match self.device().is_cuda() {
             true => LOGIT_TOKENS_ON_GPU,
             false => LOGIT_TOKENS,
         }
-    }
-
-    /// At most `count` rows of the head in f32.
-    fn rows(&self, start: i64, count: i64) -> Result<Tensor> {
-        let count = count.min(self.weight.size()[0] - start);
-        Ok(self
-            .weight
-            .f_narrow(0, start, count)?
-            .f_to_kind(Kind::Float)?)
     }
 }
 

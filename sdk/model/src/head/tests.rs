@@ -1,35 +1,32 @@
 //! The head against its definitions in f64.
 
+use std::sync::Arc;
+
+use evopress_source::{Source, fixtures};
 use evopress_tensor::Backend;
 
 use super::*;
 
 const TOKENS: i64 = 150;
 
-/// A head in `kind`, and hidden states of a dense model and of a student.
-fn case(kind: Kind, cap: Option<f64>) -> (Head, Tensor, Tensor) {
+/// A head in `kind` with its weight, and hidden states of a dense model and of a student.
+fn case(kind: Kind, cap: Option<f64>) -> (Head, Tensor, Tensor, Tensor) {
     tch::manual_seed(1);
     let random = |rows: i64| Tensor::randn([rows, 32], (Kind::Float, Device::Cpu));
     let weight = random(1100).to_kind(kind);
-    let packed = match kind {
-        Kind::BFloat16 => Some(PackedWeight::new(&weight, Backend::Portable).unwrap()),
-        _ => None,
-    };
+    let backend = (kind == Kind::BFloat16).then_some(Backend::Portable);
+    let source = Arc::new(Source::open(&fixtures::folder().join("models/llama3")).unwrap());
+    let head = Head::of(&source, weight.shallow_clone(), backend, cap);
     let dense = random(TOKENS);
     let student: Tensor = &dense + random(TOKENS) * 0.1;
-    let head = Head {
-        weight,
-        packed,
-        cap,
-    };
-    (head, dense.to_kind(kind), student.to_kind(kind))
+    (head, weight, dense.to_kind(kind), student.to_kind(kind))
 }
 
 /// Logits in f64, as autograd can follow them.
-fn exact(head: &Head, hidden: &Tensor) -> Tensor {
-    let weight = head.weight.to_kind(Kind::Double);
+fn exact(weight: &Tensor, cap: Option<f64>, hidden: &Tensor) -> Tensor {
+    let weight = weight.to_kind(Kind::Double);
     let products = hidden.matmul(&weight.transpose(0, 1));
-    match head.cap {
+    match cap {
         Some(cap) => (products / cap).tanh() * cap,
         None => products,
     }
@@ -53,11 +50,11 @@ fn plain_and_capped_heads_agree_with_their_definitions() {
 
 fn check(kind: Kind, cap: Option<f64>) {
     let tolerance = 2e-6;
-    let (head, dense, student) = case(kind, cap);
+    let (head, weight, dense, student) = case(kind, cap);
     let tokens: Vec<i64> = (0..TOKENS).map(|token| token * 7 % 1100).collect();
     let leaf = student.to_kind(Kind::Double).set_requires_grad(true);
-    let p = exact(&head, &dense.to_kind(Kind::Double)).softmax(-1, Kind::Double);
-    let logits = tch::with_grad(|| exact(&head, &leaf));
+    let p = exact(&weight, cap, &dense.to_kind(Kind::Double)).softmax(-1, Kind::Double);
+    let logits = tch::with_grad(|| exact(&weight, cap, &leaf));
     let gradient = |of: &Tensor| {
         let sum = tch::with_grad(|| of.sum(Kind::Double));
         Tensor::run_backward(&[sum], &[&leaf], true, false).swap_remove(0)

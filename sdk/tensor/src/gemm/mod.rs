@@ -13,6 +13,6 @@ mod shape;
 mod widening;
 
 pub use backend::Backend;
-pub(crate) use pack::pack_transposed;
+pub(crate) use pack::{pack_transposed, widen_transposed};
 pub(crate) use product::{Session, multiply};
 pub(crate) use shape::Shape;
