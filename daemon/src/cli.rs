@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
-use evopressd::config::{ByteSize, ServeFlags, ToolFlags};
+use evopressd::config::{ByteSize, ResourceFlags, ServeFlags, ToolFlags};
 
 /// Watches a folder of pipeline specs; each becomes a smaller, working language model.
 ///
@@ -151,9 +151,9 @@ pub(crate) struct RunFlags {
     /// Print the report as JSON on stdout, and nothing else there
     #[arg(long)]
     pub(crate) json: bool,
-    /// Threads of the worker [default: the worker's own choice]
-    #[arg(long, value_name = "N", env = "EVOPRESS_THREADS")]
-    pub(crate) threads: Option<usize>,
+    /// What the worker may take of the machine.
+    #[command(flatten)]
+    pub(crate) resources: ResourceFlags,
     /// Limit of the cache of level databases and models; the least recently used go first [default:
     /// 50GiB]
     #[arg(long, value_name = "SIZE", env = "EVOPRESS_CACHE_SIZE")]
@@ -172,9 +172,9 @@ pub(crate) struct ValidateFlags {
     /// Print a JSON list, one object a spec
     #[arg(long)]
     pub(crate) json: bool,
-    /// Threads that the worker of a run would have [default: the worker's own choice]
-    #[arg(long, value_name = "N", env = "EVOPRESS_THREADS")]
-    pub(crate) threads: Option<usize>,
+    /// What the worker of a run might take of the machine.
+    #[command(flatten)]
+    pub(crate) resources: ResourceFlags,
     /// Where things are.
     #[command(flatten)]
     pub(crate) tools: ToolFlags,

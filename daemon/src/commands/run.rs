@@ -25,7 +25,7 @@ pub(crate) async fn run(flags: RunFlags) -> anyhow::Result<Exit> {
     let text = read_spec(&spec)
         .map_err(|error| usage(format!("cannot read {}: {error}", flags.spec.display())))?;
     let mut tools = Tools::resolve(flags.tools).map_err(usage)?;
-    tools.threads = flags.threads;
+    tools.resources = flags.resources;
     let state = StateDir::create(&flags.state.unwrap_or_else(default_state))?;
     let _held = state.hold(Use::Shared)?;
     let journal = Arc::new(Journal::open(&state.journal())?);

@@ -14,7 +14,7 @@ use crate::cli::ValidateFlags;
 
 pub(crate) async fn validate(flags: ValidateFlags) -> anyhow::Result<Exit> {
     let mut tools = Tools::resolve(flags.tools).map_err(usage)?;
-    tools.threads = flags.threads;
+    tools.resources = flags.resources;
     let worker = Worker::new(tools)?;
     let mut answers = Vec::new();
     let mut exit = Exit::Done;
@@ -166,6 +166,12 @@ fn describe(needs: &Needs) -> String {
         if let Some(bytes) = bytes {
             parts.push(format!("{} {what}", megabytes(bytes)));
         }
+    }
+    if let (Some(bytes), Some(by)) = (needs.granted_bytes, &needs.granted_by) {
+        let least = needs.least_bytes.map_or_else(String::new, |least| {
+            format!("; it could do with {}, slower", megabytes(least))
+        });
+        parts.push(format!("with {} {by}{least}", megabytes(bytes)));
     }
     if parts.is_empty() {
         String::new()

@@ -1,12 +1,11 @@
 //! Configuration in two steps: what was typed, and what came of it.
 
 mod resolved;
-mod size;
 mod typed;
 
+pub use evopress_spec::ByteSize;
 pub use resolved::{DEFAULT_CACHE_BYTES, ServeSettings, SupervisorSettings, Tools, default_state};
-pub use size::ByteSize;
-pub use typed::{CacheFile, ServeFile, ServeFlags, ToolFlags};
+pub use typed::{CacheFile, LimitsFile, ResourceFlags, ServeFile, ServeFlags, ToolFlags};
 
 /// The JSON Schema of the config file: every setting with its docs and default.
 #[must_use]

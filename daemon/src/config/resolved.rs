@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use evopress_registries::Endpoints;
 
-use super::{ConfigError, ServeFile, ServeFlags, ToolFlags};
+use super::{ConfigError, ResourceFlags, ServeFile, ServeFlags, ToolFlags};
 
 /// Where the worker, its plugins and the data are.
 #[derive(Clone, Debug, PartialEq)]
@@ -17,8 +17,8 @@ pub struct Tools {
     pub plugins: PathBuf,
     /// Folders for relative paths of specs.
     pub data_roots: Vec<PathBuf>,
-    /// Threads of each worker, where the user has set them.
-    pub threads: Option<usize>,
+    /// What each worker may take of the machine, where the user has set it.
+    pub resources: ResourceFlags,
     /// How long a check of one spec may take.
     pub check_timeout: Duration,
 }
@@ -108,7 +108,11 @@ impl ServeSettings {
             },
             worker: flags.tools.worker.or(file.worker),
         })?;
-        tools.threads = flags.threads.or(file.threads);
+        tools.resources = ResourceFlags {
+            threads: flags.resources.threads.or(file.threads),
+            memory: flags.resources.memory.or(file.limits.memory),
+            device_memory: flags.resources.device_memory.or(file.limits.device_memory),
+        };
         tools.check_timeout =
             seconds("check_seconds", file.check_seconds.unwrap_or(CHECK_SECONDS))?;
         Ok(Self {
@@ -185,7 +189,7 @@ impl Tools {
                 .iter()
                 .map(|root| absolute(root))
                 .collect::<Result<_, _>>()?,
-            threads: None,
+            resources: ResourceFlags::default(),
             check_timeout: Duration::from_secs_f64(CHECK_SECONDS),
         })
     }

@@ -58,9 +58,9 @@ pub struct ServeFlags {
     /// Runs at the same time [default: 1]
     #[arg(long, value_name = "N", env = "EVOPRESS_MAX_CONCURRENT_RUNS")]
     pub max_concurrent_runs: Option<usize>,
-    /// Threads of each worker [default: the worker's own choice]
-    #[arg(long, value_name = "N", env = "EVOPRESS_THREADS")]
-    pub threads: Option<usize>,
+    /// What each worker may take of the machine.
+    #[command(flatten)]
+    pub resources: ResourceFlags,
     /// Limit of the cache of level databases and models; the least recently used go first [default:
     /// 50GiB]
     #[arg(long, value_name = "SIZE", env = "EVOPRESS_CACHE_SIZE")]
@@ -72,6 +72,21 @@ pub struct ServeFlags {
     /// Where plugins, data and the worker are.
     #[command(flatten)]
     pub tools: ToolFlags,
+}
+
+/// What a worker may take of the machine.
+#[derive(Args, Clone, Debug, Default, PartialEq)]
+pub struct ResourceFlags {
+    /// Threads of each worker [default: one for each core; one on a GPU]
+    #[arg(long, value_name = "N", env = "EVOPRESS_THREADS")]
+    pub threads: Option<usize>,
+    /// Most memory that a worker takes, such as 6GB; less costs time, and changes no result
+    /// [default: what is free, within the limits of the container, service or shell]
+    #[arg(long, value_name = "SIZE", env = "EVOPRESS_MEMORY")]
+    pub memory: Option<ByteSize>,
+    /// Most memory of a GPU that a worker takes [default: what is free there]
+    #[arg(long, value_name = "SIZE", env = "EVOPRESS_DEVICE_MEMORY")]
+    pub device_memory: Option<ByteSize>,
 }
 
 /// The config file of `evopressd serve`.
@@ -102,8 +117,11 @@ pub struct ServeFile {
     /// Runs at the same time, at least 1. Default: 1.
     #[schemars(range(min = 1))]
     pub max_concurrent_runs: Option<usize>,
-    /// Threads of each worker. Default: the worker's own choice.
+    /// Threads of each worker. Default: one for each core; one on a GPU.
     pub threads: Option<usize>,
+    /// Limits on the memory of each worker.
+    #[serde(default)]
+    pub limits: LimitsFile,
     /// The cache of level databases and models.
     #[serde(default)]
     pub cache: CacheFile,
@@ -126,6 +144,19 @@ pub struct ServeFile {
     /// Seconds that the worker's check of one spec may take. Default: 300.
     #[schemars(range(min = 0.001, max = 86_400.0))]
     pub check_seconds: Option<f64>,
+}
+
+/// Limits on the memory of each worker.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct LimitsFile {
+    /// Most memory that a worker takes; less costs time, and changes no result. Default: what is
+    /// free, within the limits of the container, service or shell.
+    #[schemars(example = &"6GB")]
+    pub memory: Option<ByteSize>,
+    /// Most memory of a GPU that a worker takes. Default: what is free there.
+    #[schemars(example = &"24GiB")]
+    pub device_memory: Option<ByteSize>,
 }
 
 /// The cache of level databases and models.

@@ -9,7 +9,10 @@ pub fn megabytes(bytes: u64) -> String {
 }
 
 pub(super) fn megabytes_f64(bytes: f64) -> String {
-    format!("{:.1} MB", bytes / 1e6)
+    match bytes < 1e10 {
+        true => format!("{:.1} MB", bytes / 1e6),
+        false => format!("{:.1} GB", bytes / 1e9),
+    }
 }
 
 /// `45 s`, `2 min 05 s`, `3 h 20 min`.

@@ -51,6 +51,12 @@ pub struct Needs {
     pub device_memory_bytes: Option<u64>,
     /// Space under the state folder.
     pub disk_bytes: Option<u64>,
+    /// The least memory of the device that computes, with which a run is slower.
+    pub least_bytes: Option<u64>,
+    /// Memory that the device which computes has left.
+    pub granted_bytes: Option<u64>,
+    /// What limits it: `free on this machine`.
+    pub granted_by: Option<String>,
 }
 
 impl Worker {
@@ -75,7 +81,7 @@ impl Worker {
         for pointer in unsure {
             command.arg("--unsure").arg(pointer);
         }
-        self.add_threads(&mut command);
+        self.add_resources(&mut command);
         let output = self.output(command, doing).await?;
         serde_json::from_slice(&output.stdout).map_err(|error| WorkerError::Answer { doing, error })
     }

@@ -14,7 +14,7 @@ use std::process::Stdio;
 use evopress_spec::RunDir;
 use tokio::process::{Child, Command};
 
-use crate::config::Tools;
+use crate::config::{ByteSize, Tools};
 
 pub use check::{CheckReply, Needs, Pointed};
 pub use end::{End, describe_signal};
@@ -110,17 +110,26 @@ impl Worker {
             .arg(&self.tools.plugins);
         command.arg("--cache").arg(cache);
         command.arg("--attempt").arg(attempt.to_string());
-        self.add_threads(&mut command);
+        self.add_resources(&mut command);
         command.stdout(log.try_clone()?).stderr(log);
         let child = self.spawn(command).await?;
         prefer_for_the_out_of_memory_killer(&child);
         Ok(child)
     }
 
-    /// Tells a command how many compute threads a run has, where that is set.
-    fn add_threads(&self, command: &mut Command) {
-        if let Some(threads) = self.tools.threads {
-            command.arg("--threads").arg(threads.to_string());
+    /// Tells a command what a run may take of the machine, where that is set.
+    fn add_resources(&self, command: &mut Command) {
+        let resources = &self.tools.resources;
+        let bytes = |size: Option<ByteSize>| size.map(|size| size.0.to_string());
+        let settings = [
+            ("--threads", resources.threads.map(|it| it.to_string())),
+            ("--memory", bytes(resources.memory)),
+            ("--device-memory", bytes(resources.device_memory)),
+        ];
+        for (flag, value) in settings {
+            if let Some(value) = value {
+                command.arg(flag).arg(value);
+            }
         }
     }
 

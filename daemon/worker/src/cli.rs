@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
+use evopress_spec::Limits;
 use serde::Serialize;
 
 use crate::sentence::sentence;
@@ -42,9 +43,9 @@ pub(crate) struct RunOptions {
     /// of the runs].
     #[arg(long)]
     cache: Option<PathBuf>,
-    /// Compute threads [default: one per core; one on a GPU].
-    #[arg(long)]
-    pub(crate) threads: Option<usize>,
+    /// What the run may take of the machine.
+    #[command(flatten)]
+    pub(crate) resources: Resources,
     /// Which attempt at this run it is, counted from 1.
     #[arg(long, default_value_t = 1)]
     pub(crate) attempt: u32,
@@ -73,9 +74,34 @@ pub(crate) struct CheckOptions {
     /// JSON pointer to a value that stands in for a mistake of the spec; nothing is said about it.
     #[arg(long)]
     pub(crate) unsure: Vec<String>,
-    /// Compute threads that a run will have [default: one per core; one on a GPU].
+    /// What a run may take of the machine.
+    #[command(flatten)]
+    pub(crate) resources: Resources,
+}
+
+/// What a run may take of the machine.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Resources {
+    /// Compute threads [default: one per core; one on a GPU].
     #[arg(long)]
     pub(crate) threads: Option<usize>,
+    /// Bytes of memory, unless the plan says less [default: what is free within the process's
+    /// limits].
+    #[arg(long)]
+    memory: Option<u64>,
+    /// Bytes of the GPU's memory, unless the plan says less [default: what is free].
+    #[arg(long)]
+    device_memory: Option<u64>,
+}
+
+impl Resources {
+    /// Limits of the command line.
+    pub(crate) fn limits(&self) -> Limits {
+        Limits {
+            memory_bytes: self.memory,
+            device_memory_bytes: self.device_memory,
+        }
+    }
 }
 
 #[derive(Debug, Args)]

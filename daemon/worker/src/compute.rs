@@ -9,33 +9,74 @@ use evopress::levels::Database;
 use evopress::model::{Engine, LevelSource, Model};
 use evopress::source::Source;
 use evopress::tensor::Interrupted;
+use evopress_core::memory::{self, Granted, Limit};
+use evopress_spec::Limits;
 use tch::{Device, Kind};
 
-use crate::process;
+use crate::cli::Resources;
+use crate::memory::Shares;
 
-/// The device, the number format and the compute threads of a run.
+/// The device, the number format, the compute threads and the memory of a run.
 pub(crate) struct Compute {
     pub(crate) device: Device,
     /// Of weights and activations.
     pub(crate) kind: Kind,
     pub(crate) threads: usize,
+    /// Of the device's memory.
+    pub(crate) shares: Shares,
     /// Set when the run is asked to stop.
     stop: Arc<AtomicBool>,
 }
 
-impl Compute {
-    /// What `model` asks for, as far as this machine has it. Without `threads` there is one thread
-    /// per core, or one on a GPU.
+/// What a machine has for a run.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Machine {
+    pub(crate) device: Device,
+    pub(crate) threads: usize,
+    /// Memory of the device that computes.
+    pub(crate) granted: Granted,
+}
+
+impl Machine {
+    /// What `model` asks for, as far as this machine has it, within limits. Without `threads` there
+    /// is one thread per core, or one on a GPU.
     pub(crate) fn resolve(
         model: &evopress_spec::Model,
-        threads: Option<usize>,
-        stop: Arc<AtomicBool>,
+        resources: &Resources,
+        limits: Limits,
     ) -> Result<Self> {
         let device = device::resolve(&model.device.to_string())?;
+        let limits = limits.and(resources.limits());
+        let granted = match device::free_gpu_bytes(device) {
+            Some(bytes) => Granted {
+                bytes,
+                capacity: bytes,
+                limit: Limit::Device,
+            }
+            .within(limits.device_memory_bytes),
+            None => memory::granted().within(limits.memory_bytes),
+        };
         Ok(Self {
             device,
+            threads: num_threads(resources.threads, device),
+            granted,
+        })
+    }
+}
+
+impl Compute {
+    /// On a machine, in the number format of `model`.
+    pub(crate) fn new(
+        machine: &Machine,
+        model: &evopress_spec::Model,
+        shares: Shares,
+        stop: Arc<AtomicBool>,
+    ) -> Result<Self> {
+        Ok(Self {
+            device: machine.device,
             kind: device::kind(&model.dtype.to_string())?,
-            threads: num_threads(threads, device),
+            threads: machine.threads,
+            shares,
             stop,
         })
     }
@@ -64,12 +105,8 @@ impl Compute {
     /// The compute threads, with a model on them, for sequences of up to `sequence_length` tokens.
     pub(crate) fn engine(&self, model: Model, sequence_length: usize) -> Result<Engine> {
         let stop = Arc::clone(&self.stop);
-        Ok(Engine::new(model, self.threads, sequence_length, stop)?)
-    }
-
-    /// What the weights of a model may take of the device's memory: half of what is free, in bytes.
-    pub(crate) fn weights_limit_bytes(&self) -> u64 {
-        device::free_gpu_bytes(self.device).unwrap_or_else(process::available_memory_bytes) / 2
+        let engine = Engine::new(model, self.threads, sequence_length, stop)?;
+        Ok(engine.with_wave_bytes(self.shares.wave))
     }
 
     /// # Errors
@@ -83,13 +120,8 @@ impl Compute {
 }
 
 /// Compute threads of a run on a device: so many, or by default one per core, or one on a GPU.
-pub(crate) fn num_threads(threads: Option<usize>, device: Device) -> usize {
+fn num_threads(threads: Option<usize>, device: Device) -> usize {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let default = if device.is_cuda() { 1 } else { cores };
     threads.unwrap_or(default).max(1)
-}
-
-/// What the residual cache of a search may take: an eighth of the memory that is free, in bytes.
-pub(crate) fn residual_cache_limit_bytes() -> u64 {
-    process::available_memory_bytes() / 8
 }

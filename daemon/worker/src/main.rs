@@ -14,6 +14,7 @@ mod digests;
 mod example_reports;
 mod identity;
 mod manifest;
+mod memory;
 mod names;
 mod plugins;
 mod preflight;

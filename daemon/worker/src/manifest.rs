@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use evopress_core::digest_bytes;
-use evopress_spec::Plan;
+use evopress_spec::{Limits, Plan};
 use serde::Serialize;
 
 use crate::compute::Compute;
@@ -46,7 +46,11 @@ impl Manifest {
             run,
             spec_digest: digest_bytes(spec),
             identity: Identity {
-                plan_digest: digest_bytes(&serde_json::to_vec(plan)?),
+                plan_digest: digest_bytes(&serde_json::to_vec(&Plan {
+                    // What a run may take decides how long it takes.
+                    limits: Limits::default(),
+                    ..plan.clone()
+                })?),
                 inputs: inputs.collect(),
                 plugins: plugins
                     .map(|(name, sha256)| (name.to_owned(), sha256.clone()))

@@ -11,9 +11,10 @@ use evopress_plugin::host::PluginDir;
 use evopress_spec::{Plan, RunDir, SequenceStart};
 
 use crate::cli::RunOptions;
-use crate::compute::Compute;
+use crate::compute::{Compute, Machine};
 use crate::digests::Digests;
 use crate::manifest::Manifest;
+use crate::memory::{self, Shortage};
 use crate::preflight::{self, Placed, Unsure};
 use crate::setup::{UsedFitness, UsedMethod};
 
@@ -47,7 +48,7 @@ pub(crate) fn prepare(
     let path = dir.plan();
     let text = std::fs::read(&path).with_context(|| path.display().to_string())?;
     let plan: Plan = serde_json::from_slice(&text).with_context(|| path.display().to_string())?;
-    let compute = Compute::resolve(&plan.model, options.threads, stop)?;
+    let machine = Machine::resolve(&plan.model, &options.resources, plan.limits)?;
     let model = plan.model.location.path();
     model.context("the model of the plan is not fetched yet")?;
     let plugins = PluginDir::open(&options.plugins)?;
@@ -58,6 +59,15 @@ pub(crate) fn prepare(
         bail!(sentence(&found.mistakes));
     };
     let source = Arc::new(source);
+    let needs = memory::count(&plan, &source, &space, &methods, machine.threads);
+    if let Some(Shortage::Never(sentence) | Shortage::Now(sentence)) =
+        memory::shortage(&needs, &machine.granted)
+    {
+        bail!(sentence);
+    }
+    let shares = needs.shares(machine.granted.bytes);
+    tracing::info!(?needs, ?shares, "memory");
+    let compute = Compute::new(&machine, &plan.model, shares, stop)?;
     let fitness = UsedFitness::find(&plan.search.fitness, plugins)?;
     let cache = Cache::open(&options.cache())?;
     let digests = Digests::read(&plan, &source, &cache.digests())?;

@@ -69,27 +69,6 @@ pub(crate) fn peak_memory_bytes() -> u64 {
     u64::try_from(usage.ru_maxrss).unwrap_or(0) * 1024
 }
 
-/// Memory in bytes that this process may still take without driving others out, as the kernel
-/// estimates it, within the control group's limit.
-pub(crate) fn available_memory_bytes() -> u64 {
-    let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
-    let meminfo = read("/proc/meminfo");
-    let kilobytes = meminfo
-        .lines()
-        .find_map(|line| line.strip_prefix("MemAvailable:"))
-        .and_then(|rest| rest.trim().strip_suffix("kB")?.trim().parse::<u64>().ok());
-    let machine = kilobytes.map_or(4 << 30, |kilobytes| kilobytes * 1024);
-    let of_group = |name: &str| {
-        read(&format!("/sys/fs/cgroup/{name}"))
-            .trim()
-            .parse::<u64>()
-    };
-    match (of_group("memory.max"), of_group("memory.current")) {
-        (Ok(max), Ok(current)) => machine.min(max.saturating_sub(current)),
-        _ => machine,
-    }
-}
-
 /// The machine in words: the CPU's name, its cores, and the GPU or the threads that compute.
 pub(crate) fn hardware(device: tch::Device, threads: usize) -> String {
     let cpuinfo = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();

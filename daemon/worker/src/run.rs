@@ -62,10 +62,13 @@ pub(crate) fn run(
             engine: &engine,
             checkpoint,
             recorder,
+            residual_cache_bytes: compute.shares.residual_cache,
         },
         resumed,
     )?;
     let genotype = &searched.progress.state.parent;
+    // What is written and verified takes their place in memory.
+    engine.release_weights();
     stitch::run(&stitch::Inputs {
         source,
         space,

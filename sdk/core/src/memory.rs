@@ -14,6 +14,10 @@ pub enum Limit {
     ControlGroup,
     /// `ulimit -v` or `ulimit -d`.
     Process,
+    /// A setting of the program or of the spec.
+    Setting,
+    /// What a GPU has.
+    Device,
 }
 
 impl fmt::Display for Limit {
@@ -22,6 +26,8 @@ impl fmt::Display for Limit {
             Self::Machine => "free on this machine",
             Self::ControlGroup => "left in this control group",
             Self::Process => "left of this process's limit (ulimit)",
+            Self::Setting => "allowed by `limits`",
+            Self::Device => "free on the GPU",
         })
     }
 }
@@ -31,6 +37,8 @@ impl fmt::Display for Limit {
 pub struct Granted {
     /// Bytes beyond what the process has now.
     pub bytes: u64,
+    /// Bytes that there would be if nothing else took any.
+    pub capacity: u64,
     /// The tightest limit.
     pub limit: Limit,
 }
@@ -43,26 +51,54 @@ pub fn granted() -> Granted {
     granted_in(Path::new("/"))
 }
 
+impl Granted {
+    /// Within a limit that somebody has set for the process; none: as it is.
+    #[must_use]
+    pub fn within(self, limit_bytes: Option<u64>) -> Self {
+        let Some(limit_bytes) = limit_bytes.filter(|bytes| *bytes < self.capacity) else {
+            return self;
+        };
+        Self {
+            bytes: self.bytes.min(limit_bytes),
+            capacity: limit_bytes,
+            limit: match limit_bytes < self.bytes {
+                true => Limit::Setting,
+                false => self.limit,
+            },
+        }
+    }
+}
+
 /// As [`granted`], with the kernel's files below `root`.
 fn granted_in(root: &Path) -> Granted {
     let read = |path: &str| fs::read_to_string(root.join(path)).unwrap_or_default();
     let meminfo = read("proc/meminfo");
-    let machine = kilobytes(&meminfo, "MemAvailable:").unwrap_or(4 << 30);
+    let free = kilobytes(&meminfo, "MemAvailable:").unwrap_or(4 << 30);
+    let machine = Left {
+        bytes: free,
+        limit_bytes: kilobytes(&meminfo, "MemTotal:").unwrap_or(free),
+    };
     let groups = groups(&read("proc/self/cgroup"), &root.join("sys/fs/cgroup"));
-    let of_groups = groups.iter().filter_map(|folder| left_in(folder)).min();
-    let status = read("proc/self/status");
-    let of_process = left_of_process(&read("proc/self/limits"), &status);
-    let limits = [
-        (Some(machine), Limit::Machine),
-        (of_groups, Limit::ControlGroup),
-        (of_process, Limit::Process),
-    ];
-    let limits = limits.into_iter();
-    let limits = limits.filter_map(|(bytes, limit)| bytes.map(|bytes| Granted { bytes, limit }));
-    limits.min_by_key(|it| it.bytes).unwrap_or(Granted {
-        bytes: machine,
-        limit: Limit::Machine,
-    })
+    let of_groups = groups.iter().filter_map(|folder| left_in(folder));
+    let of_process = left_of_process(&read("proc/self/limits"), &read("proc/self/status"));
+    let all = [(machine, Limit::Machine)].into_iter();
+    let all = all.chain(of_groups.map(|left| (left, Limit::ControlGroup)));
+    let all: Vec<(Left, Limit)> = all
+        .chain(of_process.into_iter().map(|left| (left, Limit::Process)))
+        .collect();
+    let tightest = all.iter().min_by_key(|(left, _)| left.bytes);
+    let smallest = all.iter().map(|(left, _)| left.limit_bytes).min();
+    Granted {
+        bytes: tightest.map_or(free, |(left, _)| left.bytes),
+        capacity: smallest.unwrap_or(free),
+        limit: tightest.map_or(Limit::Machine, |(_, limit)| *limit),
+    }
+}
+
+/// What is left of a limit.
+struct Left {
+    bytes: u64,
+    limit_bytes: u64,
 }
 
 /// The folders of this process's control groups that may limit memory, parents included: a limit of
@@ -93,8 +129,8 @@ fn groups(listed: &str, mount: &Path) -> Vec<PathBuf> {
     folders
 }
 
-/// Bytes that are left in a group; none where it sets no limit.
-fn left_in(folder: &Path) -> Option<u64> {
+/// What is left in a group; none where it sets no limit.
+fn left_in(folder: &Path) -> Option<Left> {
     let read = |name: &str| fs::read_to_string(folder.join(name)).ok();
     let number = |name: &str| read(name)?.trim().parse::<u64>().ok();
     let (limit, used, cached) = match number("memory.current") {
@@ -115,20 +151,25 @@ fn left_in(folder: &Path) -> Option<u64> {
         let found = lines.find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
         found?.trim().parse::<u64>().ok()
     });
-    Some(limit.saturating_sub(used.saturating_sub(of_files.sum())))
+    Some(Left {
+        bytes: limit.saturating_sub(used.saturating_sub(of_files.sum())),
+        limit_bytes: limit,
+    })
 }
 
-/// Bytes that are left of the limits of this process, of which the kernel tells the soft one in the
-/// fourth column.
-fn left_of_process(limits: &str, status: &str) -> Option<u64> {
+/// What is left of the soft limits of this process.
+fn left_of_process(limits: &str, status: &str) -> Vec<Left> {
     let left = |name: &str, used: &str| {
         let line = limits.lines().find_map(|line| line.strip_prefix(name))?;
-        let soft: u64 = line.split_whitespace().next()?.parse().ok()?;
-        Some(soft.saturating_sub(kilobytes(status, used)?))
+        let limit_bytes: u64 = line.split_whitespace().next()?.parse().ok()?;
+        Some(Left {
+            bytes: limit_bytes.saturating_sub(kilobytes(status, used)?),
+            limit_bytes,
+        })
     };
     let of_space = left("Max address space", "VmSize:");
     let of_data = left("Max data size", "VmData:");
-    [of_space, of_data].into_iter().flatten().min()
+    [of_space, of_data].into_iter().flatten().collect()
 }
 
 /// A line `NAME: 123 kB`, in bytes.
@@ -145,7 +186,10 @@ mod tests {
     /// The kernel's files with a machine that has 8 GB free, and these ones.
     fn granted_with(files: &[(&str, &str)]) -> Granted {
         let root = tempfile::tempdir().unwrap();
-        let meminfo = ("proc/meminfo", "MemTotal: 9 kB\nMemAvailable: 8000000 kB\n");
+        let meminfo = (
+            "proc/meminfo",
+            "MemTotal: 9000000 kB\nMemAvailable: 8000000 kB\n",
+        );
         for (name, text) in [meminfo].iter().chain(files) {
             let path = root.path().join(name);
             fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -154,13 +198,20 @@ mod tests {
         granted_in(root.path())
     }
 
-    fn bytes(limit: Limit, bytes: u64) -> Granted {
-        Granted { bytes, limit }
+    fn bytes(limit: Limit, bytes: u64, capacity: u64) -> Granted {
+        Granted {
+            bytes,
+            capacity,
+            limit,
+        }
     }
 
     #[test]
     fn the_machines_free_memory() {
-        assert_eq!(granted_with(&[]), bytes(Limit::Machine, 8_192_000_000));
+        assert_eq!(
+            granted_with(&[]),
+            bytes(Limit::Machine, 8_192_000_000, 9_216_000_000)
+        );
         let unlimited = [
             ("proc/self/cgroup", "0::/\n"),
             ("sys/fs/cgroup/memory.max", "max\n"),
@@ -172,7 +223,7 @@ mod tests {
         ];
         assert_eq!(
             granted_with(&unlimited),
-            bytes(Limit::Machine, 8_192_000_000)
+            bytes(Limit::Machine, 8_192_000_000, 9_216_000_000)
         );
         assert!(granted().bytes > 0);
     }
@@ -196,14 +247,17 @@ mod tests {
         ];
         assert_eq!(
             granted_with(&files),
-            bytes(Limit::ControlGroup, 5_500_000_000)
+            bytes(Limit::ControlGroup, 5_500_000_000, 6_000_000_000)
         );
         let of_parent = [
             ("sys/fs/cgroup/system.slice/memory.high", "3000000000\n"),
             ("sys/fs/cgroup/system.slice/memory.current", "2500000000\n"),
         ];
         let all: Vec<_> = files.into_iter().chain(of_parent).collect();
-        assert_eq!(granted_with(&all), bytes(Limit::ControlGroup, 500_000_000));
+        assert_eq!(
+            granted_with(&all),
+            bytes(Limit::ControlGroup, 500_000_000, 3_000_000_000)
+        );
     }
 
     #[test]
@@ -219,7 +273,7 @@ mod tests {
         ];
         assert_eq!(
             granted_with(&files),
-            bytes(Limit::ControlGroup, 1_600_000_000)
+            bytes(Limit::ControlGroup, 1_600_000_000, 2_000_000_000)
         );
     }
 
@@ -237,6 +291,11 @@ mod tests {
                 "VmSize:\t 1000000 kB\nVmData:\t  500000 kB\n",
             ),
         ];
-        assert_eq!(granted_with(&files), bytes(Limit::Process, 988_000_000));
+        let granted = granted_with(&files);
+        assert_eq!(granted, bytes(Limit::Process, 988_000_000, 1_500_000_000));
+        assert_eq!(granted.within(None), granted);
+        assert_eq!(granted.within(Some(2_000_000_000)), granted);
+        let within = granted.within(Some(700_000_000));
+        assert_eq!(within, bytes(Limit::Setting, 700_000_000, 700_000_000));
     }
 }

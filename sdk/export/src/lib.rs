@@ -17,6 +17,7 @@ pub mod gguf;
 mod layout;
 pub mod nemotron_nas;
 pub mod packed;
+mod safetensors_file;
 mod shards;
 mod stacked;
 mod verify;
@@ -24,7 +25,7 @@ mod verify;
 use std::path::Path;
 use std::sync::Arc;
 
-use evopress_model::read_tensor;
+use evopress_model::{read_parts, read_tensor};
 use evopress_plugin::Edit;
 use safetensors::tensor::Dtype;
 use serde_json::{Map, Value, json};
@@ -37,7 +38,7 @@ use evopress_source::{HfFiles, Source};
 pub use error::{ExportError, Result};
 use expert_counts::Counts;
 use layout::{Layout, OutTensor, Stack};
-use shards::FileTensor;
+use shards::{FileTensor, Sink};
 pub use verify::verify;
 
 /// What was written.
@@ -126,12 +127,9 @@ fn dense<'a>(
     kind: Kind,
 ) -> FileTensor<'a> {
     let (name, shape) = (stack.name_in_file().to_owned(), stack.shape());
-    let read = move || {
-        let mut bytes = Vec::new();
-        for part in &stack.parts {
-            bytes.extend(plain(source, databases, part, kind)?);
-        }
-        Ok(bytes)
+    let bytes = move |sink: Sink<'_>| {
+        let mut parts = stack.parts.iter();
+        parts.try_for_each(|part| plain(source, databases, part, kind, sink))
     };
     FileTensor {
         name,
@@ -141,34 +139,38 @@ fn dense<'a>(
             Dtype::BF16
         },
         shape,
-        bytes: Box::new(read),
+        bytes: Box::new(bytes),
     }
 }
 
-/// The numbers of a tensor of the model.
+/// Hands over the numbers of a tensor of the model.
 fn plain(
     source: &Source,
     databases: &[Arc<Database>],
     tensor: &OutTensor<'_>,
     kind: Kind,
-) -> Result<Vec<u8>> {
-    let num_bytes = tensor.shape.iter().product::<usize>() * kind.elt_size_in_bytes();
-    let mut bytes = vec![0; num_bytes];
-    if !tensor.is_zero {
-        let weight = match tensor.level {
-            Some(id) => {
-                let database = &databases[usize::from(id.method_idx)];
-                database.decode(id, kind, Device::Cpu)?
-            }
-            None => kept_rows(
-                read_tensor(source, &tensor.source.name)?,
-                tensor.rows.as_deref(),
-            )?,
-        };
-        let weight = weight.f_to_kind(kind)?.f_contiguous()?;
-        weight.f_copy_data_u8(&mut bytes, weight.numel())?;
+    sink: Sink<'_>,
+) -> Result<()> {
+    let mut hand_over = |numbers: Tensor| -> Result<()> {
+        let numbers = numbers.f_to_kind(kind)?.f_contiguous()?;
+        let mut bytes = vec![0; numbers.numel() * kind.elt_size_in_bytes()];
+        numbers.f_copy_data_u8(&mut bytes, numbers.numel())?;
+        sink(&bytes)
+    };
+    if tensor.is_zero {
+        let shape: Vec<i64> = tensor.shape.iter().map(|&extent| extent as i64).collect();
+        return hand_over(Tensor::f_zeros(&shape, (kind, Device::Cpu))?);
     }
-    Ok(bytes)
+    if let Some(id) = tensor.level {
+        let database = &databases[usize::from(id.method_idx)];
+        return hand_over(database.decode(id, kind, Device::Cpu)?);
+    }
+    if let Some(rows) = tensor.rows.as_deref() {
+        let whole = read_tensor(source, &tensor.source.name)?;
+        return hand_over(kept_rows(whole, Some(rows))?);
+    }
+    let mut parts = read_parts(source, &tensor.source.name)?;
+    parts.try_for_each(|part| hand_over(part?))
 }
 
 /// The rows of a tensor of the source that are left; without a list, all.

@@ -46,12 +46,10 @@ impl Database {
     /// # Panics
     /// If the database has no such layer or variant.
     pub fn decode(&self, id: WeightId, kind: Kind, device: Device) -> Result<Tensor> {
-        decode::weight(
-            &self.layers[&id.layer_idx],
-            id.variant_idx.into(),
-            kind,
-            device,
-        )
+        let file = &self.layers[&id.layer_idx];
+        let weight = decode::weight(file, id.variant_idx.into(), kind, device);
+        file.release();
+        weight
     }
 
     /// Reads a variant row by row.

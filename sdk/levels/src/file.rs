@@ -73,6 +73,14 @@ pub(crate) struct LayerFile {
 }
 
 impl LayerFile {
+    /// Takes what was read of a large file out of this process's memory.
+    pub(crate) fn release(&self) {
+        const LARGE_BYTES: usize = 1 << 20;
+        if self.file.bytes().len() >= LARGE_BYTES {
+            self.file.release();
+        }
+    }
+
     /// Opens the file at `path` of a layer of `shape`, which has `variants`.
     pub(crate) fn open(path: &Path, shape: (usize, usize), variants: &[Variant]) -> Result<Self> {
         let damaged = |reason: String| LevelsError::Damaged {

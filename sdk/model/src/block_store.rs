@@ -20,7 +20,7 @@ use tch::{Device, Kind, Tensor};
 
 use crate::error::{ModelError, Result};
 use crate::kept_weights::{KeptWeights, Key};
-use crate::read::read_tensor;
+use crate::read::{read_tensor, read_weight};
 
 /// Where the compressed weights of one method come from: a level database.
 pub trait LevelSource: Send + Sync {
@@ -171,6 +171,11 @@ impl BlockStore {
         Ok(())
     }
 
+    /// Lets all weights go; they are made again when they are asked for.
+    pub(crate) fn clear(&self) {
+        self.kept().clear();
+    }
+
     fn kept_or_made(&self, key: &Key) -> Result<Weight> {
         if let Some(weight) = self.kept().get(key) {
             return Ok(weight);
@@ -192,16 +197,23 @@ impl BlockStore {
             }));
         }
         match level {
-            None => Ok(Weight::new(self.dense(layer_idx)?)?),
+            None => {
+                let name = self.tensor_name(layer_idx);
+                read_weight(&self.source, &name, self.kind, self.device)
+            }
             Some(id) => Ok(Weight::new(self.decode(id, self.kind)?)?),
         }
     }
 
     /// A layer's dense weight in the dtype of the run.
     fn dense(&self, layer_idx: usize) -> Result<Tensor> {
-        let name = format!("{}.weight", self.layer_names[layer_idx]);
-        let weight = read_tensor(&self.source, &name)?.f_to_kind(self.kind)?;
+        let weight = read_tensor(&self.source, &self.tensor_name(layer_idx))?;
+        let weight = weight.f_to_kind(self.kind)?;
         Ok(weight.f_to_device(self.device)?.f_contiguous()?)
+    }
+
+    fn tensor_name(&self, layer_idx: usize) -> String {
+        format!("{}.weight", self.layer_names[layer_idx])
     }
 
     fn decode(&self, id: WeightId, kind: Kind) -> Result<Tensor> {

@@ -73,6 +73,12 @@ impl Engine {
         Self { wave_bytes, ..self }
     }
 
+    /// Lets the weights of all layers go, for work that needs their memory; they are read or decoded
+    /// again when they are asked for.
+    pub fn release_weights(&self) {
+        self.store.clear();
+    }
+
     pub(crate) fn wave_bytes(&self) -> u64 {
         self.wave_bytes
     }

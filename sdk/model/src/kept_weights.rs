@@ -140,6 +140,11 @@ impl KeptWeights {
         }
     }
 
+    /// Lets everything go.
+    pub(crate) fn clear(&mut self) {
+        *self = Self::new(self.limit_bytes);
+    }
+
     pub(crate) fn end_streaming(&mut self) {
         self.streamed = None;
     }

@@ -44,7 +44,7 @@ pub use error::{ModelError, Result};
 pub use head::Head;
 pub use model::Model;
 pub use observed::{ExpertOutput, Input, Observed, Observer};
-pub use read::read_tensor;
+pub use read::{Parts, read_parts, read_tensor};
 pub use stream::Stream;
 pub use traced::{SlotWeight, Traced, TracedLayer};
 pub use walk::{Items, Walk};

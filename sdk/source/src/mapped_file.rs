@@ -45,6 +45,18 @@ impl MappedFile {
         &self.map
     }
 
+    /// Takes the pages that were read out of this process's memory. The system keeps them while it
+    /// has room, and they come back when they are read again.
+    pub fn release(&self) {
+        // SAFETY: the map is of a file and read-only, so that its pages have the same content when they come back.
+        // Where the system refuses they just stay.
+        #[cfg(unix)]
+        let _ = unsafe {
+            self.map
+                .unchecked_advise(memmap2::UncheckedAdvice::DontNeed)
+        };
+    }
+
     pub(crate) fn malformed(&self, what: impl Into<String>) -> SourceError {
         SourceError::malformed(&self.path, what)
     }

@@ -380,6 +380,15 @@ impl Source {
         }
     }
 
+    /// Takes what was read of the model's files out of this process's memory; it comes back when it
+    /// is read again.
+    pub fn release(&self) {
+        match &self.files {
+            Files::Folder(folder) => folder.release(),
+            Files::Gguf(gguf) => gguf.release(),
+        }
+    }
+
     /// Where the model was opened.
     pub fn path(&self) -> &Path {
         match &self.files {

@@ -125,27 +125,34 @@ impl<'a> StoredTensor<'a> {
     /// # Panics
     /// When `out` has another length, or where the tensor does not [have rows](Self::has_rows).
     pub fn write_rows(&self, rows: &[i64], out: &mut [u8]) -> Result<(), i64> {
-        assert!(self.has_rows(), "a tensor is read by rows that has none");
         let width = self.shape[1] as usize * self.dtype.size_bytes();
         assert_eq!(out.len(), rows.len() * width, "the rows fill the buffer");
         if let Some(&missing) = rows.iter().find(|row| !(0..self.shape[0]).contains(row)) {
             return Err(missing);
         }
-        let num_rows = self.shape[0] as usize;
         for (&row, out) in rows.iter().zip(out.chunks_exact_mut(width)) {
-            let of_row = |bytes: &'a [u8]| {
-                let length = bytes.len() / num_rows;
-                &bytes[row as usize * length..][..length]
-            };
-            match &self.content {
-                Content::Plain(bytes) => out.copy_from_slice(of_row(bytes)),
-                Content::Quantized(ggml_type, blocks) => {
-                    dequantize(*ggml_type, of_row(blocks), out);
-                }
-                Content::Owned(_) | Content::Computed(_) => {}
-            }
+            self.write_rows_from(row as usize, out);
         }
         Ok(())
+    }
+
+    /// Writes the elements of as many rows as `out` holds, from row `first` on.
+    ///
+    /// # Panics
+    /// Where there are not so many rows, or the tensor does not [have rows](Self::has_rows).
+    pub fn write_rows_from(&self, first: usize, out: &mut [u8]) {
+        assert!(self.has_rows(), "a tensor is read by rows that has none");
+        let count = out.len() / (self.shape[1] as usize * self.dtype.size_bytes());
+        let num_rows = self.shape[0] as usize;
+        let of_rows = |bytes: &'a [u8]| {
+            let length = bytes.len() / num_rows;
+            &bytes[first * length..][..count * length]
+        };
+        match &self.content {
+            Content::Plain(bytes) => out.copy_from_slice(of_rows(bytes)),
+            Content::Quantized(ggml_type, blocks) => dequantize(*ggml_type, of_rows(blocks), out),
+            Content::Owned(_) | Content::Computed(_) => {}
+        }
     }
 
     /// The elements.

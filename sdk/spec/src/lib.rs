@@ -5,6 +5,7 @@
 //! to the worker as a file, [`Event`]s come back as lines of another, and the [`Report`] is the
 //! last word. See "Specs" and "Files of a run" in the design.
 
+mod byte_size;
 mod check;
 mod digest;
 pub mod events;
@@ -28,14 +29,15 @@ mod yaml;
 
 pub use evopress_core::{atomic_write, digest_bytes, digest_path, digest_reader};
 
+pub use byte_size::ByteSize;
 pub use check::{MAX_SPEC_BYTES, Wrong, check, check_bytes, examine_bytes, locate, mistake_at};
 pub use digest::InputDigests;
 pub use events::{Event, EventKind, Stage, Status};
 pub use mistake::Mistake;
 pub use plan::{
     Address, Artifact, ArtifactFormat, Baselines, Bos, Calibration, Credentials, Database, Device,
-    Dtype, Evaluation, Gate, Generations, Grouping, Ingredient, Initial, Limit, Mode, Model,
-    ModelLocation, ModelVersion, Origin, Plan, PluginUse, Publish, Sample, Search, Secret,
+    Dtype, Evaluation, Gate, Generations, Grouping, Ingredient, Initial, Limit, Limits, Mode,
+    Model, ModelLocation, ModelVersion, Origin, Plan, PluginUse, Publish, Sample, Search, Secret,
     SelectionStage, Target, ToHub, ToMlflow, ToObjects, ToOci, is_gguf,
 };
 pub use render::render;

@@ -29,6 +29,9 @@ impl RunDir {
     /// address.
     pub fn run_id(plan: &Plan, digests: &InputDigests) -> String {
         let mut identity = json!(plan);
+        if let Some(plan) = identity.as_object_mut() {
+            plan.shift_remove("limits");
+        }
         identity["model"]["source"] = Value::Null;
         if let Some(model) = identity["model"].as_object_mut() {
             model.shift_remove("origin");

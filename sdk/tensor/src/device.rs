@@ -83,13 +83,15 @@ pub fn of_tests() -> Device {
     resolve(&requested).expect("the device that EVOPRESS_TEST_DEVICE names")
 }
 
-/// Keeps large blocks in the heap: with glibc's defaults the kernel zeroes pages for 40 % of a
-/// small model's CPU time. Call before any thread starts.
+/// Keeps blocks in the heap that glibc's defaults would map anew each time: with these the kernel
+/// zeroes pages for 40 % of a small model's CPU time. What is larger than the activations of small
+/// models goes back to the system, since a heap of blocks of many sizes is half gaps. Call before
+/// any thread starts.
 pub fn tune_allocator() {
     #[cfg(target_env = "gnu")]
     // SAFETY: `mallopt` only changes parameters of the allocator; no other thread runs yet.
     unsafe {
-        libc::mallopt(libc::M_MMAP_THRESHOLD, 1 << 30);
+        libc::mallopt(libc::M_MMAP_THRESHOLD, 64 << 20);
         libc::mallopt(libc::M_TRIM_THRESHOLD, i32::MAX);
         libc::mallopt(libc::M_TOP_PAD, 64 << 20);
         libc::mallopt(libc::M_ARENA_MAX, 1);

@@ -16,7 +16,7 @@ use crate::error::{Result, TensorError};
 
 /// Numbers that take less stay in the heap: a fault for each page would cost more than decoding
 /// them.
-const LEAST_OF_PAGES: usize = 2 << 20;
+const LEAST_OF_PAGES: usize = 1 << 19;
 
 /// bf16 numbers, aligned to cache lines.
 #[derive(Debug)]

@@ -11,7 +11,7 @@ use tch::{Device, Kind, Tensor};
 
 use crate::buffer::{Buffer, exclusive, slice};
 use crate::dispatch::{has_wide_sums, packed_backend};
-use crate::error::Result;
+use crate::error::{Result, TensorError};
 use crate::gemm::Backend;
 use crate::packed::{self, PackedWeight, Piece, TILE};
 use crate::simd::{self, Element, VECTOR, simd_fn};
@@ -33,6 +33,26 @@ impl Weight {
     pub fn new(weight: Tensor) -> Result<Self> {
         let backend = packed_backend(weight.kind(), weight.device(), weight.size()[1]);
         Self::for_backend(weight, backend)
+    }
+
+    /// A weight of `size` `[N, K]` for a run in `kind` on `device`, which comes in parts: `part`
+    /// gives so many rows from a first one on, in `kind` on the CPU. What is packed is never there
+    /// as a whole in another form.
+    ///
+    /// # Errors
+    /// Those of `part`; when there is no memory for it.
+    pub fn of_parts<E: From<TensorError>>(
+        size: [i64; 2],
+        kind: Kind,
+        device: Device,
+        mut part: impl FnMut(i64, i64) -> Result<Tensor, E>,
+    ) -> Result<Self, E> {
+        if let Some(backend) = packed_backend(kind, device, size[1]) {
+            return Ok(Self::Packed(PackedWeight::of_parts(size, backend, part)?));
+        }
+        let whole = part(0, size[0])?;
+        let whole = || -> Result<Tensor> { Ok(whole.f_to_device(device)?.f_contiguous()?) };
+        Ok(Self::Plain(whole()?))
     }
 
     /// A weight for products on `backend`, or for libtorch's own operators where there is none.

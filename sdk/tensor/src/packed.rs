@@ -8,8 +8,7 @@ use half::bf16;
 use tch::Tensor;
 
 use crate::buffer::{Buffer, slice};
-use crate::dispatch::packed_backend;
-use crate::error::Result;
+use crate::error::{Result, TensorError};
 use crate::gemm::{Backend, Session, Shape, multiply, pack_transposed, widen_transposed};
 use crate::lasting::Lasting;
 
@@ -17,6 +16,8 @@ use crate::lasting::Lasting;
 /// registers and tiles alike (AMX: 6 × 16, AVX-512: 6 vectors) and divides the widths of most
 /// models.
 pub(crate) const TILE: usize = 96;
+/// Rows of a weight that are read at a time where it is packed as it is read.
+const PART: usize = 8 * TILE;
 /// Tokens of a piece: its f32 results, 48 KiB, stay in the first-level cache or close to it.
 pub(crate) const TOKENS: usize = 128;
 /// Tokens of a piece where the pieces of two weights are computed together: half as many, for the
@@ -49,13 +50,31 @@ impl PackedWeight {
     /// # Errors
     /// When there is no memory for it.
     pub fn new(weight: &Tensor, backend: Backend) -> Result<Self> {
-        let (num_rows, depth) = (weight.size()[0] as usize, weight.size()[1] as usize);
-        let mut tiles = Lasting::new(weight.numel())?;
-        for (rows, tile) in slice(weight)
-            .chunks(TILE * depth)
-            .zip(tiles.chunks_mut(TILE * depth))
-        {
-            pack_transposed(rows, rows.len() / depth, depth, tile);
+        let size = [weight.size()[0], weight.size()[1]];
+        Self::of_parts(size, backend, |first, count| {
+            Ok(weight.f_narrow(0, first, count)?)
+        })
+    }
+
+    /// Packs a weight of `size` `[N, K]` that comes in parts: `part` gives so many rows from a
+    /// first one on, in bf16 on the CPU.
+    ///
+    /// # Errors
+    /// Those of `part`; when there is no memory for it.
+    pub fn of_parts<E: From<TensorError>>(
+        [num_rows, depth]: [i64; 2],
+        backend: Backend,
+        mut part: impl FnMut(i64, i64) -> Result<Tensor, E>,
+    ) -> Result<Self, E> {
+        let (num_rows, depth) = (num_rows as usize, depth as usize);
+        let mut tiles = Lasting::new(num_rows * depth)?;
+        for (idx, tiles) in tiles.chunks_mut(PART * depth).enumerate() {
+            let count = tiles.len() / depth;
+            let rows = part((idx * PART) as i64, count as i64)?;
+            let rows = slice::<bf16>(&rows).chunks(TILE * depth);
+            for (rows, tile) in rows.zip(tiles.chunks_mut(TILE * depth)) {
+                pack_transposed(rows, rows.len() / depth, depth, tile);
+            }
         }
         Ok(Self {
             tiles: Arc::new(tiles),
@@ -74,17 +93,6 @@ impl PackedWeight {
             num_rows: self.num_rows,
             depth: self.depth,
         }
-    }
-
-    /// Packs a weight where packed products are the fastest on its device; none elsewhere.
-    ///
-    /// # Errors
-    /// When there is no memory for it.
-    pub fn where_faster(weight: &Tensor) -> Result<Option<Self>> {
-        let backend = packed_backend(weight.kind(), weight.device(), weight.size()[1]);
-        backend
-            .map(|backend| Self::new(weight, backend))
-            .transpose()
     }
 
     /// `input Wᵀ [T, N]` in f32 of `input [T, K]` in bf16.

@@ -43,6 +43,9 @@ pub(crate) fn check(behaviour: Behaviour) {
                 size_bytes: 90_000_000,
             }),
             needs: Some(Needs {
+                least_bytes: None,
+                granted_bytes: None,
+                granted_by: None,
                 seconds: Some(90.0),
                 memory_bytes: Some(800_000_000),
                 device_memory_bytes: None,

@@ -11,9 +11,9 @@ use evopress_spec::{Mode, Plan};
 use serde::Serialize;
 use tch::{Device, Kind, Tensor};
 
-use super::{levels, memory};
-use crate::setup::UsedMethod;
-use crate::{compute, setup};
+use crate::compute::Machine;
+use crate::memory::{Peak, levels};
+use crate::setup;
 
 /// Share of the matrix rate that a forward pass reaches, from benchmarks.
 const EFFICIENCY: f64 = 0.7;
@@ -28,36 +28,42 @@ pub(crate) struct Needs {
     memory_bytes: u64,
     device_memory_bytes: u64,
     disk_bytes: u64,
+    /// The least memory of the device that computes, with which a run is slower.
+    least_bytes: u64,
+    /// What the device that computes has left.
+    granted_bytes: u64,
+    /// By what that is limited: `free on this machine`.
+    granted_by: String,
 }
 
 impl Needs {
-    /// For the run of `plan` on this machine, on so many compute threads, or as many as a run
-    /// takes by itself.
+    /// For the run of `plan` on this machine, which takes so much memory at its peak.
     pub(crate) fn estimate(
         plan: &Plan,
         source: &Source,
-        (methods, space): (&[UsedMethod], &SearchSpace),
-        threads: Option<usize>,
+        space: &SearchSpace,
+        machine: &Machine,
+        (peak, least_bytes): (&Peak, u64),
     ) -> Self {
         let bytes_per_weight = u64::from(setup::bytes_per_weight(plan.model.dtype));
         let weights = source.num_parameters() * bytes_per_weight;
-        let device = evopress::device::resolve(&plan.model.device.to_string());
-        let device = device.unwrap_or(Device::Cpu);
-        let threads = compute::num_threads(threads, device);
-        let memory = memory::of(plan, source, space, methods, threads);
+        let is_on_gpu = machine.device.is_cuda();
         // Each artifact, and where it is published to.
         let artifacts = 2 * plan.artifacts.len() as u64 * weights;
         Self {
             seconds: flops(plan, source, space) / (matrix_rate() * EFFICIENCY),
-            memory_bytes: match device.is_cuda() {
-                true => memory.always,
-                false => memory.always + memory.computing,
+            memory_bytes: match is_on_gpu {
+                true => peak.always,
+                false => peak.always + peak.computing,
             },
-            device_memory_bytes: match device.is_cuda() {
-                true => memory.computing,
+            device_memory_bytes: match is_on_gpu {
+                true => peak.computing,
                 false => 0,
             },
             disk_bytes: artifacts + levels::packed_bytes(space) + (16 << 20),
+            least_bytes,
+            granted_bytes: machine.granted.bytes,
+            granted_by: machine.granted.limit.to_string(),
         }
     }
 }

@@ -1,8 +1,6 @@
 //! What only the plugins and the model's own files can tell about a plan, before it runs.
 
 mod estimate;
-mod levels;
-mod memory;
 
 use anyhow::{Context, Result};
 use evopress_plugin::host::PluginDir;
@@ -11,6 +9,8 @@ use serde::Serialize;
 
 use self::estimate::Needs;
 use crate::cli::CheckOptions;
+use crate::compute::Machine;
+use crate::memory::{self, Shortage};
 use crate::preflight::{self, Placed, Unsure};
 use crate::setup;
 
@@ -34,20 +34,28 @@ pub(crate) fn check(options: &CheckOptions) -> Result<Answer> {
     let plugins = PluginDir::open(&options.plugins)?;
     let unsure = Unsure::new(options.unsure.clone());
     let found = preflight::examine(&plan, &plugins, &unsure);
-    let needs = match (&found.source, &found.searched) {
-        (Some(source), Some((methods, space))) => {
-            let threads = options.threads;
-            Some(Needs::estimate(&plan, source, (methods, space), threads))
+    let (mut mistakes, mut warnings) = (found.mistakes, found.warnings);
+    let mut needs = None;
+    if let (Some(source), Some((methods, space))) = (&found.source, &found.searched) {
+        let machine = Machine::resolve(&plan.model, &options.resources, plan.limits)?;
+        let memory = memory::count(&plan, source, space, methods, machine.threads);
+        let peak = memory.peak(&memory.shares(machine.granted.bytes));
+        let peak = (&peak, memory.least());
+        needs = Some(Needs::estimate(&plan, source, space, &machine, peak));
+        match memory::shortage(&memory, &machine.granted) {
+            Some(Shortage::Never(sentence)) => mistakes.push(Placed::new("/model", sentence)),
+            // Another run may end, so that it is no mistake.
+            Some(Shortage::Now(sentence)) => warnings.push(Placed::new("/model", sentence)),
+            None => {}
         }
-        _ => None,
-    };
+    }
     let delivered = match &found.source {
         Some(source) => setup::delivered(source)?,
         None => None,
     };
     Ok(Answer {
-        mistakes: found.mistakes,
-        warnings: found.warnings,
+        mistakes,
+        warnings,
         sequences: found.sequences,
         needs,
         delivered,

@@ -24,7 +24,7 @@ pub(crate) fn run(
     let lengths = sets.chain([plan.calibration.sequence_length]);
     let longest = lengths.max().unwrap_or(1);
     recorder.stage(Stage::Load, false, || {
-        let model = compute.model(source, databases, compute.weights_limit_bytes())?;
+        let model = compute.model(source, databases, compute.shares.weights)?;
         model.preload(|done| recorder.progress(Stage::Load, done as u64, num_blocks, "blocks"))?;
         compute.engine(model, longest as usize)
     })

@@ -20,7 +20,7 @@ use serde_json::{Map, Value, json};
 use super::grid::Grid;
 use super::words::{transposed, words};
 use super::{Layer, Layers, Rows};
-use crate::shards::FileTensor;
+use crate::shards::{FileTensor, whole};
 
 /// The tensors of a layer whose packed parts are `parts`.
 pub(super) fn tensors<'a>(layer: &Layer<'_>, parts: &[Rows<'a>]) -> Vec<FileTensor<'a>> {
@@ -39,19 +39,19 @@ pub(super) fn tensors<'a>(layer: &Layer<'_>, parts: &[Rows<'a>]) -> Vec<FileTens
             "weight_packed",
             Dtype::I32,
             vec![rows, num_words(columns)],
-            Box::new(move || Ok(words(&codes.bytes(), rows).into_flattened())),
+            whole(move || Ok(words(&codes.bytes(), rows).into_flattened())),
         ),
         tensor(
             "weight_scale",
             Dtype::F16,
             vec![rows, groups],
-            Box::new(move || Ok(scales.bytes().into_owned())),
+            whole(move || Ok(scales.bytes().into_owned())),
         ),
         tensor(
             "weight_shape",
             Dtype::I64,
             vec![2],
-            Box::new(move || {
+            whole(move || {
                 let shape = [rows, columns];
                 Ok(shape.map(|it| (it as i64).to_le_bytes()).concat())
             }),
@@ -63,7 +63,7 @@ pub(super) fn tensors<'a>(layer: &Layer<'_>, parts: &[Rows<'a>]) -> Vec<FileTens
             "weight_zero_point",
             Dtype::I32,
             vec![num_words(rows), groups],
-            Box::new(move || {
+            whole(move || {
                 let by_group = transposed(&unpack_codes(&zeros.bytes(), bits, groups), rows);
                 let words = words(&pack_codes(&by_group, bits, rows), groups);
                 Ok(transposed(&words, groups).into_flattened())

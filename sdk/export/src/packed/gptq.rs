@@ -19,7 +19,7 @@ use serde_json::{Map, Value, json};
 use super::grid::Grid;
 use super::words::{transposed, words};
 use super::{Layer, Layers, Rows};
-use crate::shards::FileTensor;
+use crate::shards::{FileTensor, whole};
 
 /// Which version of the format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -89,7 +89,7 @@ pub(super) fn tensors<'a>(
             "qweight",
             Dtype::I32,
             vec![num_words(columns), rows],
-            Box::new(move || {
+            whole(move || {
                 let words = words(&codes.bytes(), rows);
                 Ok(transposed(&words, rows).into_flattened())
             }),
@@ -98,13 +98,13 @@ pub(super) fn tensors<'a>(
             "qzeros",
             Dtype::I32,
             vec![groups, num_words(rows)],
-            Box::new(zeros),
+            whole(zeros),
         ),
         tensor(
             "scales",
             Dtype::F16,
             vec![groups, rows],
-            Box::new(move || {
+            whole(move || {
                 let scales = scales.bytes();
                 Ok(transposed(scales.as_chunks::<2>().0, rows).into_flattened())
             }),
@@ -113,7 +113,7 @@ pub(super) fn tensors<'a>(
             "g_idx",
             Dtype::I32,
             vec![columns],
-            Box::new(move || {
+            whole(move || {
                 let groups = (0..columns).map(|column| (column * groups / columns) as i32);
                 Ok(groups.flat_map(i32::to_le_bytes).collect())
             }),

@@ -4,11 +4,11 @@
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use evopress_source::{ModelSpec, Source};
-use evopress_tensor::{PackedWeight, ReadOnly};
+use evopress_tensor::{PackedWeight, ReadOnly, Weight};
 use tch::{Device, Kind, Tensor};
 
 use crate::error::Result;
-use crate::read::read_tensor;
+use crate::read::read_weight;
 use crate::row_store::RowStore;
 
 /// The head on its device; sharing is cheap.
@@ -145,14 +145,13 @@ impl Head {
         if let Some(weight) = self.loaded.weight.get() {
             return Ok(weight);
         }
-        let weight = read_tensor(&self.source, &self.name)?.f_to_kind(self.kind)?;
-        let weight = weight.f_to_device(self.device)?.f_contiguous()?;
-        let weight = match PackedWeight::where_faster(&weight)? {
-            Some(products) => HeadWeight::Packed {
+        let weight = read_weight(&self.source, &self.name, self.kind, self.device)?;
+        let weight = match weight {
+            Weight::Packed(products) => HeadWeight::Packed {
                 products,
                 rows: RowStore::open(&self.source, &self.name, self.kind, self.device)?,
             },
-            None => HeadWeight::Plain(ReadOnly::new(weight)),
+            Weight::Plain(weight) => HeadWeight::Plain(ReadOnly::new(weight)),
         };
         Ok(self.loaded.weight.get_or_init(|| weight))
     }

@@ -285,6 +285,11 @@ impl ModelFolder {
     }
 
     /// All that an artifact of this model depends on.
+    /// Takes what was read of the weights out of memory.
+    pub(crate) fn release(&self) {
+        self.weights.release();
+    }
+
     pub(crate) fn digest_files(&self) -> Vec<PathBuf> {
         model_files(&self.path)
     }

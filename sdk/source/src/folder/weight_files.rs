@@ -84,6 +84,11 @@ impl WeightFiles {
         self.files[*self.places.get(name)?].raw(name)
     }
 
+    /// Takes what was read out of memory.
+    pub(super) fn release(&self) {
+        self.files.iter().for_each(SafetensorsFile::release);
+    }
+
     /// Bytes of all files.
     pub(super) fn size_bytes(&self) -> u64 {
         self.files.iter().map(SafetensorsFile::size_bytes).sum()

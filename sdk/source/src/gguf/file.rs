@@ -82,6 +82,11 @@ impl GgufFile {
         self.parts.iter().map(|part| part.map.path.as_path())
     }
 
+    /// Takes what was read out of memory.
+    pub(crate) fn release(&self) {
+        self.parts.iter().for_each(|part| part.map.release());
+    }
+
     /// Bytes of all files of the model.
     pub(crate) fn size_bytes(&self) -> u64 {
         let sizes = self.parts.iter().map(|part| part.map.bytes().len() as u64);

@@ -4,6 +4,7 @@
 mod address;
 mod artifact;
 mod evaluation;
+mod limits;
 mod model;
 mod origin;
 mod plugin_use;
@@ -19,6 +20,7 @@ use serde::{Deserialize, Serialize};
 pub use address::{Address, ModelVersion, is_gguf};
 pub use artifact::{Artifact, ArtifactFormat};
 pub use evaluation::{Evaluation, Gate, Sample};
+pub use limits::Limits;
 pub use model::{Device, Dtype, Model, ModelLocation};
 pub use origin::Origin;
 pub use plugin_use::PluginUse;
@@ -55,6 +57,9 @@ pub struct Plan {
     pub artifacts: Vec<Artifact>,
     /// Where a finished model goes.
     pub publish: Vec<Publish>,
+    /// What the run may take of a machine.
+    #[serde(default, skip_serializing_if = "Limits::is_none")]
+    pub limits: Limits,
 }
 
 /// Baselines that cost a search of their own; the one-shot ones are always computed.

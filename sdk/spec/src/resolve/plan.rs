@@ -53,6 +53,10 @@ pub(crate) fn resolve(spec: &typed::Spec, resolver: &mut Resolver<'_>) -> Plan {
             .enumerate()
             .map(|(idx, to)| publish::resolve(idx, to, &spec.metadata.name, resolver))
             .collect(),
+        limits: crate::Limits {
+            memory_bytes: spec.limits.memory.map(|size| size.0),
+            device_memory_bytes: spec.limits.device_memory.map(|size| size.0),
+        },
     }
 }
 

@@ -12,7 +12,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use crate::{ArtifactFormat, Bos, Dtype, Sample};
+use crate::{ArtifactFormat, Bos, ByteSize, Dtype, Sample};
 
 pub(crate) use publish::{Publish, Registry, Secret};
 pub(crate) use search::Search;
@@ -61,6 +61,10 @@ pub(crate) struct Spec {
     #[serde(default)]
     #[schemars(length(max = 16))]
     pub(crate) publish: Vec<Publish>,
+    /// What a run may take of the machine; less costs time and changes no result. Default: what is
+    /// free, within the limits of its container, service or shell.
+    #[serde(default)]
+    pub(crate) limits: Limits,
 }
 
 /// Version of the spec format.
@@ -205,6 +209,18 @@ pub(crate) struct Method {
     /// Its options; `evopressd plugins` says which there are.
     #[serde(default)]
     pub(crate) options: Map<String, Value>,
+}
+
+/// Limits on memory.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Limits {
+    /// Most of the machine's memory that the run takes: bytes, or a text such as 6GB.
+    #[schemars(example = &"6GB")]
+    pub(crate) memory: Option<ByteSize>,
+    /// Most of the GPU's memory that the run takes: bytes, or a text such as 24GiB.
+    #[schemars(example = &"24GiB")]
+    pub(crate) device_memory: Option<ByteSize>,
 }
 
 /// The budget.

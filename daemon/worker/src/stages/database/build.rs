@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use super::inputs::Inputs;
 use crate::setup::UsedMethod;
-use crate::{process, texts};
+use crate::texts;
 
 /// Builds what is missing of `entry`, which this process holds alone. `made_from` is what the
 /// entry's key was made from.
@@ -51,7 +51,7 @@ pub(super) fn build(
     .with_first_token_share(inputs.text.first_token_share);
     let missing = build.num_missing();
     tracing::info!(method = %method.name, missing, "building a level database");
-    let limit_bytes = process::available_memory_bytes() / 4;
+    let limit_bytes = inputs.compute.shares.activations;
     let mut manifest = build.run(&corpus, limit_bytes, |done, total| {
         let (done, total) = (done as u64, total as u64);
         inputs

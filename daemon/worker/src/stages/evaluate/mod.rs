@@ -13,6 +13,7 @@ use evopress::model::Engine;
 use evopress_spec::{EventKind, Stage};
 
 use self::results::Measured;
+use crate::recorder::Recorder;
 use crate::texts;
 
 pub(crate) use inputs::Inputs;
@@ -31,28 +32,35 @@ fn evaluate(inputs: &Inputs<'_>, dense: Engine) -> Result<Outcome> {
     let sequences = sequences.map(|set| set.tokens.div_ceil(set.sequence_length.into()));
     // The dense model, each baseline and the result see every sequence.
     let total = sequences.sum::<u64>() * (2 + inputs.baselines.len() as u64);
-    let done = Cell::new(0);
-    let one_more = |_| {
-        done.set(done.get() + 1);
-        let recorder = inputs.recorder;
-        recorder.progress(Stage::Evaluate, done.get(), total, "sequences");
+    let progress = Progress {
+        recorder: inputs.recorder,
+        before: Cell::new(0),
+        total,
     };
     let mut measured = Vec::new();
     for set in inputs.sets {
         let corpus = texts::evaluation(set, inputs.source, set.tokens)?;
-        let reference = Reference::new(&dense, corpus, one_more)?;
-        measured.push(with_baselines(inputs, &dense, reference, one_more)?);
+        let count = corpus.num_sequences();
+        let reference = progress.of(count, |done| Reference::new(&dense, corpus, done))?;
+        measured.push(with_baselines(
+            inputs,
+            &dense,
+            (reference, count),
+            &progress,
+        )?);
     }
     drop(dense);
     let artifact = reload::verified(inputs)?;
     let compute = inputs.compute;
-    let model = compute.model(&artifact, &[], compute.weights_limit_bytes())?;
+    let model = compute.model(&artifact, &[], compute.shares.weights)?;
     let lengths = inputs.sets.iter().map(|set| set.sequence_length);
     let compressed = compute.engine(model, lengths.max().unwrap_or(1) as usize)?;
     let mut outcome = Outcome::default();
     for (set, measured) in inputs.sets.iter().zip(&measured) {
         let reference = &measured.reference;
-        let quality = reference.measure(&compressed, compressed.dense(), one_more)?;
+        let quality = progress.of(measured.num_sequences, |done| {
+            reference.measure(&compressed, compressed.dense(), done)
+        })?;
         outcome.add(set, measured, quality);
     }
     Ok(outcome)
@@ -62,13 +70,15 @@ fn evaluate(inputs: &Inputs<'_>, dense: Engine) -> Result<Outcome> {
 fn with_baselines(
     inputs: &Inputs<'_>,
     dense: &Engine,
-    reference: Reference,
-    one_more: impl Fn(usize) + Copy,
+    (reference, num_sequences): (Reference, usize),
+    progress: &Progress<'_>,
 ) -> Result<Measured> {
     let mut baselines = Vec::new();
     for baseline in inputs.baselines {
         let candidate = inputs.space.candidate(&baseline.genotype);
-        let quality = reference.measure(dense, &candidate, one_more)?;
+        let quality = progress.of(num_sequences, |done| {
+            reference.measure(dense, &candidate, done)
+        })?;
         inputs.recorder.event(EventKind::Baseline {
             name: baseline.name.clone(),
             kl_divergence: quality.kl_divergence,
@@ -78,6 +88,29 @@ fn with_baselines(
     }
     Ok(Measured {
         reference,
+        num_sequences,
         baselines,
     })
+}
+
+/// How far the stage is, over all measurements.
+struct Progress<'a> {
+    recorder: &'a Recorder,
+    /// Sequences of the measurements that are over.
+    before: Cell<u64>,
+    total: u64,
+}
+
+impl Progress<'_> {
+    /// Runs a measurement of so many sequences, which tells how many of them are done.
+    fn of<R>(&self, num_sequences: usize, measure: impl FnOnce(&dyn Fn(usize)) -> R) -> R {
+        let before = self.before.get();
+        let measured = measure(&|done| {
+            let done = before + done as u64;
+            self.recorder
+                .progress(Stage::Evaluate, done, self.total, "sequences");
+        });
+        self.before.set(before + num_sequences as u64);
+        measured
+    }
 }

@@ -7,6 +7,7 @@ use indexmap::IndexMap;
 /// The dense model and the baselines on one evaluation set.
 pub(super) struct Measured {
     pub(super) reference: Reference,
+    pub(super) num_sequences: usize,
     /// By name.
     pub(super) baselines: Vec<(String, Quality)>,
 }

@@ -23,4 +23,6 @@ pub(crate) struct Inputs<'a> {
     pub(crate) engine: &'a Engine,
     pub(crate) checkpoint: &'a Checkpoint,
     pub(crate) recorder: &'a Recorder,
+    /// What streams of a parent may take of memory.
+    pub(crate) residual_cache_bytes: u64,
 }

@@ -15,7 +15,7 @@ use evopress::baselines::Baseline;
 use evopress::evaluate::{CalibratedFitness, ExpertUse};
 use evopress_spec::{Mode, Stage};
 
-use crate::{compute, setup, texts};
+use crate::{setup, texts};
 
 pub(crate) use inputs::Inputs;
 pub(crate) use progress::SearchProgress;
@@ -80,7 +80,7 @@ fn calibrated<'a>(inputs: &Inputs<'a>, stage: &'a Cell<Stage>) -> Result<Calibra
     let corpus = texts::calibration(&inputs.plan.calibration, inputs.source)?;
     let plugin = inputs.fitness.clone();
     let mut fitness = CalibratedFitness::new(inputs.engine, inputs.space, plugin, corpus);
-    fitness.limit_residual_cache(compute::residual_cache_limit_bytes());
+    fitness.limit_residual_cache(inputs.residual_cache_bytes);
     let recorder = inputs.recorder;
     fitness.on_progress(move |done, total| {
         if stage.get() != Stage::Search {

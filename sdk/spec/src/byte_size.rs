@@ -71,7 +71,9 @@ impl JsonSchema for ByteSize {
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({
             "type": ["integer", "string"],
-            "patternErrorMessage": "a number of bytes, or a text with a unit",
+            "minimum": 0,
+            "pattern": "^ *[0-9]+([.][0-9]+)? *([bB]|[kKmMgGtT][bB]|[mMgGtT][iI][bB])? *$",
+            "patternErrorMessage": "a number of bytes, or a text with a unit such as 50GiB",
             "examples": ["50GiB"]
         })
     }

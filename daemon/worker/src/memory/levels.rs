@@ -4,7 +4,7 @@ use evopress::genotype::SearchSpace;
 use evopress_plugin::{LayerOutline, Variant};
 
 /// Every variant of every layer, of all methods.
-pub(super) fn variants(space: &SearchSpace) -> impl Iterator<Item = (&LayerOutline, &[Variant])> {
+pub(crate) fn variants(space: &SearchSpace) -> impl Iterator<Item = (&LayerOutline, &[Variant])> {
     let methods = 0..space.num_methods();
     let layers = methods.flat_map(|method_idx| space.variants(method_idx));
     layers.map(|layer| {
@@ -22,7 +22,7 @@ pub(super) fn decoded_bytes(space: &SearchSpace) -> u64 {
 }
 
 /// Bytes of the level databases.
-pub(super) fn packed_bytes(space: &SearchSpace) -> u64 {
+pub(crate) fn packed_bytes(space: &SearchSpace) -> u64 {
     let of_layer = |(layer, variants): (&LayerOutline, &[Variant])| -> u64 {
         let sizes = variants.iter().map(|variant| {
             variant

@@ -1,8 +1,4 @@
-//! The memory that a run will take at its peak, counted by what it holds.
-//!
-//! A run holds least twice: while it builds level databases it has no weights but those of one
-//! block, while it searches it has no statistics. So the peak is the larger of the two, on top of
-//! what is always there.
+//! Counting what a run holds.
 
 use evopress::evaluate::CHANGES_AT_ONCE;
 use evopress::genotype::SearchSpace;
@@ -11,14 +7,13 @@ use evopress::search::fast;
 use evopress::source::Source;
 use evopress::source::spec::{BlockSpec, InputGroup, LayerSpec};
 use evopress_plugin::Statistics;
-use evopress_spec::{Mode, Plan};
+use evopress_spec::{ArtifactFormat, Mode, Plan};
 
-use super::levels;
+use super::{Needs, levels};
 use crate::setup::{self, UsedMethod};
-use crate::{compute, process};
 
 /// libtorch, tokenizer and plugins.
-const BASE_BYTES: u64 = 500 << 20;
+const BASE_BYTES: u64 = 200 << 20;
 /// Of f32.
 const FLOAT: u64 = 4;
 /// Names, shapes, places and edits of a linear layer, and as much for each of its variants.
@@ -38,16 +33,6 @@ const COPIES_OF_RESPONSES: u64 = 4;
 /// Passes at one origin whose responses are kept, at most, while they take little memory.
 const KEPT_PASSES: u64 = 8;
 
-/// The peak of a run's memory, in bytes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Memory {
-    /// What a run takes of the machine's memory whatever device computes: libraries, mapped files,
-    /// tables.
-    pub(super) always: u64,
-    /// Where the run computes.
-    pub(super) computing: u64,
-}
-
 /// What is counted with.
 struct Counted<'a> {
     plan: &'a Plan,
@@ -60,13 +45,13 @@ struct Counted<'a> {
 }
 
 /// For a run of `plan` on so many compute threads.
-pub(super) fn of(
+pub(crate) fn count(
     plan: &Plan,
     source: &Source,
     space: &SearchSpace,
     methods: &[UsedMethod],
     threads: usize,
-) -> Memory {
+) -> Needs {
     let counts = levels::variants(space).map(|(_, variants)| variants.len() as u64);
     let counted = Counted {
         plan,
@@ -81,22 +66,22 @@ pub(super) fn of(
         has_levels.then(|| counted.database(method.method.statistics()))
     });
     let database = databases.max().unwrap_or(0);
-    Memory {
-        always: BASE_BYTES + counted.mapped() + counted.tables(),
-        computing: counted.outside_layers() + with_gaps(database).max(counted.search()),
+    let outside_layers = counted.outside_layers();
+    Needs {
+        always: BASE_BYTES + counted.tables(),
+        database: outside_layers + with_gaps(database),
+        activations: counted.activations(methods),
+        search: outside_layers + counted.head() + counted.search(),
+        weights: counted.dense_weights() + levels::decoded_bytes(space),
+        two_blocks: counted.two_blocks(),
+        residual_cache: counted.residual_cache(),
+        wave: counted.wave(),
+        least_wave: counted.threads * counted.longest() * counted.stream(),
+        stitch: outside_layers + counted.head() + counted.stitch(),
     }
 }
 
 impl Counted<'_> {
-    /// Files that are read through a map: the model's, the levels, and an artifact.
-    fn mapped(&self) -> u64 {
-        let files = self.source.digest_files().into_iter();
-        let bytes = files.filter_map(|file| std::fs::metadata(file).ok());
-        let of_model: u64 = bytes.map(|it| it.len()).sum();
-        let artifact = self.source.num_parameters() * self.bytes_per_weight;
-        of_model + levels::packed_bytes(self.space) + artifact
-    }
-
     /// The search space, and genotypes as models.
     fn tables(&self) -> u64 {
         let layers = self.space.outline().layers.len() as u64;
@@ -110,10 +95,93 @@ impl Counted<'_> {
         (layers + variants) * LAYER_BYTES + genotypes * layers * 16
     }
 
-    /// The embedding, the norms and the head, and the head once more as products want it.
+    /// Of a folder, a layer as it is decoded and as it is written. In other formats that may be the
+    /// embedding, which may have to be decoded in f32.
+    fn stitch(&self) -> u64 {
+        let blocks = self.source.spec().blocks.iter();
+        let layers = blocks.flat_map(|block| &block.layers);
+        let layer = layers.map(LayerSpec::num_weights).max().unwrap_or(0);
+        let mut formats = self.plan.artifacts.iter().map(|artifact| artifact.format);
+        let embedding = match formats.any(|format| format == ArtifactFormat::Gguf) {
+            true => self.head_weights(),
+            false => 0,
+        };
+        with_gaps(layer.max(embedding) * (FLOAT + 2 * self.bytes_per_weight))
+    }
+
+    /// Norms, biases and routers. Rows of the embedding stay in the model's file.
     fn outside_layers(&self) -> u64 {
         let others = self.source.num_parameters() - self.source.spec().num_weights();
-        (others + self.head_weights()) * self.bytes_per_weight
+        let tables = match self.source.spec().head.tied {
+            true => self.head_weights(),
+            false => 2 * self.head_weights(),
+        };
+        others.saturating_sub(tables) * FLOAT
+    }
+
+    /// The head as products want it, and while it is made as the file has it.
+    fn head(&self) -> u64 {
+        self.head_weights() * self.bytes_per_weight
+    }
+
+    fn dense_weights(&self) -> u64 {
+        self.source.spec().num_weights() * self.bytes_per_weight
+    }
+
+    /// The weights of two blocks, the largest that follow one another.
+    fn two_blocks(&self) -> u64 {
+        let blocks = &self.source.spec().blocks;
+        let of_blocks: Vec<u64> = blocks.iter().map(BlockSpec::num_weights).collect();
+        let pairs = of_blocks.windows(2).map(|pair| pair.iter().sum::<u64>());
+        pairs.max().unwrap_or_else(|| of_blocks.iter().sum()) * self.bytes_per_weight
+    }
+
+    /// The residual stream of a token.
+    fn stream(&self) -> u64 {
+        self.source.spec().hidden_size as u64 * FLOAT
+    }
+
+    /// Tokens of the longest sequence.
+    fn longest(&self) -> u64 {
+        let sets = self.plan.evaluation.iter().map(|set| set.sequence_length);
+        let longest = sets.chain([self.plan.calibration.sequence_length]).max();
+        longest.unwrap_or(1).into()
+    }
+
+    /// Activations of the text that the methods with statistics see.
+    fn activations(&self, methods: &[UsedMethod]) -> u64 {
+        let has_statistics = |it: &UsedMethod| it.method.statistics() != Statistics::None;
+        match methods.iter().any(has_statistics) {
+            true => self.plan.database.tokens * self.stream(),
+            false => 0,
+        }
+    }
+
+    /// Streams of a parent between all blocks, of the calibration text.
+    fn residual_cache(&self) -> u64 {
+        let blocks = self.source.spec().num_blocks() as u64 - 1;
+        self.plan.calibration.tokens * blocks * self.stream()
+    }
+
+    /// Streams of the largest stage of the search.
+    fn wave(&self) -> u64 {
+        let length = u64::from(self.plan.calibration.sequence_length);
+        let largest = match self.plan.search.mode {
+            Mode::Paper => {
+                let settings = setup::search_settings(self.plan, self.space);
+                let mut entrants = settings.offspring;
+                let stages = settings.stages.iter().map(|stage| {
+                    let sequences = entrants * stage.num_sequences;
+                    entrants = stage.survivors + 1;
+                    sequences
+                });
+                let initial = settings.initial_genotypes * settings.initial_sequences;
+                stages.max().unwrap_or(1).max(initial) as u64
+            }
+            Mode::Fast => self.plan.calibration.tokens / length,
+        };
+        let evaluated = self.plan.evaluation.iter().map(|set| set.tokens).max();
+        (largest * length).max(evaluated.unwrap_or(0)) * self.stream()
     }
 
     fn head_weights(&self) -> u64 {
@@ -126,20 +194,14 @@ impl Counted<'_> {
         let (spec, text) = (self.source.spec(), &self.plan.database);
         let hidden = spec.hidden_size as u64;
         let length = u64::from(text.sequence_length);
-        let (activations, batch) = match wanted {
-            Statistics::None => (0, 0),
-            _ => {
-                let batch = BATCH_TOKENS as u64 / length;
-                (
-                    text.tokens * hidden * FLOAT,
-                    batch.max(self.threads) * length,
-                )
-            }
+        let batch = match wanted {
+            Statistics::None => 0,
+            _ => (BATCH_TOKENS as u64 / length).max(self.threads) * length,
         };
         let blocks = spec.blocks.iter();
         let of_blocks = blocks.map(|block| self.database_block(block, wanted, batch));
         // Streams of a batch, before and after the block.
-        activations + 2 * batch * hidden * FLOAT + of_blocks.max().unwrap_or(0)
+        2 * batch * hidden * FLOAT + of_blocks.max().unwrap_or(0)
     }
 
     /// While a block's layers are compressed, or their inputs collected.
@@ -179,26 +241,30 @@ impl Counted<'_> {
         squares + COPIES_OF_A_BATCH * batch * FLOAT
     }
 
-    /// While genotypes are evaluated, beyond what is always there.
+    /// While genotypes are evaluated, beyond weights and what is always there.
     fn search(&self) -> u64 {
         let (plan, spec) = (self.plan, self.source.spec());
-        let hidden = spec.hidden_size as u64;
-        // Weights, dense and at their levels, stay decoded while memory lasts.
-        let dense = spec.num_weights() * self.bytes_per_weight;
-        let weights = dense + levels::decoded_bytes(self.space);
-        let weights = weights.min(dense.max(process::available_memory_bytes() / 2));
         let evaluated: u64 = plan.evaluation.iter().map(|set| set.tokens).sum();
-        let targets = (plan.calibration.tokens + evaluated) * (hidden * FLOAT + 8);
+        let targets = (plan.calibration.tokens + evaluated) * (self.stream() + 8);
         let logits = 128 * FLOAT * 3 * spec.vocab_size as u64;
-        let sets = plan.evaluation.iter().map(|set| set.sequence_length);
-        let longest = sets.chain([plan.calibration.sequence_length]).max();
-        let longest = u64::from(longest.unwrap_or(1));
-        let passes = self.threads * (longest * self.widest_block() * FLOAT + logits);
+        let passes = self.threads * (self.longest() * self.widest_block() * FLOAT + logits);
         let for_predictions = match plan.search.mode {
             Mode::Paper => 0,
             Mode::Fast => self.predictions(),
         };
-        weights + targets + with_gaps(passes) + for_predictions
+        targets + with_gaps(passes + self.made_at_once()) + for_predictions
+    }
+
+    /// Weights of levels that are being packed, one on each thread and one that is read ahead. Dense
+    /// ones are packed as they are read.
+    fn made_at_once(&self) -> u64 {
+        if self.most_variants == 0 {
+            return 0;
+        }
+        let blocks = self.source.spec().blocks.iter();
+        let layers = blocks.flat_map(|block| &block.layers);
+        let largest = layers.map(LayerSpec::num_weights).max().unwrap_or(0);
+        (self.threads + 1) * largest * self.bytes_per_weight
     }
 
     /// Numbers of a token that a block's layers read and put out, of experts those that it takes.
@@ -213,17 +279,14 @@ impl Counted<'_> {
         blocks.fold(0.0, f64::max) as u64
     }
 
-    /// What a fast search has in memory more than the paper's: its parent's streams between blocks;
-    /// the head in f32; on each thread a block with its gradients; responses of tokens to every
-    /// level change.
+    /// What a fast search has in memory more than the paper's: on each thread a block with its
+    /// gradients; responses of tokens to every level change.
     fn predictions(&self) -> u64 {
         let (plan, spec) = (self.plan, self.source.spec());
         let tuning = fast::Tuning::default().gradients;
         let settings = setup::fast_settings(plan);
         let length = u64::from(plan.calibration.sequence_length);
         let stream = spec.hidden_size as u64 * spec.num_blocks() as u64 * FLOAT;
-        let streams = plan.calibration.tokens * stream;
-        let streams = streams.min(compute::residual_cache_limit_bytes());
         let samples = tuning.samples_while_unsure as u64;
         let (changes, sequences) = (self.num_changes(), settings.gradient_sequences as u64);
         let response = changes * FLOAT;
@@ -237,13 +300,12 @@ impl Counted<'_> {
         let threads = self.threads.min(sequences);
         let kept = (KEPT_PASSES * of_pass).min(2 * tuning.response_bytes as u64);
         let products = (changes * changes * 8).min(tuning.product_bytes as u64);
-        let head = self.head_weights() * FLOAT;
         // The pass is put together when its threads are done, some changes at a time.
         let at_once = changes.min(CHANGES_AT_ONCE as u64) * FLOAT;
         let copies = COPIES_OF_RESPONSES * sequences * length * samples * at_once;
         let together = of_pass + copies;
         let responses = of_pass + kept + products + together.max(threads * of_thread);
-        streams + head + with_gaps(responses)
+        with_gaps(responses)
     }
 
     /// Level changes whose effects are predicted: to the next levels of each method, both ways.

@@ -1,0 +1,211 @@
+//! The memory of a run: what it needs, what the machine grants, and how that is shared out.
+//!
+//! `validate` and the run itself count with this, so what was said is what is kept. A run holds
+//! least twice: while it builds level databases it has no weights but those of one block, while it
+//! searches it has no statistics. So its peak is the larger of the two, on top of what is always
+//! there. Less memory than all of it would take costs time: weights are streamed, activations lie
+//! in a file.
+
+mod counted;
+pub(crate) mod levels;
+
+use evopress_core::memory::Granted;
+use serde::Serialize;
+
+pub(crate) use counted::count;
+
+/// What a run takes of a device's memory, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Needs {
+    /// Libraries and tables, of the machine's memory whatever device computes.
+    always: u64,
+    /// While level databases are built, but for activations.
+    database: u64,
+    /// Activations between two blocks, which may lie in a file.
+    activations: u64,
+    /// While genotypes are evaluated, but for what `Shares` divides.
+    search: u64,
+    /// All weights that may be asked for, dense and at their levels.
+    weights: u64,
+    /// The dense weights of the two largest blocks that follow one another.
+    two_blocks: u64,
+    /// The streams of a parent, of all calibration sequences.
+    residual_cache: u64,
+    /// What the largest stage of the search has between two blocks.
+    wave: u64,
+    /// One sequence on each thread.
+    least_wave: u64,
+    /// While artifacts are written and verified, with no weights kept.
+    stitch: u64,
+}
+
+/// Limits on what grows with the memory that there is, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Shares {
+    /// Weights that stay decoded.
+    pub(crate) weights: u64,
+    /// Streams of a parent.
+    pub(crate) residual_cache: u64,
+    /// What items have between two blocks where weights are streamed.
+    pub(crate) wave: u64,
+    /// Activations of the text that databases are built from.
+    pub(crate) activations: u64,
+}
+
+/// The peak of a run, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub(crate) struct Peak {
+    /// Of the machine's memory whatever device computes.
+    pub(crate) always: u64,
+    /// Of the memory of the device that computes.
+    pub(crate) computing: u64,
+}
+
+impl Needs {
+    /// The least that a run can do with, in bytes.
+    pub(crate) fn least(&self) -> u64 {
+        let search = self.search + self.two_blocks + self.least_wave;
+        self.always + self.database.max(search).max(self.stitch)
+    }
+
+    /// How so much memory is shared out: first the weights of two blocks, then all weights, then
+    /// what saves work. A run that was given less than its least gets shares of the least.
+    pub(crate) fn shares(&self, granted_bytes: u64) -> Shares {
+        let computing = granted_bytes.max(self.least()) - self.always;
+        let for_search = computing - self.search;
+        // Where all weights fit nothing is streamed.
+        let least_wave = self.least_wave.min(for_search);
+        let rest = for_search - least_wave;
+        if self.weights <= rest {
+            return Shares {
+                weights: self.weights,
+                residual_cache: self.residual_cache.min(rest - self.weights),
+                wave: least_wave,
+                activations: self.activations.min(computing - self.database),
+            };
+        }
+        let wave = self.wave.clamp(least_wave, least_wave.max(for_search / 4));
+        let residual_cache = self.residual_cache.min(for_search / 8);
+        let others = wave + residual_cache;
+        // Two blocks before anything else.
+        let others = others.min(for_search.saturating_sub(self.two_blocks));
+        let residual_cache = residual_cache.min(others.saturating_sub(wave));
+        Shares {
+            weights: for_search - others,
+            residual_cache,
+            wave: others - residual_cache,
+            activations: self.activations.min(computing - self.database),
+        }
+    }
+
+    /// What a run with these shares takes.
+    pub(crate) fn peak(&self, shares: &Shares) -> Peak {
+        let weights = shares.weights.min(self.weights);
+        let search = self.search + weights + shares.residual_cache + shares.wave;
+        Peak {
+            always: self.always,
+            computing: search
+                .max(self.database + shares.activations)
+                .max(self.stitch),
+        }
+    }
+}
+
+/// Why a run cannot be done with what a machine has, or may have to wait; none where it can.
+pub(crate) fn shortage(needs: &Needs, granted: &Granted) -> Option<Shortage> {
+    let least = needs.least();
+    let gigabytes = |bytes: u64| bytes as f64 / 1e9;
+    if least > granted.capacity {
+        return Some(Shortage::Never(format!(
+            "a run needs at least {:.1} GB of memory, and this machine and its limits grant {:.1} GB",
+            gigabytes(least),
+            gigabytes(granted.capacity),
+        )));
+    }
+    (least > granted.bytes).then(|| {
+        Shortage::Now(format!(
+            "a run needs at least {:.1} GB of memory, and only {:.1} GB are {} now",
+            gigabytes(least),
+            gigabytes(granted.bytes),
+            granted.limit,
+        ))
+    })
+}
+
+/// Too little memory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Shortage {
+    /// More than there can be.
+    Never(String),
+    /// More than there is at the moment.
+    Now(String),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NEEDS: Needs = Needs {
+        always: 10,
+        database: 50,
+        activations: 400,
+        search: 40,
+        weights: 1000,
+        two_blocks: 100,
+        residual_cache: 300,
+        wave: 200,
+        least_wave: 20,
+        stitch: 60,
+    };
+
+    #[test]
+    fn much_memory_keeps_everything() {
+        let shares = NEEDS.shares(10_000);
+        let expected = Shares {
+            weights: 1000,
+            residual_cache: 300,
+            wave: 20,
+            activations: 400,
+        };
+        assert_eq!(shares, expected);
+        assert_eq!(NEEDS.peak(&shares).computing, 40 + 1000 + 300 + 20);
+    }
+
+    #[test]
+    fn shares_never_exceed_what_is_granted() {
+        assert_eq!(NEEDS.least(), 10 + 40 + 100 + 20);
+        for granted in (NEEDS.least()..3000).step_by(7) {
+            let shares = NEEDS.shares(granted);
+            let peak = NEEDS.peak(&shares);
+            assert!(peak.always + peak.computing <= granted, "{granted}");
+            assert!(shares.weights >= NEEDS.two_blocks, "{granted}");
+            assert!(shares.wave >= NEEDS.least_wave, "{granted}");
+        }
+        // Less than the least is treated as the least.
+        assert_eq!(NEEDS.shares(0), NEEDS.shares(NEEDS.least()));
+    }
+
+    #[test]
+    fn shortages_say_what_is_missing() {
+        let granted = |bytes: u64, capacity: u64| Granted {
+            bytes,
+            capacity,
+            limit: evopress_core::memory::Limit::ControlGroup,
+        };
+        assert_eq!(shortage(&NEEDS, &granted(170, 170)), None);
+        let needs = Needs {
+            always: 7_000_000_000,
+            ..NEEDS
+        };
+        let found = shortage(&needs, &granted(5_000_000_000, 6_000_000_000));
+        let Some(Shortage::Never(sentence)) = found else {
+            panic!("{found:?}");
+        };
+        assert!(sentence.contains("7.0 GB") && sentence.contains("6.0 GB"));
+        let found = shortage(&needs, &granted(5_000_000_000, 8_000_000_000));
+        let Some(Shortage::Now(sentence)) = found else {
+            panic!("{found:?}");
+        };
+        assert!(sentence.contains("5.0 GB are left in this control group now"));
+    }
+}
