@@ -172,6 +172,10 @@ pub(crate) struct ValidateFlags {
     /// Print a JSON list, one object a spec
     #[arg(long)]
     pub(crate) json: bool,
+    /// The state folder, if there is one: what its cache knows of large files is not read again
+    /// [default: ~/.local/state/evopressd]
+    #[arg(long, value_name = "DIR", env = "EVOPRESS_STATE")]
+    pub(crate) state: Option<PathBuf>,
     /// Threads that the worker of a run would have [default: the worker's own choice]
     #[arg(long, value_name = "N", env = "EVOPRESS_THREADS")]
     pub(crate) threads: Option<usize>,

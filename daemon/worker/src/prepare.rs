@@ -51,7 +51,8 @@ pub(crate) fn prepare(
     let model = plan.model.location.path();
     model.context("the model of the plan is not fetched yet")?;
     let plugins = PluginDir::open(&options.plugins)?;
-    let found = preflight::examine(&plan, &plugins, &Unsure::default());
+    let cache = Cache::open(&options.cache())?;
+    let found = preflight::examine(&plan, &plugins, Some(&cache), &Unsure::default());
     let (Some(source), Some((methods, space)), []) =
         (found.source, found.searched, &found.mistakes[..])
     else {
@@ -59,7 +60,6 @@ pub(crate) fn prepare(
     };
     let source = Arc::new(source);
     let fitness = UsedFitness::find(&plan.search.fitness, plugins)?;
-    let cache = Cache::open(&options.cache())?;
     let digests = Digests::read(&plan, &source, &cache.digests())?;
     let spec = std::fs::read(dir.spec()).unwrap_or_default();
     let manifest = Manifest::new(

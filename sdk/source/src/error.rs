@@ -122,6 +122,20 @@ pub enum SourceError {
         /// How many more there are.
         num_more: usize,
     },
+    /// A weight that is NaN or infinite.
+    #[error("{}: tensor {} has {value} {of} {place:?}, expected finite numbers", file.display(), shown(tensor))]
+    NotFinite {
+        /// The file with the tensor.
+        file: PathBuf,
+        /// Name in that file.
+        tensor: String,
+        /// The value.
+        value: f32,
+        /// What it is, up to the place: `at`, where it is a number of the tensor itself.
+        of: &'static str,
+        /// The index along each extent of the tensor, in the file's order of rows.
+        place: Vec<usize>,
+    },
     /// A name that the model does not have.
     #[error("{} has no tensor {}", file.display(), shown(name))]
     UnknownTensor {

@@ -5,6 +5,7 @@ mod levels;
 mod memory;
 
 use anyhow::{Context, Result};
+use evopress_cache::Cache;
 use evopress_plugin::host::PluginDir;
 use evopress_spec::{Delivered, Plan, SequenceStart};
 use serde::Serialize;
@@ -33,7 +34,8 @@ pub(crate) fn check(options: &CheckOptions) -> Result<Answer> {
         serde_json::from_slice(&text).with_context(|| options.plan.display().to_string())?;
     let plugins = PluginDir::open(&options.plugins)?;
     let unsure = Unsure::new(options.unsure.clone());
-    let found = preflight::examine(&plan, &plugins, &unsure);
+    let cache = options.cache.as_deref().map(Cache::at);
+    let found = preflight::examine(&plan, &plugins, cache.as_ref(), &unsure);
     let needs = match (&found.source, &found.searched) {
         (Some(source), Some((methods, space))) => {
             let threads = options.threads;

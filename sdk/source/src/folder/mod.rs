@@ -1,5 +1,6 @@
 //! Hugging Face folders.
 
+mod in_memory;
 mod model_folder;
 pub mod nemotron_nas;
 mod quantized;

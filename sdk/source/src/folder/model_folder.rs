@@ -1,12 +1,15 @@
 //! A folder with config.json, tokenizer.json and one or several safetensors files.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use evopress_core::model_files;
 use evopress_core::text::shown;
+use evopress_plugin::DType;
 use serde_json::{Map, Value};
 use tokenizers::Tokenizer;
 
+use super::in_memory;
 use super::nemotron_nas;
 use super::quantized::Quantized;
 use super::text;
@@ -15,8 +18,9 @@ use crate::bos::{self, BosRule};
 use crate::error::SourceError;
 use crate::families::{self, Family};
 use crate::hf_files::HfFiles;
+use crate::numbers::{Lying, Numbers};
 use crate::reduced::Reduced;
-use crate::spec::{ModelSpec, TensorSpec};
+use crate::spec::{ModelSpec, StoredRows, TensorSpec};
 use crate::tensor::StoredTensor;
 use crate::tokenizer;
 
@@ -34,6 +38,8 @@ pub(crate) struct ModelFolder {
     weights: WeightFiles,
     /// How weights are quantized that are not there as they are.
     quantized: Option<Quantized>,
+    /// Where tensors of experts lie that have other names in files.
+    in_memory: HashMap<String, StoredRows>,
     /// What there is of its blocks, where they differ.
     reduced: Option<Reduced>,
 }
@@ -86,6 +92,7 @@ impl ModelFolder {
             is_part,
             weights: WeightFiles::open(path)?,
             quantized,
+            in_memory: HashMap::new(),
             reduced,
         })
     }
@@ -105,6 +112,30 @@ impl ModelFolder {
     /// The model as the configuration has it, all blocks whole.
     pub(crate) fn spec(&self) -> Result<ModelSpec, SourceError> {
         families::spec_of_config(self.family, &self.config, &self.config_file())
+    }
+
+    /// What who else reads the configuration would stumble over: a sentence each.
+    pub(crate) fn notes(&self, spec: &ModelSpec, has_codes: bool) -> Vec<String> {
+        let taken = families::to_config(self.family, spec, Map::new());
+        let activation_field = self.family.form.activation_field;
+        let mut notes = families::notes_on_nulls(&self.config, activation_field, &taken);
+        if let (Some(quantized), false) = (&self.quantized, has_codes) {
+            notes.push(quantized.without_codes());
+        }
+        notes
+    }
+
+    /// Whether the configuration says for how long sequences the model was made.
+    pub(crate) fn says_context(&self) -> bool {
+        let field = self.config.get("max_position_embeddings");
+        field.is_some_and(|value| !value.is_null())
+    }
+
+    /// Finds the tensors of the experts of the model, which is that of [`ModelFolder::spec`].
+    pub(crate) fn find_experts(&mut self, spec: &ModelSpec) {
+        if let Some(experts) = self.family.form.experts {
+            self.in_memory = in_memory::places(&self.weights, &experts.in_memory, spec);
+        }
     }
 
     /// What there is of the blocks, where they differ.
@@ -168,12 +199,14 @@ impl ModelFolder {
         found.unwrap_or_else(|| name.to_owned())
     }
 
-    pub(crate) fn check(&self, expected: &TensorSpec) -> Result<(), SourceError> {
+    /// Checks that a tensor is there as it must be. Returns whether it is quantized.
+    pub(crate) fn check(&self, expected: &TensorSpec) -> Result<bool, SourceError> {
         let whole = self.whole(expected);
-        match self.quantized_type(expected)? {
-            Some(_) => Ok(()),
-            None => self.weights.tensor(&whole.name, &whole.shape).map(drop),
+        let is_quantized = self.quantized_type(expected)?.is_some();
+        if !is_quantized {
+            self.weights.tensor(&whole.name, &whole.shape)?;
         }
+        Ok(is_quantized)
     }
 
     pub(crate) fn tensor(&self, expected: &TensorSpec) -> Result<StoredTensor<'_>, SourceError> {
@@ -187,21 +220,61 @@ impl ModelFolder {
             Some(weight) => weight,
             None => self.weights.tensor(name, shape)?,
         };
-        Ok(match &expected.stored {
+        Ok(match self.stored(expected) {
             Some(stored) => tensor.rows(stored, &expected.shape),
             None => tensor,
         })
     }
 
+    /// The names of the tensors of the files that an expected one is, lies in, or is coded by.
+    pub(crate) fn names_of(&self, expected: &TensorSpec) -> Vec<String> {
+        let name = self.name_of(expected);
+        let mut names = match &self.quantized {
+            Some(_) => Quantized::parts_of(&name),
+            None => Vec::new(),
+        };
+        names.insert(0, name);
+        names
+    }
+
+    /// A tensor of the files, if it holds floats.
+    pub(crate) fn lying(&self, name: &str) -> Option<Lying<'_>> {
+        let (dtype, shape, bytes) = self.weights.raw(name)?;
+        Some(Lying {
+            file: self.weights.file_of_tensor(name)?,
+            name: name.to_owned(),
+            shape: shape.to_vec(),
+            numbers: match dtype {
+                "F32" => Numbers::Floats(DType::F32, bytes),
+                "F16" => Numbers::Floats(DType::F16, bytes),
+                "BF16" => Numbers::Floats(DType::Bf16, bytes),
+                "F8_E4M3" => Numbers::Float8(bytes),
+                _ => return None,
+            },
+        })
+    }
+
     /// The tensor of the files that an expected one is, or lies in.
     fn whole(&self, expected: &TensorSpec) -> TensorSpec {
-        let shape = expected.stored.as_ref().map(|stored| &stored.shape);
+        let shape = self.stored(expected).map(|stored| &stored.shape);
         TensorSpec {
-            name: self.name_in_files(expected.name_in_files()),
+            name: self.name_of(expected),
             shape: shape.unwrap_or(&expected.shape).clone(),
             part: expected.part,
             stored: None,
         }
+    }
+
+    /// The rows of a tensor of the files that an expected one is, if it is not one of its own.
+    fn stored<'a>(&'a self, expected: &'a TensorSpec) -> Option<&'a StoredRows> {
+        let in_memory = self.in_memory.get(&expected.name);
+        in_memory.or(expected.stored.as_ref())
+    }
+
+    /// The name of the tensor of the files that an expected one is, or lies in.
+    pub(crate) fn name_of(&self, expected: &TensorSpec) -> String {
+        let stored = self.stored(expected);
+        self.name_in_files(stored.map_or(&expected.name, |it| &it.name))
     }
 
     /// The method that `quantization_config` names.

@@ -89,6 +89,10 @@ impl SafetensorsFile {
         self.tensors.keys().map(String::as_str)
     }
 
+    pub(super) fn path(&self) -> &Path {
+        &self.map.path
+    }
+
     pub(super) fn size_bytes(&self) -> u64 {
         self.map.bytes().len() as u64
     }

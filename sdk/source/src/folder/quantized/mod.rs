@@ -64,6 +64,8 @@ const OF_ACTIVATIONS: [&str; 8] = [
 
 /// How a folder's weights are quantized.
 pub(super) struct Quantized {
+    /// The field of `config.json` that says it.
+    field: &'static str,
     method: String,
     layout: Layout,
 }
@@ -108,9 +110,19 @@ impl Quantized {
             }
         };
         Ok(Some(Self {
+            field: *field,
             method: settings.method().to_owned(),
             layout,
         }))
+    }
+
+    /// What there is to say where no weight is quantized after all.
+    pub(super) fn without_codes(&self) -> String {
+        format!(
+            "config.json has a {} ({}), but all weights are plain: they are read as they are, while \
+             transformers and vLLM look for quantized ones; remove the field",
+            self.field, self.method
+        )
     }
 
     /// The weight that a tensor is a part of, by its name.
@@ -119,6 +131,15 @@ impl Quantized {
         OF_WEIGHTS
             .contains(&part)
             .then(|| format!("{module}.weight"))
+    }
+
+    /// The names of all tensors that may be parts of a weight.
+    pub(super) fn parts_of(weight: &str) -> Vec<String> {
+        let module = weight.strip_suffix(".weight");
+        let parts = OF_WEIGHTS.iter();
+        module.map_or_else(Vec::new, |module| {
+            parts.map(|part| format!("{module}.{part}")).collect()
+        })
     }
 
     /// Whether codes of a weight are there in place of a tensor of its name.

@@ -1,0 +1,90 @@
+//! Whether all numbers of a model's tensors are numbers: of NaN and infinities nothing is computed.
+
+use std::collections::HashSet;
+use std::panic::resume_unwind;
+use std::thread;
+
+use evopress_plugin::{DType, GgmlType};
+
+use crate::error::SourceError;
+use crate::gguf::{self, GgufFile};
+use crate::numbers::{Lying, Numbers};
+use crate::source::{Files, Source, gguf_name};
+use crate::spec::TensorSpec;
+
+/// The name of what [`Source::check_numbers`] does, for records of what has passed it.
+pub const NUMBERS_CHECK: &str = "finite numbers 1";
+
+impl Source {
+    /// Looks through all numbers of the model's tensors, and through the scales of those that are
+    /// quantized. It reads all of the files.
+    ///
+    /// # Errors
+    /// The first tensor with a number that is NaN or infinite, and the first such number.
+    pub fn check_numbers(&self) -> Result<(), SourceError> {
+        let lying = self.lying()?;
+        let num_threads = thread::available_parallelism().map_or(1, usize::from);
+        let in_a_part = lying.len().div_ceil(num_threads).max(1);
+        let first = thread::scope(|scope| {
+            let parts = lying.chunks(in_a_part);
+            let find = |part: &[Lying<'_>]| part.iter().find_map(Lying::mistake);
+            let running: Vec<_> = parts.map(|part| scope.spawn(move || find(part))).collect();
+            let mut found = running.into_iter().map(thread::ScopedJoinHandle::join);
+            found.find_map(|found| found.unwrap_or_else(|payload| resume_unwind(payload)))
+        });
+        first.map_or(Ok(()), Err)
+    }
+
+    /// The tensors of the files that hold floats of the model, each once.
+    fn lying(&self) -> Result<Vec<Lying<'_>>, SourceError> {
+        let mut names = HashSet::new();
+        let mut lying = Vec::new();
+        for tensor in &self.tensors {
+            match &self.files {
+                Files::Folder(folder) => {
+                    for name in folder.names_of(tensor) {
+                        if let Some(found) = folder.lying(&name)
+                            && names.insert(name)
+                        {
+                            lying.push(found);
+                        }
+                    }
+                }
+                Files::Gguf(gguf) => {
+                    let found = self.gguf_lying(gguf, tensor)?;
+                    if names.insert(found.name.clone()) {
+                        lying.push(found);
+                    }
+                }
+            }
+        }
+        Ok(lying)
+    }
+
+    /// The tensor of a GGUF file that a tensor is, or lies in.
+    fn gguf_lying<'a>(
+        &self,
+        gguf: &'a GgufFile,
+        expected: &TensorSpec,
+    ) -> Result<Lying<'a>, SourceError> {
+        let name = gguf_name(&self.spec, expected);
+        let (shape, (ggml_type, bytes)) = match gguf::stored(&self.spec, expected) {
+            Some(stored) => {
+                let bytes = gguf.bytes(&name, &expected.name, &stored.shape)?;
+                (stored.shape.clone(), bytes)
+            }
+            None => (expected.shape.clone(), self.gguf_bytes(gguf, expected)?),
+        };
+        Ok(Lying {
+            file: gguf.file_of(&name),
+            name,
+            shape,
+            numbers: match ggml_type {
+                GgmlType::F32 => Numbers::Floats(DType::F32, bytes),
+                GgmlType::F16 => Numbers::Floats(DType::F16, bytes),
+                GgmlType::Bf16 => Numbers::Floats(DType::Bf16, bytes),
+                _ => Numbers::Blocks(ggml_type, bytes),
+            },
+        })
+    }
+}
