@@ -14,7 +14,7 @@ use crate::cli::RunOptions;
 use crate::compute::Compute;
 use crate::digests::Digests;
 use crate::manifest::Manifest;
-use crate::preflight::{self, Placed, Unsure};
+use crate::preflight::{self, Looking, Placed, Unsure};
 use crate::setup::{UsedFitness, UsedMethod};
 
 /// A plan with what it names.
@@ -52,7 +52,12 @@ pub(crate) fn prepare(
     model.context("the model of the plan is not fetched yet")?;
     let plugins = PluginDir::open(&options.plugins)?;
     let cache = Cache::open(&options.cache())?;
-    let found = preflight::examine(&plan, &plugins, Some(&cache), &Unsure::default());
+    let found = preflight::examine(
+        &plan,
+        &plugins,
+        Looking::to_the_end(&cache),
+        &Unsure::default(),
+    );
     let (Some(source), Some((methods, space)), []) =
         (found.source, found.searched, &found.mistakes[..])
     else {

@@ -39,7 +39,8 @@ impl CheckCache {
     }
 
     /// Does a check of some files, unless they have passed it and have not changed since. `name`
-    /// says which check it is, and which version of it.
+    /// says which check it is, and which version of it. The check returns whether the files have
+    /// passed; what is not done to its end is done again.
     ///
     /// # Errors
     /// Those of the check.
@@ -47,15 +48,17 @@ impl CheckCache {
         &self,
         name: &str,
         files: &[PathBuf],
-        check: impl FnOnce() -> Result<(), E>,
-    ) -> Result<(), E> {
+        check: impl FnOnce() -> Result<bool, E>,
+    ) -> Result<bool, E> {
         let began = SystemTime::now();
         let before = Record::of(name, files);
         let file = self.file_of(name, files);
         if before.is_some() && read(&file) == before {
-            return Ok(());
+            return Ok(true);
         }
-        check()?;
+        if !check()? {
+            return Ok(false);
+        }
         let is_settled = |(_, stamp): &(String, Stamp)| stamp.is_settled(began);
         if let Some(record) = before.filter(|it| it.files.iter().all(is_settled))
             && Some(&record) == Record::of(name, files).as_ref()
@@ -65,7 +68,7 @@ impl CheckCache {
                 .and_then(|()| Ok(serde_json::to_vec(&record)?))
                 .and_then(|text| atomic_write(&file, &text));
         }
-        Ok(())
+        Ok(true)
     }
 
     /// Removes the records of files that have changed or are gone. Returns the bytes that they
@@ -123,12 +126,13 @@ mod tests {
     }
 
     impl Checked {
-        fn check(&self, name: &str) -> Result<(), &'static str> {
+        fn check(&self, name: &str) -> Result<bool, &'static str> {
             self.cache.once(name, &self.files, || {
                 self.times.set(self.times.get() + 1);
                 match name {
                     "bad" => Err("it is bad"),
-                    _ => Ok(()),
+                    "half done" => Ok(false),
+                    _ => Ok(true),
                 }
             })
         }
@@ -163,6 +167,7 @@ mod tests {
         assert_eq!(all.times("good"), 0);
         assert_eq!(all.times("another"), 1);
         assert_eq!(all.times("bad"), 2);
+        assert_eq!(all.times("half done"), 2);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::panic::resume_unwind;
 use std::thread;
+use std::time::Instant;
 
 use evopress_plugin::{DType, GgmlType};
 
@@ -17,22 +18,27 @@ pub const NUMBERS_CHECK: &str = "finite numbers 1";
 
 impl Source {
     /// Looks through all numbers of the model's tensors, and through the scales of those that are
-    /// quantized. It reads all of the files.
+    /// quantized. It reads all of the files, or as many as it can until a moment. Returns whether
+    /// it has seen all.
     ///
     /// # Errors
     /// The first tensor with a number that is NaN or infinite, and the first such number.
-    pub fn check_numbers(&self) -> Result<(), SourceError> {
+    pub fn check_numbers(&self, until: Option<Instant>) -> Result<bool, SourceError> {
         let lying = self.lying()?;
         let num_threads = thread::available_parallelism().map_or(1, usize::from);
         let in_a_part = lying.len().div_ceil(num_threads).max(1);
-        let first = thread::scope(|scope| {
+        thread::scope(|scope| {
             let parts = lying.chunks(in_a_part);
-            let find = |part: &[Lying<'_>]| part.iter().find_map(Lying::mistake);
-            let running: Vec<_> = parts.map(|part| scope.spawn(move || find(part))).collect();
-            let mut found = running.into_iter().map(thread::ScopedJoinHandle::join);
-            found.find_map(|found| found.unwrap_or_else(|payload| resume_unwind(payload)))
-        });
-        first.map_or(Ok(()), Err)
+            let running = parts.map(|part| scope.spawn(move || look(part, until)));
+            let running: Vec<_> = running.collect();
+            let mut has_seen_all = true;
+            for part in running {
+                has_seen_all &= part
+                    .join()
+                    .unwrap_or_else(|payload| resume_unwind(payload))?;
+            }
+            Ok(has_seen_all)
+        })
     }
 
     /// The tensors of the files that hold floats of the model, each once.
@@ -87,4 +93,17 @@ impl Source {
             },
         })
     }
+}
+
+/// Looks through some tensors until a moment. Returns whether it has seen all.
+fn look(tensors: &[Lying<'_>], until: Option<Instant>) -> Result<bool, SourceError> {
+    for tensor in tensors {
+        if until.is_some_and(|until| Instant::now() >= until) {
+            return Ok(false);
+        }
+        if let Some(mistake) = tensor.mistake() {
+            return Err(mistake);
+        }
+    }
+    Ok(true)
 }

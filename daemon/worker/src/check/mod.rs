@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use self::estimate::Needs;
 use crate::cli::CheckOptions;
-use crate::preflight::{self, Placed, Unsure};
+use crate::preflight::{self, Looking, Placed, Unsure};
 use crate::setup;
 
 /// The answer: mistakes, warnings, how sequences begin, and what the run would need if there are no
@@ -35,7 +35,12 @@ pub(crate) fn check(options: &CheckOptions) -> Result<Answer> {
     let plugins = PluginDir::open(&options.plugins)?;
     let unsure = Unsure::new(options.unsure.clone());
     let cache = options.cache.as_deref().map(Cache::at);
-    let found = preflight::examine(&plan, &plugins, cache.as_ref(), &unsure);
+    let found = preflight::examine(
+        &plan,
+        &plugins,
+        Looking::for_a_while(cache.as_ref()),
+        &unsure,
+    );
     let needs = match (&found.source, &found.searched) {
         (Some(source), Some((methods, space))) => {
             let threads = options.threads;

@@ -9,16 +9,17 @@ mod placed;
 mod plugins;
 mod space;
 mod texts;
+mod weights;
 
 use evopress::genotype::SearchSpace;
 use evopress::source::Source;
-use evopress_cache::Cache;
 use evopress_plugin::host::PluginDir;
 use evopress_spec::{Plan, SequenceStart};
 
 use crate::setup::UsedMethod;
 
 pub(crate) use placed::{Placed, Unsure};
+pub(crate) use weights::Looking;
 
 /// What the space of a search is made from.
 const OF_SEARCH: [&str; 4] = ["/methods", "/target", "/model/dtype", "/search/grouping"];
@@ -39,11 +40,11 @@ pub(crate) struct Preflight {
 }
 
 /// Reads all that `plan` names. Nothing is said of the places that `unsure` holds: stand-ins for
-/// what the spec has wrong. `cache` remembers what takes long.
+/// what the spec has wrong.
 pub(crate) fn examine(
     plan: &Plan,
     plugins: &PluginDir,
-    cache: Option<&Cache>,
+    looking: Looking<'_>,
     unsure: &Unsure,
 ) -> Preflight {
     let mut found = Preflight {
@@ -51,7 +52,7 @@ pub(crate) fn examine(
         ..Preflight::default()
     };
     if !unsure.touches("/model/source") {
-        model::examine(plan, cache, unsure, &mut found);
+        model::examine(plan, looking, unsure, &mut found);
     }
     texts::examine(plan, unsure, &mut found);
     let of_search = match &found.source {

@@ -1,18 +1,18 @@
 //! The model's files, and whether artifacts can hold it.
 
 use anyhow::Result;
-use evopress::source::{NUMBERS_CHECK, Source, SourceError};
-use evopress_cache::Cache;
+use evopress::source::Source;
 use evopress_spec::{ArtifactFormat, Plan};
 
 use super::Preflight;
 use super::placed::{Placed, Unsure};
+use super::weights::Looking;
 use crate::sentence::sentence;
 use crate::{sequence_start, setup, texts};
 
 /// Opens the model, with the files that only the end of a run needs. One that is in a registry is
 /// left out: whoever fetches it has the plan examined again.
-pub(super) fn examine(plan: &Plan, cache: Option<&Cache>, unsure: &Unsure, found: &mut Preflight) {
+pub(super) fn examine(plan: &Plan, looking: Looking<'_>, unsure: &Unsure, found: &mut Preflight) {
     const AT: &str = "/model/source";
     let Some(path) = plan.model.location.path() else {
         return;
@@ -30,9 +30,7 @@ pub(super) fn examine(plan: &Plan, cache: Option<&Cache>, unsure: &Unsure, found
         }
         Err(error) => return found.mistakes.push(Placed::new(AT, error.to_string())),
     }
-    if let Err(error) = check_numbers(&source, cache) {
-        found.mistakes.push(Placed::new(AT, error.to_string()));
-    }
+    looking.examine(AT, &source, found);
     let unwritable = setup::unwritable(plan, &source);
     let refused: Vec<usize> = unwritable.iter().map(|(idx, _)| *idx).collect();
     for (idx, message) in unwritable {
@@ -45,15 +43,6 @@ pub(super) fn examine(plan: &Plan, cache: Option<&Cache>, unsure: &Unsure, found
             .extend(cut_otherwise(plan, &source, &refused));
     }
     found.source = Some(source);
-}
-
-/// Looks through the weights, unless the cache knows that they have passed.
-fn check_numbers(source: &Source, cache: Option<&Cache>) -> Result<(), SourceError> {
-    let check = || source.check_numbers();
-    match cache {
-        Some(cache) => (cache.checks()).once(NUMBERS_CHECK, &source.digest_files(), check),
-        None => check(),
-    }
 }
 
 /// Sequences that are longer than the model was made for.

@@ -8,8 +8,9 @@ use serde_json::{Map, Value};
 use super::from_gguf::GgufModel;
 use crate::error::SourceError;
 
-/// Factors, caps and bases of `config.json`, where a family has them.
-const POSITIVE: [&str; 9] = [
+/// Factors, caps, bases and windows of `config.json`, where a family has them.
+const POSITIVE: [&str; 10] = [
+    SLIDING_WINDOW,
     "rope_theta",
     "rope_local_base_freq",
     "query_pre_attn_scalar",
@@ -20,6 +21,8 @@ const POSITIVE: [&str; 9] = [
     "residual_multiplier",
     "logits_scaling",
 ];
+/// The width of windows, which may be switched off.
+const SLIDING_WINDOW: &str = "sliding_window";
 /// Those of them that every family has.
 const OF_ALL: &str = "rope_theta";
 const EPSILON: &str = "rms_norm_eps";
@@ -62,7 +65,11 @@ pub(super) fn check_config(
     known: &[&str],
     file: &Path,
 ) -> Result<(), SourceError> {
-    let read = |name: &&&str| **name == OF_ALL || known.contains(*name);
+    let is_off = config.get("use_sliding_window") == Some(&Value::Bool(false));
+    let read = |name: &&&str| match **name {
+        SLIDING_WINDOW if is_off => false,
+        name => name == OF_ALL || known.contains(&name),
+    };
     let positive = POSITIVE
         .iter()
         .filter(read)

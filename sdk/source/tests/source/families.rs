@@ -298,7 +298,7 @@ fn settings_that_do_not_fit_are_sentences() {
         "mistral",
         "sliding_window",
         json!(-1),
-        "the attention window is -1, expected a positive number",
+        "sliding_window is -1, expected a positive number",
     );
     for (name, field, value) in [
         ("granite", "logits_scaling", 0.0),

@@ -18,7 +18,7 @@ fn put(folder: &Path, tensor: &str, at: usize, number: &[u8]) {
 }
 
 fn sentence(path: &Path, folder: &Path) -> Option<String> {
-    let checked = Source::open(path).unwrap().check_numbers();
+    let checked = Source::open(path).unwrap().check_numbers(None);
     let text = |error: evopress_source::SourceError| {
         let folder = format!("{}/", folder.display());
         error.to_string().replace(&folder, "")
@@ -112,4 +112,17 @@ fn numbers_and_scales_of_gguf_files() {
     check(layers + 3 * 18, &half, Some(scale));
     // As a code it is none of our business.
     check(layers + 3 * 18 + 2, &half, None);
+}
+
+/// What could not be seen in time has not passed, whatever it holds.
+#[test]
+fn a_check_ends_when_its_time_is_over() {
+    let folder = copy_of("gqa-tied");
+    let nan = half::bf16::NAN.to_le_bytes();
+    put(folder.path(), "model.norm.weight", 0, &nan);
+    let source = Source::open(folder.path()).unwrap();
+    let now = std::time::Instant::now();
+    assert!(!source.check_numbers(Some(now)).unwrap());
+    let later = now + std::time::Duration::from_secs(3600);
+    assert!(source.check_numbers(Some(later)).is_err());
 }
