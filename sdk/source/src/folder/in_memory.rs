@@ -20,28 +20,37 @@ pub(super) fn places(
         let block = spec.block_name(block_idx);
         format!("{block}.{}.{layers}", names.experts)
     };
-    let is_stacked: Vec<bool> = (0..spec.num_blocks())
-        .map(|block_idx| {
+    let router = |block_idx: usize| {
+        let block = spec.block_name(block_idx);
+        format!("{block}.{}.weight", names.router)
+    };
+    let blocks = 0..spec.num_blocks();
+    let is_stacked: Vec<bool> = blocks
+        .clone()
+        .map(|idx| {
             [GATE_UP, DOWN]
                 .iter()
-                .any(|it| files.has(&stacked(block_idx, it)))
+                .any(|it| files.has(&stacked(idx, it)))
         })
         .collect();
-    if !is_stacked.contains(&true) {
+    let has_router: Vec<bool> = blocks.map(|idx| files.has(&router(idx))).collect();
+    if !is_stacked.contains(&true) && !has_router.contains(&true) {
         return places;
     }
     for tensor in spec.tensors() {
-        let block_idx = tensor.part.block_idx();
-        let Some(block_idx) = block_idx.filter(|&idx| is_stacked[idx]) else {
+        let Some(block_idx) = tensor.part.block_idx() else {
             continue;
         };
         let place = match tensor.part {
-            TensorPart::Router { .. } => Some(StoredRows {
-                name: format!("{}.{}.weight", spec.block_name(block_idx), names.router),
+            TensorPart::Router { .. } if has_router[block_idx] => Some(StoredRows {
+                name: router(block_idx),
                 shape: tensor.shape.clone(),
                 first_row: 0,
             }),
-            _ => of_expert(spec, &tensor, |layers| stacked(block_idx, layers)),
+            _ if is_stacked[block_idx] => {
+                of_expert(spec, &tensor, |layers| stacked(block_idx, layers))
+            }
+            _ => None,
         };
         if let Some(place) = place {
             places.insert(tensor.name, place);

@@ -194,7 +194,7 @@ impl ModelFolder {
         let names = families::names_in_whole(name);
         let mut candidates = names.into_iter().filter(|_| self.is_part);
         let quantized = self.quantized.is_some();
-        let has_codes = |it: &str| quantized && Quantized::has_codes_of(&self.weights, it);
+        let has_codes = |it: &str| quantized && Quantized::codes_of(&self.weights, it).is_some();
         let found = candidates.find(|it| self.weights.has(it) || has_codes(it));
         found.unwrap_or_else(|| name.to_owned())
     }
@@ -204,7 +204,8 @@ impl ModelFolder {
         let whole = self.whole(expected);
         let is_quantized = self.quantized_type(expected)?.is_some();
         if !is_quantized {
-            self.weights.tensor(&whole.name, &whole.shape)?;
+            let plain = self.weights.tensor(&whole.name, &whole.shape);
+            plain.map_err(|error| self.without_settings(&whole.name).unwrap_or(error))?;
         }
         Ok(is_quantized)
     }
@@ -224,6 +225,14 @@ impl ModelFolder {
             Some(stored) => tensor.rows(stored, &expected.shape),
             None => tensor,
         })
+    }
+
+    /// What is wrong with codes of a weight whose settings are not there.
+    fn without_settings(&self, weight: &str) -> Option<SourceError> {
+        let codes = Quantized::codes_of(&self.weights, weight);
+        let codes = codes.filter(|_| self.quantized.is_none())?;
+        let what = format!("tensor {codes} is quantized, but there is no quantization_config");
+        Some(SourceError::malformed(&self.config_file(), what))
     }
 
     /// The names of the tensors of the files that an expected one is, lies in, or is coded by.

@@ -144,6 +144,27 @@ fn they_are_the_model_that_they_were() {
     }
 }
 
+/// Whoever puts a model together from parts mixes forms.
+#[test]
+fn a_router_may_have_its_name_in_memory_alone() {
+    for (name, from, to) in [
+        ("mixtral", "block_sparse_moe.gate", "mlp.gate"),
+        ("granitemoe", "router.layer", "router"),
+    ] {
+        let original = Source::open(&models().join("../experts").join(name)).unwrap();
+        let folder = copy_of(&format!("../experts/{name}"));
+        let file = folder.path().join("model.safetensors");
+        let mut tensors = read(&file);
+        rename(&mut tensors, from, to);
+        write(&file, &tensors);
+        let source = Source::open(folder.path()).unwrap();
+        for tensor in original.tensors() {
+            let bytes = |source: &Source| source.read(&tensor.name).unwrap().to_bytes();
+            assert_eq!(bytes(&source), bytes(&original), "{name}: {}", tensor.name);
+        }
+    }
+}
+
 #[test]
 fn what_is_wrong_with_them_is_told_by_their_names() {
     let check = |change: &dyn Fn(&mut BTreeMap<String, Stored>), expected: &str| {

@@ -302,3 +302,17 @@ fn settings_beside_plain_weights_are_noted() {
         [""; 0]
     );
 }
+
+#[test]
+fn codes_without_settings_are_named() {
+    for (name, codes) in [("awq", "qweight"), ("pack-quantized", "weight_packed")] {
+        let folder = copy_of(&format!("../quantized/{name}"));
+        edit(folder.path(), |config| {
+            config["quantization_config"] = Value::Null
+        });
+        let expected = format!(
+            "config.json: tensor model.layers.0.self_attn.q_proj.{codes} is quantized, but there is no quantization_config"
+        );
+        assert_eq!(error(folder.path(), folder.path()), expected);
+    }
+}

@@ -142,13 +142,11 @@ impl Quantized {
         })
     }
 
-    /// Whether codes of a weight are there in place of a tensor of its name.
-    pub(super) fn has_codes_of(files: &WeightFiles, weight: &str) -> bool {
-        let module = weight.strip_suffix(".weight");
-        module.is_some_and(|module| {
-            let mut codes = CODES.iter().map(|part| format!("{module}.{part}"));
-            codes.any(|name| files.has(&name))
-        })
+    /// The tensor with the codes of a weight, where there is one in place of a tensor of its name.
+    pub(super) fn codes_of(files: &WeightFiles, weight: &str) -> Option<String> {
+        let module = weight.strip_suffix(".weight")?;
+        let mut codes = CODES.iter().map(|part| format!("{module}.{part}"));
+        codes.find(|name| files.has(name))
     }
 
     /// Whether a tensor is there for quantized activations alone, by its name.
