@@ -1,5 +1,5 @@
-//! Tokenizers that make much of little: their normalizers replace what a text has by longer texts,
-//! one after the other, and a few of them make gigabytes of a line.
+//! Tokenizers that make much of little: normalizers that replace what a text has by longer texts, one
+//! after the other, of which a few make gigabytes of a line, and templates that repeat a text.
 
 use serde_json::Value;
 use tokenizers::normalizers::replace::Replace;
@@ -36,10 +36,24 @@ pub(super) fn mistake(tokenizer: &Tokenizer) -> Option<String> {
     let mut long = texts
         .chain(of_model)
         .filter(|(_, length)| *length > LONGEST);
-    let (part, length) = long.next()?;
-    Some(format!(
-        "its {part} puts a text of {length} bytes into others, allowed: {LONGEST}"
-    ))
+    if let Some((part, length)) = long.next() {
+        return Some(format!(
+            "its {part} puts a text of {length} bytes into others, allowed: {LONGEST}"
+        ));
+    }
+    let post_processor = serde_json::to_value(tokenizer.get_post_processor()).unwrap_or_default();
+    let times = times_of_a_text(&post_processor);
+    (times > 1).then(|| format!("its post_processor repeats a text {times} times, expected once"))
+}
+
+/// How often the templates of a post-processor have a text, one after the other.
+fn times_of_a_text(post_processor: &Value) -> usize {
+    let is_text = |piece: &&Value| piece.get("Sequence").is_some();
+    let template = post_processor.get("single").and_then(Value::as_array);
+    let own = template.map_or(1, |pieces| pieces.iter().filter(is_text).count());
+    let parts = post_processor.get("processors").and_then(Value::as_array);
+    let parts = parts.map(|parts| parts.iter().map(times_of_a_text));
+    parts.map_or(own, |parts| parts.fold(own, usize::saturating_mul))
 }
 
 /// Refuses a text of which the normalizers make far more than any text needs. Those that cannot do
@@ -118,6 +132,7 @@ fn ratio_of(replace: &Replace) -> f64 {
 #[cfg(test)]
 mod tests {
     use serde_json::json;
+    use tokenizers::PostProcessorWrapper;
 
     use super::*;
 
@@ -152,6 +167,23 @@ mod tests {
         let empty =
             json!({"type": "Replace", "pattern": {"Regex": ""}, "content": "b".repeat(4000)});
         assert!(check(&tokenizer(&empty, 0), &"a".repeat(100)).is_err());
+    }
+
+    #[test]
+    fn a_text_is_there_once() {
+        let template = |times: usize| {
+            let text = json!({"Sequence": {"id": "A", "type_id": 0}});
+            json!({"type": "TemplateProcessing", "single": vec![text; times], "pair": [], "special_tokens": {}})
+        };
+        assert_eq!(times_of_a_text(&template(1)), 1);
+        assert_eq!(times_of_a_text(&Value::Null), 1);
+        let several = json!({"type": "Sequence", "processors": [template(3), {"type": "ByteLevel"}, template(4)]});
+        assert_eq!(times_of_a_text(&several), 12);
+        let mut repeating = tokenizer(&Value::Null, 0);
+        let processor = serde_json::from_value(template(3)).unwrap();
+        repeating.with_post_processor(Some::<PostProcessorWrapper>(processor));
+        let expected = "its post_processor repeats a text 3 times, expected once";
+        assert_eq!(mistake(&repeating).as_deref(), Some(expected));
     }
 
     #[test]
