@@ -14,7 +14,7 @@ use crate::cli::RunOptions;
 use crate::compute::Compute;
 use crate::digests::Digests;
 use crate::manifest::Manifest;
-use crate::preflight::{self, Looking, Placed, Unsure};
+use crate::preflight::{self, Placed, Unsure, WeightScan};
 use crate::setup::{UsedFitness, UsedMethod};
 
 /// A plan with what it names.
@@ -55,7 +55,7 @@ pub(crate) fn prepare(
     let found = preflight::examine(
         &plan,
         &plugins,
-        Looking::to_the_end(&cache),
+        WeightScan::to_the_end(&cache),
         &Unsure::default(),
     );
     let (Some(source), Some((methods, space)), []) =

@@ -9,7 +9,7 @@ use evopress_plugin::{DType, GgmlType};
 
 use crate::error::SourceError;
 use crate::gguf::{self, GgufFile};
-use crate::numbers::{Lying, Numbers};
+use crate::numbers::{Numbers, TensorInFile};
 use crate::source::{Files, Source, gguf_name};
 use crate::spec::TensorSpec;
 
@@ -17,19 +17,19 @@ use crate::spec::TensorSpec;
 pub const NUMBERS_CHECK: &str = "finite numbers 1";
 
 impl Source {
-    /// Looks through all numbers of the model's tensors, and through the scales of those that are
-    /// quantized. It reads all of the files, or as many as it can until a moment. Returns whether
-    /// it has seen all.
+    /// Scans all numbers of the model's tensors, and the scales of those that are quantized. It
+    /// reads all of the files, or as much as it can until a moment. Returns whether it has seen
+    /// all.
     ///
     /// # Errors
     /// The first tensor with a number that is NaN or infinite, and the first such number.
     pub fn check_numbers(&self, until: Option<Instant>) -> Result<bool, SourceError> {
-        let lying = self.lying()?;
+        let tensors = self.tensors_in_files()?;
         let num_threads = thread::available_parallelism().map_or(1, usize::from);
-        let in_a_part = lying.len().div_ceil(num_threads).max(1);
+        let in_a_part = tensors.len().div_ceil(num_threads).max(1);
         thread::scope(|scope| {
-            let parts = lying.chunks(in_a_part);
-            let running = parts.map(|part| scope.spawn(move || look(part, until)));
+            let parts = tensors.chunks(in_a_part);
+            let running = parts.map(|part| scope.spawn(move || scan_part(part, until)));
             let running: Vec<_> = running.collect();
             let mut has_seen_all = true;
             for part in running {
@@ -42,37 +42,37 @@ impl Source {
     }
 
     /// The tensors of the files that hold floats of the model, each once.
-    fn lying(&self) -> Result<Vec<Lying<'_>>, SourceError> {
+    fn tensors_in_files(&self) -> Result<Vec<TensorInFile<'_>>, SourceError> {
         let mut names = HashSet::new();
-        let mut lying = Vec::new();
+        let mut tensors = Vec::new();
         for tensor in &self.tensors {
             match &self.files {
                 Files::Folder(folder) => {
                     for name in folder.names_of(tensor) {
-                        if let Some(found) = folder.lying(&name)
+                        if let Some(found) = folder.in_file(&name)
                             && names.insert(name)
                         {
-                            lying.push(found);
+                            tensors.push(found);
                         }
                     }
                 }
                 Files::Gguf(gguf) => {
-                    let found = self.gguf_lying(gguf, tensor)?;
+                    let found = self.in_gguf_file(gguf, tensor)?;
                     if names.insert(found.name.clone()) {
-                        lying.push(found);
+                        tensors.push(found);
                     }
                 }
             }
         }
-        Ok(lying)
+        Ok(tensors)
     }
 
     /// The tensor of a GGUF file that a tensor is, or lies in.
-    fn gguf_lying<'a>(
+    fn in_gguf_file<'a>(
         &self,
         gguf: &'a GgufFile,
         expected: &TensorSpec,
-    ) -> Result<Lying<'a>, SourceError> {
+    ) -> Result<TensorInFile<'a>, SourceError> {
         let name = gguf_name(&self.spec, expected);
         let (shape, (ggml_type, bytes)) = match gguf::stored(&self.spec, expected) {
             Some(stored) => {
@@ -81,7 +81,7 @@ impl Source {
             }
             None => (expected.shape.clone(), self.gguf_bytes(gguf, expected)?),
         };
-        Ok(Lying {
+        Ok(TensorInFile {
             file: gguf.file_of(&name),
             name,
             shape,
@@ -95,8 +95,8 @@ impl Source {
     }
 }
 
-/// Looks through some tensors until a moment. Returns whether it has seen all.
-fn look(tensors: &[Lying<'_>], until: Option<Instant>) -> Result<bool, SourceError> {
+/// Scans some tensors until a moment. Returns whether it has seen all.
+fn scan_part(tensors: &[TensorInFile<'_>], until: Option<Instant>) -> Result<bool, SourceError> {
     for tensor in tensors {
         if until.is_some_and(|until| Instant::now() >= until) {
             return Ok(false);

@@ -6,7 +6,7 @@ use evopress_plugin::{DType, GgmlType};
 
 use crate::error::SourceError;
 
-/// Numbers that are looked through without a branch, so that the processor does it in vectors.
+/// Numbers that are scanned without a branch, so that the processor does it in vectors.
 const AT_A_TIME: usize = 1 << 12;
 
 // What is wrong, up to the place.
@@ -14,7 +14,7 @@ const OF_NUMBERS: &str = "at";
 const OF_SCALES: &str = "as a scale of the weights from";
 
 /// A tensor as it lies in a file.
-pub(crate) struct Lying<'a> {
+pub(crate) struct TensorInFile<'a> {
     pub(crate) file: &'a Path,
     pub(crate) name: String,
     pub(crate) shape: Vec<i64>,
@@ -31,7 +31,7 @@ pub(crate) enum Numbers<'a> {
     Blocks(GgmlType, &'a [u8]),
 }
 
-impl Lying<'_> {
+impl TensorInFile<'_> {
     /// What is wrong with the first number that is none.
     pub(crate) fn mistake(&self) -> Option<SourceError> {
         let (idx, value, of) = self.numbers.first_wrong()?;
@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn scales_of_blocks_are_looked_at_and_codes_are_not() {
+    fn scales_of_blocks_are_scanned_and_codes_are_not() {
         let mut blocks = vec![0xff; 3 * GgmlType::Q6K.block_bytes()];
         for block in blocks.chunks_mut(GgmlType::Q6K.block_bytes()) {
             block[208..].copy_from_slice(&half::f16::ONE.to_le_bytes());

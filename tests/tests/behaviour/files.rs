@@ -248,10 +248,10 @@ fn long_sequences_and_texts_of_one_token_are_warned_about() {
     );
 }
 
-/// What took a look at every weight is remembered where runs share things; a check that finds the
-/// folder there looks no more, and the next one does again when a file has changed.
+/// That every weight was scanned is remembered where runs share things. A check that finds it there
+/// scans no more, until a file has changed.
 #[test]
-fn weights_that_have_passed_are_looked_through_once() {
+fn weights_that_have_passed_are_scanned_once() {
     let scratch = Scratch::new();
     let records = scratch.state().join("cache/checks");
     let count = || fs::read_dir(&records).map_or(0, Iterator::count);
@@ -273,7 +273,7 @@ fn weights_that_have_passed_are_looked_through_once() {
             "{text}"
         );
     }
-    // As if the weights had changed since: they are looked through, and that is recorded.
+    // As if the weights had changed since: they are scanned, and that is recorded.
     fs::write(&record, text.replace("\"size_bytes\":", "\"size_bytes\":1")).unwrap();
     assert_eq!(validate(&scratch, &settled)["valid"], true);
     assert_eq!(fs::read_to_string(&record).unwrap(), text);

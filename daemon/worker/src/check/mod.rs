@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use self::estimate::Needs;
 use crate::cli::CheckOptions;
-use crate::preflight::{self, Looking, Placed, Unsure};
+use crate::preflight::{self, Placed, Unsure, WeightScan};
 use crate::setup;
 
 /// The answer: mistakes, warnings, how sequences begin, and what the run would need if there are no
@@ -38,7 +38,7 @@ pub(crate) fn check(options: &CheckOptions) -> Result<Answer> {
     let found = preflight::examine(
         &plan,
         &plugins,
-        Looking::for_a_while(cache.as_ref()),
+        WeightScan::for_a_while(cache.as_ref()),
         &unsure,
     );
     let needs = match (&found.source, &found.searched) {

@@ -19,7 +19,7 @@ use evopress_spec::{Plan, SequenceStart};
 use crate::setup::UsedMethod;
 
 pub(crate) use placed::{Placed, Unsure};
-pub(crate) use weights::Looking;
+pub(crate) use weights::WeightScan;
 
 /// What the space of a search is made from.
 const OF_SEARCH: [&str; 4] = ["/methods", "/target", "/model/dtype", "/search/grouping"];
@@ -44,7 +44,7 @@ pub(crate) struct Preflight {
 pub(crate) fn examine(
     plan: &Plan,
     plugins: &PluginDir,
-    looking: Looking<'_>,
+    scan: WeightScan<'_>,
     unsure: &Unsure,
 ) -> Preflight {
     let mut found = Preflight {
@@ -52,7 +52,7 @@ pub(crate) fn examine(
         ..Preflight::default()
     };
     if !unsure.touches("/model/source") {
-        model::examine(plan, looking, unsure, &mut found);
+        model::examine(plan, scan, unsure, &mut found);
     }
     texts::examine(plan, unsure, &mut found);
     let of_search = match &found.source {

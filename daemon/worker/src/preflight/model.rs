@@ -6,13 +6,13 @@ use evopress_spec::{ArtifactFormat, Plan};
 
 use super::Preflight;
 use super::placed::{Placed, Unsure};
-use super::weights::Looking;
+use super::weights::WeightScan;
 use crate::sentence::sentence;
 use crate::{sequence_start, setup, texts};
 
 /// Opens the model, with the files that only the end of a run needs. One that is in a registry is
 /// left out: whoever fetches it has the plan examined again.
-pub(super) fn examine(plan: &Plan, looking: Looking<'_>, unsure: &Unsure, found: &mut Preflight) {
+pub(super) fn examine(plan: &Plan, scan: WeightScan<'_>, unsure: &Unsure, found: &mut Preflight) {
     const AT: &str = "/model/source";
     let Some(path) = plan.model.location.path() else {
         return;
@@ -30,7 +30,7 @@ pub(super) fn examine(plan: &Plan, looking: Looking<'_>, unsure: &Unsure, found:
         }
         Err(error) => return found.mistakes.push(Placed::new(AT, error.to_string())),
     }
-    looking.examine(AT, &source, found);
+    scan.examine(AT, &source, found);
     let unwritable = setup::unwritable(plan, &source);
     let refused: Vec<usize> = unwritable.iter().map(|(idx, _)| *idx).collect();
     for (idx, message) in unwritable {

@@ -1,4 +1,4 @@
-//! The weights, looked through for what is no number.
+//! The weights, scanned for what is no number.
 
 use std::time::{Duration, Instant};
 
@@ -11,16 +11,16 @@ use super::placed::Placed;
 /// A check of a spec has this long for the weights: it is to answer, whatever disk they lie on.
 const OF_A_CHECK: Duration = Duration::from_secs(120);
 
-/// How the weights are looked through.
+/// How the weights are scanned.
 #[derive(Clone, Copy)]
-pub(crate) struct Looking<'a> {
+pub(crate) struct WeightScan<'a> {
     /// Remembers what has passed.
     cache: Option<&'a Cache>,
     /// When it ends; none where all must be seen.
     until: Option<Instant>,
 }
 
-impl<'a> Looking<'a> {
+impl<'a> WeightScan<'a> {
     /// As a check of a spec does.
     pub(crate) fn for_a_while(cache: Option<&'a Cache>) -> Self {
         Self {
@@ -37,7 +37,7 @@ impl<'a> Looking<'a> {
         }
     }
 
-    /// Looks through a model's weights, unless the cache knows that they have passed.
+    /// Scans a model's weights, unless the cache knows that they have passed.
     pub(super) fn examine(self, at: &str, source: &Source, found: &mut Preflight) {
         let check = || source.check_numbers(self.until);
         let checked = match self.cache {
@@ -51,7 +51,7 @@ impl<'a> Looking<'a> {
             Ok(false) => {
                 let seconds = OF_A_CHECK.as_secs();
                 let message = format!(
-                    "not all weights could be looked through within {seconds} s: a run does so first"
+                    "not all weights could be scanned for NaN within {seconds} s: a run does so first"
                 );
                 found.warnings.push(Placed::new(at, message));
             }

@@ -18,7 +18,7 @@ use crate::bos::{self, BosRule};
 use crate::error::SourceError;
 use crate::families::{self, Family};
 use crate::hf_files::HfFiles;
-use crate::numbers::{Lying, Numbers};
+use crate::numbers::{Numbers, TensorInFile};
 use crate::reduced::Reduced;
 use crate::spec::{ModelSpec, StoredRows, TensorSpec};
 use crate::tensor::StoredTensor;
@@ -247,9 +247,9 @@ impl ModelFolder {
     }
 
     /// A tensor of the files, if it holds floats.
-    pub(crate) fn lying(&self, name: &str) -> Option<Lying<'_>> {
+    pub(crate) fn in_file(&self, name: &str) -> Option<TensorInFile<'_>> {
         let (dtype, shape, bytes) = self.weights.raw(name)?;
-        Some(Lying {
+        Some(TensorInFile {
             file: self.weights.file_of_tensor(name)?,
             name: name.to_owned(),
             shape: shape.to_vec(),
