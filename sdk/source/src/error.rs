@@ -75,7 +75,7 @@ pub enum SourceError {
         expected: Vec<i64>,
     },
     /// The tensor is there, in another shape than the configuration implies.
-    #[error("{}: tensor {} has shape {}, expected {expected:?}", file.display(), shown(tensor), shown(&format!("{found:?}")))]
+    #[error("{}: tensor {} has shape {}, expected {expected:?}{by_default}", file.display(), shown(tensor), shown(&format!("{found:?}")))]
     Shape {
         /// The file with the tensor.
         file: PathBuf,
@@ -85,6 +85,8 @@ pub enum SourceError {
         expected: Vec<i64>,
         /// Shape in the file.
         found: Vec<i64>,
+        /// Which sizes are no more than defaults, after a colon; empty where none is.
+        by_default: String,
     },
     /// An encoding of weights that we do not read.
     #[error("{}: tensor {} has type {}; supported: {supported}", file.display(), shown(tensor), shown(found))]

@@ -1,4 +1,5 @@
-//! The rotation of Ministral 3 with settings of its own: llama.cpp's architecture has keys for them.
+//! The rotation of Ministral 3 with settings of its own, for which llama.cpp's architecture has
+//! keys.
 
 use super::*;
 

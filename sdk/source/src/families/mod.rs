@@ -46,7 +46,7 @@ mod smollm3;
 pub(crate) use experts::NamesInMemory;
 pub(crate) use family::Family;
 pub(crate) use nested::{names_in_whole, text_part};
-pub(crate) use numbers::notes_on_nulls;
+pub(crate) use numbers::{notes_on_nulls, sizes_by_default};
 pub(crate) use registry::{of_config, of_gguf, spec_of_config, spec_of_gguf};
 pub use report::supported_models;
 pub(crate) use to_config::{generation_config, to_config};

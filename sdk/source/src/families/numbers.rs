@@ -3,6 +3,7 @@
 
 use std::path::Path;
 
+use evopress_core::json;
 use serde_json::{Map, Value};
 
 use super::from_gguf::GgufModel;
@@ -111,6 +112,41 @@ fn is_not_negative(number: f64) -> bool {
 
 fn sentence(name: &str, found: f64) -> String {
     format!("{name} is {found}, expected a positive number")
+}
+
+/// Sizes of tensors.
+const SIZES: [&str; 7] = [
+    "num_key_value_heads",
+    "head_dim",
+    "intermediate_size",
+    "moe_intermediate_size",
+    "shared_expert_intermediate_size",
+    "num_experts",
+    "num_local_experts",
+];
+
+/// Sizes that a configuration has by its family's `defaults`, a JSON object, in words: empty where
+/// it says all of them.
+pub(crate) fn sizes_by_default(defaults: &str, config: &Map<String, Value>) -> String {
+    let defaults = json::object(defaults).map(|object| object.map);
+    let defaults = defaults.unwrap_or_default();
+    let is_said = |name: &str| config.get(name).is_some_and(|value| !value.is_null());
+    // Two names of one number.
+    let counts_experts = ["num_experts", "num_local_experts"];
+    let is_said = |name: &str| match counts_experts.contains(&name) {
+        true => counts_experts.iter().any(|name| is_said(name)),
+        false => is_said(name),
+    };
+    let taken = SIZES.iter().filter(|name| !is_said(name));
+    let taken = taken.filter_map(|name| Some(format!("{name} {}", defaults.get(*name)?)));
+    let taken: Vec<String> = taken.collect();
+    match taken.is_empty() {
+        true => String::new(),
+        false => format!(
+            ": config.json does not say, so by default {}",
+            taken.join(", ")
+        ),
+    }
 }
 
 /// A sentence on each field that is null where transformers wants something: a number, or the name

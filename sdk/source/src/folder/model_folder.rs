@@ -4,35 +4,30 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use evopress_core::model_files;
-use evopress_core::text::shown;
 use evopress_plugin::DType;
 use serde_json::{Map, Value};
-use tokenizers::Tokenizer;
 
 use super::in_memory;
 use super::nemotron_nas;
 use super::quantized::Quantized;
 use super::text;
 use super::weight_files::WeightFiles;
-use crate::bos::{self, BosRule};
 use crate::error::SourceError;
 use crate::families::{self, Family};
-use crate::hf_files::HfFiles;
 use crate::numbers::{Numbers, TensorInFile};
 use crate::reduced::Reduced;
 use crate::spec::{ModelSpec, StoredRows, TensorSpec};
 use crate::tensor::StoredTensor;
-use crate::tokenizer;
 
 /// A Hugging Face folder, open.
 pub(crate) struct ModelFolder {
-    path: PathBuf,
-    family: &'static Family,
-    config: Map<String, Value>,
+    pub(super) path: PathBuf,
+    pub(super) family: &'static Family,
+    pub(super) config: Map<String, Value>,
     /// The configuration as artifacts can hold it: without numbers that are not finite.
-    finite: Map<String, Value>,
+    pub(super) finite: Map<String, Value>,
     /// The fields that `finite` is without.
-    left_out: Vec<String>,
+    pub(super) left_out: Vec<String>,
     /// Whether the model is the part for texts of the one that the files hold.
     is_part: bool,
     weights: WeightFiles,
@@ -105,7 +100,7 @@ impl ModelFolder {
         self.family
     }
 
-    fn config_file(&self) -> PathBuf {
+    pub(super) fn config_file(&self) -> PathBuf {
         self.path.join("config.json")
     }
 
@@ -205,7 +200,7 @@ impl ModelFolder {
         let is_quantized = self.quantized_type(expected)?.is_some();
         if !is_quantized {
             let plain = self.weights.tensor(&whole.name, &whole.shape);
-            plain.map_err(|error| self.without_settings(&whole.name).unwrap_or(error))?;
+            plain.map_err(|error| self.explained(error, &whole.name))?;
         }
         Ok(is_quantized)
     }
@@ -227,12 +222,18 @@ impl ModelFolder {
         })
     }
 
-    /// What is wrong with codes of a weight whose settings are not there.
-    fn without_settings(&self, weight: &str) -> Option<SourceError> {
-        let codes = Quantized::codes_of(&self.weights, weight);
-        let codes = codes.filter(|_| self.quantized.is_none())?;
-        let what = format!("tensor {codes} is quantized, but there is no quantization_config");
-        Some(SourceError::malformed(&self.config_file(), what))
+    /// What is wrong with a tensor, with what the configuration has to do with it.
+    fn explained(&self, error: SourceError, name: &str) -> SourceError {
+        let codes = Quantized::codes_of(&self.weights, name);
+        if let Some(codes) = codes.filter(|_| self.quantized.is_none()) {
+            let what = format!("tensor {codes} is quantized, but there is no quantization_config");
+            return SourceError::malformed(&self.config_file(), what);
+        }
+        let mut error = error;
+        if let SourceError::Shape { by_default, .. } = &mut error {
+            *by_default = families::sizes_by_default(self.family.defaults, &self.config);
+        }
+        error
     }
 
     /// The names of the tensors of the files that an expected one is, lies in, or is coded by.
@@ -308,94 +309,8 @@ impl ModelFolder {
         self.weights.size_bytes()
     }
 
-    pub(crate) fn tokenizer(&self) -> Result<Tokenizer, SourceError> {
-        let file = self.path.join("tokenizer.json");
-        let text = text::read(&file)?;
-        tokenizer::parse(&text).map_err(|what| SourceError::Tokenizer { file, what })
-    }
-
-    /// How sequences begin; `bos_token_id` is the configuration's.
-    pub(crate) fn bos_rule(
-        &self,
-        tokenizer: &Tokenizer,
-        bos_token_id: Option<u32>,
-    ) -> Result<BosRule, SourceError> {
-        let config = small_file(&self.path.join("tokenizer_config.json"), &mut Vec::new());
-        bos::of_folder(tokenizer, &config, bos_token_id).map_err(|what| SourceError::Tokenizer {
-            file: self.path.join("tokenizer.json"),
-            what,
-        })
-    }
-
-    /// What the folder holds beside the weights; `spec` is of the whole model.
-    pub(crate) fn hf_files(&self, spec: &ModelSpec) -> Result<HfFiles, SourceError> {
-        let tokenizer = self.path.join("tokenizer.json");
-        let left_out = without_fields(&self.config_file(), &self.left_out);
-        let mut notes: Vec<String> = left_out.into_iter().collect();
-        let mut optional = |name: &str| small_file(&self.path.join(name), &mut notes);
-        let tokenizer_config = optional("tokenizer_config.json");
-        let special_tokens_map = optional("special_tokens_map.json");
-        let mut generation_config = optional("generation_config.json");
-        if generation_config.is_empty() {
-            generation_config = families::generation_config(spec);
-        }
-        let copies = ["chat_template.jinja", "LICENSE", "LICENSE.txt", "NOTICE"]
-            .iter()
-            .map(|name| self.path.join(name))
-            .filter(|file| file.is_file())
-            .collect();
-        let mut config = families::to_config(self.family, spec, self.finite.clone());
-        // Code of the folder's own is not copied: runtimes know the families.
-        config.shift_remove("auto_map");
-        let tokenizer = text::read(&tokenizer)?;
-        Ok(HfFiles {
-            config,
-            tokenizer: tokenizer.trim_start_matches('\u{feff}').to_owned(),
-            tokenizer_config,
-            special_tokens_map,
-            generation_config,
-            notes,
-            name: self
-                .config
-                .get("_name_or_path")
-                .and_then(Value::as_str)
-                .filter(|name| !name.is_empty())
-                .map(Into::into),
-            license: None,
-            copies,
-        })
-    }
-
     /// All that an artifact of this model depends on.
     pub(crate) fn digest_files(&self) -> Vec<PathBuf> {
         model_files(&self.path)
     }
-}
-
-/// A file that decides no result: of one that is not as it should be nothing is taken, and a note
-/// says so.
-fn small_file(file: &Path, notes: &mut Vec<String>) -> Map<String, Value> {
-    if !file.is_file() {
-        return Map::new();
-    }
-    match text::read(file).and_then(|text| text::object(&text, file)) {
-        Ok(object) => {
-            notes.extend(without_fields(file, &object.left_out));
-            object.finite
-        }
-        Err(error) => {
-            notes.push(format!("{error}; the artifact goes without this file"));
-            Map::new()
-        }
-    }
-}
-
-fn without_fields(file: &Path, names: &[String]) -> Option<String> {
-    (!names.is_empty()).then(|| {
-        format!(
-            "{}: the artifact goes without fields whose numbers are not finite: {}",
-            file.display(),
-            shown(&names.join(", "))
-        )
-    })
 }

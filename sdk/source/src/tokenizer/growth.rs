@@ -1,5 +1,5 @@
-//! Tokenizers that make much of little: normalizers that replace what a text has by longer texts, one
-//! after the other, of which a few make gigabytes of a line, and templates that repeat a text.
+//! Tokenizers that make much of little: normalizers that replace what a text has by longer texts,
+//! one after the other, of which a few make gigabytes of a line, and templates that repeat a text.
 
 use serde_json::Value;
 use tokenizers::normalizers::replace::Replace;

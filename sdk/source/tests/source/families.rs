@@ -244,6 +244,13 @@ fn what_is_a_default_is_said_to_be_one() {
         found,
         "config.json: 4 heads cannot share 8 key/value heads by default: the one must divide the other"
     );
+    let found = refused("qwen3", &|config| {
+        config.shift_remove("head_dim");
+        config.insert("num_key_value_heads".into(), json!(2));
+    });
+    let expected = "model.safetensors: tensor model.layers.0.self_attn.q_norm.weight has shape [12], expected [128]: \
+                    config.json does not say, so by default head_dim 128";
+    assert_eq!(found, expected);
     let copy = changed("qwen3", |config| {
         config.insert("rms_norm_eps".into(), Value::Null);
         config.shift_remove("max_position_embeddings");
