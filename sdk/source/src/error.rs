@@ -86,7 +86,7 @@ pub enum SourceError {
         /// Shape in the file.
         found: Vec<i64>,
         /// Which sizes are no more than defaults, after a colon; empty where none is.
-        by_default: String,
+        by_default: Box<str>,
     },
     /// An encoding of weights that we do not read.
     #[error("{}: tensor {} has type {}; supported: {supported}", file.display(), shown(tensor), shown(found))]

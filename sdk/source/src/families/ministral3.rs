@@ -12,9 +12,9 @@ use super::from_gguf::GgufModel;
 use super::mistral;
 use super::to_config::whole;
 use crate::error::SourceError;
-use crate::gguf::names::{TEMPERATURE_SCALE, YARN_LOG_MULTIPLIER};
+use crate::gguf::names::{ROPE_FACTORS, TEMPERATURE_SCALE, YARN_LOG_MULTIPLIER};
 use crate::gguf::{GgufBiases, GgufForm};
-use crate::spec::ModelSpec;
+use crate::spec::{ModelSpec, RopeScaling};
 
 pub(super) static FAMILY: Family = Family {
     model_type: "ministral3",
@@ -54,6 +54,22 @@ fn read_config(config: &Config<'_>) -> Result<DenseModel, SourceError> {
 fn read_gguf(model: &GgufModel<'_>) -> Result<DenseModel, SourceError> {
     let mut numbers = model.common()?;
     numbers.query_growth = model.query_growth()?;
+    let rope = numbers.blocks.first().and_then(|block| block.rope.as_ref());
+    if let (
+        Some(growth),
+        Some(RopeScaling::Llama3 {
+            original_max_position_embeddings,
+            ..
+        }),
+    ) = (numbers.query_growth, rope.map(|rope| &rope.scaling))
+        && growth.step != *original_max_position_embeddings
+    {
+        let what = format!(
+            "queries grow every {} tokens, but {ROPE_FACTORS} is for an original context of {}",
+            growth.step, original_max_position_embeddings
+        );
+        return Err(model.metadata.malformed(what));
+    }
     Ok(numbers)
 }
 

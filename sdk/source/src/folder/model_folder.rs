@@ -231,7 +231,7 @@ impl ModelFolder {
         }
         let mut error = error;
         if let SourceError::Shape { by_default, .. } = &mut error {
-            *by_default = families::sizes_by_default(self.family.defaults, &self.config);
+            *by_default = families::sizes_by_default(self.family.defaults, &self.config).into();
         }
         error
     }

@@ -177,7 +177,7 @@ impl SafetensorsFile {
             tensor: name.to_owned(),
             expected: shape.to_vec(),
             found: info.shape.clone(),
-            by_default: String::new(),
+            by_default: Box::default(),
         })
     }
 

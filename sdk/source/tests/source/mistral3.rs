@@ -106,6 +106,55 @@ fn other_keys_are_refused_by_name() {
         &|it| yarn(it).float("mistral3.rope.scaling.yarn_ext_factor", 0.5),
         "mistral3.rope.scaling.yarn_ext_factor: found 0.5, supported: 1",
     );
+    // One field of a folder's configuration says both.
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("model.gguf");
+    let llama3 = Source::open(&models().join("llama3.gguf")).unwrap();
+    let rope = llama3
+        .spec()
+        .first_attention()
+        .unwrap()
+        .rope
+        .clone()
+        .unwrap();
+    let divisors = rope
+        .divisors(1)
+        .into_iter()
+        .map(|it| (it as f32).to_le_bytes());
+    let divisors: Vec<u8> = divisors.flatten().collect();
+    let file = |original: u32| {
+        let named = GgufBuilder::new().string("general.architecture", "mistral3");
+        let head_dim = 2 * divisors.len() as u32 / 4;
+        let whole = metadata_of("mistral3", named)
+            .number("mistral3.attention.key_length", head_dim)
+            .float("mistral3.rope.freq_base", rope.theta as f32)
+            .float("mistral3.attention.temperature_scale", 0.1)
+            .number("mistral3.rope.scaling.original_context_length", original)
+            .tensor(
+                "rope_freqs.weight",
+                &[divisors.len() as u64 / 4],
+                0,
+                divisors.len(),
+            );
+        let mut bytes = whole.bytes();
+        let start = bytes.len() - divisors.len().next_multiple_of(32);
+        bytes[start..][..divisors.len()].copy_from_slice(&divisors);
+        std::fs::write(&path, bytes).unwrap();
+        error(&path, folder.path())
+    };
+    let RopeScaling::Llama3 {
+        original_max_position_embeddings: original,
+        ..
+    } = rope.scaling
+    else {
+        panic!("{:?}", rope.scaling);
+    };
+    let expected = format!(
+        "model.gguf: queries grow every 4 tokens, but rope_freqs.weight is for an original context of {original}"
+    );
+    assert_eq!(file(4), expected);
+    // Nothing is wrong with them but that the other tensors are not there.
+    assert!(file(original as u32).contains("token_embd.weight"));
     // What another architecture does not compute.
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("model.gguf");
