@@ -172,6 +172,10 @@ pub(crate) struct ValidateFlags {
     /// Print a JSON list, one object a spec
     #[arg(long)]
     pub(crate) json: bool,
+    /// The state folder, if there is one: what its cache knows of large files is not read again
+    /// [default: ~/.local/state/evopressd]
+    #[arg(long, value_name = "DIR", env = "EVOPRESS_STATE")]
+    pub(crate) state: Option<PathBuf>,
     /// What the worker of a run might take of the machine.
     #[command(flatten)]
     pub(crate) resources: ResourceFlags,

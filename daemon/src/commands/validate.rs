@@ -3,9 +3,10 @@
 use std::path::Path;
 
 use evopress_spec::{Delivered, Mistake, Publish, Secret, SequenceStart};
-use evopressd::config::Tools;
+use evopressd::config::{Tools, default_state};
 use evopressd::intake::{Checked, read_spec, validate as check};
 use evopressd::progress::megabytes;
+use evopressd::state_dir::StateDir;
 use evopressd::worker_process::{Needs, Worker};
 use serde_json::{Value, json};
 
@@ -15,6 +16,8 @@ use crate::cli::ValidateFlags;
 pub(crate) async fn validate(flags: ValidateFlags) -> anyhow::Result<Exit> {
     let mut tools = Tools::resolve(flags.tools).map_err(usage)?;
     tools.resources = flags.resources;
+    let state = StateDir::existing(&flags.state.unwrap_or_else(default_state));
+    tools.cache = state.ok().map(|state| state.cache());
     let worker = Worker::new(tools)?;
     let mut answers = Vec::new();
     let mut exit = Exit::Done;

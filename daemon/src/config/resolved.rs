@@ -21,6 +21,8 @@ pub struct Tools {
     pub resources: ResourceFlags,
     /// How long a check of one spec may take.
     pub check_timeout: Duration,
+    /// The cache folder, where checks remember what they have read.
+    pub cache: Option<PathBuf>,
 }
 
 /// How runs are driven.
@@ -191,6 +193,7 @@ impl Tools {
                 .collect::<Result<_, _>>()?,
             resources: ResourceFlags::default(),
             check_timeout: Duration::from_secs_f64(CHECK_SECONDS),
+            cache: None,
         })
     }
 }

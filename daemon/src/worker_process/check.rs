@@ -78,6 +78,9 @@ impl Worker {
             .arg(file.path())
             .arg("--plugins")
             .arg(&self.tools.plugins);
+        if let Some(cache) = &self.tools.cache {
+            command.arg("--cache").arg(cache);
+        }
         for pointer in unsure {
             command.arg("--unsure").arg(pointer);
         }

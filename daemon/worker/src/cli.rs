@@ -71,6 +71,9 @@ pub(crate) struct CheckOptions {
     /// The folder of plugins.
     #[arg(long)]
     pub(crate) plugins: PathBuf,
+    /// The folder of what runs share: what is known there of large files is not read again.
+    #[arg(long)]
+    pub(crate) cache: Option<PathBuf>,
     /// JSON pointer to a value that stands in for a mistake of the spec; nothing is said about it.
     #[arg(long)]
     pub(crate) unsure: Vec<String>,

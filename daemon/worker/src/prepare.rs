@@ -15,7 +15,7 @@ use crate::compute::{Compute, Machine};
 use crate::digests::Digests;
 use crate::manifest::Manifest;
 use crate::memory::{self, Shortage};
-use crate::preflight::{self, Placed, Unsure};
+use crate::preflight::{self, Placed, Unsure, WeightScan};
 use crate::setup::{UsedFitness, UsedMethod};
 
 /// A plan with what it names.
@@ -52,7 +52,13 @@ pub(crate) fn prepare(
     let model = plan.model.location.path();
     model.context("the model of the plan is not fetched yet")?;
     let plugins = PluginDir::open(&options.plugins)?;
-    let found = preflight::examine(&plan, &plugins, &Unsure::default());
+    let cache = Cache::open(&options.cache())?;
+    let found = preflight::examine(
+        &plan,
+        &plugins,
+        WeightScan::to_the_end(&cache),
+        &Unsure::default(),
+    );
     let (Some(source), Some((methods, space)), []) =
         (found.source, found.searched, &found.mistakes[..])
     else {
@@ -69,7 +75,6 @@ pub(crate) fn prepare(
     tracing::info!(?needs, ?shares, "memory");
     let compute = Compute::new(&machine, &plan.model, shares, stop)?;
     let fitness = UsedFitness::find(&plan.search.fitness, plugins)?;
-    let cache = Cache::open(&options.cache())?;
     let digests = Digests::read(&plan, &source, &cache.digests())?;
     let spec = std::fs::read(dir.spec()).unwrap_or_default();
     let manifest = Manifest::new(

@@ -11,7 +11,7 @@ use crate::sequence_start;
 /// The sequences that fitness is measured on, from all of the text.
 pub(crate) fn calibration(text: &Calibration, source: &Source) -> Result<Corpus> {
     let (tokenizer, length) = (source.tokenizer()?, text.sequence_length as usize);
-    let (path, bos) = (&text.source, bos_of(text.bos, source, &tokenizer)?);
+    let (path, bos) = (&text.source, bos_of(text.bos, source)?);
     let corpus = Corpus::spread(path, &tokenizer, bos, text.tokens as usize, length)?;
     Ok(corpus.within(source.spec().vocab_size, path, &tokenizer)?)
 }
@@ -19,7 +19,7 @@ pub(crate) fn calibration(text: &Calibration, source: &Source) -> Result<Corpus>
 /// The sequences that a level database is built from, from all of the text.
 pub(crate) fn database(text: &Database, source: &Source) -> Result<Corpus> {
     let (tokenizer, length) = (source.tokenizer()?, text.sequence_length as usize);
-    let (path, bos) = (&text.source, bos_of(text.bos, source, &tokenizer)?);
+    let (path, bos) = (&text.source, bos_of(text.bos, source)?);
     let corpus = Corpus::spread(path, &tokenizer, bos, text.tokens as usize, length)?;
     Ok(corpus.within(source.spec().vocab_size, path, &tokenizer)?)
 }
@@ -27,7 +27,7 @@ pub(crate) fn database(text: &Database, source: &Source) -> Result<Corpus> {
 /// `tokens` tokens of an evaluation set, in sequences.
 pub(crate) fn evaluation(set: &Evaluation, source: &Source, tokens: u64) -> Result<Corpus> {
     let (tokenizer, length) = (source.tokenizer()?, set.sequence_length as usize);
-    let (path, bos) = (&set.source, bos_of(set.bos, source, &tokenizer)?);
+    let (path, bos) = (&set.source, bos_of(set.bos, source)?);
     let corpus = match set.sample {
         Sample::Spread => Corpus::spread(path, &tokenizer, bos, tokens as usize, length)?,
         Sample::Start => Corpus::read(path, &tokenizer, bos, tokens as usize, length)?,
@@ -36,8 +36,12 @@ pub(crate) fn evaluation(set: &Evaluation, source: &Source, tokens: u64) -> Resu
 }
 
 /// The token that sequences begin with.
-pub(crate) fn bos_of(wanted: Bos, source: &Source, tokenizer: &Tokenizer) -> Result<Option<u32>> {
-    Ok(sequence_start::token(wanted, &source.bos_rule(tokenizer)?)?)
+pub(crate) fn bos_of(wanted: Bos, source: &Source) -> Result<Option<u32>> {
+    let tokenizer = source.tokenizer()?;
+    Ok(sequence_start::token(
+        wanted,
+        &source.bos_rule(&tokenizer)?,
+    )?)
 }
 
 /// How much of a text tokenizers are compared on.

@@ -25,6 +25,7 @@ pub(crate) fn open_and_read(path: &Path) -> Option<Source> {
     let source = checked(Source::open_artifact(path))?;
     checked(source.delivered());
     let _ = source.num_parameters();
+    checked(source.check_numbers(None));
     for tensor in source.tensors() {
         let numbers: i64 = tensor.shape.iter().product();
         let stored = checked(source.read(&tensor.name));

@@ -14,7 +14,7 @@ pub(crate) fn check(source: &Source, folder: &Scratch) {
     let Some(files) = checked(source.hf_files()) else {
         return;
     };
-    let written = Value::Object(files.config).to_string();
+    let written = Value::Object(files.config.clone()).to_string();
     folder.write("config.json", written.as_bytes());
     match fixtures::spec_of_folder(folder.path()) {
         Ok(spec) => assert!(

@@ -108,10 +108,22 @@ fn budgets_follow_the_paper() {
 
 #[test]
 fn targets_that_leave_no_choice_are_refused() {
-    insta::assert_snapshot!(budgets(SUB_BLOCK, 30, 0.0), @"a drop of 0 is out of range; it is the share of units to leave out, above 0 and below 1");
-    insta::assert_snapshot!(budgets(SUB_BLOCK, 30, 1.0), @"a drop of 1 is out of range; it is the share of units to leave out, above 0 and below 1");
-    insta::assert_snapshot!(budgets(SUB_BLOCK, 30, f64::NAN), @"a drop of NaN is out of range; it is the share of units to leave out, above 0 and below 1");
-    insta::assert_snapshot!(budgets(SUB_BLOCK, 30, 0.03), @"a drop of 0.03 leaves out none of 30 attention sub-blocks; the smallest that does is 0.0334");
+    insta::assert_snapshot!(
+        budgets(SUB_BLOCK, 30, 0.0),
+        @"a drop of 0 is out of range; it is the share of units to leave out, above 0 and below 1"
+    );
+    insta::assert_snapshot!(
+        budgets(SUB_BLOCK, 30, 1.0),
+        @"a drop of 1 is out of range; it is the share of units to leave out, above 0 and below 1"
+    );
+    insta::assert_snapshot!(
+        budgets(SUB_BLOCK, 30, f64::NAN),
+        @"a drop of NaN is out of range; it is the share of units to leave out, above 0 and below 1"
+    );
+    insta::assert_snapshot!(
+        budgets(SUB_BLOCK, 30, 0.03),
+        @"a drop of 0.03 leaves out none of 30 attention sub-blocks; the smallest that does is 0.0334"
+    );
     insta::assert_snapshot!(budgets(BLOCK, 3, 0.3), @"a drop of 0.3 leaves out none of 3 blocks; the smallest that does is 0.3334");
     // Even the largest target below 1 keeps a unit of each group.
     assert_eq!(budgets(BLOCK, 3, 0.999), "block 1");
@@ -121,8 +133,14 @@ fn targets_that_leave_no_choice_are_refused() {
 #[test]
 fn odd_models_and_options_are_refused() {
     insta::assert_snapshot!(method(SUB_BLOCK).units(&model(0), None).unwrap_err(), @"the model has no blocks to drop");
-    insta::assert_snapshot!(create(r#"{"granularity": "layer"}"#).map(|_| ()).unwrap_err(), @"unknown variant `layer`, expected one of `sub-block`, `block`, `free`, `expert` at line 1 column 23");
-    insta::assert_snapshot!(create(r#"{"grain": 1}"#).map(|_| ()).unwrap_err(), @"unknown field `grain`, expected `granularity` at line 1 column 8");
+    insta::assert_snapshot!(
+        create(r#"{"granularity": "layer"}"#).map(|_| ()).unwrap_err(),
+        @"unknown variant `layer`, expected one of `sub-block`, `block`, `free`, `expert` at line 1 column 23"
+    );
+    insta::assert_snapshot!(
+        create(r#"{"grain": 1}"#).map(|_| ()).unwrap_err(),
+        @"unknown field `grain`, expected `granularity` at line 1 column 8"
+    );
 }
 
 #[test]

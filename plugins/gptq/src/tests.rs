@@ -291,7 +291,10 @@ fn odd_second_moments() {
         compress(&hessian).unwrap_err().message
     };
     insta::assert_snapshot!(refuse(&|hessian| hessian[40] = f32::INFINITY), @"inputs of `l`: the second moment is not finite");
-    insta::assert_snapshot!(refuse(&|hessian| { hessian[1] = 1e6; hessian[columns] = 1e6; }), @"inputs of `l`: the second moment is not positive definite, not even with a damping of 10 of its mean diagonal");
+    insta::assert_snapshot!(
+        refuse(&|hessian| { hessian[1] = 1e6; hessian[columns] = 1e6; }),
+        @"inputs of `l`: the second moment is not positive definite, not even with a damping of 10 of its mean diagonal"
+    );
 }
 
 #[test]
@@ -299,5 +302,8 @@ fn options_are_read() {
     let method = create(r#"{"activation_order": true, "damping": 0.1, "bits": [3, 8]}"#).unwrap();
     assert!(method.activation_order && method.damping == 0.1 && method.widths.bits == [8, 3]);
     insta::assert_snapshot!(create(r#"{"damping": -1}"#).map(|_| ()).unwrap_err(), @"`damping`: found -1; allowed are values from 0 to 1");
-    insta::assert_snapshot!(create(r#"{"dampening": 1}"#).map(|_| ()).unwrap_err(), @"unknown field `dampening`, expected one of `bits`, `group_size`, `symmetric`, `activation_order`, `damping`, `calibration_bits` at line 1 column 12");
+    insta::assert_snapshot!(
+        create(r#"{"dampening": 1}"#).map(|_| ()).unwrap_err(),
+        @"unknown field `dampening`, expected one of `bits`, `group_size`, `symmetric`, `activation_order`, `damping`, `calibration_bits` at line 1 column 12"
+    );
 }

@@ -124,13 +124,19 @@ mod tests {
     #[test]
     fn what_cannot_be_compressed_is_refused() {
         let refuse = |variant| masks(variant).unwrap_err().message;
-        insta::assert_snapshot!(refuse(variant("2of4", 5)), @"layer `l`: variant `2of4` is to keep 5 of 2 × 4 weights, which is another pattern");
+        insta::assert_snapshot!(
+            refuse(variant("2of4", 5)),
+            @"layer `l`: variant `2of4` is to keep 5 of 2 × 4 weights, which is another pattern"
+        );
         insta::assert_snapshot!(refuse(variant("0.5", 9)), @"layer `l`: 9 values of 8 weights");
         let encoding = Encoding::Quantized {
             bits: 4,
             group_size: 4,
             symmetric: true,
         };
-        insta::assert_snapshot!(refuse(Variant { name: "4bit".to_owned(), encoding }), @"layer `l`: variant `4bit` is to be packed as Quantized { bits: 4, group_size: 4, symmetric: true }, but this method prunes");
+        insta::assert_snapshot!(
+            refuse(Variant { name: "4bit".to_owned(), encoding }),
+            @"layer `l`: variant `4bit` is to be packed as Quantized { bits: 4, group_size: 4, symmetric: true }, but this method prunes"
+        );
     }
 }

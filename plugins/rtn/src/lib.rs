@@ -183,7 +183,10 @@ mod tests {
     fn what_cannot_be_compressed_is_refused() {
         let refuse = |weights: &[f32], variant| compress(weights, &[variant]).unwrap_err().message;
         insta::assert_snapshot!(refuse(&[1.0, f32::NAN], variant(2, 1, false)), @"layer `l`: a weight is not finite");
-        insta::assert_snapshot!(refuse(&[1.0; 8], variant(2, 3, false)), @"layer `l`: variant `2bit` is to be packed as Quantized { bits: 2, group_size: 3, symmetric: false }, but this method quantizes to 2 to 8 bits in groups that divide 4 columns");
+        insta::assert_snapshot!(
+            refuse(&[1.0; 8], variant(2, 3, false)),
+            @"layer `l`: variant `2bit` is to be packed as Quantized { bits: 2, group_size: 3, symmetric: false }, but this method quantizes to 2 to 8 bits in groups that divide 4 columns"
+        );
     }
 
     #[test]
@@ -192,8 +195,17 @@ mod tests {
         assert_eq!(widths("{}").unwrap().bits, [6, 5, 4, 3, 2]);
         let whole_rows = widths(r#"{"group_size": "row", "bits": [4, 8], "symmetric": true}"#);
         assert_eq!(whole_rows.unwrap().group_size, GroupSize::Row);
-        insta::assert_snapshot!(widths(r#"{"group_size": "rows"}"#).unwrap_err(), @r#"`group_size`: found "rows"; allowed are whole numbers from 1 and "row" at line 1 column 22"#);
-        insta::assert_snapshot!(widths(r#"{"bits": [4]}"#).unwrap_err(), @"`bits`: [4] leaves nothing to choose; at least two bit widths are needed");
-        insta::assert_snapshot!(widths(r#"{"damping": 1}"#).unwrap_err(), @"unknown field `damping`, expected one of `bits`, `group_size`, `symmetric`, `calibration_bits` at line 1 column 10");
+        insta::assert_snapshot!(
+            widths(r#"{"group_size": "rows"}"#).unwrap_err(),
+            @r#"`group_size`: found "rows"; allowed are whole numbers from 1 and "row" at line 1 column 22"#
+        );
+        insta::assert_snapshot!(
+            widths(r#"{"bits": [4]}"#).unwrap_err(),
+            @"`bits`: [4] leaves nothing to choose; at least two bit widths are needed"
+        );
+        insta::assert_snapshot!(
+            widths(r#"{"damping": 1}"#).unwrap_err(),
+            @"unknown field `damping`, expected one of `bits`, `group_size`, `symmetric`, `calibration_bits` at line 1 column 10"
+        );
     }
 }

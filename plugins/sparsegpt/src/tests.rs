@@ -311,8 +311,20 @@ fn what_cannot_be_compressed_is_refused() {
             .message
     };
     insta::assert_snapshot!(refuse(variant("0.5000", 129, DType::F32)), @"layer `l`: 129 values of 128 weights");
-    insta::assert_snapshot!(refuse(variant("2of4", 60, DType::F32)), @"layer `l`: variant `2of4` is to keep 60 of 8 × 16 weights, which is another pattern");
-    insta::assert_snapshot!(refuse(variant("3of5", 52, DType::F32)), @"layer `l`: variant `3of5` is to keep 52 of 8 × 16 weights, which is another pattern");
-    insta::assert_snapshot!(refuse(Variant { name: "4bit".to_owned(), encoding: Encoding::Quantized { bits: 4, group_size: 16, symmetric: false } }), @"layer `l`: variant `4bit` is to be packed as Quantized { bits: 4, group_size: 16, symmetric: false }, but this method prunes");
-    insta::assert_snapshot!(create(r#"{"block_size": 0}"#).map(|_| ()).unwrap_err(), @"`block_size`: found 0; the smallest allowed value is 1");
+    insta::assert_snapshot!(
+        refuse(variant("2of4", 60, DType::F32)),
+        @"layer `l`: variant `2of4` is to keep 60 of 8 × 16 weights, which is another pattern"
+    );
+    insta::assert_snapshot!(
+        refuse(variant("3of5", 52, DType::F32)),
+        @"layer `l`: variant `3of5` is to keep 52 of 8 × 16 weights, which is another pattern"
+    );
+    insta::assert_snapshot!(
+        refuse(Variant { name: "4bit".to_owned(), encoding: Encoding::Quantized { bits: 4, group_size: 16, symmetric: false } }),
+        @"layer `l`: variant `4bit` is to be packed as Quantized { bits: 4, group_size: 16, symmetric: false }, but this method prunes"
+    );
+    insta::assert_snapshot!(
+        create(r#"{"block_size": 0}"#).map(|_| ()).unwrap_err(),
+        @"`block_size`: found 0; the smallest allowed value is 1"
+    );
 }

@@ -6,19 +6,19 @@
 //! inode, time of the last change of the content and time of the last change of the inode are what
 //! they were.
 
-use std::fs::{self, File, Metadata};
+use std::fs::{self, File};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::SystemTime;
 
 use evopress_core::digest::digest_folder;
 use evopress_core::{atomic_write, digest_bytes, digest_reader};
 use serde::{Deserialize, Serialize};
 
 use crate::CacheError;
-use crate::files::children;
+use crate::records::remove_outdated;
+use crate::stamp::Stamp;
 
 /// Digests by file. Several processes may use one folder at the same time.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,26 +26,12 @@ pub struct DigestCache {
     folder: PathBuf,
 }
 
-/// A file must not have changed for this long when its hashing begins. A second change within one
-/// tick of the file system's clock would leave its times as they are; no file system's tick is
-/// longer.
-const SETTLED: Duration = Duration::from_secs(2);
-
 #[derive(Debug, Serialize, Deserialize)]
 struct Record {
     path: String,
     #[serde(flatten)]
     stamp: Stamp,
     sha256: String,
-}
-
-/// What tells one state of a file from another. Times are nanoseconds since 1970.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-struct Stamp {
-    size_bytes: u64,
-    inode: u64,
-    content_changed_ns: i64,
-    inode_changed_ns: i64,
 }
 
 impl DigestCache {
@@ -97,30 +83,12 @@ impl DigestCache {
     /// Removes the records of files that have changed or are gone. Returns the bytes that they
     /// took.
     pub(crate) fn prune(&self) -> Result<u64, CacheError> {
-        let mut freed_bytes = 0;
-        for path in children(&self.folder)? {
-            let Ok(metadata) = fs::symlink_metadata(&path) else {
-                continue;
-            };
-            let is_current = read(&path).is_some_and(|record| {
+        remove_outdated(&self.folder, |path| {
+            read(path).is_some_and(|record| {
                 let found = fs::metadata(&record.path);
                 found.is_ok_and(|found| Stamp::of(&found) == record.stamp)
-            });
-            // A temporary file may be another process's, and on its way.
-            let is_young = metadata
-                .modified()
-                .is_ok_and(|at| at.elapsed().is_ok_and(|age| age < Duration::from_secs(60)));
-            if is_current || is_young {
-                continue;
-            }
-            match fs::remove_file(&path) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                    return Err(CacheError::at("remove", &path)(error));
-                }
-                _ => freed_bytes += metadata.len(),
-            }
-        }
-        Ok(freed_bytes)
+            })
+        })
     }
 
     fn load(&self, path: &Path) -> Option<Record> {
@@ -151,31 +119,15 @@ fn read(file: &Path) -> Option<Record> {
     serde_json::from_slice(&fs::read(file).ok()?).ok()
 }
 
-impl Stamp {
-    fn of(metadata: &Metadata) -> Self {
-        let ns = |seconds: i64, ns: i64| seconds.saturating_mul(1_000_000_000).saturating_add(ns);
-        Self {
-            size_bytes: metadata.size(),
-            inode: metadata.ino(),
-            content_changed_ns: ns(metadata.mtime(), metadata.mtime_nsec()),
-            inode_changed_ns: ns(metadata.ctime(), metadata.ctime_nsec()),
-        }
-    }
-
-    /// Whether the last change is so long ago that the next one will show. A time in the future
-    /// never is.
-    fn is_settled(self, now: SystemTime) -> bool {
-        let changed = self.content_changed_ns.max(self.inode_changed_ns);
-        let changed = UNIX_EPOCH + Duration::from_nanos(u64::try_from(changed).unwrap_or(0));
-        now.duration_since(changed).is_ok_and(|age| age >= SETTLED)
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use evopress_core::digest_path;
 
     use super::*;
+    use crate::files::children;
+    use crate::stamp::SETTLED;
 
     fn cache() -> (tempfile::TempDir, DigestCache, PathBuf) {
         let folder = tempfile::tempdir().unwrap();

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use crate::files::{children, size_bytes};
-use crate::{CacheError, DigestCache, Entry, Manifest, lock};
+use crate::{CacheError, CheckCache, DigestCache, Entry, Manifest, lock};
 
 /// A cache folder.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -80,6 +80,11 @@ impl Cache {
         DigestCache::in_cache(&self.root)
     }
 
+    /// The checks that files have passed, wherever these files are.
+    pub fn checks(&self) -> CheckCache {
+        CheckCache::in_cache(&self.root)
+    }
+
     /// The entry of this kind and key; its folder is made when it is not there.
     ///
     /// # Errors
@@ -136,7 +141,9 @@ impl Cache {
 
     /// The folders of the kinds.
     pub(crate) fn kinds(&self) -> Result<Vec<PathBuf>, CacheError> {
-        let is_kind = |path: &PathBuf| path.is_dir() && !path.ends_with(DigestCache::FOLDER);
+        let of_records = [DigestCache::FOLDER, CheckCache::FOLDER];
+        let is_kind =
+            |path: &PathBuf| path.is_dir() && !of_records.iter().any(|it| path.ends_with(it));
         Ok(children(&self.root)?.into_iter().filter(is_kind).collect())
     }
 }

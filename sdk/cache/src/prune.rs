@@ -87,9 +87,11 @@ impl Cache {
     }
 
     fn remove_leftovers(&self, pruned: &mut Pruned) -> Result<(), CacheError> {
-        match self.digests().prune() {
-            Ok(bytes) => pruned.leftover_bytes += bytes,
-            Err(error) => pruned.failures.push(error.to_string()),
+        for records in [self.digests().prune(), self.checks().prune()] {
+            match records {
+                Ok(bytes) => pruned.leftover_bytes += bytes,
+                Err(error) => pruned.failures.push(error.to_string()),
+            }
         }
         for kind in self.kinds()? {
             for path in children(&kind)? {

@@ -7,7 +7,6 @@ use evopress_search::genotype::SearchSpace;
 use serde_json::{Map, Value, json};
 
 use crate::error::{ExportError, Result};
-use crate::layout::Layout;
 
 /// In `config.json`: how many experts each block has, where they differ.
 const BY_LAYER: &str = "num_experts_by_layer";
@@ -31,9 +30,8 @@ pub(crate) enum Counts {
 }
 
 impl Counts {
-    /// Of all blocks of a layout.
-    pub(crate) fn of(layout: &Layout<'_>) -> Self {
-        let by_block = layout.num_experts();
+    /// Of blocks with so many experts each; 0 where the MLP is dense.
+    pub(crate) fn of(by_block: Vec<u32>) -> Self {
         let mut counts = by_block.iter().filter(|&&count| count != 0);
         match counts.next() {
             None => Self::None,

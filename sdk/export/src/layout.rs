@@ -84,13 +84,9 @@ impl<'a> Layout<'a> {
         self.blocks.iter().map(|block| block.idx).collect()
     }
 
-    /// How many experts each block has; 0 where its MLP is dense.
+    /// As [`num_experts`], of the layout's blocks.
     pub(super) fn num_experts(&self) -> Vec<u32> {
-        let count = |block: &KeptBlock| {
-            let experts = self.spec.blocks[block.idx].experts();
-            experts.map_or(0, |it| it.num_experts - block.left_out.len() as u32)
-        };
-        self.blocks.iter().map(count).collect()
+        num_experts(self.spec, &self.blocks)
     }
 
     /// The tensors as files hold them.
@@ -239,6 +235,15 @@ pub(super) fn kept_blocks(dropped: &Dropped) -> Vec<KeptBlock> {
             left_out: dropped.experts[idx].clone(),
         });
     blocks.collect()
+}
+
+/// How many experts each of these blocks of a model has; 0 where its MLP is dense.
+pub(super) fn num_experts(spec: &ModelSpec, blocks: &[KeptBlock]) -> Vec<u32> {
+    let count = |block: &KeptBlock| {
+        let experts = spec.blocks[block.idx].experts();
+        experts.map_or(0, |it| it.num_experts - block.left_out.len() as u32)
+    };
+    blocks.iter().map(count).collect()
 }
 
 /// Weights that are left in each pruned one.

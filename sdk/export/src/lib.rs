@@ -71,7 +71,7 @@ pub fn huggingface(
         .collect();
     let weight_bytes = shards::write(&tensors, folder, progress)?;
     adapted_files(source, space, genotype, &layout, kind)?.write(folder)?;
-    expert_counts::write_code(folder, &Counts::of(&layout))?;
+    expert_counts::write_code(folder, &Counts::of(layout.num_experts()))?;
     Ok(Written {
         parameters: layout.num_parameters(),
         weight_bytes,
@@ -109,9 +109,10 @@ impl Depth {
 
 /// Whether a candidate leaves blocks with different numbers of experts: transformers then needs the
 /// folder's own code.
-pub fn differs_in_experts(source: &Source, space: &SearchSpace, candidate: &Candidate) -> bool {
-    let layout = Layout::new(source, space, candidate);
-    matches!(Counts::of(&layout), Counts::ByBlock(_))
+pub fn differs_in_experts(source: &Source, candidate: &Candidate) -> bool {
+    let blocks = layout::kept_blocks(&candidate.dropped);
+    let by_block = layout::num_experts(source.spec(), &blocks);
+    matches!(Counts::of(by_block), Counts::ByBlock(_))
 }
 
 /// Parameters that a candidate leaves working.
@@ -192,9 +193,9 @@ fn adapted_files(
     layout: &Layout<'_>,
     kind: Kind,
 ) -> Result<HfFiles> {
-    let mut files = source.hf_files()?;
+    let mut files = source.hf_files()?.clone();
     adapt_config(&mut files.config, source.spec().num_blocks(), layout, kind);
-    expert_counts::adapt(&mut files.config, &Counts::of(layout));
+    expert_counts::adapt(&mut files.config, &Counts::of(layout.num_experts()));
     files
         .config
         .insert("evopress".into(), describe(space, genotype));

@@ -309,8 +309,14 @@ mod tests {
                 with(|options| options.group_size = GroupSize::Columns(group_size)).unwrap();
             options.units(&llama_outline(30)).unwrap_err().message
         };
-        insta::assert_snapshot!(group_size(128), @r#"`group_size`: 128 does not divide the input features (64, 160) of 210 of 210 layers: `model.layers.0.self_attn.q_proj`, `model.layers.0.self_attn.k_proj`, `model.layers.0.self_attn.v_proj` and 207 more; 32, 16, 8 or "row" would fit"#);
-        insta::assert_snapshot!(group_size(64), @r#"`group_size`: 64 does not divide the input features (160) of 30 of 210 layers: `model.layers.0.mlp.down_proj`, `model.layers.1.mlp.down_proj`, `model.layers.2.mlp.down_proj` and 27 more; 32, 16, 8 or "row" would fit"#);
+        insta::assert_snapshot!(
+            group_size(128),
+            @r#"`group_size`: 128 does not divide the input features (64, 160) of 210 of 210 layers: `model.layers.0.self_attn.q_proj`, `model.layers.0.self_attn.k_proj`, `model.layers.0.self_attn.v_proj` and 207 more; 32, 16, 8 or "row" would fit"#
+        );
+        insta::assert_snapshot!(
+            group_size(64),
+            @r#"`group_size`: 64 does not divide the input features (160) of 30 of 210 layers: `model.layers.0.mlp.down_proj`, `model.layers.1.mlp.down_proj`, `model.layers.2.mlp.down_proj` and 27 more; 32, 16, 8 or "row" would fit"#
+        );
     }
 
     #[test]

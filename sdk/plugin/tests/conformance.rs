@@ -59,5 +59,8 @@ fn wrong_expectations_of_a_method_are_found() {
 #[test]
 fn method_is_no_fitness() {
     let library = Library::build("evopress-plugin-drop").unwrap();
-    insta::assert_snapshot!(check_fitness(&library, &FitnessSuite::default()), @"- the options {} are refused: the plugin `drop` is a method, not a fitness");
+    insta::assert_snapshot!(
+        check_fitness(&library, &FitnessSuite::default()),
+        @"- the options {} are refused: the plugin `drop` is a method, not a fitness"
+    );
 }

@@ -75,7 +75,7 @@ pub enum SourceError {
         expected: Vec<i64>,
     },
     /// The tensor is there, in another shape than the configuration implies.
-    #[error("{}: tensor {} has shape {}, expected {expected:?}", file.display(), shown(tensor), shown(&format!("{found:?}")))]
+    #[error("{}: tensor {} has shape {}, expected {expected:?}{by_default}", file.display(), shown(tensor), shown(&format!("{found:?}")))]
     Shape {
         /// The file with the tensor.
         file: PathBuf,
@@ -85,6 +85,8 @@ pub enum SourceError {
         expected: Vec<i64>,
         /// Shape in the file.
         found: Vec<i64>,
+        /// Which sizes are no more than defaults, after a colon; empty where none is.
+        by_default: Box<str>,
     },
     /// An encoding of weights that we do not read.
     #[error("{}: tensor {} has type {}; supported: {supported}", file.display(), shown(tensor), shown(found))]
@@ -121,6 +123,20 @@ pub enum SourceError {
         why: String,
         /// How many more there are.
         num_more: usize,
+    },
+    /// A weight that is NaN or infinite.
+    #[error("{}: tensor {} has {value} {of} {place:?}, expected finite numbers", file.display(), shown(tensor))]
+    NotFinite {
+        /// The file with the tensor.
+        file: PathBuf,
+        /// Name in that file.
+        tensor: String,
+        /// The value.
+        value: f32,
+        /// What it is, up to the place: `at`, where it is a number of the tensor itself.
+        of: &'static str,
+        /// The index along each extent of the tensor, in the file's order of rows.
+        place: Vec<usize>,
     },
     /// A name that the model does not have.
     #[error("{} has no tensor {}", file.display(), shown(name))]

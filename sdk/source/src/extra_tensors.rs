@@ -36,7 +36,7 @@ pub(crate) fn check_folder(spec: &ModelSpec, folder: &ModelFolder) -> Result<(),
     let in_files = |name: &str| folder.name_in_files(name);
     let known: HashSet<String> = tensors
         .iter()
-        .map(|tensor| in_files(tensor.name_in_files()))
+        .map(|tensor| folder.name_of(tensor))
         .collect();
     let head = in_files(&format!("{}.weight", spec.head.name));
     // Of a model that is a part of what the files hold, the other parts are not ours to judge.

@@ -2,8 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
+use serde_json::{Map, Value};
+
 use crate::error::SourceError;
+use crate::families;
 use crate::folder::ModelFolder;
+use crate::source::Source;
 use crate::spec::ModelSpec;
 
 /// `tests/fixtures` of the repository.
@@ -47,6 +51,11 @@ pub fn spec_of_folder(folder: &Path) -> Result<ModelSpec, SourceError> {
         Some(reduced) => reduced.of(whole),
         None => whole,
     })
+}
+
+/// `config.json` of a folder that is made of a model, whether or not it has a tokenizer.
+pub fn config_of(source: &Source) -> Map<String, Value> {
+    families::to_config(source.family, source.spec(), Map::new())
 }
 
 fn model(name: &str) -> PathBuf {

@@ -2,8 +2,8 @@
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
 
-use evopress_plugin::GgmlType;
 use serde_json::Map;
 use tokenizers::Tokenizer;
 
@@ -12,22 +12,25 @@ use crate::error::SourceError;
 use crate::extra_tensors;
 use crate::families::{self, Family};
 use crate::folder::ModelFolder;
-use crate::gguf::{self, Entries, GgufFile};
+use crate::gguf::{self, GgufFile};
 use crate::hf_files::HfFiles;
-use crate::spec::{LayerRole, ModelSpec, NormSpec, TensorPart, TensorSpec};
+use crate::spec::{ModelSpec, TensorSpec};
 use crate::tensor::StoredTensor;
 use crate::tokenizer;
 
 /// A model on disk, open.
 pub struct Source {
-    spec: ModelSpec,
+    pub(crate) spec: ModelSpec,
     pub(crate) tensors: Vec<TensorSpec>,
     /// Tensor name to index into `tensors`.
-    by_name: HashMap<String, usize>,
-    family: &'static Family,
+    pub(crate) by_name: HashMap<String, usize>,
+    pub(crate) family: &'static Family,
     pub(crate) files: Files,
     /// What of the configuration is left out.
     notes: Vec<String>,
+    /// What takes long to make of large vocabularies, once it was asked for.
+    tokenizer: OnceLock<Arc<Tokenizer>>,
+    hf_files: OnceLock<HfFiles>,
 }
 
 /// The files that a model lies in.
@@ -69,8 +72,9 @@ impl Source {
             extension.is_some_and(|extension| extension.eq_ignore_ascii_case("gguf"))
         };
         if metadata.is_dir() {
-            let folder = open_folder(path)?;
+            let mut folder = open_folder(path)?;
             let (family, mut whole) = (folder.family(), folder.spec()?);
+            folder.find_experts(&whole);
             if extra_tensors::has_own_head(&whole, &folder) {
                 whole.head.tied = false;
             }
@@ -107,17 +111,20 @@ impl Source {
         };
         let tensors = spec.tensors();
         let names = tensors.iter().enumerate();
-        let source = Self {
+        let mut source = Self {
             by_name: names.map(|(idx, it)| (it.name.clone(), idx)).collect(),
             spec,
             tensors,
             family,
             files,
             notes,
+            tokenizer: OnceLock::new(),
+            hf_files: OnceLock::new(),
         };
+        let mut has_codes = false;
         for tensor in &source.tensors {
             match &source.files {
-                Files::Folder(folder) => folder.check(tensor)?,
+                Files::Folder(folder) => has_codes |= folder.check(tensor)?,
                 Files::Gguf(gguf) => {
                     source.gguf_bytes(gguf, tensor)?;
                 }
@@ -140,12 +147,24 @@ impl Source {
             Files::Folder(folder) => extra_tensors::check_folder(&whole, folder)?,
             Files::Gguf(gguf) => extra_tensors::check_gguf(&whole, gguf)?,
         }
+        if let Files::Folder(folder) = &source.files {
+            source.notes.extend(folder.notes(&whole, has_codes));
+        }
         Ok(source)
     }
 
     /// What the model computes. Blocks of an artifact may lack a sub-block.
     pub fn spec(&self) -> &ModelSpec {
         &self.spec
+    }
+
+    /// Whether the files say for how long sequences the model was made, which is a default
+    /// otherwise.
+    pub fn says_context(&self) -> bool {
+        match &self.files {
+            Files::Folder(folder) => folder.says_context(),
+            Files::Gguf(_) => true,
+        }
     }
 
     /// All tensors, in the order of the forward pass. A tied head is not listed.
@@ -188,33 +207,20 @@ impl Source {
         }
     }
 
-    /// The number of heads of a tensor whose rows llama.cpp has in another order: it rotates
-    /// neighbours where transformers rotates halves of a head, so the halves are interleaved there.
-    pub fn interleaved_heads(&self, part: TensorPart) -> Option<i64> {
-        let role = self.spec.layer_of(part)?.role;
-        let attention = self.spec.blocks[part.block_idx()?].attention.as_ref()?;
-        match role {
-            _ if !self.family.gguf.interleaves_heads => None,
-            LayerRole::Query => Some(attention.num_heads),
-            LayerRole::Key => Some(attention.num_kv_heads),
-            _ => None,
-        }
-    }
-
-    /// What the keys of a GGUF file of this model begin with, without the dot.
-    pub fn gguf_architecture(&self) -> &'static str {
-        self.family.gguf.architecture
-    }
-
-    /// The model's tokenizer. `encode(text, false)` gives the plain token ids of a text.
+    /// The model's tokenizer. `encode(text, false)` gives the plain token ids of a text. It is
+    /// built when it is asked for first.
     ///
     /// # Errors
     /// When the model has none or it is of a kind that we cannot rebuild.
-    pub fn tokenizer(&self) -> Result<Tokenizer, SourceError> {
-        match &self.files {
-            Files::Folder(folder) => folder.tokenizer(),
-            Files::Gguf(gguf) => gguf.tokenizer(),
+    pub fn tokenizer(&self) -> Result<Arc<Tokenizer>, SourceError> {
+        if let Some(built) = self.tokenizer.get() {
+            return Ok(Arc::clone(built));
         }
+        let built = match &self.files {
+            Files::Folder(folder) => folder.tokenizer()?,
+            Files::Gguf(gguf) => gguf.tokenizer()?,
+        };
+        Ok(Arc::clone(self.tokenizer.get_or_init(|| Arc::new(built))))
     }
 
     /// How sequences begin in this model's runtimes. The tokenizer is the model's.
@@ -248,15 +254,20 @@ impl Source {
     ///
     /// # Errors
     /// As [`Source::tokenizer`].
-    pub fn hf_files(&self) -> Result<HfFiles, SourceError> {
-        match &self.files {
-            Files::Folder(folder) => folder.hf_files(&self.spec),
+    pub fn hf_files(&self) -> Result<&HfFiles, SourceError> {
+        if let Some(made) = self.hf_files.get() {
+            return Ok(made);
+        }
+        let made = match &self.files {
+            Files::Folder(folder) => folder.hf_files(&self.spec)?,
             Files::Gguf(gguf) => gguf.hf_files(
                 &self.spec,
+                &*self.tokenizer()?,
                 families::to_config(self.family, &self.spec, Map::new()),
                 families::generation_config(&self.spec),
-            ),
-        }
+            )?,
+        };
+        Ok(self.hf_files.get_or_init(|| made))
     }
 
     /// What of the model's files decides no result, is not as it should be, and is left out: a
@@ -267,104 +278,25 @@ impl Source {
     pub fn notes(&self) -> Result<Vec<String>, SourceError> {
         let file = self.path().display();
         let notes = self.notes.iter().map(|note| format!("{file}: {note}"));
-        Ok(notes.chain(self.hf_files()?.notes).collect())
-    }
-
-    /// The metadata of a GGUF file of this model, but for what depends on how its tensors are
-    /// stored.
-    ///
-    /// # Errors
-    /// When the tokenizer of a folder cannot be said in GGUF's terms.
-    pub fn gguf_entries(&self) -> Result<Entries, SourceError> {
-        match &self.files {
-            Files::Folder(folder) => {
-                let files = folder.hf_files(&self.spec)?;
-                let form = &self.family.gguf;
-                if let Some(what) = gguf::foreign(form, &self.spec) {
-                    return Err(SourceError::Unsupported {
-                        file: folder.path().to_path_buf(),
-                        what: format!("format `gguf`: llama.cpp's `{}`", form.architecture),
-                        found: what,
-                        supported: "what it computes as the model does".into(),
-                    });
-                }
-                gguf::entries_of_spec(form, &self.spec, &files, folder.path())
-            }
-            Files::Gguf(gguf) => {
-                let mut entries = gguf.entries();
-                // Which blocks have windows, where llama.cpp knows it by their numbers otherwise.
-                gguf::windows_of_spec(&self.family.gguf, &self.spec, &mut entries);
-                Ok(entries)
-            }
-        }
-    }
-
-    /// The tokenizer that a GGUF file of this model has: rebuilt from the metadata that would be
-    /// written.
-    ///
-    /// # Errors
-    /// As [`Source::gguf_entries`].
-    pub fn gguf_tokenizer(&self) -> Result<Tokenizer, SourceError> {
-        gguf::tokenizer_of(&self.gguf_entries()?, self.path())
+        let of_files = self.hf_files()?.notes.iter().cloned();
+        Ok(notes.chain(of_files).collect())
     }
 
     /// The tokenizer that a Hugging Face folder of this model has: rebuilt from the file that would
-    /// be written.
+    /// be written, which of a folder is its own.
     ///
     /// # Errors
     /// As [`Source::hf_files`].
-    pub fn hf_tokenizer(&self) -> Result<Tokenizer, SourceError> {
-        tokenizer::parse(&self.hf_files()?.tokenizer).map_err(|what| SourceError::Tokenizer {
+    pub fn hf_tokenizer(&self) -> Result<Arc<Tokenizer>, SourceError> {
+        if let Files::Folder(_) = &self.files {
+            return self.tokenizer();
+        }
+        let rebuilt = tokenizer::parse(&self.hf_files()?.tokenizer);
+        let rebuilt = rebuilt.map_err(|what| SourceError::Tokenizer {
             file: self.path().to_path_buf(),
             what,
-        })
-    }
-
-    /// What llama.cpp tells by the number of a block, or of blocks, so that a GGUF file of this
-    /// model must have all of them; none where blocks may be left out.
-    pub fn gguf_told_by_number(&self) -> Option<&'static str> {
-        gguf::told_by_number(&self.family.gguf, &self.spec)
-    }
-
-    /// The type and bytes of a tensor of a GGUF file, in llama.cpp's order of rows, by Hugging
-    /// Face's name, or by llama.cpp's where it is of divisors of the rotary frequencies; none where
-    /// the model is a folder or has no such tensor.
-    ///
-    /// # Errors
-    /// When the tensor's bytes are not all in the file.
-    pub fn gguf_tensor(&self, name: &str) -> Result<Option<(GgmlType, &[u8])>, SourceError> {
-        let Files::Gguf(gguf) = &self.files else {
-            return Ok(None);
-        };
-        match self.by_name.get(name) {
-            Some(&idx) => self.gguf_bytes(gguf, &self.tensors[idx]).map(Some),
-            None => gguf.rope_factor_bytes(name),
-        }
-    }
-
-    /// The type and the bytes of a tensor, which may be some rows of one of the file.
-    pub(crate) fn gguf_bytes<'a>(
-        &self,
-        gguf: &'a GgufFile,
-        expected: &TensorSpec,
-    ) -> Result<(GgmlType, &'a [u8]), SourceError> {
-        let name = gguf_name(&self.spec, expected);
-        let Some(stored) = gguf::stored(&self.spec, expected) else {
-            let shape = match expected.part {
-                // One row of numbers in llama.cpp.
-                TensorPart::SharedGate { .. } => &expected.shape[1..],
-                _ => &expected.shape,
-            };
-            return gguf.bytes(&name, &expected.name, shape);
-        };
-        let (ggml_type, bytes) = gguf.bytes(&name, &expected.name, &stored.shape)?;
-        Ok((ggml_type, stored.rows_of(&expected.shape, bytes)))
-    }
-
-    /// Whether the model's file is a GGUF file that holds the weight of such a norm with the 1
-    /// added that is left out in Hugging Face's files. Of an artifact, `norm` is the source's.
-    pub fn adds_one(&self, norm: Option<&NormSpec>) -> bool {
-        matches!(self.files, Files::Gguf(_)) && norm.is_some_and(|it| it.is_offset)
+        })?;
+        Ok(Arc::new(rebuilt))
     }
 
     /// Number of weights, norms and biases; a tied head counts once.
@@ -398,6 +330,6 @@ impl Source {
     }
 }
 
-fn gguf_name(spec: &ModelSpec, tensor: &TensorSpec) -> String {
+pub(crate) fn gguf_name(spec: &ModelSpec, tensor: &TensorSpec) -> String {
     gguf::names::of_tensor(spec, tensor.part, tensor.part.block_idx())
 }

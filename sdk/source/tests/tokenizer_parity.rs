@@ -25,7 +25,7 @@ fn check(model: &Path, ids: &str) {
     let expected: Expected = serde_json::from_str(&read(ids)).unwrap();
     assert_eq!(texts.len(), expected.special.len());
     let source = Source::open(model).unwrap();
-    let mut tokenizer = source.tokenizer().unwrap();
+    let mut tokenizer = (*source.tokenizer().unwrap()).clone();
     assert_eq!(
         source.bos_rule(&tokenizer).unwrap().prepended(),
         expected.bos

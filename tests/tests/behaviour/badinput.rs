@@ -71,6 +71,11 @@ fn bad_specs(scratch: &Scratch) -> Vec<Bad> {
             json!(truncated_gguf(scratch)),
         ),
         changed(
+            "not-a-number",
+            "/model/source",
+            json!(not_a_number(scratch)),
+        ),
+        changed(
             "architecture",
             "/model/source",
             json!(unknown_architecture(scratch)),
@@ -110,6 +115,18 @@ fn truncated_gguf(scratch: &Scratch) -> std::path::PathBuf {
     let bytes = fs::read(fixture("models/llama3.gguf")).unwrap();
     fs::write(&file, &bytes[..bytes.len() - 1000]).unwrap();
     file
+}
+
+/// A model whose weights ran away in training.
+fn not_a_number(scratch: &Scratch) -> std::path::PathBuf {
+    let folder = scratch.path().join("diverged");
+    copy_of_tiny(&folder);
+    let weights = folder.join("model.safetensors");
+    let mut bytes = fs::read(&weights).unwrap();
+    let end = bytes.len();
+    bytes[end - 4..].fill(0xff);
+    fs::write(weights, bytes).unwrap();
+    folder
 }
 
 fn unknown_architecture(scratch: &Scratch) -> std::path::PathBuf {

@@ -81,6 +81,25 @@ fn layers_that_share_a_tensor_need_one_level() {
         );
         assert!(sentence.contains(&expected), "{sentence}");
     }
+    // It is told with whatever else is wrong, and so is a budget in bytes.
+    let mut several = spec("several", "phi3", "size", &["gguf"]);
+    several["search"]["fitness"] = json!({"plugin": "perplexty"});
+    several["calibration"]["tokens"] = json!(1_000_000);
+    let mut wrong = |grouping: &str, target: Value, expected: &str| {
+        several["search"]["grouping"] = json!(grouping);
+        several["target"] = target;
+        let said = scratch.run(&several).stderr;
+        for sentence in [
+            "no fitness plugin is named `perplexty`",
+            "$.calibration",
+            expected,
+        ] {
+            assert!(said.contains(sentence), "{said}");
+        }
+    };
+    let (bits, bytes) = (json!({"bits_per_weight": 5.0}), json!({"size_bytes": 1000}));
+    wrong("size", bits, "set `search.grouping: tied`");
+    wrong("none", bytes, "$.target.size_bytes: ");
     // A folder of plain numbers has room for any.
     let report = scratch.report(&spec("split", "phi3", "size", &["huggingface"]));
     let genotype = report["genotype"].as_object().unwrap();

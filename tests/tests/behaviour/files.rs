@@ -247,3 +247,55 @@ fn long_sequences_and_texts_of_one_token_are_warned_about() {
         "{warnings:?}"
     );
 }
+
+/// That every weight was scanned is remembered where runs share things. A check that finds it there
+/// scans no more, until a file has changed.
+#[test]
+fn weights_that_have_passed_are_scanned_once() {
+    let scratch = Scratch::new();
+    let records = scratch.state().join("cache/checks");
+    let count = || fs::read_dir(&records).map_or(0, Iterator::count);
+    let settled = spec_of(&fixture("tiny"), "settled");
+    assert_eq!(validate(&scratch, &settled)["valid"], true);
+    assert_eq!(count(), 0, "nobody has worked there yet");
+    scratch.report(&settled);
+    assert_eq!(count(), 1);
+    let record = fs::read_dir(&records)
+        .unwrap()
+        .next()
+        .unwrap()
+        .unwrap()
+        .path();
+    let text = fs::read_to_string(&record).unwrap();
+    for file in ["config.json", "model.safetensors"] {
+        assert!(
+            text.contains(&fixture("tiny").join(file).display().to_string()),
+            "{text}"
+        );
+    }
+    // As if the weights had changed since: they are scanned, and that is recorded.
+    fs::write(&record, text.replace("\"size_bytes\":", "\"size_bytes\":1")).unwrap();
+    assert_eq!(validate(&scratch, &settled)["valid"], true);
+    assert_eq!(fs::read_to_string(&record).unwrap(), text);
+}
+
+/// What another program would stumble over is told, and computed all the same.
+#[test]
+fn nulls_and_idle_settings_are_warned_about() {
+    let scratch = Scratch::new();
+    let folder = model(&scratch, "idle");
+    edit(&folder.join("config.json"), |config| {
+        config["rms_norm_eps"] = Value::Null;
+        config["quantization_config"] =
+            json!({"quant_method": "gptq", "bits": 4, "group_size": 32});
+    });
+    let answer = validate(&scratch, &spec_of(&folder, "idle"));
+    assert_eq!(answer["valid"], true, "{answer:#}");
+    let warnings = answer["warnings"].to_string();
+    for part in [
+        "rms_norm_eps of config.json is null",
+        "has a quantization_config (gptq), but all weights are plain",
+    ] {
+        assert!(warnings.contains(part), "{warnings}");
+    }
+}

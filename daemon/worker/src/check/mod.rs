@@ -3,6 +3,7 @@
 mod estimate;
 
 use anyhow::{Context, Result};
+use evopress_cache::Cache;
 use evopress_plugin::host::PluginDir;
 use evopress_spec::{Delivered, Plan, SequenceStart};
 use serde::Serialize;
@@ -11,7 +12,7 @@ use self::estimate::Needs;
 use crate::cli::CheckOptions;
 use crate::compute::Machine;
 use crate::memory::{self, Shortage};
-use crate::preflight::{self, Placed, Unsure};
+use crate::preflight::{self, Placed, Unsure, WeightScan};
 use crate::setup;
 
 /// The answer: mistakes, warnings, how sequences begin, and what the run would need if there are no
@@ -33,7 +34,13 @@ pub(crate) fn check(options: &CheckOptions) -> Result<Answer> {
         serde_json::from_slice(&text).with_context(|| options.plan.display().to_string())?;
     let plugins = PluginDir::open(&options.plugins)?;
     let unsure = Unsure::new(options.unsure.clone());
-    let found = preflight::examine(&plan, &plugins, &unsure);
+    let cache = options.cache.as_deref().map(Cache::at);
+    let found = preflight::examine(
+        &plan,
+        &plugins,
+        WeightScan::for_a_while(cache.as_ref()),
+        &unsure,
+    );
     let (mut mistakes, mut warnings) = (found.mistakes, found.warnings);
     let mut needs = None;
     if let (Some(source), Some((methods, space))) = (&found.source, &found.searched) {

@@ -9,6 +9,7 @@ mod placed;
 mod plugins;
 mod space;
 mod texts;
+mod weights;
 
 use evopress::genotype::SearchSpace;
 use evopress::source::Source;
@@ -18,6 +19,10 @@ use evopress_spec::{Plan, SequenceStart};
 use crate::setup::UsedMethod;
 
 pub(crate) use placed::{Placed, Unsure};
+pub(crate) use weights::WeightScan;
+
+/// What the space of a search is made from.
+const OF_SEARCH: [&str; 4] = ["/methods", "/target", "/model/dtype", "/search/grouping"];
 
 /// What was found.
 #[derive(Default)]
@@ -36,23 +41,45 @@ pub(crate) struct Preflight {
 
 /// Reads all that `plan` names. Nothing is said of the places that `unsure` holds: stand-ins for
 /// what the spec has wrong.
-pub(crate) fn examine(plan: &Plan, plugins: &PluginDir, unsure: &Unsure) -> Preflight {
+pub(crate) fn examine(
+    plan: &Plan,
+    plugins: &PluginDir,
+    scan: WeightScan<'_>,
+    unsure: &Unsure,
+) -> Preflight {
     let mut found = Preflight {
         mistakes: plugins::mistakes(plan, plugins, unsure),
         ..Preflight::default()
     };
     if !unsure.touches("/model/source") {
-        model::examine(plan, unsure, &mut found);
+        model::examine(plan, scan, unsure, &mut found);
     }
     texts::examine(plan, unsure, &mut found);
-    found.mistakes.retain(|it| !unsure.touches(&it.pointer));
-    if let (true, true, Some(source)) =
-        (found.mistakes.is_empty(), unsure.is_empty(), &found.source)
-    {
-        match space::of(plan, plugins, source) {
-            Ok(searched) => found.searched = Some(searched),
-            Err(mistakes) => found.mistakes = mistakes,
+    let of_search = match &found.source {
+        Some(source) if can_be_searched(unsure, &found.mistakes) => {
+            Some(space::of(plan, plugins, source))
         }
+        _ => None,
+    };
+    match of_search {
+        Some(Err(mistakes)) => {
+            // An artifact that cannot hold the model at all is told of once.
+            let is_new = |it: &Placed| !found.mistakes.iter().any(|at| at.pointer == it.pointer);
+            let new: Vec<Placed> = mistakes.into_iter().filter(is_new).collect();
+            found.mistakes.extend(new);
+        }
+        Some(Ok(searched)) if found.mistakes.is_empty() && unsure.is_empty() => {
+            found.searched = Some(searched);
+        }
+        _ => {}
     }
+    found.mistakes.retain(|it| !unsure.touches(&it.pointer));
     found
+}
+
+/// Whether what a search is made from is as it should be, whatever is wrong with the rest.
+fn can_be_searched(unsure: &Unsure, mistakes: &[Placed]) -> bool {
+    let is_of_search = |pointer: &str| OF_SEARCH.iter().any(|it| pointer.starts_with(it));
+    !OF_SEARCH.iter().any(|it| unsure.touches(it))
+        && !mistakes.iter().any(|it| is_of_search(&it.pointer))
 }

@@ -30,7 +30,7 @@ pub(super) fn entries(
     let (num_blocks, kept) = (layout.spec.num_blocks(), layout.kept_blocks());
     entries.keep_blocks(&format!("{architecture}."), num_blocks, &kept);
     entries.u32(&format!("{architecture}.block_count"), kept.len() as u32);
-    if let Some(num_experts) = Counts::of(layout).one(FORMAT)? {
+    if let Some(num_experts) = Counts::of(layout.num_experts()).one(FORMAT)? {
         entries.u32(&format!("{architecture}.expert_count"), num_experts);
     }
     entries.u32("general.quantization_version", QUANTIZATION_VERSION);

@@ -49,7 +49,10 @@ fn shares_and_patterns_are_the_same_for_every_layer() {
         sparsities: Some(vec![0.5, 0.0, 0.75]),
         ..SparsityOptions::default()
     };
-    insta::assert_snapshot!(show(&shares.units(&model, Some(0.7)).unwrap(), 4), @"model.layers.0.mlp.gate_proj: 0.0000 10240, 0.5000 5120, 0.7500 2560 @2");
+    insta::assert_snapshot!(
+        show(&shares.units(&model, Some(0.7)).unwrap(), 4),
+        @"model.layers.0.mlp.gate_proj: 0.0000 10240, 0.5000 5120, 0.7500 2560 @2"
+    );
     let patterns = SparsityOptions {
         patterns: Some(vec!["2:4".to_owned(), "2:8".to_owned()]),
         ..SparsityOptions::default()
@@ -77,7 +80,10 @@ fn options_that_make_no_sense_are_refused() {
     insta::assert_snapshot!(refuse(options(&[0.5, 0.5])), @"`sparsities`: two of them remove equally many weights");
     insta::assert_snapshot!(refuse(options(&[0.5, 1.0])), @"`sparsities`: found 1; allowed are shares from 0 up to, but not including, 1");
     insta::assert_snapshot!(refuse(patterns(&["2:4", "4:8"])), @"`patterns`: two of them remove equally many weights");
-    insta::assert_snapshot!(refuse(patterns(&["2:4", "4:2"])), @"`patterns`: found `4:2`; expected n:m with n zeros of m weights, n below m and m up to 64");
+    insta::assert_snapshot!(
+        refuse(patterns(&["2:4", "4:2"])),
+        @"`patterns`: found `4:2`; expected n:m with n zeros of m weights, n below m and m up to 64"
+    );
     let units = |options: SparsityOptions| {
         options
             .checked()
@@ -86,10 +92,22 @@ fn options_that_make_no_sense_are_refused() {
             .unwrap_err()
             .message
     };
-    insta::assert_snapshot!(units(SparsityOptions::default()), @"nothing says around which sparsity the levels are to be: give `around` or `sparsities`, or a target between 0 and 1 in this method's measure");
-    insta::assert_snapshot!(units(patterns(&["2:48", "2:4"])), @"`patterns`: 2:48 needs input features in multiples of 48, which those of 14 of 14 layers are not: `model.layers.0.self_attn.q_proj`, `model.layers.0.self_attn.k_proj`, `model.layers.0.self_attn.v_proj` and 11 more");
-    insta::assert_snapshot!(units(options(&[0.5001, 0.5002])), @"layer `model.layers.0.self_attn.q_proj`: 4096 weights are too few to tell the sparsities [0.5001, 0.5002] apart");
-    insta::assert_snapshot!(units(SparsityOptions { around: Some(0.0001), ..SparsityOptions::default() }), @"layer `model.layers.0.self_attn.q_proj`: 4096 weights are too few for 3 levels to each side of a sparsity of 0.0001");
+    insta::assert_snapshot!(
+        units(SparsityOptions::default()),
+        @"nothing says around which sparsity the levels are to be: give `around` or `sparsities`, or a target between 0 and 1 in this method's measure"
+    );
+    insta::assert_snapshot!(
+        units(patterns(&["2:48", "2:4"])),
+        @"`patterns`: 2:48 needs input features in multiples of 48, which those of 14 of 14 layers are not: `model.layers.0.self_attn.q_proj`, `model.layers.0.self_attn.k_proj`, `model.layers.0.self_attn.v_proj` and 11 more"
+    );
+    insta::assert_snapshot!(
+        units(options(&[0.5001, 0.5002])),
+        @"layer `model.layers.0.self_attn.q_proj`: 4096 weights are too few to tell the sparsities [0.5001, 0.5002] apart"
+    );
+    insta::assert_snapshot!(
+        units(SparsityOptions { around: Some(0.0001), ..SparsityOptions::default() }),
+        @"layer `model.layers.0.self_attn.q_proj`: 4096 weights are too few for 3 levels to each side of a sparsity of 0.0001"
+    );
 }
 
 #[test]

@@ -176,6 +176,19 @@ impl GgmlType {
         }
     }
 
+    /// Where the f16 numbers of a block begin by which its codes are multiplied, or which are
+    /// added: scales and minima. Empty for plain floats.
+    pub fn scale_offsets(self) -> &'static [usize] {
+        match self {
+            Self::F32 | Self::F16 | Self::Bf16 => &[],
+            Self::Q2_0 | Self::Q4_0 | Self::Q5_0 | Self::Q8_0 | Self::Iq4Nl | Self::Iq4Xs => &[0],
+            Self::Q4_1 | Self::Q5_1 | Self::Q4K | Self::Q5K => &[0, 2],
+            Self::Q2K => &[80, 82],
+            Self::Q3K => &[108],
+            Self::Q6K => &[208],
+        }
+    }
+
     /// Whether a block has codes and scales rather than floats.
     pub fn is_quantized(self) -> bool {
         self.group().is_some()

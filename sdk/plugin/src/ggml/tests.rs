@@ -39,3 +39,27 @@ fn blocks_become_weights() {
 fn blocks_that_are_cut_off_are_refused() {
     GgmlType::Q4_0.dequantize(&[0; 17], &mut [0.0; 32]);
 }
+
+/// With every other byte at its largest a weight is finite; with a scale that is infinite, none is.
+#[test]
+fn scales_are_where_they_are_said_to_be() {
+    for it in GgmlType::ALL.into_iter().filter(|it| it.is_quantized()) {
+        let weights = |scale: [u8; 2], at: usize| {
+            let mut block = vec![0xFF; it.block_bytes()];
+            for &offset in it.scale_offsets() {
+                let scale = if offset == at { scale } else { [0x00, 0x3C] };
+                block[offset..][..2].copy_from_slice(&scale);
+            }
+            let mut weights = vec![0.0_f32; it.block_len()];
+            it.dequantize(&block, &mut weights);
+            weights
+        };
+        for &at in it.scale_offsets() {
+            let is_finite = |it: &f32| it.is_finite();
+            assert!(weights([0xFF, 0x7B], at).iter().all(is_finite), "{it}");
+            let infinite = weights([0x00, 0x7C], at);
+            assert!(!infinite.iter().any(is_finite), "{it} at {at}");
+        }
+        assert!(!it.scale_offsets().is_empty(), "{it}");
+    }
+}

@@ -242,8 +242,14 @@ mod tests {
 
     #[test]
     fn a_schema_that_is_none_is_a_mistake_too() {
-        insta::assert_snapshot!(check_options(&json!({"type": "objct"}), &json!({}))[0].message, @r#"the plugin's schema of its options is not valid: "objct" is not valid under any of the schemas listed in the 'anyOf' keyword"#);
-        insta::assert_snapshot!(parse_schema("{").unwrap_err(), @"the plugin's schema of its options is not JSON: EOF while parsing an object at line 1 column 1");
+        insta::assert_snapshot!(
+            check_options(&json!({"type": "objct"}), &json!({}))[0].message,
+            @r#"the plugin's schema of its options is not valid: "objct" is not valid under any of the schemas listed in the 'anyOf' keyword"#
+        );
+        insta::assert_snapshot!(
+            parse_schema("{").unwrap_err(),
+            @"the plugin's schema of its options is not JSON: EOF while parsing an object at line 1 column 1"
+        );
     }
 
     #[test]

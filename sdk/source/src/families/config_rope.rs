@@ -67,19 +67,20 @@ impl Config<'_> {
         self.rope_from(&self.settings()?, DEFAULT_THETA)
     }
 
-    /// How queries grow from one original context to the next.
-    pub(super) fn query_growth(&self) -> Result<QueryGrowth, SourceError> {
+    /// How queries grow from one original context to the next; none where they do not.
+    pub(super) fn query_growth(&self) -> Result<Option<QueryGrowth>, SourceError> {
         let settings = self.settings()?;
         let need = |value: Option<f64>, name: &str| {
             value.ok_or_else(|| self.malformed(format!("rope_parameters without {name}")))
         };
-        Ok(QueryGrowth {
+        let growth = QueryGrowth {
             weight: need(settings.llama_4_scaling_beta, GROWTH)?,
             step: need(
                 settings.original_max_position_embeddings,
                 "original_max_position_embeddings",
             )?,
-        })
+        };
+        Ok(Some(growth).filter(|it| it.weight != 0.0))
     }
 
     /// The settings of all blocks. `rope_scaling` goes before `rope_parameters`.

@@ -91,20 +91,23 @@ pub(super) fn num_blocks(number: i64, file: &Path) -> Result<usize, SourceError>
 
 impl DenseModel {
     /// The specification, if the numbers are such as models have: what follows may multiply them
-    /// without care.
+    /// without care. `is_said` knows the fields of `config.json` that have a value; others have
+    /// theirs by default.
     pub(super) fn into_spec(
         self,
         architecture: &str,
         form: &Form,
         file: &Path,
+        is_said: &dyn Fn(&str) -> bool,
     ) -> Result<ModelSpec, SourceError> {
-        match self.mistake() {
+        match self.mistake(is_said) {
             None => Ok(self.spec(architecture, form)),
             Some(what) => Err(SourceError::malformed(file, what)),
         }
     }
 
-    fn mistake(&self) -> Option<String> {
+    fn mistake(&self, is_said: &dyn Fn(&str) -> bool) -> Option<String> {
+        let by_default = |field: &str| if is_said(field) { "" } else { " by default" };
         let extents = [
             ("hidden size", self.hidden_size, MAX_EXTENT),
             ("intermediate size", self.intermediate_size, MAX_EXTENT),
@@ -130,14 +133,17 @@ impl DenseModel {
         }
         if self.num_heads % self.num_kv_heads != 0 {
             return Some(format!(
-                "{} heads cannot share {} key/value heads: the one must divide the other",
-                self.num_heads, self.num_kv_heads
+                "{} heads cannot share {} key/value heads{}: the one must divide the other",
+                self.num_heads,
+                self.num_kv_heads,
+                by_default("num_key_value_heads")
             ));
         }
         if self.head_dim % 2 != 0 {
             return Some(format!(
-                "head dimension is {}, expected an even number",
-                self.head_dim
+                "head dimension is {}{}, expected an even number",
+                self.head_dim,
+                by_default("head_dim")
             ));
         }
         if !(self.rms_norm_eps.is_finite() && self.rms_norm_eps >= 0.0) {
@@ -148,7 +154,7 @@ impl DenseModel {
         }
         let of_experts = self.experts.as_ref();
         of_experts
-            .and_then(|experts| experts.mistake(MAX_EXTENT))
+            .and_then(|experts| experts.mistake(MAX_EXTENT, &by_default))
             .or_else(|| self.wrong_factor())
             .or_else(|| self.blocks.iter().find_map(|it| self.wrong_block(it)))
     }

@@ -23,6 +23,8 @@ pub(crate) struct ExpertsForm {
     /// The tensor of gate and up of all experts, and that of down, where there is no tensor for
     /// each layer.
     pub(crate) stacked: Option<[&'static str; 2]>,
+    /// What the parts are called in transformers' memory.
+    pub(crate) in_memory: NamesInMemory,
     /// Whether all probabilities of a token are always scaled to a sum of 1, whatever the
     /// configuration says.
     pub(crate) is_renormalized: bool,
@@ -32,6 +34,15 @@ pub(crate) struct ExpertsForm {
     pub(crate) has_shared: bool,
 }
 
+/// transformers' names of an MLP of experts in memory, within the block, from its version 5 on.
+#[derive(Debug)]
+pub(crate) struct NamesInMemory {
+    /// The router.
+    pub(crate) router: &'static str,
+    /// What the names of the two tensors of all experts begin with.
+    pub(crate) experts: &'static str,
+}
+
 impl ExpertsForm {
     /// Qwen's.
     pub(crate) const QWEN: Self = Self {
@@ -39,6 +50,10 @@ impl ExpertsForm {
         module: "mlp.experts",
         layers: ["gate_proj", "up_proj", "down_proj"],
         stacked: None,
+        in_memory: NamesInMemory {
+            router: "mlp.gate",
+            experts: "mlp.experts",
+        },
         is_renormalized: false,
         has_one_width: false,
         has_shared: false,
@@ -65,30 +80,38 @@ pub(super) struct ExpertNumbers {
 
 impl ExpertNumbers {
     /// What is wrong with the numbers, if anything.
-    pub(super) fn mistake(&self, max_extent: i64) -> Option<String> {
+    /// `by_default` says so of a field of `config.json` that has no value there.
+    pub(super) fn mistake(
+        &self,
+        max_extent: i64,
+        by_default: &dyn Fn(&str) -> &'static str,
+    ) -> Option<String> {
         let counts = self.blocks.iter().filter(|&&count| count != 0);
         let most = counts.clone().max().copied().unwrap_or(1);
         let least = counts.min().copied().unwrap_or(1);
+        let active = by_default("num_experts_per_tok");
         let extents = [
-            ("number of experts", most, MAX_EXPERTS),
-            ("number of experts", least, MAX_EXPERTS),
+            ("number of experts", most, "", MAX_EXPERTS),
+            ("number of experts", least, "", MAX_EXPERTS),
             (
                 "number of experts that a token takes",
                 self.num_active,
+                active,
                 least,
             ),
-            ("width of an expert", self.width, max_extent),
+            ("width of an expert", self.width, "", max_extent),
             (
                 "width of the shared expert",
                 self.shared_width.unwrap_or(1),
+                "",
                 max_extent,
             ),
         ];
         let mut wrong = extents
             .into_iter()
-            .filter(|(_, value, max)| !(1..=*max).contains(value));
-        if let Some((name, value, max)) = wrong.next() {
-            return Some(format!("{name} is {value}, allowed: 1 to {max}"));
+            .filter(|(_, value, _, max)| !(1..=*max).contains(value));
+        if let Some((name, value, default, max)) = wrong.next() {
+            return Some(format!("{name} is {value}{default}, allowed: 1 to {max}"));
         }
         let num_layers = self.blocks.iter().sum::<i64>() * 3;
         (num_layers > MAX_LAYERS).then(|| {

@@ -66,6 +66,9 @@ pub(super) struct Fields {
     pub(super) logits_scaling: Option<f64>,
 }
 
+/// What families call their number of experts.
+const NUMS_EXPERTS: [&str; 2] = ["num_experts", "num_local_experts"];
+
 // What transformers takes where no field says it.
 const DEFAULT_NORM_EPS: f64 = 1e-6;
 const DEFAULT_CONTEXT: i64 = 2048;
@@ -81,6 +84,11 @@ impl<'a> Config<'a> {
     ) -> Result<Self, SourceError> {
         let malformed = |what: String| SourceError::malformed(file, what);
         let mut all = json::object(defaults).map_err(malformed)?.map;
+        // Two names of one number: what the file says under one goes before a default of the other.
+        let says = |name: &str| config.get(name).is_some_and(|it| !it.is_null());
+        if NUMS_EXPERTS.iter().any(|name| says(name)) {
+            all.retain(|name, _| !NUMS_EXPERTS.contains(&name.as_str()));
+        }
         all.extend(
             config
                 .iter()

@@ -4,7 +4,8 @@ use super::from_gguf::GgufModel;
 use super::rope_factors::llama3_of;
 use crate::error::SourceError;
 use crate::gguf::RopeFactors;
-use crate::spec::{Rope, RopeScaling, too_many_factors};
+use crate::gguf::names::{TEMPERATURE_SCALE, YARN_LOG_MULTIPLIER};
+use crate::spec::{QueryGrowth, Rope, RopeScaling, too_many_factors};
 
 const DEFAULT_THETA: f64 = 10_000.0;
 /// llama.cpp's numbers of YaRN.
@@ -82,32 +83,53 @@ impl GgufModel<'_> {
     }
 
     fn yarn(&self, factor: f64) -> Result<RopeScaling, SourceError> {
-        // llama.cpp reads none of these for the families that there are.
-        for (name, usual) in [
-            ("yarn_ext_factor", 1.0),
-            ("yarn_attn_factor", 1.0),
-            ("yarn_beta_fast", BETA_FAST),
-            ("yarn_beta_slow", BETA_SLOW),
+        let has_keys = self.form.has_yarn_keys;
+        // llama.cpp reads the first two for none of the families that there are.
+        for (name, usual, is_read) in [
+            ("yarn_ext_factor", 1.0, false),
+            ("yarn_attn_factor", 1.0, false),
+            ("yarn_beta_fast", BETA_FAST, has_keys),
+            ("yarn_beta_slow", BETA_SLOW, has_keys),
         ] {
             let name = format!("scaling.{name}");
             let found = self.rope_number(&name)?;
-            if let Some(found) = found.filter(|&found| found != usual) {
+            if let Some(found) = found.filter(|&found| found != usual && !is_read) {
                 let key = self.key(&format!("rope.{name}"));
                 let usual = usual.to_string();
                 return Err(self.metadata.unsupported(&key, found.to_string(), &usual));
             }
         }
         // llama.cpp multiplies by this logarithm on its own.
-        let by_itself = 1.0 + 0.1 * factor.ln();
+        let logarithm = |weight: f64| 1.0 + 0.1 * weight * factor.ln();
+        let key = self.key(YARN_LOG_MULTIPLIER);
+        let by_itself = match self.metadata.optional_f64(&key)? {
+            Some(weight) if weight != 0.0 => logarithm(1.0) / logarithm(weight),
+            _ => logarithm(1.0),
+        };
         let attention = self.rope_number("scaling.attn_factor")?.unwrap_or(1.0);
         Ok(RopeScaling::Yarn {
             factor,
-            beta_fast: BETA_FAST,
-            beta_slow: BETA_SLOW,
+            beta_fast: self
+                .rope_number("scaling.yarn_beta_fast")?
+                .unwrap_or(BETA_FAST),
+            beta_slow: self
+                .rope_number("scaling.yarn_beta_slow")?
+                .unwrap_or(BETA_SLOW),
             original_max_position_embeddings: self.original_context()?,
             attention_factor: attention * by_itself,
             is_truncated: true,
         })
+    }
+
+    /// How queries grow from one original context to the next; none where they do not.
+    pub(super) fn query_growth(&self) -> Result<Option<QueryGrowth>, SourceError> {
+        let weight = self.metadata.optional_f64(&self.key(TEMPERATURE_SCALE))?;
+        let grows = weight.filter(|&weight| weight != 0.0);
+        let growth = |weight| {
+            let step = self.original_context()?;
+            Ok(QueryGrowth { weight, step })
+        };
+        grows.map(growth).transpose()
     }
 
     fn original_context(&self) -> Result<f64, SourceError> {

@@ -4,7 +4,7 @@
 use serde_json::{Map, Value};
 
 use super::dense::DenseModel;
-use super::experts::ExpertsForm;
+use super::experts::{ExpertsForm, NamesInMemory};
 use super::experts_config;
 use super::family::{About, Family};
 use super::form::Form;
@@ -59,6 +59,10 @@ const EXPERTS: ExpertsForm = ExpertsForm {
         "block_sparse_moe.input_linear",
         "block_sparse_moe.output_linear",
     ]),
+    in_memory: NamesInMemory {
+        router: "block_sparse_moe.router",
+        experts: "block_sparse_moe.experts",
+    },
     is_renormalized: true,
     has_one_width: true,
     ..ExpertsForm::QWEN

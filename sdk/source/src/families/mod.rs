@@ -16,6 +16,7 @@ mod from_config;
 mod from_gguf;
 mod gguf_rope;
 mod nested;
+mod numbers;
 mod other_fields;
 mod registry;
 mod report;
@@ -42,8 +43,10 @@ mod qwen3;
 mod qwen3_moe;
 mod smollm3;
 
+pub(crate) use experts::NamesInMemory;
 pub(crate) use family::Family;
 pub(crate) use nested::{names_in_whole, text_part};
+pub(crate) use numbers::{notes_on_nulls, sizes_by_default};
 pub(crate) use registry::{of_config, of_gguf, spec_of_config, spec_of_gguf};
 pub use report::supported_models;
 pub(crate) use to_config::{generation_config, to_config};

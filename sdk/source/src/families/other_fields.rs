@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 
 use super::from_gguf::GgufModel;
 use crate::error::SourceError;
+use crate::gguf::names::{TEMPERATURE_SCALE, YARN_LOG_MULTIPLIER};
 
 /// With which value a setting changes nothing. One that is absent or null never does.
 enum Neutral {
@@ -60,7 +61,7 @@ const FIELDS: [(&str, Neutral); 31] = [
 ];
 
 /// Keys of GGUF files, without the architecture, and the number with which they change nothing.
-const KEYS: [(&str, f64); 9] = [
+const KEYS: [(&str, f64); 12] = [
     ("expert_count", 0.0),
     ("attention.sliding_window", 0.0),
     ("attention.scale", 0.0),
@@ -70,6 +71,9 @@ const KEYS: [(&str, f64); 9] = [
     ("residual_scale", 1.0),
     ("logit_scale", 1.0),
     ("attention.clamp_kqv", 0.0),
+    (TEMPERATURE_SCALE, 0.0),
+    ("attention.temperature_length", 0.0),
+    (YARN_LOG_MULTIPLIER, 0.0),
 ];
 
 /// Lists with an entry for each block.

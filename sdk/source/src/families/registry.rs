@@ -8,8 +8,8 @@ use super::family::Family;
 use super::from_config::Config;
 use super::from_gguf::GgufModel;
 use super::{
-    gemma2, gemma3, granite, granitemoe, llama, ministral, ministral3, mistral, mixtral, olmo2,
-    olmo3, olmoe, other_fields, phi3, qwen2, qwen2_moe, qwen3, qwen3_moe, smollm3,
+    gemma2, gemma3, granite, granitemoe, llama, ministral, ministral3, mistral, mixtral, numbers,
+    olmo2, olmo3, olmoe, other_fields, phi3, qwen2, qwen2_moe, qwen3, qwen3_moe, smollm3,
 };
 use crate::error::SourceError;
 use crate::gguf::{Metadata, RopeFactors};
@@ -72,9 +72,11 @@ pub(crate) fn spec_of_config(
     file: &Path,
 ) -> Result<ModelSpec, SourceError> {
     other_fields::check_lengths(config, file)?;
-    let numbers = (family.read_config)(&Config::new(&family.form, family.defaults, config, file)?)?;
+    numbers::check_config(config, family.fields, file)?;
+    let model = (family.read_config)(&Config::new(&family.form, family.defaults, config, file)?)?;
     other_fields::check_config(config, family.fields, file)?;
-    numbers.into_spec(family.model_type, &family.form, file)
+    let is_said = |field: &str| config.get(field).is_some_and(|value| !value.is_null());
+    model.into_spec(family.model_type, &family.form, file, &is_said)
 }
 
 /// The specification that a GGUF file stands for. `has_tensor` knows the file's tensors by their
@@ -92,8 +94,10 @@ pub(crate) fn spec_of_gguf(
         rope_factors,
     };
     other_fields::check_gguf(&model, family.fields)?;
+    numbers::check_gguf(&model)?;
     let read = family.read_gguf.unwrap_or(|model| model.common());
-    read(&model)?.into_spec(family.model_type, &family.form, metadata.file)
+    let numbers = read(&model)?;
+    numbers.into_spec(family.model_type, &family.form, metadata.file, &|_| true)
 }
 
 fn find(

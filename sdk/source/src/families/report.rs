@@ -44,7 +44,10 @@ A GGUF file says less than a folder in some cases:
 - llama.cpp knows no windows in its `llama`, `phi3` and `qwen2`. The file's context length is that
   of the window then, up to which it is the same model.
 - A rotation, bias, scale or cap that llama.cpp would leave out is refused before any work. So is
-  YaRN with settings of its own, and dropping whole blocks where it counts them (SmolLM3).
+  YaRN with settings of its own, for which only `mistral3` has keys, and dropping whole blocks where
+  it counts them (SmolLM3).
+- A `mistral3` without a growth of queries, such as Mistral Small 3.1, becomes a folder of a
+  `ministral3` whose growth is 0.
 - q, k and v of Phi-3 are one tensor, gate and up another, in GGUF files as in packed folders
   (`compressed-tensors`, `gptq`). Each has one level: `search.grouping: tied` is needed.
 - The layers of all experts of a block are three tensors in GGUF files, each of which has one level:

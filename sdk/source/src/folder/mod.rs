@@ -1,5 +1,7 @@
 //! Hugging Face folders.
 
+mod beside_weights;
+mod in_memory;
 mod model_folder;
 pub mod nemotron_nas;
 mod quantized;

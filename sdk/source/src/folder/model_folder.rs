@@ -1,39 +1,40 @@
 //! A folder with config.json, tokenizer.json and one or several safetensors files.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use evopress_core::model_files;
-use evopress_core::text::shown;
+use evopress_plugin::DType;
 use serde_json::{Map, Value};
-use tokenizers::Tokenizer;
 
+use super::in_memory;
 use super::nemotron_nas;
 use super::quantized::Quantized;
 use super::text;
 use super::weight_files::WeightFiles;
-use crate::bos::{self, BosRule};
 use crate::error::SourceError;
 use crate::families::{self, Family};
-use crate::hf_files::HfFiles;
+use crate::numbers::{Numbers, TensorInFile};
 use crate::reduced::Reduced;
-use crate::spec::{ModelSpec, TensorSpec};
+use crate::spec::{ModelSpec, StoredRows, TensorSpec};
 use crate::tensor::StoredTensor;
-use crate::tokenizer;
 
 /// A Hugging Face folder, open.
 pub(crate) struct ModelFolder {
-    path: PathBuf,
-    family: &'static Family,
-    config: Map<String, Value>,
+    pub(super) path: PathBuf,
+    pub(super) family: &'static Family,
+    pub(super) config: Map<String, Value>,
     /// The configuration as artifacts can hold it: without numbers that are not finite.
-    finite: Map<String, Value>,
+    pub(super) finite: Map<String, Value>,
     /// The fields that `finite` is without.
-    left_out: Vec<String>,
+    pub(super) left_out: Vec<String>,
     /// Whether the model is the part for texts of the one that the files hold.
     is_part: bool,
     weights: WeightFiles,
     /// How weights are quantized that are not there as they are.
     quantized: Option<Quantized>,
+    /// Where tensors of experts lie that have other names in files.
+    in_memory: HashMap<String, StoredRows>,
     /// What there is of its blocks, where they differ.
     reduced: Option<Reduced>,
 }
@@ -86,6 +87,7 @@ impl ModelFolder {
             is_part,
             weights: WeightFiles::open(path)?,
             quantized,
+            in_memory: HashMap::new(),
             reduced,
         })
     }
@@ -98,13 +100,37 @@ impl ModelFolder {
         self.family
     }
 
-    fn config_file(&self) -> PathBuf {
+    pub(super) fn config_file(&self) -> PathBuf {
         self.path.join("config.json")
     }
 
     /// The model as the configuration has it, all blocks whole.
     pub(crate) fn spec(&self) -> Result<ModelSpec, SourceError> {
         families::spec_of_config(self.family, &self.config, &self.config_file())
+    }
+
+    /// What who else reads the configuration would stumble over: a sentence each.
+    pub(crate) fn notes(&self, spec: &ModelSpec, has_codes: bool) -> Vec<String> {
+        let taken = families::to_config(self.family, spec, Map::new());
+        let activation_field = self.family.form.activation_field;
+        let mut notes = families::notes_on_nulls(&self.config, activation_field, &taken);
+        if let (Some(quantized), false) = (&self.quantized, has_codes) {
+            notes.push(quantized.without_codes());
+        }
+        notes
+    }
+
+    /// Whether the configuration says for how long sequences the model was made.
+    pub(crate) fn says_context(&self) -> bool {
+        let field = self.config.get("max_position_embeddings");
+        field.is_some_and(|value| !value.is_null())
+    }
+
+    /// Finds the tensors of the experts of the model, which is that of [`ModelFolder::spec`].
+    pub(crate) fn find_experts(&mut self, spec: &ModelSpec) {
+        if let Some(experts) = self.family.form.experts {
+            self.in_memory = in_memory::places(&self.weights, &experts.in_memory, spec);
+        }
     }
 
     /// What there is of the blocks, where they differ.
@@ -163,17 +189,20 @@ impl ModelFolder {
         let names = families::names_in_whole(name);
         let mut candidates = names.into_iter().filter(|_| self.is_part);
         let quantized = self.quantized.is_some();
-        let has_codes = |it: &str| quantized && Quantized::has_codes_of(&self.weights, it);
+        let has_codes = |it: &str| quantized && Quantized::codes_of(&self.weights, it).is_some();
         let found = candidates.find(|it| self.weights.has(it) || has_codes(it));
         found.unwrap_or_else(|| name.to_owned())
     }
 
-    pub(crate) fn check(&self, expected: &TensorSpec) -> Result<(), SourceError> {
+    /// Checks that a tensor is there as it must be. Returns whether it is quantized.
+    pub(crate) fn check(&self, expected: &TensorSpec) -> Result<bool, SourceError> {
         let whole = self.whole(expected);
-        match self.quantized_type(expected)? {
-            Some(_) => Ok(()),
-            None => self.weights.tensor(&whole.name, &whole.shape).map(drop),
+        let is_quantized = self.quantized_type(expected)?.is_some();
+        if !is_quantized {
+            let plain = self.weights.tensor(&whole.name, &whole.shape);
+            plain.map_err(|error| self.explained(error, &whole.name))?;
         }
+        Ok(is_quantized)
     }
 
     pub(crate) fn tensor(&self, expected: &TensorSpec) -> Result<StoredTensor<'_>, SourceError> {
@@ -187,21 +216,75 @@ impl ModelFolder {
             Some(weight) => weight,
             None => self.weights.tensor(name, shape)?,
         };
-        Ok(match &expected.stored {
+        Ok(match self.stored(expected) {
             Some(stored) => tensor.rows(stored, &expected.shape),
             None => tensor,
         })
     }
 
+    /// What is wrong with a tensor, with what the configuration has to do with it.
+    fn explained(&self, error: SourceError, name: &str) -> SourceError {
+        let codes = Quantized::codes_of(&self.weights, name);
+        if let Some(codes) = codes.filter(|_| self.quantized.is_none()) {
+            let what = format!("tensor {codes} is quantized, but there is no quantization_config");
+            return SourceError::malformed(&self.config_file(), what);
+        }
+        let mut error = error;
+        if let SourceError::Shape { by_default, .. } = &mut error {
+            *by_default = families::sizes_by_default(self.family.defaults, &self.config).into();
+        }
+        error
+    }
+
+    /// The names of the tensors of the files that an expected one is, lies in, or is coded by.
+    pub(crate) fn names_of(&self, expected: &TensorSpec) -> Vec<String> {
+        let name = self.name_of(expected);
+        let mut names = match &self.quantized {
+            Some(_) => Quantized::parts_of(&name),
+            None => Vec::new(),
+        };
+        names.insert(0, name);
+        names
+    }
+
+    /// A tensor of the files, if it holds floats.
+    pub(crate) fn in_file(&self, name: &str) -> Option<TensorInFile<'_>> {
+        let (dtype, shape, bytes) = self.weights.raw(name)?;
+        Some(TensorInFile {
+            file: self.weights.file_of_tensor(name)?,
+            name: name.to_owned(),
+            shape: shape.to_vec(),
+            numbers: match dtype {
+                "F32" => Numbers::Floats(DType::F32, bytes),
+                "F16" => Numbers::Floats(DType::F16, bytes),
+                "BF16" => Numbers::Floats(DType::Bf16, bytes),
+                "F8_E4M3" => Numbers::Float8(bytes),
+                _ => return None,
+            },
+        })
+    }
+
     /// The tensor of the files that an expected one is, or lies in.
     fn whole(&self, expected: &TensorSpec) -> TensorSpec {
-        let shape = expected.stored.as_ref().map(|stored| &stored.shape);
+        let shape = self.stored(expected).map(|stored| &stored.shape);
         TensorSpec {
-            name: self.name_in_files(expected.name_in_files()),
+            name: self.name_of(expected),
             shape: shape.unwrap_or(&expected.shape).clone(),
             part: expected.part,
             stored: None,
         }
+    }
+
+    /// The rows of a tensor of the files that an expected one is, if it is not one of its own.
+    fn stored<'a>(&'a self, expected: &'a TensorSpec) -> Option<&'a StoredRows> {
+        let in_memory = self.in_memory.get(&expected.name);
+        in_memory.or(expected.stored.as_ref())
+    }
+
+    /// The name of the tensor of the files that an expected one is, or lies in.
+    pub(crate) fn name_of(&self, expected: &TensorSpec) -> String {
+        let stored = self.stored(expected);
+        self.name_in_files(stored.map_or(&expected.name, |it| &it.name))
     }
 
     /// The method that `quantization_config` names.
@@ -226,64 +309,6 @@ impl ModelFolder {
         self.weights.size_bytes()
     }
 
-    pub(crate) fn tokenizer(&self) -> Result<Tokenizer, SourceError> {
-        let file = self.path.join("tokenizer.json");
-        let text = text::read(&file)?;
-        tokenizer::parse(&text).map_err(|what| SourceError::Tokenizer { file, what })
-    }
-
-    /// How sequences begin; `bos_token_id` is the configuration's.
-    pub(crate) fn bos_rule(
-        &self,
-        tokenizer: &Tokenizer,
-        bos_token_id: Option<u32>,
-    ) -> Result<BosRule, SourceError> {
-        let config = small_file(&self.path.join("tokenizer_config.json"), &mut Vec::new());
-        bos::of_folder(tokenizer, &config, bos_token_id).map_err(|what| SourceError::Tokenizer {
-            file: self.path.join("tokenizer.json"),
-            what,
-        })
-    }
-
-    /// What the folder holds beside the weights; `spec` is of the whole model.
-    pub(crate) fn hf_files(&self, spec: &ModelSpec) -> Result<HfFiles, SourceError> {
-        let tokenizer = self.path.join("tokenizer.json");
-        let left_out = without_fields(&self.config_file(), &self.left_out);
-        let mut notes: Vec<String> = left_out.into_iter().collect();
-        let mut optional = |name: &str| small_file(&self.path.join(name), &mut notes);
-        let tokenizer_config = optional("tokenizer_config.json");
-        let special_tokens_map = optional("special_tokens_map.json");
-        let mut generation_config = optional("generation_config.json");
-        if generation_config.is_empty() {
-            generation_config = families::generation_config(spec);
-        }
-        let copies = ["chat_template.jinja", "LICENSE", "LICENSE.txt", "NOTICE"]
-            .iter()
-            .map(|name| self.path.join(name))
-            .filter(|file| file.is_file())
-            .collect();
-        let mut config = families::to_config(self.family, spec, self.finite.clone());
-        // Code of the folder's own is not copied: runtimes know the families.
-        config.shift_remove("auto_map");
-        let tokenizer = text::read(&tokenizer)?;
-        Ok(HfFiles {
-            config,
-            tokenizer: tokenizer.trim_start_matches('\u{feff}').to_owned(),
-            tokenizer_config,
-            special_tokens_map,
-            generation_config,
-            notes,
-            name: self
-                .config
-                .get("_name_or_path")
-                .and_then(Value::as_str)
-                .filter(|name| !name.is_empty())
-                .map(Into::into),
-            license: None,
-            copies,
-        })
-    }
-
     /// All that an artifact of this model depends on.
     /// Takes what was read of the weights out of memory.
     pub(crate) fn release(&self) {
@@ -293,32 +318,4 @@ impl ModelFolder {
     pub(crate) fn digest_files(&self) -> Vec<PathBuf> {
         model_files(&self.path)
     }
-}
-
-/// A file that decides no result: of one that is not as it should be nothing is taken, and a note
-/// says so.
-fn small_file(file: &Path, notes: &mut Vec<String>) -> Map<String, Value> {
-    if !file.is_file() {
-        return Map::new();
-    }
-    match text::read(file).and_then(|text| text::object(&text, file)) {
-        Ok(object) => {
-            notes.extend(without_fields(file, &object.left_out));
-            object.finite
-        }
-        Err(error) => {
-            notes.push(format!("{error}; the artifact goes without this file"));
-            Map::new()
-        }
-    }
-}
-
-fn without_fields(file: &Path, names: &[String]) -> Option<String> {
-    (!names.is_empty()).then(|| {
-        format!(
-            "{}: the artifact goes without fields whose numbers are not finite: {}",
-            file.display(),
-            shown(&names.join(", "))
-        )
-    })
 }

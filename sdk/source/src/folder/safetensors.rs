@@ -93,6 +93,10 @@ impl SafetensorsFile {
         self.map.release();
     }
 
+    pub(super) fn path(&self) -> &Path {
+        &self.map.path
+    }
+
     pub(super) fn size_bytes(&self) -> u64 {
         self.map.bytes().len() as u64
     }
@@ -177,6 +181,7 @@ impl SafetensorsFile {
             tensor: name.to_owned(),
             expected: shape.to_vec(),
             found: info.shape.clone(),
+            by_default: Box::default(),
         })
     }
 

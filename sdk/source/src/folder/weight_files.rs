@@ -94,6 +94,12 @@ impl WeightFiles {
         self.files.iter().map(SafetensorsFile::size_bytes).sum()
     }
 
+    /// The file that a tensor is in.
+    pub(super) fn file_of_tensor(&self, name: &str) -> Option<&Path> {
+        let file = self.files.get(*self.places.get(name)?)?;
+        Some(file.path())
+    }
+
     pub(super) fn has(&self, name: &str) -> bool {
         self.places.contains_key(name)
     }

@@ -134,6 +134,12 @@ impl GgufFile {
         part.bytes(name, shape)
     }
 
+    /// The file that a tensor is in, by its name there; of one that is in none, the first.
+    pub(crate) fn file_of(&self, name: &str) -> &Path {
+        let part = self.part_of(name).unwrap_or_else(|| self.first());
+        &part.map.path
+    }
+
     fn part_of(&self, name: &str) -> Option<&Part> {
         let mut parts = self.parts.iter();
         parts.find(|part| part.header.tensors.contains_key(name))
@@ -197,11 +203,11 @@ impl GgufFile {
     pub(crate) fn hf_files(
         &self,
         spec: &ModelSpec,
+        tokenizer: &Tokenizer,
         config: Map<String, Json>,
         generation_config: Map<String, Json>,
     ) -> Result<HfFiles, SourceError> {
         let metadata = self.metadata();
-        let tokenizer = self.tokenizer()?;
         let written =
             guarded(|| tokenizer.to_string(false)).map_err(|what| metadata.tokenizer(what))?;
         let written = written.map_err(|cause| metadata.tokenizer(cause.to_string()))?;

@@ -19,6 +19,11 @@ pub(crate) struct GgufForm {
     pub(crate) has_divisors: bool,
     /// Whether two tensors may have divisors for short and for long sequences.
     pub(crate) has_long_rope: bool,
+    /// Whether keys say where YaRN's ramp begins and ends, and what a logarithm in its attention
+    /// factor is multiplied with.
+    pub(crate) has_yarn_keys: bool,
+    /// Whether a key says how queries grow, from one original context to the next.
+    pub(crate) grows_queries: bool,
     /// Whether a part of each head may turn.
     pub(crate) turns_parts_of_heads: bool,
     /// Every so many blocks one does not rotate.
@@ -101,6 +106,8 @@ impl GgufForm {
             always_caps: false,
             has_divisors: false,
             has_long_rope: false,
+            has_yarn_keys: false,
+            grows_queries: false,
             turns_parts_of_heads: false,
             unrotated_period: None,
             has_factors: false,

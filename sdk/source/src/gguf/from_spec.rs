@@ -7,11 +7,13 @@ use tokenizers::Tokenizer;
 use super::entries::Entries;
 use super::form::{GgufForm, GgufWindows};
 use super::metadata::Metadata;
-use super::names::{ROPE_FACTORS, ROPE_FACTORS_LONG, ROPE_FACTORS_SHORT};
+use super::names::{ROPE_FACTORS, ROPE_FACTORS_LONG, ROPE_FACTORS_SHORT, TEMPERATURE_SCALE};
 use super::{parse, tokenizer};
 use crate::error::SourceError;
 use crate::hf_files::HfFiles;
-use crate::spec::{AttentionSpec, ModelSpec, Rope, RopeScaling};
+use crate::spec::{AttentionSpec, ModelSpec, QueryGrowth, Rope, RopeScaling};
+
+const ORIGINAL_CONTEXT: &str = "rope.scaling.original_context_length";
 
 /// The metadata of a whole model whose tokenizer can be said in GGUF's terms. The folder is for
 /// messages.
@@ -58,7 +60,14 @@ pub(crate) fn entries(
     let epsilon = spec.final_norm.eps as f32;
     entries.f32(&key("attention.layer_norm_rms_epsilon"), epsilon);
     if let Some(rope) = rope {
-        rotation(rope, &key, &mut entries);
+        rotation(form, rope, &key, &mut entries);
+    }
+    if let (true, Some(growth)) = (form.grows_queries, query_growth(spec)) {
+        entries.f32(&key(TEMPERATURE_SCALE), growth.weight as f32);
+        let is_yarn = rope.is_some_and(|it| matches!(it.scaling, RopeScaling::Yarn { .. }));
+        if !is_yarn {
+            entries.u32(&key(ORIGINAL_CONTEXT), growth.step as u32);
+        }
     }
     windows(form, spec, &mut entries);
     factors(form, spec, &key, &mut entries);
@@ -96,13 +105,9 @@ fn experts(spec: &ModelSpec) -> Vec<(&'static str, Option<i64>)> {
     ]
 }
 
-/// The longest sequence that llama.cpp computes right: where it knows no windows, that of one, and
-/// where queries grow, that of the first step.
+/// The longest sequence that llama.cpp computes right: where it knows no windows, that of one.
 fn context(form: &GgufForm, spec: &ModelSpec) -> i64 {
-    let steps = attentions(spec).filter_map(|it| it.query_growth);
-    let longest = steps
-        .map(|growth| growth.step as i64)
-        .fold(spec.max_position_embeddings, i64::min);
+    let longest = spec.max_position_embeddings;
     match form.windows {
         GgufWindows::None => attentions(spec)
             .filter_map(|it| it.window)
@@ -115,13 +120,18 @@ fn attentions(spec: &ModelSpec) -> impl Iterator<Item = &AttentionSpec> {
     spec.blocks.iter().filter_map(|it| it.attention.as_ref())
 }
 
+/// How queries grow, in all blocks alike.
+pub(super) fn query_growth(spec: &ModelSpec) -> Option<QueryGrowth> {
+    attentions(spec).find_map(|it| it.query_growth)
+}
+
 /// The rotation of the blocks without a window, or of all where none is without.
 pub(super) fn main_rope(spec: &ModelSpec) -> Option<&Rope> {
     let full = attentions(spec).filter(|it| it.window.is_none());
     full.chain(attentions(spec)).find_map(|it| it.rope.as_ref())
 }
 
-fn rotation(rope: &Rope, key: &impl Fn(&str) -> String, entries: &mut Entries) {
+fn rotation(form: &GgufForm, rope: &Rope, key: &impl Fn(&str) -> String, entries: &mut Entries) {
     entries.f32(&key("rope.freq_base"), rope.theta as f32);
     let mut number = |name: &str, value: f64| {
         entries.f32(&key(&format!("rope.scaling.{name}")), value as f32);
@@ -134,13 +144,23 @@ fn rotation(rope: &Rope, key: &impl Fn(&str) -> String, entries: &mut Entries) {
         }
         RopeScaling::Yarn {
             factor,
+            beta_fast,
+            beta_slow,
             original_max_position_embeddings,
             attention_factor,
             ..
         } => {
             number("factor", *factor);
-            // llama.cpp multiplies by this logarithm on its own.
-            number("attn_factor", attention_factor / (1.0 + 0.1 * factor.ln()));
+            if form.has_yarn_keys {
+                number("yarn_beta_fast", *beta_fast);
+                number("yarn_beta_slow", *beta_slow);
+                // As llama.cpp's converter has it: llama.cpp's own factor is 1 then.
+                number("yarn_log_multiplier", 1.0);
+                number("attn_factor", *attention_factor);
+            } else {
+                // llama.cpp multiplies by this logarithm on its own.
+                number("attn_factor", attention_factor / (1.0 + 0.1 * factor.ln()));
+            }
             ("yarn", Some(*original_max_position_embeddings))
         }
         RopeScaling::LongRope {
@@ -154,8 +174,7 @@ fn rotation(rope: &Rope, key: &impl Fn(&str) -> String, entries: &mut Entries) {
     };
     entries.string(&key("rope.scaling.type"), kind);
     if let Some(original) = original {
-        let name = key("rope.scaling.original_context_length");
-        entries.u32(&name, original as u32);
+        entries.u32(&key(ORIGINAL_CONTEXT), original as u32);
     }
 }
 

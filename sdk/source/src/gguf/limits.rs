@@ -1,10 +1,10 @@
 //! What of a model llama.cpp would compute in another way than the model does.
 
 use super::form::{GgufBiases, GgufForm, GgufHead, GgufWindows};
-use super::from_spec::main_rope;
+use super::from_spec::{main_rope, query_growth};
 use crate::spec::{AttentionSpec, LayerInput, LayerSpec, ModelSpec, Rope, RopeScaling};
 
-/// `beta_fast`, `beta_slow` and `truncate` of YaRN, for which these architectures have no keys.
+/// `beta_fast`, `beta_slow` and `truncate` of YaRN, for which most architectures have no keys.
 const USUAL_YARN: (f64, f64, bool) = (32.0, 1.0, true);
 /// Relative difference up to which two scales are one.
 const TOLERANCE: f64 = 1e-6;
@@ -17,6 +17,7 @@ pub(crate) fn foreign(form: &GgufForm, spec: &ModelSpec) -> Option<String> {
         .filter_map(|it| it.attention.as_ref())
         .collect();
     of_rope(form, spec)
+        .or_else(|| of_growth(spec))
         .or_else(|| of_windows(form, &attentions))
         .or_else(|| of_blocks(form, spec, &attentions))
         .or_else(|| of_scores(form, spec, &attentions))
@@ -39,12 +40,33 @@ fn of_rope(form: &GgufForm, spec: &ModelSpec) -> Option<String> {
             beta_slow,
             is_truncated,
             ..
-        } if (*beta_fast, *beta_slow, *is_truncated) != USUAL_YARN => {
+        } if !is_computed_yarn(form, (*beta_fast, *beta_slow, *is_truncated)) => {
             return Some("YaRN with settings other than its usual ones".into());
         }
         _ => return None,
     };
     Some(format!("a rotation {kind}"))
+}
+
+/// Whether llama.cpp computes YaRN with these `beta_fast`, `beta_slow` and `truncate`.
+fn is_computed_yarn(form: &GgufForm, settings: (f64, f64, bool)) -> bool {
+    settings == USUAL_YARN || (form.has_yarn_keys && settings.2)
+}
+
+/// llama.cpp takes the step of the growth from where the rotation is stretched.
+fn of_growth(spec: &ModelSpec) -> Option<String> {
+    let growth = query_growth(spec)?;
+    let original = match main_rope(spec).map(|it| &it.scaling) {
+        Some(RopeScaling::Yarn {
+            original_max_position_embeddings,
+            ..
+        }) => *original_max_position_embeddings,
+        _ => growth.step.floor(),
+    };
+    (growth.step != original).then(|| {
+        let step = growth.step;
+        format!("queries that grow every {step} tokens, not every {original}")
+    })
 }
 
 fn of_windows(form: &GgufForm, attentions: &[&AttentionSpec]) -> Option<String> {

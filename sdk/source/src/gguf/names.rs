@@ -11,6 +11,12 @@ pub const ROPE_FACTORS_SHORT: &str = "rope_factors_short.weight";
 /// The head, absent where it is tied to the embedding.
 pub const HEAD: &str = "output.weight";
 
+/// How much queries grow from one original context to the next; a key, without the architecture.
+pub const TEMPERATURE_SCALE: &str = "attention.temperature_scale";
+/// What a logarithm in the attention factor of YaRN is multiplied with; a key, as
+/// [`TEMPERATURE_SCALE`].
+pub const YARN_LOG_MULTIPLIER: &str = "rope.scaling.yarn_log_multiplier";
+
 /// The router of a block's experts.
 pub const ROUTER: &str = "ffn_gate_inp";
 /// The gate of a block's shared expert.

@@ -53,6 +53,7 @@ impl Part {
                 tensor: tensor(),
                 expected: shape.to_vec(),
                 found: info.shape.clone(),
+                by_default: Box::default(),
             });
         }
         let row = info.shape.last().copied().unwrap_or(1) as usize;

@@ -3,6 +3,7 @@
 //! The `tokenizers` library panics at some settings that a file may have, when it reads them or
 //! when it meets a text. Whatever it does with a file is done within [`guarded`].
 
+mod growth;
 mod guard;
 
 use serde_json::{Map, Value};
@@ -33,14 +34,16 @@ pub(crate) fn parse(text: &str) -> Result<Tokenizer, String> {
         }
         Ok(tokenizer)
     });
-    parsed?.map_err(|cause| cause.to_string())
+    let tokenizer = parsed?.map_err(|cause| cause.to_string())?;
+    growth::mistake(&tokenizer).map_or(Ok(tokenizer), Err)
 }
 
 /// The tokens of a text, with those that the tokenizer puts around it if `special`.
 ///
 /// # Errors
-/// The tokenizer's settings do not fit the text: a sentence.
+/// The tokenizer's settings do not fit the text, or make far too much of it: a sentence.
 pub fn encode(tokenizer: &Tokenizer, text: &str, special: bool) -> Result<Encoding, String> {
+    guarded(|| growth::check(tokenizer, text))??;
     let encoding = guarded(|| tokenizer.encode(text, special))?;
     encoding.map_err(|cause| cause.to_string())
 }
@@ -50,6 +53,7 @@ pub fn encode(tokenizer: &Tokenizer, text: &str, special: bool) -> Result<Encodi
 /// # Errors
 /// As [`encode`].
 pub(crate) fn ids(tokenizer: &Tokenizer, text: &str) -> Result<Vec<u32>, String> {
+    guarded(|| growth::check(tokenizer, text))??;
     let encoding = guarded(|| tokenizer.encode_fast(text, false))?;
     let encoding = encoding.map_err(|cause| cause.to_string())?;
     Ok(encoding.get_ids().to_vec())

@@ -58,7 +58,7 @@ fn a_head_of_its_own_is_kept_where_it_differs_from_the_embedding() {
     let (own, _folder) = open(&other);
     assert!(!own.spec().head.tied);
     assert_eq!(own.read("lm_head.weight").unwrap().to_bytes(), other);
-    let config = own.hf_files().unwrap().config;
+    let config = &own.hf_files().unwrap().config;
     assert_eq!(config["tie_word_embeddings"], json!(false));
 }
 
@@ -253,7 +253,7 @@ fn small_files_that_decide_nothing_are_read_as_far_as_they_go() {
         fs::write(folder.path().join("generation_config.json"), text).unwrap();
         let source = Source::open(folder.path()).unwrap();
         let files = source.hf_files().unwrap();
-        (files.generation_config, files.notes)
+        (files.generation_config.clone(), files.notes.clone())
     };
     let (config, notes) = files("\u{FEFF}{\"temperature\": Infinity, \"top_k\": 50}");
     assert_eq!(Value::Object(config), json!({"top_k": 50}));
@@ -314,7 +314,8 @@ fn artifacts_name_no_code_of_the_source_and_begin_without_a_mark() {
     let tokenizer = folder.path().join("tokenizer.json");
     let marked = format!("\u{feff}{}", fs::read_to_string(&tokenizer).unwrap());
     fs::write(&tokenizer, marked).unwrap();
-    let files = Source::open(folder.path()).unwrap().hf_files().unwrap();
+    let source = Source::open(folder.path()).unwrap();
+    let files = source.hf_files().unwrap();
     assert!(!files.config.contains_key("auto_map"));
     assert!(files.tokenizer.starts_with('{'));
 }

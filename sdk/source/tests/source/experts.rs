@@ -127,6 +127,25 @@ fn stacked_experts_are_rows_of_one_tensor() {
     check("output_linear", &["down_proj"]);
 }
 
+/// A default of the one name of a number says nothing against what the file says by the other.
+#[test]
+fn experts_may_be_counted_under_either_name() {
+    let folder = changed("mixtral", |config| {
+        let count = config.shift_remove("num_local_experts").unwrap();
+        config.insert("num_experts".into(), count);
+    });
+    let source = Source::open(folder.path()).unwrap();
+    assert_eq!(*source.spec(), spec("mixtral"));
+    let folder = changed("mixtral", |config| {
+        config.shift_remove("num_experts_per_tok");
+        config.insert("num_local_experts".into(), json!(1));
+    });
+    let found = error(folder.path(), folder.path());
+    let expected =
+        "config.json: number of experts that a token takes is 2 by default, allowed: 1 to 1";
+    assert_eq!(found, expected);
+}
+
 #[test]
 fn numbers_that_no_model_has_are_refused() {
     let refused = |name: &str, field: &str, value: Value, sentence: &str| {
@@ -141,6 +160,12 @@ fn numbers_that_no_model_has_are_refused() {
         "num_experts_per_tok",
         json!(5),
         "number of experts that a token takes is 5, allowed: 1 to 4",
+    );
+    refused(
+        "mixtral",
+        "num_local_experts",
+        json!(1),
+        "number of experts that a token takes is 2, allowed: 1 to 1",
     );
     refused(
         "qwen3-moe",

@@ -68,7 +68,7 @@ fn what_is_written_comes_back() {
             assert!(!files.config.contains_key("vision_config"));
             continue;
         }
-        fixture::write_config(copy.path(), files.config);
+        fixture::write_config(copy.path(), files.config.clone());
         let again = Source::open(copy.path()).unwrap();
         assert_eq!(again.spec(), source.spec(), "{name}");
     }
@@ -232,6 +232,42 @@ fn fields_that_are_not_there_are_transformers_own() {
 }
 
 #[test]
+fn what_is_a_default_is_said_to_be_one() {
+    let refused = |name: &str, change: &dyn Fn(&mut Map<String, Value>)| {
+        let copy = changed(name, change);
+        error(copy.path(), copy.path())
+    };
+    let found = refused("mistral", &|config| {
+        config.shift_remove("num_key_value_heads");
+    });
+    assert_eq!(
+        found,
+        "config.json: 4 heads cannot share 8 key/value heads by default: the one must divide the other"
+    );
+    let found = refused("qwen3", &|config| {
+        config.shift_remove("head_dim");
+        config.insert("num_key_value_heads".into(), json!(2));
+    });
+    let expected = "model.safetensors: tensor model.layers.0.self_attn.q_norm.weight has shape [12], expected [128]: \
+                    config.json does not say, so by default head_dim 128";
+    assert_eq!(found, expected);
+    let copy = changed("qwen3", |config| {
+        config.insert("rms_norm_eps".into(), Value::Null);
+        config.shift_remove("max_position_embeddings");
+    });
+    let source = Source::open(copy.path()).unwrap();
+    assert!(!source.says_context());
+    let notes = source.notes().unwrap();
+    let end = "rms_norm_eps of config.json is null, with which transformers fails: 1e-6 is taken, by default";
+    assert!(
+        matches!(&notes[..], [note] if note.ends_with(end)),
+        "{notes:?}"
+    );
+    let plain = Source::open(&folder("qwen3")).unwrap();
+    assert!(plain.says_context() && plain.notes().unwrap().is_empty());
+}
+
+#[test]
 fn settings_that_do_not_fit_are_sentences() {
     let check = |name: &str, field: &str, value: Value, sentence: &str| {
         let copy = changed(name, |config| {
@@ -269,8 +305,19 @@ fn settings_that_do_not_fit_are_sentences() {
         "mistral",
         "sliding_window",
         json!(-1),
-        "the attention window is -1, expected a positive number",
+        "sliding_window is -1, expected a positive number",
     );
+    for (name, field, value) in [
+        ("granite", "logits_scaling", 0.0),
+        ("granite", "attention_multiplier", -0.5),
+        ("gemma2", "attn_logit_softcapping", 0.0),
+        ("gemma3", "query_pre_attn_scalar", 0.0),
+        ("qwen2", "rms_norm_eps", -1e-3),
+        ("qwen2", "rope_theta", -1.0),
+    ] {
+        let sentence = format!("{field} is {value}, expected a positive number");
+        check(name, field, json!(value), &sentence);
+    }
     check(
         "smollm3",
         "no_rope_layers",

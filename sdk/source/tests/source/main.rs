@@ -5,8 +5,11 @@
 mod as_they_are;
 mod damaged;
 mod experts;
+mod experts_in_memory;
 mod families;
 mod fixture;
+mod mistral3;
+mod not_finite;
 mod quantized_parts;
 mod split_gguf;
 mod supported_models;

@@ -21,14 +21,19 @@ pub(crate) const LAYERS: [&str; 7] = [
 ];
 
 pub(crate) fn metadata(builder: GgufBuilder) -> GgufBuilder {
+    metadata_of("llama", builder)
+}
+
+pub(crate) fn metadata_of(architecture: &str, builder: GgufBuilder) -> GgufBuilder {
+    let key = |name: &str| format!("{architecture}.{name}");
     builder
-        .number("llama.block_count", 1)
-        .number("llama.context_length", 64)
-        .number("llama.embedding_length", 32)
-        .number("llama.feed_forward_length", 32)
-        .number("llama.attention.head_count", 2)
-        .float("llama.attention.layer_norm_rms_epsilon", 1e-5)
-        .number("llama.vocab_size", 8)
+        .number(&key("block_count"), 1)
+        .number(&key("context_length"), 64)
+        .number(&key("embedding_length"), 32)
+        .number(&key("feed_forward_length"), 32)
+        .number(&key("attention.head_count"), 2)
+        .float(&key("attention.layer_norm_rms_epsilon"), 1e-5)
+        .number(&key("vocab_size"), 8)
 }
 
 pub(crate) fn weights(builder: GgufBuilder) -> GgufBuilder {
@@ -119,7 +124,7 @@ fn wrong_gguf_files() {
     );
     check(
         &metadata(GgufBuilder::new().string("general.architecture", "mamba")).bytes(),
-        "model.gguf: unsupported architecture \"mamba\"; supported: llama, phi3, qwen2, qwen3, gemma2, gemma3, smollm3, olmo2, granite, qwen2moe, qwen3moe, olmoe, granitemoe",
+        "model.gguf: unsupported architecture \"mamba\"; supported: llama, mistral3, phi3, qwen2, qwen3, gemma2, gemma3, smollm3, olmo2, granite, qwen2moe, qwen3moe, olmoe, granitemoe",
     );
     check(
         &weights(llama()).bytes(),

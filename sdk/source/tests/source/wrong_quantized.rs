@@ -267,3 +267,52 @@ fn tensors_for_quantized_activations_are_no_part_of_the_model() {
         "FOLDER: tensor model.layers.0.mlp.up_proj.other is no part of the model",
     );
 }
+
+/// transformers and vLLM look for codes where the settings are; what is read here is what there is.
+#[test]
+fn settings_beside_plain_weights_are_noted() {
+    let notes = |settings: Value| {
+        let folder = copy_of("gqa-tied");
+        edit(folder.path(), |config| {
+            config["quantization_config"] = settings.clone()
+        });
+        let notes = Source::open(folder.path()).unwrap().notes().unwrap();
+        let folder = format!("{}: ", folder.path().display());
+        notes
+            .iter()
+            .map(|it| it.replace(&folder, ""))
+            .collect::<Vec<_>>()
+    };
+    let expected = |method: &str| {
+        format!(
+            "config.json has a quantization_config ({method}), but all weights are plain: they are read as they are, \
+             while transformers and vLLM look for quantized ones; remove the field"
+        )
+    };
+    let gptq = json!({"quant_method": "gptq", "bits": 4, "group_size": 128});
+    assert_eq!(notes(gptq), [expected("gptq")]);
+    let fp8 = json!({"quant_method": "fp8", "weight_block_size": [128, 128]});
+    assert_eq!(notes(fp8), [expected("fp8")]);
+    assert_eq!(notes(Value::Null), [""; 0]);
+    let coded = copy_of("../quantized/awq");
+    let tokenizer = models().join("gqa-tied/tokenizer.json");
+    std::fs::copy(tokenizer, coded.path().join("tokenizer.json")).unwrap();
+    assert_eq!(
+        Source::open(coded.path()).unwrap().notes().unwrap(),
+        [""; 0]
+    );
+}
+
+#[test]
+fn codes_without_settings_are_named() {
+    for (name, codes) in [("awq", "qweight"), ("pack-quantized", "weight_packed")] {
+        let folder = copy_of(&format!("../quantized/{name}"));
+        edit(folder.path(), |config| {
+            config["quantization_config"] = Value::Null
+        });
+        let expected = format!(
+            "config.json: tensor model.layers.0.self_attn.q_proj.{codes} is quantized, but there is no quantization_config"
+        );
+        assert_eq!(error(folder.path(), folder.path()), expected);
+    }
+}

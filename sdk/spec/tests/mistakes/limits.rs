@@ -12,10 +12,16 @@ fn hostile_texts_end_soon() {
             before.trim_end_matches(", ")
         ));
     }
-    insta::assert_snapshot!(told(&laughs).lines().last().unwrap(), @"small.yaml:6:10: $: the file holds more than 100000 values, aliases written out: that is no pipeline");
+    insta::assert_snapshot!(
+        told(&laughs).lines().last().unwrap(),
+        @"small.yaml:6:10: $: the file holds more than 100000 values, aliases written out: that is no pipeline"
+    );
     insta::assert_snapshot!(told("a: &self [*self]\n"), @"small.yaml:1:11: $.a: this alias stands inside the very thing that it refers to");
     insta::assert_snapshot!(told(&"[".repeat(1 << 19)), @"small.yaml:1:256: $: this is nested too deeply");
-    insta::assert_snapshot!(told(&"- ".repeat(1 << 19)), @"small.yaml:1:65: $[0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0]: this is nested deeper than 32 levels");
+    insta::assert_snapshot!(
+        told(&"- ".repeat(1 << 19)),
+        @"small.yaml:1:65: $[0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0]: this is nested deeper than 32 levels"
+    );
     insta::assert_snapshot!(told(&"{a: ".repeat(1 << 18)), @"small.yaml:1:1021: $: this is nested too deeply");
     let many: String = (0..20_000)
         .map(|idx| format!("field{idx}: {idx}\n"))
@@ -23,7 +29,10 @@ fn hostile_texts_end_soon() {
     let told = told(&many);
     // Five unknown fields, and the seven that are missing.
     assert_eq!(told.lines().count(), 12);
-    insta::assert_snapshot!(told.lines().last().unwrap(), @"small.yaml:5:1: $.field4: `field4` is not a field of a pipeline, which has `apiVersion`, `kind`, `metadata`, `model`, `calibration`, `database`, `methods`, `target`, `search`, `baselines`, `evaluation`, `artifacts` and `publish`; and 995 more like this after it");
+    insta::assert_snapshot!(
+        told.lines().last().unwrap(),
+        @"small.yaml:5:1: $.field4: `field4` is not a field of a pipeline, which has `apiVersion`, `kind`, `metadata`, `model`, `calibration`, `database`, `methods`, `target`, `search`, `baselines`, `evaluation`, `artifacts` and `publish`; and 995 more like this after it"
+    );
 }
 
 #[test]

@@ -198,11 +198,26 @@ fn names_that_registries_refuse_are_told_before_the_search() {
         let (_, told) = told.split_once(": $.publish[0].").unwrap();
         told.to_owned()
     };
-    insta::assert_snapshot!(told("{registry: mlflow, alias: v1}"), @r#"alias: found "v1", expected another alias: MLflow keeps `latest` and `v` with a number for itself"#);
-    insta::assert_snapshot!(told("{registry: huggingface, repository: acme/foo--bar}"), @r#"repository: found "acme/foo--bar", expected ORGANIZATION/NAME without `--`, `..` and `.git` at the end"#);
-    insta::assert_snapshot!(told("{registry: oci, repository: 'localhost:99999/acme/foo'}"), @r#"repository: found "localhost:99999/acme/foo", expected HOST[:PORT]/PATH with a port from 1 to 65535"#);
-    insta::assert_snapshot!(told("{registry: s3, bucket: models, prefix: ..}"), @r#"prefix: found "..", expected a prefix without the parts `.` and `..`, which servers and clients resolve differently"#);
-    insta::assert_snapshot!(told("{registry: s3, bucket: models, url: 'https://s3 example.org'}"), @"url: this URL is none of a server: expected a URL without spaces");
+    insta::assert_snapshot!(
+        told("{registry: mlflow, alias: v1}"),
+        @r#"alias: found "v1", expected another alias: MLflow keeps `latest` and `v` with a number for itself"#
+    );
+    insta::assert_snapshot!(
+        told("{registry: huggingface, repository: acme/foo--bar}"),
+        @r#"repository: found "acme/foo--bar", expected ORGANIZATION/NAME without `--`, `..` and `.git` at the end"#
+    );
+    insta::assert_snapshot!(
+        told("{registry: oci, repository: 'localhost:99999/acme/foo'}"),
+        @r#"repository: found "localhost:99999/acme/foo", expected HOST[:PORT]/PATH with a port from 1 to 65535"#
+    );
+    insta::assert_snapshot!(
+        told("{registry: s3, bucket: models, prefix: ..}"),
+        @r#"prefix: found "..", expected a prefix without the parts `.` and `..`, which servers and clients resolve differently"#
+    );
+    insta::assert_snapshot!(
+        told("{registry: s3, bucket: models, url: 'https://s3 example.org'}"),
+        @"url: this URL is none of a server: expected a URL without spaces"
+    );
 }
 
 #[test]
@@ -252,8 +267,17 @@ fn bytes_that_are_no_text_are_told() {
         assert_eq!(mistakes.len(), 1);
         mistakes[0].to_string()
     };
-    insta::assert_snapshot!(told(b"kind: Pipeline\nname: caf\xE9\n"), @"small.yaml:2:10: $: the byte 0xE9 here is not UTF-8: save the file as UTF-8");
+    insta::assert_snapshot!(
+        told(b"kind: Pipeline\nname: caf\xE9\n"),
+        @"small.yaml:2:10: $: the byte 0xE9 here is not UTF-8: save the file as UTF-8"
+    );
     insta::assert_snapshot!(told(b"\xFF\xFEk\0i\0n\0d\0"), @"small.yaml:1:1: $: the file is UTF-16: save it as UTF-8");
-    insta::assert_snapshot!(told(&vec![b' '; 2 << 20]), @"small.yaml:1:1: $: the file has 2097152 bytes, and a pipeline has at most 1048576");
-    insta::assert_snapshot!(told(&vec![0xFF; 2 << 20]), @"small.yaml:1:1: $: the file has 2097152 bytes, and a pipeline has at most 1048576");
+    insta::assert_snapshot!(
+        told(&vec![b' '; 2 << 20]),
+        @"small.yaml:1:1: $: the file has 2097152 bytes, and a pipeline has at most 1048576"
+    );
+    insta::assert_snapshot!(
+        told(&vec![0xFF; 2 << 20]),
+        @"small.yaml:1:1: $: the file has 2097152 bytes, and a pipeline has at most 1048576"
+    );
 }

@@ -101,7 +101,10 @@ fn events_are_written_as_agreed() {
             reused: true,
         },
     };
-    insta::assert_snapshot!(serde_json::to_string(&event).unwrap(), @r#"{"time":"2026-01-31T09:30:00.125Z","event":"stage_finished","stage":"stitch","seconds":1.5,"reused":true}"#);
+    insta::assert_snapshot!(
+        serde_json::to_string(&event).unwrap(),
+        @r#"{"time":"2026-01-31T09:30:00.125Z","event":"stage_finished","stage":"stitch","seconds":1.5,"reused":true}"#
+    );
 }
 
 #[test]

@@ -57,7 +57,7 @@ pub(super) fn inputs(
             true => Some(Text {
                 sha256: &inputs.digests.database.sha256,
                 settings: inputs.text,
-                bos: texts::bos_of(inputs.text.bos, inputs.source, &inputs.source.tokenizer()?)?,
+                bos: texts::bos_of(inputs.text.bos, inputs.source)?,
             }),
             false => None,
         },

@@ -20,6 +20,8 @@ const BITS: usize = 4;
 pub(super) struct Awq {
     /// None for one group of all columns.
     group_size: Option<i64>,
+    /// Whether that is so by default.
+    is_default: bool,
 }
 
 #[derive(Deserialize)]
@@ -46,6 +48,7 @@ impl Awq {
             return Err(settings.unsupported("zero_point", "false", "true"));
         }
         Ok(Self {
+            is_default: raw.group_size.is_none(),
             group_size: settings.group_size(raw.group_size.or(Some(128)))?,
         })
     }
@@ -60,8 +63,9 @@ impl Awq {
         let (rows, columns) = (parts.rows, parts.columns);
         let group_size = self.group_size.unwrap_or(columns);
         if rows % 8 != 0 || columns % group_size != 0 {
+            let default = if self.is_default { " by default" } else { "" };
             return Err(parts.malformed(&format!(
-                "{} is [{rows}, {columns}] in groups of {group_size} columns, expected whole groups and a multiple of 8 rows",
+                "{} is [{rows}, {columns}] in groups of {group_size} columns{default}, expected whole groups and a multiple of 8 rows",
                 parts.name("weight")
             )));
         }

@@ -64,6 +64,8 @@ const OF_ACTIVATIONS: [&str; 8] = [
 
 /// How a folder's weights are quantized.
 pub(super) struct Quantized {
+    /// The field of `config.json` that says it.
+    field: &'static str,
     method: String,
     layout: Layout,
 }
@@ -108,9 +110,19 @@ impl Quantized {
             }
         };
         Ok(Some(Self {
+            field: *field,
             method: settings.method().to_owned(),
             layout,
         }))
+    }
+
+    /// What there is to say where no weight is quantized after all.
+    pub(super) fn without_codes(&self) -> String {
+        format!(
+            "config.json has a {} ({}), but all weights are plain: they are read as they are, while \
+             transformers and vLLM look for quantized ones; remove the field",
+            self.field, self.method
+        )
     }
 
     /// The weight that a tensor is a part of, by its name.
@@ -121,13 +133,20 @@ impl Quantized {
             .then(|| format!("{module}.weight"))
     }
 
-    /// Whether codes of a weight are there in place of a tensor of its name.
-    pub(super) fn has_codes_of(files: &WeightFiles, weight: &str) -> bool {
+    /// The names of all tensors that may be parts of a weight.
+    pub(super) fn parts_of(weight: &str) -> Vec<String> {
         let module = weight.strip_suffix(".weight");
-        module.is_some_and(|module| {
-            let mut codes = CODES.iter().map(|part| format!("{module}.{part}"));
-            codes.any(|name| files.has(&name))
+        let parts = OF_WEIGHTS.iter();
+        module.map_or_else(Vec::new, |module| {
+            parts.map(|part| format!("{module}.{part}")).collect()
         })
+    }
+
+    /// The tensor with the codes of a weight, where there is one in place of a tensor of its name.
+    pub(super) fn codes_of(files: &WeightFiles, weight: &str) -> Option<String> {
+        let module = weight.strip_suffix(".weight")?;
+        let mut codes = CODES.iter().map(|part| format!("{module}.{part}"));
+        codes.find(|name| files.has(name))
     }
 
     /// Whether a tensor is there for quantized activations alone, by its name.

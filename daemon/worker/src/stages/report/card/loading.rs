@@ -55,7 +55,7 @@ impl Loading {
             artifacts: artifacts.collect(),
             depth: Depth::of(&candidate),
             gguf_goes_without: export::gguf::goes_without(source),
-            differs_in_experts: export::differs_in_experts(source, space, &candidate),
+            differs_in_experts: export::differs_in_experts(source, &candidate),
         }
     }
 
