@@ -13,6 +13,7 @@
 mod error;
 mod expert_counts;
 mod experts;
+mod file_tensor;
 pub mod gguf;
 mod layout;
 pub mod nemotron_nas;
@@ -37,8 +38,8 @@ use evopress_source::{HfFiles, Source};
 
 pub use error::{ExportError, Result};
 use expert_counts::Counts;
+use file_tensor::{FileTensor, Sink};
 use layout::{Layout, OutTensor, Stack};
-use shards::{FileTensor, Sink};
 pub use verify::verify;
 
 /// What was written.

@@ -8,7 +8,7 @@ use std::path::Path;
 use serde_json::{Map, Value, json};
 
 use crate::error::{ExportError, Result};
-use crate::shards::FileTensor;
+use crate::file_tensor::FileTensor;
 
 /// Writes `tensors` to a new file at `path`, in the order that the library has: by dtype, then by
 /// name. `written` is told the bytes of each part.

@@ -3,39 +3,14 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use safetensors::tensor::Dtype;
 use serde_json::json;
 
 use crate::error::{ExportError, Result};
+use crate::file_tensor::FileTensor;
 use crate::safetensors_file;
 
 /// Largest weights file; more become shards with an index.
 const SHARD_BYTES: usize = 4 << 30;
-
-/// Makes a tensor's bytes, and hands them over part after part.
-pub(super) type Bytes<'a> = Box<dyn Fn(Sink<'_>) -> Result<()> + 'a>;
-
-/// Takes a part of a tensor's bytes.
-pub(super) type Sink<'s> = &'s mut dyn FnMut(&[u8]) -> Result<()>;
-
-/// A tensor whose bytes are made when they are written.
-pub(super) struct FileTensor<'a> {
-    pub(super) name: String,
-    pub(super) dtype: Dtype,
-    pub(super) shape: Vec<usize>,
-    pub(super) bytes: Bytes<'a>,
-}
-
-/// Bytes that are made at once.
-pub(super) fn whole<'a>(make: impl Fn() -> Result<Vec<u8>> + 'a) -> Bytes<'a> {
-    Box::new(move |sink| sink(&make()?))
-}
-
-impl FileTensor<'_> {
-    pub(super) fn num_bytes(&self) -> usize {
-        self.shape.iter().product::<usize>() * self.dtype.bitsize() / 8
-    }
-}
 
 /// Writes all tensors into `folder`; bytes in all. No more than a part of a tensor
 /// is in memory.

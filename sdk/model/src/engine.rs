@@ -73,8 +73,8 @@ impl Engine {
         Self { wave_bytes, ..self }
     }
 
-    /// Lets the weights of all layers go, for work that needs their memory; they are read or decoded
-    /// again when they are asked for.
+    /// Lets the weights of all layers go, for work that needs their memory; they are read or
+    /// decoded again when they are asked for.
     pub fn release_weights(&self) {
         self.store.clear();
     }

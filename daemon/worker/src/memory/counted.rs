@@ -255,8 +255,8 @@ impl Counted<'_> {
         targets + with_gaps(passes + self.made_at_once()) + for_predictions
     }
 
-    /// Weights of levels that are being packed, one on each thread and one that is read ahead. Dense
-    /// ones are packed as they are read.
+    /// Weights of levels that are being packed, one on each thread and one that is read ahead.
+    /// Dense ones are packed as they are read.
     fn made_at_once(&self) -> u64 {
         if self.most_variants == 0 {
             return 0;

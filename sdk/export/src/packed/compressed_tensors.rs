@@ -20,7 +20,7 @@ use serde_json::{Map, Value, json};
 use super::grid::Grid;
 use super::words::{transposed, words};
 use super::{Layer, Layers, Rows};
-use crate::shards::{FileTensor, whole};
+use crate::file_tensor::{FileTensor, whole};
 
 /// The tensors of a layer whose packed parts are `parts`.
 pub(super) fn tensors<'a>(layer: &Layer<'_>, parts: &[Rows<'a>]) -> Vec<FileTensor<'a>> {

@@ -19,7 +19,7 @@ use serde_json::{Map, Value, json};
 use super::grid::Grid;
 use super::words::{transposed, words};
 use super::{Layer, Layers, Rows};
-use crate::shards::{FileTensor, whole};
+use crate::file_tensor::{FileTensor, whole};
 
 /// Which version of the format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
