@@ -20,7 +20,7 @@ pub(crate) fn run(
     recorder: &Recorder,
     stop: Arc<AtomicBool>,
 ) -> Result<Status> {
-    let prepared = prepare(options, dir, stop)?;
+    let prepared = prepare(options, dir, recorder, stop)?;
     let plan = &prepared.plan;
     let source = &prepared.source;
     let space = &prepared.space;

@@ -39,6 +39,25 @@ pub(crate) struct Needs {
     stitch: u64,
 }
 
+#[cfg(test)]
+impl Default for Needs {
+    /// Some memory for each part.
+    fn default() -> Self {
+        Self {
+            always: 10,
+            database: 50,
+            activations: 400,
+            search: 40,
+            weights: 1000,
+            two_blocks: 100,
+            residual_cache: 300,
+            wave: 200,
+            least_wave: 20,
+            stitch: 60,
+        }
+    }
+}
+
 /// Limits on what grows with the memory that there is, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Shares {
@@ -145,22 +164,13 @@ pub(crate) enum Shortage {
 mod tests {
     use super::*;
 
-    const NEEDS: Needs = Needs {
-        always: 10,
-        database: 50,
-        activations: 400,
-        search: 40,
-        weights: 1000,
-        two_blocks: 100,
-        residual_cache: 300,
-        wave: 200,
-        least_wave: 20,
-        stitch: 60,
-    };
+    fn needs() -> Needs {
+        Needs::default()
+    }
 
     #[test]
     fn much_memory_keeps_everything() {
-        let shares = NEEDS.shares(10_000);
+        let shares = needs().shares(10_000);
         let expected = Shares {
             weights: 1000,
             residual_cache: 300,
@@ -168,21 +178,21 @@ mod tests {
             activations: 400,
         };
         assert_eq!(shares, expected);
-        assert_eq!(NEEDS.peak(&shares).computing, 40 + 1000 + 300 + 20);
+        assert_eq!(needs().peak(&shares).computing, 40 + 1000 + 300 + 20);
     }
 
     #[test]
     fn shares_never_exceed_what_is_granted() {
-        assert_eq!(NEEDS.least(), 10 + 40 + 100 + 20);
-        for granted in (NEEDS.least()..3000).step_by(7) {
-            let shares = NEEDS.shares(granted);
-            let peak = NEEDS.peak(&shares);
+        assert_eq!(needs().least(), 10 + 40 + 100 + 20);
+        for granted in (needs().least()..3000).step_by(7) {
+            let shares = needs().shares(granted);
+            let peak = needs().peak(&shares);
             assert!(peak.always + peak.computing <= granted, "{granted}");
-            assert!(shares.weights >= NEEDS.two_blocks, "{granted}");
-            assert!(shares.wave >= NEEDS.least_wave, "{granted}");
+            assert!(shares.weights >= needs().two_blocks, "{granted}");
+            assert!(shares.wave >= needs().least_wave, "{granted}");
         }
         // Less than the least is treated as the least.
-        assert_eq!(NEEDS.shares(0), NEEDS.shares(NEEDS.least()));
+        assert_eq!(needs().shares(0), needs().shares(needs().least()));
     }
 
     #[test]
@@ -192,10 +202,10 @@ mod tests {
             capacity,
             limit: evopress_core::memory::Limit::ControlGroup,
         };
-        assert_eq!(shortage(&NEEDS, &granted(170, 170)), None);
+        assert_eq!(shortage(&needs(), &granted(170, 170)), None);
         let needs = Needs {
             always: 7_000_000_000,
-            ..NEEDS
+            ..needs()
         };
         let found = shortage(&needs, &granted(5_000_000_000, 6_000_000_000));
         let Some(Shortage::Never(sentence)) = found else {

@@ -215,10 +215,12 @@ pub(crate) struct Method {
 #[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Limits {
-    /// Most of the machine's memory that the run takes: bytes, or a text such as 6GB.
+    /// Most of the machine's memory that the run takes: bytes, or a text such as 6GB. Default: what
+    /// is free.
     #[schemars(example = &"6GB")]
     pub(crate) memory: Option<ByteSize>,
-    /// Most of the GPU's memory that the run takes: bytes, or a text such as 24GiB.
+    /// Most of the GPU's memory that the run takes: bytes, or a text such as 24GiB. Default: what is
+    /// free there.
     #[schemars(example = &"24GiB")]
     pub(crate) device_memory: Option<ByteSize>,
 }

@@ -31,7 +31,7 @@ fn hostile_texts_end_soon() {
     assert_eq!(told.lines().count(), 12);
     insta::assert_snapshot!(
         told.lines().last().unwrap(),
-        @"small.yaml:5:1: $.field4: `field4` is not a field of a pipeline, which has `apiVersion`, `kind`, `metadata`, `model`, `calibration`, `database`, `methods`, `target`, `search`, `baselines`, `evaluation`, `artifacts` and `publish`; and 995 more like this after it"
+        @"small.yaml:5:1: $.field4: `field4` is not a field of a pipeline, which has `apiVersion`, `kind`, `metadata`, `model`, `calibration`, `database`, `methods`, `target`, `search`, `baselines`, `evaluation`, `artifacts`, `publish` and `limits`; and 995 more like this after it"
     );
 }
 
