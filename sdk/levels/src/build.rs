@@ -4,18 +4,17 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use evopress_cache::{Entry, Manifest};
-use evopress_model::{BlockWeights, Context, Engine, Input, Observed, Stream, read_tensor};
+use evopress_model::{BlockWeights, Context, Engine, Input, Observed, Stream};
 use evopress_plugin::{Method, ModelOutline, Statistics as Wanted};
 use evopress_search::genotype::LayerVariants;
 use evopress_source::spec::{InputGroup, LayerInput};
 use evopress_source::{Corpus, ModelSpec, Source};
 use evopress_tensor::{ReadOnly, SpilledRows, Weight};
-use tch::{Kind, Tensor};
+use tch::Tensor;
 
-use crate::compress::{ToCompress, compress, work_of};
-use crate::decode;
-use crate::error::{LevelsError, Result};
-use crate::file::{LayerFile, file_name};
+use crate::compress::{ToCompress, compress, dense_weight, work_of};
+use crate::error::Result;
+use crate::file::file_name;
 use crate::ledger::Ledger;
 use crate::parts::within;
 use crate::statistics::{SequenceInput, Statistics, Sums, wanted_bytes};
@@ -33,13 +32,14 @@ pub const STATISTICS_BYTES: u64 = 2 << 30;
 
 /// A database that is being built: what goes in, and how far it is.
 pub struct Build<'a> {
-    engine: &'a Engine,
-    source: Arc<Source>,
-    outline: ModelOutline,
+    pub(crate) engine: &'a Engine,
+    pub(crate) source: Arc<Source>,
+    pub(crate) outline: ModelOutline,
     method: SharedMethod,
     layers: &'a [LayerVariants],
     first_token_share: f64,
-    entry: Entry,
+    tasks_at_once: usize,
+    pub(crate) entry: Entry,
     ledger: Arc<Ledger>,
     /// Layers whose files are not there yet.
     missing: BTreeSet<u32>,
@@ -71,6 +71,7 @@ impl<'a> Build<'a> {
             missing: missing.map(|layer| layer.layer_idx).collect(),
             layers,
             first_token_share: 0.0,
+            tasks_at_once: usize::MAX,
             entry: entry.clone(),
             ledger: Arc::new(Ledger::new(entry, manifest)),
         }
@@ -82,6 +83,17 @@ impl<'a> Build<'a> {
     pub fn with_first_token_share(self, first_token_share: f64) -> Self {
         Self {
             first_token_share,
+            ..self
+        }
+    }
+
+    /// How many groups of layers with the same inputs are compressed at a time, at least one: each
+    /// takes several times the memory of its second moment. As many as there are threads unless
+    /// told otherwise.
+    #[must_use]
+    pub fn with_tasks_at_once(self, tasks_at_once: usize) -> Self {
+        Self {
+            tasks_at_once: tasks_at_once.max(1),
             ..self
         }
     }
@@ -153,16 +165,20 @@ impl<'a> Build<'a> {
         Ok(())
     }
 
-    fn spec(&self) -> &ModelSpec {
+    pub(crate) fn spec(&self) -> &ModelSpec {
         self.source.spec()
     }
 
     /// What the method makes of a layer, if anything.
-    fn of_method(&self, layer_idx: usize) -> Option<&LayerVariants> {
+    pub(crate) fn of_method(&self, layer_idx: usize) -> Option<&LayerVariants> {
         let at = self
             .layers
             .binary_search_by_key(&(layer_idx as u32), |layer| layer.layer_idx);
         at.ok().map(|at| &self.layers[at])
+    }
+
+    pub(crate) fn name(&self, layer_idx: usize) -> &str {
+        &self.outline.layers[layer_idx].name
     }
 
     fn block(&self, layer_idx: u32) -> usize {
@@ -183,66 +199,19 @@ impl<'a> Build<'a> {
         self.spec().blocks[block_idx].layers[group.slots[0]].in_features
     }
 
-    /// The stream before the first block.
-    fn embed(&self, corpus: &Corpus, limit_bytes: u64) -> Result<SpilledRows> {
-        let (count, length) = (corpus.num_sequences(), corpus.sequence_length());
-        let size = [count as i64, length as i64, self.spec().hidden_size];
-        let mut activations = SpilledRows::new(&size, limit_bytes, self.entry.path())?;
-        for batch in self.batches(count, length) {
-            let tokens = corpus.clone();
-            let work = move |context: &mut Context, idx: usize| -> Result<Tensor> {
-                Ok(context.embed(&[tokens.sequence(idx)])?.snapshot()?)
-            };
-            let streams = self.engine.pool().map(batch.clone(), work, |_| ())?;
-            for (idx, stream) in batch.into_iter().zip(streams) {
-                activations.write(idx, &stream)?;
-            }
-        }
-        Ok(activations)
-    }
-
-    /// Sequences whose activations are in memory at once.
-    fn batches(&self, num_sequences: usize, length: usize) -> Vec<Vec<usize>> {
-        let size = (BATCH_TOKENS / length).max(self.engine.num_threads());
-        let all: Vec<usize> = (0..num_sequences).collect();
-        all.chunks(size).map(<[usize]>::to_vec).collect()
-    }
-
-    /// Streams of some sequences, each in memory of its own on the run's device.
-    fn streams(&self, activations: &SpilledRows, batch: &[usize]) -> Result<Vec<Stream>> {
-        let device = self.engine.device();
-        let streams = batch
-            .iter()
-            .map(|&idx| Ok(Stream::of_sequence(activations.read(idx, device)?)));
-        streams.collect()
-    }
-
     /// A block's dense weights.
     fn dense_weights(&self, block_idx: usize) -> Result<ReadOnly<Vec<Weight>>> {
         let weights = self.spec().layers_of(block_idx).map(|layer_idx| {
-            let weight = self.dense_weight(layer_idx)?;
+            let weight = dense_weight(&self.source, self.name(layer_idx))?;
             self.weight(&weight)
         });
         Ok(ReadOnly::new(weights.collect::<Result<_>>()?))
     }
 
     /// A weight as products on the run's device want it.
-    fn weight(&self, weight: &Tensor) -> Result<Weight> {
+    pub(crate) fn weight(&self, weight: &Tensor) -> Result<Weight> {
         let weight = weight.f_to_kind(self.engine.kind())?;
         Ok(Weight::new(weight.f_to_device(self.engine.device())?)?)
-    }
-
-    /// A layer's dense weight as the model has it.
-    fn dense_weight(&self, layer_idx: usize) -> Result<Tensor> {
-        let name = &self.outline.layers[layer_idx].name;
-        let weight = read_tensor(&self.source, &format!("{name}.weight"))?;
-        if weight.f_isfinite()?.f_all()?.int64_value(&[]) == 0 {
-            return Err(LevelsError::NotFinite {
-                layer: name.clone(),
-                what: "weights",
-            });
-        }
-        Ok(weight)
     }
 
     /// The statistics of some inputs of a block, behind the compressed blocks before it.
@@ -296,8 +265,8 @@ impl<'a> Build<'a> {
         named.collect()
     }
 
-    /// Compresses a block's missing layers; each file is durable when it is done. `done` is told
-    /// how many layers are.
+    /// Compresses a block's missing layers, so many groups at a time as may be; each file is
+    /// durable when it is done. `done` is told how many layers are.
     fn compress(
         &self,
         block_idx: usize,
@@ -305,80 +274,44 @@ impl<'a> Build<'a> {
         mut done: impl FnMut(usize),
     ) -> Result<()> {
         let first_layer = self.spec().first_layer(block_idx);
-        let mut tasks = Vec::new();
-        for (group, statistics) in groups {
+        let tasks = groups.into_iter().map(|(group, statistics)| {
             let layers = group.slots.iter().map(|slot| first_layer + slot);
             let layers = layers.filter(|idx| self.missing.contains(&(*idx as u32)));
-            let layers = layers.map(|idx| self.to_compress(idx));
-            tasks.push((statistics, layers.collect::<Result<Vec<_>>>()?));
-        }
+            let layers = layers.map(|idx| self.to_compress(idx)).collect();
+            (statistics, layers)
+        });
+        let mut tasks: Vec<(Statistics, Vec<ToCompress>)> = tasks.collect();
         // The longest first, so that no thread is left with it at the end.
         tasks.sort_by_key(|(_, layers)| std::cmp::Reverse(work_of(layers)));
-        let counts: Vec<usize> = tasks.iter().map(|(_, layers)| layers.len()).collect();
-        let (method, ledger) = (Arc::clone(&self.method), Arc::clone(&self.ledger));
-        let work = move |_: &mut Context, (statistics, layers): (Statistics, Vec<ToCompress>)| {
-            compress(method.as_ref(), &statistics, &layers, &ledger)
-        };
-        // Tasks end in any order; the sum over as many is near enough for a progress bar.
-        let finished = |tasks: usize| done(counts[..tasks].iter().sum());
-        self.engine.pool().map(tasks, work, finished).map(drop)
-    }
-
-    /// A layer with the variants that the method makes of it.
-    fn to_compress(&self, layer_idx: usize) -> Result<ToCompress> {
-        let weight = self
-            .dense_weight(layer_idx)?
-            .f_to_device(self.engine.device())?;
-        let of_method = self.of_method(layer_idx);
-        Ok(ToCompress {
-            name: self.outline.layers[layer_idx].name.clone(),
-            weight: weight.f_to_kind(Kind::Float)?.f_contiguous()?,
-            variants: of_method.map_or_else(Vec::new, |layer| layer.variants.clone()),
-        })
-    }
-
-    /// Runs a block with the weights at the calibration level.
-    fn propagate(&self, block_idx: usize, activations: &mut SpilledRows) -> Result<()> {
-        let layers = self.spec().layers_of(block_idx);
-        let weights = layers.map(|layer_idx| self.calibration_weight(layer_idx));
-        let weights = ReadOnly::new(weights.collect::<Result<Vec<Weight>>>()?);
-        let size = activations.size();
-        for batch in self.batches(size[0] as usize, size[1] as usize) {
-            let streams = self.streams(activations, &batch)?;
-            let weights = weights.share();
-            let work = move |context: &mut Context, mut stream: Stream| -> Result<Stream> {
-                let model = &context.model;
-                let weights = BlockWeights::of_all_rows(weights.get());
-                model.attention(block_idx, &mut stream, &weights, &mut |_| ())?;
-                model.mlp(block_idx, &mut stream, &weights, &mut |_| ())?;
-                Ok(stream)
+        let mut before = 0;
+        while !tasks.is_empty() {
+            let count = self.tasks_at_once.min(tasks.len());
+            let at_once: Vec<_> = tasks.drain(..count).collect();
+            let counts: Vec<usize> = at_once.iter().map(|(_, layers)| layers.len()).collect();
+            let (source, device) = (Arc::clone(&self.source), self.engine.device());
+            let (method, ledger) = (Arc::clone(&self.method), Arc::clone(&self.ledger));
+            let work = move |_: &mut Context, (statistics, layers): (_, Vec<ToCompress>)| {
+                let weights = layers.iter().map(|layer| layer.weight(&source, device));
+                let weights = weights.collect::<Result<Vec<_>>>()?;
+                compress(method.as_ref(), &statistics, &layers, &weights, &ledger)
             };
-            let streams = self.engine.pool().map(streams, work, |_| ())?;
-            for (idx, stream) in batch.into_iter().zip(streams) {
-                activations.write(idx, stream.residual())?;
-            }
+            // Tasks end in any order; the sum over as many is near enough for a progress bar.
+            let finished = |tasks: usize| done(before + counts[..tasks].iter().sum::<usize>());
+            self.engine.pool().map(at_once, work, finished)?;
+            before += counts.iter().sum::<usize>();
         }
         Ok(())
     }
 
-    /// A layer's weight at the level with which calibration goes on.
-    fn calibration_weight(&self, layer_idx: usize) -> Result<Weight> {
-        let (kind, device) = (self.engine.kind(), self.engine.device());
-        let layer = self.of_method(layer_idx);
-        let level = layer.and_then(|layer| Some((layer, layer.calibration?)));
-        let Some((layer, variant_idx)) = level else {
-            let weight = self.dense_weight(layer_idx)?;
-            return self.weight(&weight);
-        };
+    /// A layer with the variants that the method makes of it.
+    fn to_compress(&self, layer_idx: usize) -> ToCompress {
+        let of_method = self.of_method(layer_idx);
         let of_model = &self.outline.layers[layer_idx];
-        let shape = (
-            of_model.out_features as usize,
-            of_model.in_features as usize,
-        );
-        let path = self.entry.path().join(file_name(&of_model.name));
-        let file = LayerFile::open(&path, shape, &layer.variants)?;
-        let weight = decode::weight(&file, variant_idx.into(), kind, device)?;
-        Ok(Weight::new(weight)?)
+        ToCompress {
+            name: of_model.name.clone(),
+            shape: (of_model.out_features, of_model.in_features),
+            variants: of_method.map_or_else(Vec::new, |layer| layer.variants.clone()),
+        }
     }
 }
 

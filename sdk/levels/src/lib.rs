@@ -11,6 +11,7 @@
 
 #![forbid(unsafe_code)]
 
+mod activations;
 mod build;
 mod compress;
 mod database;

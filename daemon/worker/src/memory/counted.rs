@@ -65,11 +65,15 @@ pub(crate) fn count(
         let has_levels = !space.variants(method_idx).is_empty();
         has_levels.then(|| counted.database(method.method.statistics()))
     });
-    let database = databases.max().unwrap_or(0);
+    let databases: Vec<(u64, u64)> = databases.collect();
+    let database = databases.iter().map(|(others, _)| *others).max();
+    let task = databases.iter().map(|(_, task)| *task).max();
     let outside_layers = counted.outside_layers();
     Needs {
         always: BASE_BYTES + counted.tables(),
-        database: outside_layers + with_gaps(database),
+        database: outside_layers + with_gaps(database.unwrap_or(0)),
+        task: with_gaps(task.unwrap_or(0)),
+        threads: counted.threads,
         activations: counted.activations(methods),
         search: outside_layers + counted.head() + counted.search(),
         weights: counted.dense_weights() + levels::decoded_bytes(space),
@@ -189,8 +193,9 @@ impl Counted<'_> {
         (spec.vocab_size * spec.hidden_size) as u64
     }
 
-    /// While a database is built, beyond what is always there.
-    fn database(&self, wanted: Statistics) -> u64 {
+    /// While a database is built, beyond what is always there and activations between blocks: but
+    /// for tasks, and of each task.
+    fn database(&self, wanted: Statistics) -> (u64, u64) {
         let (spec, text) = (self.source.spec(), &self.plan.database);
         let hidden = spec.hidden_size as u64;
         let length = u64::from(text.sequence_length);
@@ -200,12 +205,17 @@ impl Counted<'_> {
         };
         let blocks = spec.blocks.iter();
         let of_blocks = blocks.map(|block| self.database_block(block, wanted, batch));
+        let of_blocks: Vec<(u64, u64)> = of_blocks.collect();
+        let others = of_blocks.iter().map(|(others, _)| *others).max();
+        let task = of_blocks.iter().map(|(_, task)| *task).max();
         // Streams of a batch, before and after the block.
-        2 * batch * hidden * FLOAT + of_blocks.max().unwrap_or(0)
+        let streams = 2 * batch * hidden * FLOAT;
+        (streams + others.unwrap_or(0), task.unwrap_or(0))
     }
 
-    /// While a block's layers are compressed, or their inputs collected.
-    fn database_block(&self, block: &BlockSpec, wanted: Statistics, batch: u64) -> u64 {
+    /// While a block's layers are compressed, or their inputs collected: but for tasks, and of
+    /// each.
+    fn database_block(&self, block: &BlockSpec, wanted: Statistics, batch: u64) -> (u64, u64) {
         let groups = block.layers_by_input();
         let squares = |group: &InputGroup| match wanted {
             Statistics::Hessian => square(block, group),
@@ -223,8 +233,8 @@ impl Counted<'_> {
         // a sum that is finished is whole, half and transposed for a moment.
         let collecting = weights * self.bytes_per_weight + 3 * inputs.sum::<u64>() + 3 * largest;
         let tasks = groups.iter().map(|group| self.task(block, group, wanted));
-        let compressing = weights * FLOAT + self.threads * tasks.max().unwrap_or(0);
-        statistics + collecting.max(compressing)
+        let task = tasks.max().unwrap_or(0);
+        (statistics + collecting.saturating_sub(task), task)
     }
 
     /// While layers that share an input are compressed.
@@ -232,13 +242,14 @@ impl Counted<'_> {
         let layers = group.slots.iter().map(|slot| &block.layers[*slot]);
         let largest = layers.clone().map(LayerSpec::num_weights).max();
         let largest = largest.unwrap_or(0);
-        let at_all_levels = layers.map(LayerSpec::num_weights).sum::<u64>() * self.most_variants;
+        let weights = layers.map(LayerSpec::num_weights).sum::<u64>();
+        let at_all_levels = weights * self.most_variants;
         let squares = match wanted {
             Statistics::Hessian => SQUARES_OF_A_TASK * square(block, group),
             _ => 0,
         };
         let batch = at_all_levels.min(BATCH_WEIGHTS.max(largest));
-        squares + COPIES_OF_A_BATCH * batch * FLOAT
+        weights * FLOAT + squares + COPIES_OF_A_BATCH * batch * FLOAT
     }
 
     /// While genotypes are evaluated, beyond weights and what is always there.

@@ -19,8 +19,12 @@ pub(crate) use counted::count;
 pub(crate) struct Needs {
     /// Libraries and tables, of the machine's memory whatever device computes.
     always: u64,
-    /// While level databases are built, but for activations.
+    /// While level databases are built, but for activations and tasks.
     database: u64,
+    /// While layers that share an input are compressed.
+    task: u64,
+    /// Compute threads.
+    threads: u64,
     /// Activations between two blocks, which may lie in a file.
     activations: u64,
     /// While genotypes are evaluated, but for what `Shares` divides.
@@ -45,7 +49,9 @@ impl Default for Needs {
     fn default() -> Self {
         Self {
             always: 10,
-            database: 50,
+            database: 30,
+            task: 25,
+            threads: 2,
             activations: 400,
             search: 40,
             weights: 1000,
@@ -69,6 +75,8 @@ pub(crate) struct Shares {
     pub(crate) wave: u64,
     /// Activations of the text that databases are built from.
     pub(crate) activations: u64,
+    /// Groups of layers that are compressed at a time.
+    pub(crate) tasks: u64,
 }
 
 /// The peak of a run, in bytes.
@@ -84,7 +92,8 @@ impl Needs {
     /// The least that a run can do with, in bytes.
     pub(crate) fn least(&self) -> u64 {
         let search = self.search + self.two_blocks + self.least_wave;
-        self.always + self.database.max(search).max(self.stitch)
+        let database = self.database + self.task;
+        self.always + database.max(search).max(self.stitch)
     }
 
     /// How so much memory is shared out: first the weights of two blocks, then all weights, then
@@ -92,6 +101,9 @@ impl Needs {
     pub(crate) fn shares(&self, granted_bytes: u64) -> Shares {
         let computing = granted_bytes.max(self.least()) - self.always;
         let for_search = computing - self.search;
+        let for_tasks = computing - self.database;
+        let tasks = (for_tasks / self.task.max(1)).clamp(1, self.threads);
+        let activations = self.activations.min(for_tasks - tasks * self.task);
         // Where all weights fit nothing is streamed.
         let least_wave = self.least_wave.min(for_search);
         let rest = for_search - least_wave;
@@ -100,7 +112,8 @@ impl Needs {
                 weights: self.weights,
                 residual_cache: self.residual_cache.min(rest - self.weights),
                 wave: least_wave,
-                activations: self.activations.min(computing - self.database),
+                activations,
+                tasks,
             };
         }
         let wave = self.wave.clamp(least_wave, least_wave.max(for_search / 4));
@@ -113,7 +126,8 @@ impl Needs {
             weights: for_search - others,
             residual_cache,
             wave: others - residual_cache,
-            activations: self.activations.min(computing - self.database),
+            activations,
+            tasks,
         }
     }
 
@@ -124,7 +138,7 @@ impl Needs {
         Peak {
             always: self.always,
             computing: search
-                .max(self.database + shares.activations)
+                .max(self.database + shares.tasks * self.task + shares.activations)
                 .max(self.stitch),
         }
     }
@@ -176,6 +190,7 @@ mod tests {
             residual_cache: 300,
             wave: 20,
             activations: 400,
+            tasks: 2,
         };
         assert_eq!(shares, expected);
         assert_eq!(needs().peak(&shares).computing, 40 + 1000 + 300 + 20);

@@ -219,8 +219,8 @@ pub(crate) struct Limits {
     /// is free.
     #[schemars(example = &"6GB")]
     pub(crate) memory: Option<ByteSize>,
-    /// Most of the GPU's memory that the run takes: bytes, or a text such as 24GiB. Default: what is
-    /// free there.
+    /// Most of the GPU's memory that the run takes: bytes, or a text such as 24GiB. Default: what
+    /// is free there.
     #[schemars(example = &"24GiB")]
     pub(crate) device_memory: Option<ByteSize>,
 }

@@ -48,7 +48,8 @@ pub(super) fn build(
         entry,
         manifest,
     )
-    .with_first_token_share(inputs.text.first_token_share);
+    .with_first_token_share(inputs.text.first_token_share)
+    .with_tasks_at_once(inputs.compute.shares.tasks as usize);
     let missing = build.num_missing();
     tracing::info!(method = %method.name, missing, "building a level database");
     let limit_bytes = inputs.compute.shares.activations;
