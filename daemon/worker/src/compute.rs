@@ -47,10 +47,10 @@ impl Machine {
     ) -> Result<Self> {
         let device = device::resolve(&model.device.to_string())?;
         let limits = limits.and(resources.limits());
-        let granted = match device::free_gpu_bytes(device) {
-            Some(bytes) => Granted {
-                bytes,
-                capacity: bytes,
+        let granted = match device::gpu_memory(device) {
+            Some(memory) => Granted {
+                bytes: memory.free,
+                capacity: memory.total,
                 limit: Limit::Device,
             }
             .within(limits.device_memory_bytes),

@@ -50,8 +50,17 @@ pub fn kind(dtype: &str) -> Result<Kind> {
     }
 }
 
-/// Bytes that are free on a GPU; none on the CPU, or where the CUDA runtime does not say.
-pub fn free_gpu_bytes(device: Device) -> Option<u64> {
+/// Memory of a GPU, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct GpuMemory {
+    /// What no process has.
+    pub free: u64,
+    /// What there is.
+    pub total: u64,
+}
+
+/// The memory of a GPU; none on the CPU, or where the CUDA runtime does not say.
+pub fn gpu_memory(device: Device) -> Option<GpuMemory> {
     type SetDevice = unsafe extern "C" fn(libc::c_int) -> libc::c_int;
     type MemGetInfo = unsafe extern "C" fn(*mut usize, *mut usize) -> libc::c_int;
     let Device::Cuda(index) = device else {
@@ -71,7 +80,10 @@ pub fn free_gpu_bytes(device: Device) -> Option<u64> {
         let info = std::mem::transmute::<*mut libc::c_void, MemGetInfo>(info);
         set_device(index as libc::c_int) != 0 || info(&raw mut free, &raw mut total) != 0
     };
-    (!failed).then_some(free as u64)
+    (!failed).then_some(GpuMemory {
+        free: free as u64,
+        total: total as u64,
+    })
 }
 
 /// The device that tests compute on: what `EVOPRESS_TEST_DEVICE` names, or the CPU.

@@ -1,13 +1,16 @@
 //! Counting what a run holds.
 
+use evopress::device;
 use evopress::evaluate::CHANGES_AT_ONCE;
 use evopress::genotype::SearchSpace;
 use evopress::levels::{BATCH_TOKENS, STATISTICS_BYTES};
 use evopress::search::fast;
 use evopress::source::Source;
 use evopress::source::spec::{BlockSpec, InputGroup, LayerSpec};
+use evopress::tensor;
 use evopress_plugin::Statistics;
 use evopress_spec::{ArtifactFormat, Mode, Plan};
+use tch::{Device, Kind};
 
 use super::{Needs, levels};
 use crate::setup::{self, UsedMethod};
@@ -298,12 +301,18 @@ impl Counted<'_> {
         let settings = setup::fast_settings(plan);
         let length = u64::from(plan.calibration.sequence_length);
         let stream = spec.hidden_size as u64 * spec.num_blocks() as u64 * FLOAT;
-        let samples = tuning.samples_while_unsure as u64;
+        // Of tokens where only sub-blocks are at stake there is one.
+        let samples = match self.most_variants {
+            0 => 1,
+            _ => tuning.samples_while_unsure as u64,
+        };
         let (changes, sequences) = (self.num_changes(), settings.gradient_sequences as u64);
         let response = changes * FLOAT;
         let of_pass = sequences * length * samples * response;
         let blocks = spec.blocks.iter().map(BlockSpec::num_weights);
-        let block = blocks.max().unwrap_or(0) * FLOAT;
+        let kind = device::kind(&plan.model.dtype.to_string()).unwrap_or(Kind::Float);
+        let product = tensor::product_kind(kind, Device::Cpu).elt_size_in_bytes() as u64;
+        let block = blocks.max().unwrap_or(0) * product;
         // What layers read and put out, what autograd keeps between them, and the gradient of every
         // output by the loss and by each sample; responses to all, and of the samples once more.
         let traced = (2 + 1 + samples) * self.widest_block() * FLOAT;
