@@ -106,7 +106,10 @@ impl Compute {
     pub(crate) fn engine(&self, model: Model, sequence_length: usize) -> Result<Engine> {
         let stop = Arc::clone(&self.stop);
         let engine = Engine::new(model, self.threads, sequence_length, stop)?;
-        Ok(engine.with_wave_bytes(self.shares.wave))
+        let returns_at_once = self.shares.returns as usize;
+        Ok(engine
+            .with_wave_bytes(self.shares.wave)
+            .with_returns_at_once(returns_at_once))
     }
 
     /// # Errors

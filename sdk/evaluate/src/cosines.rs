@@ -30,6 +30,7 @@ pub(crate) fn measure(
         items: minibatch.to_vec(),
         candidates,
         state_bytes: (engine.spec().num_blocks() as u64 + 1) * of_stream,
+        at_once: usize::MAX,
     };
     let measured = engine.walk(walk, items, |_| ())?;
     let (single, window): (Vec<_>, Vec<_>) = measured.into_iter().unzip();

@@ -52,6 +52,7 @@ impl Passes<'_> {
             items,
             candidates,
             state_bytes: stream_bytes(self.engine, batch_size * self.corpus.sequence_length()),
+            at_once: usize::MAX,
         };
         let passes = self.engine.walk(walk, items, done)?;
         Ok(passes.into_iter().flatten().collect())

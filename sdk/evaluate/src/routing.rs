@@ -55,6 +55,7 @@ pub(crate) fn measure(
         items: sequence_idxs,
         candidates,
         state_bytes: stream_bytes(engine, corpus.sequence_length()),
+        at_once: usize::MAX,
     };
     let measured = engine.walk(walk, items, |_| ())?;
     let mut all = Vec::new();

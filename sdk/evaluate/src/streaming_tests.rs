@@ -72,6 +72,10 @@ fn answers(fixture: &str, kind: Kind, limits: Limits, num_threads: usize) -> (An
     });
     let engine = Engine::new(model, num_threads, LENGTH, Arc::new(AtomicBool::new(false)));
     let engine = engine.unwrap().with_wave_bytes(limits.wave);
+    let engine = match limits.weights {
+        0 => engine.with_returns_at_once(1),
+        _ => engine,
+    };
     let all: Vec<usize> = (0..NUM_SEQUENCES).collect();
     let sequences = corpus(engine.spec().vocab_size, NUM_SEQUENCES);
     let sequences = Arc::into_inner(sequences).unwrap();

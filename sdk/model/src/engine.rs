@@ -29,6 +29,7 @@ pub struct Engine {
     device: Device,
     store: Arc<BlockStore>,
     wave_bytes: u64,
+    returns_at_once: usize,
 }
 
 impl Engine {
@@ -63,6 +64,7 @@ impl Engine {
             device: model.device(),
             store: Arc::clone(&model.weights),
             wave_bytes: WAVE_BYTES,
+            returns_at_once: num_threads,
         })
     }
 
@@ -71,6 +73,21 @@ impl Engine {
     #[must_use]
     pub fn with_wave_bytes(self, wave_bytes: u64) -> Self {
         Self { wave_bytes, ..self }
+    }
+
+    /// Lets so many threads at a time take items back through the blocks, which takes the memory of
+    /// a block's weights, activations and gradients on each.
+    #[must_use]
+    pub fn with_returns_at_once(self, returns_at_once: usize) -> Self {
+        Self {
+            returns_at_once: returns_at_once.max(1),
+            ..self
+        }
+    }
+
+    /// Threads that take items back through the blocks at a time.
+    pub fn returns_at_once(&self) -> usize {
+        self.returns_at_once
     }
 
     /// Lets the weights of all layers go, for work that needs their memory; they are read or

@@ -85,6 +85,8 @@ pub struct Items<T> {
     pub candidates: Vec<Arc<Candidate>>,
     /// Memory of an item between two blocks, at most.
     pub state_bytes: u64,
+    /// Threads that work on them at a time, at most.
+    pub at_once: usize,
 }
 
 /// A block on the way there, or back.
@@ -116,8 +118,9 @@ impl Engine {
                 }
                 walk.finish(context, state)
             };
-            return self.pool().map(items.items, whole, done);
+            return self.map(items.at_once, items.items, whole, done);
         }
+        let at_once = items.at_once;
         let streaming = self
             .store()
             .stream(&self.store().keys(&items.candidates, None));
@@ -128,7 +131,8 @@ impl Engine {
         while outputs.len() < count {
             let wave = items.by_ref().take(in_a_wave).collect();
             let before = outputs.len();
-            outputs.extend(self.wave(&walk, wave, &streaming, &steps, |share, size| {
+            let steps = (steps.as_slice(), at_once);
+            outputs.extend(self.wave(&walk, wave, &streaming, steps, |share, size| {
                 done(before + (share * size as f64) as usize);
             })?);
             done(outputs.len());
@@ -144,13 +148,43 @@ impl Engine {
         count.div_ceil(count.div_ceil(most).max(1)).max(1)
     }
 
+    /// Work on items, on so many threads at a time.
+    fn map<T, R, E>(
+        &self,
+        at_once: usize,
+        items: Vec<T>,
+        work: impl Fn(&mut Context, T) -> Result<R, E> + Send + Sync + 'static,
+        mut done: impl FnMut(usize),
+    ) -> Result<Vec<R>, E>
+    where
+        T: Send + 'static,
+        R: Send + 'static,
+        E: From<Interrupted> + Send + 'static,
+    {
+        if at_once >= self.num_threads() {
+            return self.pool().map(items, work, done);
+        }
+        let work = Arc::new(work);
+        let mut results = Vec::with_capacity(items.len());
+        let mut items = items.into_iter();
+        loop {
+            let some: Vec<T> = items.by_ref().take(at_once.max(1)).collect();
+            if some.is_empty() {
+                return Ok(results);
+            }
+            let (work, before) = (Arc::clone(&work), results.len());
+            let work = move |context: &mut Context, item: T| work(context, item);
+            results.extend(self.pool().map(some, work, |count| done(before + count))?);
+        }
+    }
+
     /// Takes a wave through the blocks. `progress` is told the share that is done, and of how many.
     fn wave<W: Walk>(
         &self,
         walk: &Arc<W>,
         items: Vec<W::Item>,
         streaming: &Streaming<'_>,
-        steps: &[Step],
+        (steps, at_once): (&[Step], usize),
         mut progress: impl FnMut(f64, usize),
     ) -> Result<Vec<W::Output>, W::Error> {
         let size = items.len();
@@ -185,7 +219,7 @@ impl Engine {
             };
             states = std::thread::scope(|scope| {
                 let ahead = next.map(|next| scope.spawn(|| streaming.fetch(keys(next))));
-                let run = self.pool().map(states, run, |_| ());
+                let run = self.map(at_once, states, run, |_| ());
                 let ahead = ahead.map_or(Ok(()), |it| it.join().expect("reading does not panic"));
                 let states: Result<_, W::Error> = run;
                 ahead?;

@@ -72,13 +72,15 @@ pub(crate) fn count(
     let database = databases.iter().map(|(others, _)| *others).max();
     let task = databases.iter().map(|(_, task)| *task).max();
     let outside_layers = counted.outside_layers();
+    let (responses, returning) = counted.predictions();
     Needs {
         always: BASE_BYTES + counted.tables(),
         database: outside_layers + with_gaps(database.unwrap_or(0)),
         task: with_gaps(task.unwrap_or(0)),
         threads: counted.threads,
         activations: counted.activations(methods),
-        search: outside_layers + counted.head() + counted.search(),
+        search: outside_layers + counted.head() + counted.search() + responses,
+        returning,
         weights: counted.dense_weights() + levels::decoded_bytes(space),
         two_blocks: counted.two_blocks(),
         residual_cache: counted.residual_cache(),
@@ -262,11 +264,7 @@ impl Counted<'_> {
         let targets = (plan.calibration.tokens + evaluated) * (self.stream() + 8);
         let logits = 128 * FLOAT * 3 * spec.vocab_size as u64;
         let passes = self.threads * (self.longest() * self.widest_block() * FLOAT + logits);
-        let for_predictions = match plan.search.mode {
-            Mode::Paper => 0,
-            Mode::Fast => self.predictions(),
-        };
-        targets + with_gaps(passes + self.made_at_once()) + for_predictions
+        targets + with_gaps(passes + self.made_at_once())
     }
 
     /// Weights of levels that are being packed, one on each thread and one that is read ahead.
@@ -293,9 +291,12 @@ impl Counted<'_> {
         blocks.fold(0.0, f64::max) as u64
     }
 
-    /// What a fast search has in memory more than the paper's: on each thread a block with its
-    /// gradients; responses of tokens to every level change.
-    fn predictions(&self) -> u64 {
+    /// What a fast search has in memory more than the paper's: responses of tokens to every level
+    /// change; and on each thread a block with its gradients.
+    fn predictions(&self) -> (u64, u64) {
+        if self.plan.search.mode == Mode::Paper {
+            return (0, 0);
+        }
         let (plan, spec) = (self.plan, self.source.spec());
         let tuning = fast::Tuning::default().gradients;
         let settings = setup::fast_settings(plan);
@@ -317,15 +318,14 @@ impl Counted<'_> {
         // output by the loss and by each sample; responses to all, and of the samples once more.
         let traced = (2 + 1 + samples) * self.widest_block() * FLOAT;
         let of_thread = block + length * (stream + traced + (1 + 2 * samples) * response);
-        let threads = self.threads.min(sequences);
         let kept = (KEPT_PASSES * of_pass).min(2 * tuning.response_bytes as u64);
         let products = (changes * changes * 8).min(tuning.product_bytes as u64);
         // The pass is put together when its threads are done, some changes at a time.
         let at_once = changes.min(CHANGES_AT_ONCE as u64) * FLOAT;
         let copies = COPIES_OF_RESPONSES * sequences * length * samples * at_once;
         let together = of_pass + copies;
-        let responses = of_pass + kept + products + together.max(threads * of_thread);
-        with_gaps(responses)
+        let responses = of_pass + kept + products + together.saturating_sub(of_thread);
+        (with_gaps(responses), with_gaps(of_thread))
     }
 
     /// Level changes whose effects are predicted: to the next levels of each method, both ways.

@@ -29,6 +29,8 @@ pub(crate) struct Needs {
     activations: u64,
     /// While genotypes are evaluated, but for what `Shares` divides.
     search: u64,
+    /// On a thread that takes sequences back through the blocks.
+    returning: u64,
     /// All weights that may be asked for, dense and at their levels.
     weights: u64,
     /// The dense weights of the two largest blocks that follow one another.
@@ -53,7 +55,8 @@ impl Default for Needs {
             task: 25,
             threads: 2,
             activations: 400,
-            search: 40,
+            search: 30,
+            returning: 10,
             weights: 1000,
             two_blocks: 100,
             residual_cache: 300,
@@ -77,6 +80,8 @@ pub(crate) struct Shares {
     pub(crate) activations: u64,
     /// Groups of layers that are compressed at a time.
     pub(crate) tasks: u64,
+    /// Threads that take sequences back through the blocks at a time.
+    pub(crate) returns: u64,
 }
 
 /// The peak of a run, in bytes.
@@ -91,7 +96,7 @@ pub(crate) struct Peak {
 impl Needs {
     /// The least that a run can do with, in bytes.
     pub(crate) fn least(&self) -> u64 {
-        let search = self.search + self.two_blocks + self.least_wave;
+        let search = self.search + self.returning + self.two_blocks + self.least_wave;
         let database = self.database + self.task;
         self.always + database.max(search).max(self.stitch)
     }
@@ -100,7 +105,9 @@ impl Needs {
     /// what saves work. A run that was given less than its least gets shares of the least.
     pub(crate) fn shares(&self, granted_bytes: u64) -> Shares {
         let computing = granted_bytes.max(self.least()) - self.always;
-        let for_search = computing - self.search;
+        let for_returns = computing - self.search - self.two_blocks - self.least_wave;
+        let returns = (for_returns / self.returning.max(1)).clamp(1, self.threads);
+        let for_search = computing - self.search - returns * self.returning;
         let for_tasks = computing - self.database;
         let tasks = (for_tasks / self.task.max(1)).clamp(1, self.threads);
         let activations = self.activations.min(for_tasks - tasks * self.task);
@@ -114,6 +121,7 @@ impl Needs {
                 wave: least_wave,
                 activations,
                 tasks,
+                returns,
             };
         }
         let wave = self.wave.clamp(least_wave, least_wave.max(for_search / 4));
@@ -128,13 +136,15 @@ impl Needs {
             wave: others - residual_cache,
             activations,
             tasks,
+            returns,
         }
     }
 
     /// What a run with these shares takes.
     pub(crate) fn peak(&self, shares: &Shares) -> Peak {
         let weights = shares.weights.min(self.weights);
-        let search = self.search + weights + shares.residual_cache + shares.wave;
+        let search = self.search + shares.returns * self.returning + weights;
+        let search = search + shares.residual_cache + shares.wave;
         Peak {
             always: self.always,
             computing: search
@@ -191,14 +201,15 @@ mod tests {
             wave: 20,
             activations: 400,
             tasks: 2,
+            returns: 2,
         };
         assert_eq!(shares, expected);
-        assert_eq!(needs().peak(&shares).computing, 40 + 1000 + 300 + 20);
+        assert_eq!(needs().peak(&shares).computing, 30 + 20 + 1000 + 300 + 20);
     }
 
     #[test]
     fn shares_never_exceed_what_is_granted() {
-        assert_eq!(needs().least(), 10 + 40 + 100 + 20);
+        assert_eq!(needs().least(), 10 + 30 + 10 + 100 + 20);
         for granted in (needs().least()..3000).step_by(7) {
             let shares = needs().shares(granted);
             let peak = needs().peak(&shares);

@@ -125,6 +125,7 @@ fn passes(
     };
     let items = Items {
         state_bytes: walk.state_bytes(engine, batch_size),
+        at_once: engine.returns_at_once(),
         items: batches,
         candidates: vec![parent],
     };

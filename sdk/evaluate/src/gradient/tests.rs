@@ -343,6 +343,7 @@ fn sequences_side_by_side_respond_as_each_does_alone() {
             items: vec![sequences.collect()],
             candidates: vec![Arc::clone(&parent)],
             state_bytes: 0,
+            at_once: 1,
         };
         let mut passes = engine.walk(walk, items, |_| ()).unwrap();
         passes.swap_remove(0).unwrap()
