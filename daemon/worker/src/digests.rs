@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use evopress::source::Source;
 use evopress_cache::DigestCache;
 use evopress_spec::Plan;
@@ -53,9 +53,64 @@ impl Digests {
         })
     }
 
+    /// Holds every file against its digest again: a result of files that changed on the way is of
+    /// neither state. Files that `cache` knows and that have not changed are not read.
+    ///
+    /// # Errors
+    /// The first file that is another one now, or gone.
+    pub(crate) fn check_unchanged(&self, cache: &DigestCache) -> Result<()> {
+        for file in self.iter() {
+            let path = file.path.display();
+            let found = cache.digest_path(&file.path);
+            let found = found.with_context(|| format!("{path} was read by this run, and now"))?;
+            if found != file.sha256 {
+                bail!(
+                    "{path} has changed while this run read it, so its result is of neither state; run it again"
+                );
+            }
+        }
+        Ok(())
+    }
+
     /// All of them.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &FileDigest> {
         let texts = [&self.calibration, &self.database];
         self.model.iter().chain(texts).chain(&self.evaluation)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_changes_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = evopress_cache::Cache::open(&folder.path().join("cache")).unwrap();
+        let known = cache.digests();
+        let file = |name: &str| {
+            let path = folder.path().join(name);
+            std::fs::write(&path, name).unwrap();
+            let sha256 = known.digest_path(&path).unwrap();
+            FileDigest { path, sha256 }
+        };
+        let digests = Digests {
+            model: vec![file("config.json"), file("model.safetensors")],
+            calibration: file("calibration.txt"),
+            database: file("database.txt"),
+            evaluation: vec![file("evaluation.txt")],
+        };
+        digests.check_unchanged(&known).unwrap();
+        let weights = &digests.model[1].path;
+        std::fs::write(weights, "other weights").unwrap();
+        let error = digests.check_unchanged(&known).unwrap_err().to_string();
+        let expected = "model.safetensors has changed while this run read it";
+        assert!(error.contains(expected), "{error}");
+        std::fs::remove_file(weights).unwrap();
+        let error = digests.check_unchanged(&known).unwrap_err().to_string();
+        assert!(
+            error.contains("model.safetensors was read by this run"),
+            "{error}"
+        );
     }
 }

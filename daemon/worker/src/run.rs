@@ -92,6 +92,8 @@ pub(crate) fn run(
         },
         engine,
     )?;
+    let known = prepared.cache.digests();
+    prepared.digests.check_unchanged(&known)?;
     report::run(
         &report::Inputs {
             dir,
