@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use anyhow::Result;
+use evopress::device;
 use evopress_spec::{EventKind, RunDir, Status};
 
 use crate::artifact_layout::ArtifactLayout;
@@ -51,6 +52,7 @@ pub(crate) fn run(
         compute,
         recorder,
     })?;
+    device::trim_heap();
     let engine = load::run(plan, source, &databases.open, compute, recorder)?;
     let searched = search::run(
         &search::Inputs {
@@ -69,6 +71,7 @@ pub(crate) fn run(
     let genotype = &searched.progress.state.parent;
     // What is written and verified takes their place in memory.
     engine.release_weights();
+    device::trim_heap();
     stitch::run(&stitch::Inputs {
         source,
         space,
@@ -78,6 +81,7 @@ pub(crate) fn run(
         layout,
         recorder,
     })?;
+    device::trim_heap();
     let quality = evaluate::run(
         &evaluate::Inputs {
             sets: &plan.evaluation,

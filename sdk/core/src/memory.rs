@@ -32,10 +32,10 @@ impl fmt::Display for Limit {
     }
 }
 
-/// Bytes that this process may still take, and what limits them.
+/// Bytes that this process may have, and what limits them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Granted {
-    /// Bytes beyond what the process has now.
+    /// Bytes that it may have now, with those that it has already.
     pub bytes: u64,
     /// Bytes that there would be if nothing else took any.
     pub capacity: u64,
@@ -43,7 +43,7 @@ pub struct Granted {
     pub limit: Limit,
 }
 
-/// What this process may still take without others, or itself, being killed for it. Pages of files
+/// What this process may have without others, or itself, being killed for it. Pages of files
 /// that the kernel can drop count as free.
 ///
 /// Where nothing can be read (no `/proc`), 4 GiB are assumed.
@@ -86,10 +86,11 @@ fn granted_in(root: &Path) -> Granted {
     let all: Vec<(Left, Limit)> = all
         .chain(of_process.into_iter().map(|left| (left, Limit::Process)))
         .collect();
+    let own = kilobytes(&read("proc/self/status"), "RssAnon:").unwrap_or(0);
     let tightest = all.iter().min_by_key(|(left, _)| left.bytes);
     let smallest = all.iter().map(|(left, _)| left.limit_bytes).min();
     Granted {
-        bytes: tightest.map_or(free, |(left, _)| left.bytes),
+        bytes: tightest.map_or(free, |(left, _)| left.bytes) + own,
         capacity: smallest.unwrap_or(free),
         limit: tightest.map_or(Limit::Machine, |(_, limit)| *limit),
     }
@@ -288,11 +289,11 @@ mod tests {
             ),
             (
                 "proc/self/status",
-                "VmSize:\t 1000000 kB\nVmData:\t  500000 kB\n",
+                "VmSize:\t 1000000 kB\nVmData:\t  500000 kB\nRssAnon:\t  100000 kB\n",
             ),
         ];
         let granted = granted_with(&files);
-        assert_eq!(granted, bytes(Limit::Process, 988_000_000, 1_500_000_000));
+        assert_eq!(granted, bytes(Limit::Process, 1_090_400_000, 1_500_000_000));
         assert_eq!(granted.within(None), granted);
         assert_eq!(granted.within(Some(2_000_000_000)), granted);
         let within = granted.within(Some(700_000_000));

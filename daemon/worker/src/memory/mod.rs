@@ -9,7 +9,7 @@
 mod counted;
 pub(crate) mod levels;
 
-use evopress_core::memory::Granted;
+use evopress_core::memory::{Granted, Limit};
 use serde::Serialize;
 
 pub(crate) use counted::count;
@@ -94,11 +94,12 @@ pub(crate) struct Peak {
 }
 
 impl Needs {
-    /// The least that a run can do with, in bytes.
+    /// The least that a run can do with, in bytes: whole megabytes, so that a limit may name it.
     pub(crate) fn least(&self) -> u64 {
         let search = self.search + self.returning + self.two_blocks + self.least_wave;
         let database = self.database + self.task;
-        self.always + database.max(search).max(self.stitch)
+        let least = self.always + database.max(search).max(self.stitch);
+        least.next_multiple_of(1_000_000)
     }
 
     /// How so much memory is shared out: first the weights of two blocks, then all weights, then
@@ -157,21 +158,23 @@ impl Needs {
 /// Why a run cannot be done with what a machine has, or may have to wait; none where it can.
 pub(crate) fn shortage(needs: &Needs, granted: &Granted) -> Option<Shortage> {
     let least = needs.least();
-    let gigabytes = |bytes: u64| bytes as f64 / 1e9;
+    let megabytes = |bytes: u64| bytes / 1_000_000;
+    let needed = format!("a run needs at least {} MB of memory", megabytes(least));
     if least > granted.capacity {
+        let most = megabytes(granted.capacity);
         return Some(Shortage::Never(format!(
-            "a run needs at least {:.1} GB of memory, and this machine and its limits grant {:.1} GB",
-            gigabytes(least),
-            gigabytes(granted.capacity),
+            "{needed}, and this machine and the limits on it grant {most} MB"
         )));
     }
-    (least > granted.bytes).then(|| {
-        Shortage::Now(format!(
-            "a run needs at least {:.1} GB of memory, and only {:.1} GB are {} now",
-            gigabytes(least),
-            gigabytes(granted.bytes),
-            granted.limit,
-        ))
+    let left = format!(
+        "{needed}, and only {} MB are {}",
+        megabytes(granted.bytes),
+        granted.limit
+    );
+    (least > granted.bytes).then(|| match granted.limit {
+        // Nobody else has the rest.
+        Limit::Process => Shortage::Never(left),
+        _ => Shortage::Now(format!("{left} now")),
     })
 }
 
@@ -209,39 +212,65 @@ mod tests {
 
     #[test]
     fn shares_never_exceed_what_is_granted() {
-        assert_eq!(needs().least(), 10 + 30 + 10 + 100 + 20);
-        for granted in (needs().least()..3000).step_by(7) {
-            let shares = needs().shares(granted);
-            let peak = needs().peak(&shares);
+        let least = 10 + 30 + 10 + 100 + 20;
+        assert_eq!(needs().least(), 1_000_000);
+        let mega = |needs: Needs| Needs {
+            always: needs.always * 1_000_000,
+            database: needs.database * 1_000_000,
+            task: needs.task * 1_000_000,
+            activations: needs.activations * 1_000_000,
+            search: needs.search * 1_000_000,
+            returning: needs.returning * 1_000_000,
+            weights: needs.weights * 1_000_000,
+            two_blocks: needs.two_blocks * 1_000_000,
+            residual_cache: needs.residual_cache * 1_000_000,
+            wave: needs.wave * 1_000_000,
+            least_wave: needs.least_wave * 1_000_000,
+            stitch: needs.stitch * 1_000_000,
+            threads: needs.threads,
+        };
+        let needs = mega(needs());
+        assert_eq!(needs.least(), least * 1_000_000);
+        for granted in (needs.least()..3_000_000_000).step_by(7_654_321) {
+            let shares = needs.shares(granted);
+            let peak = needs.peak(&shares);
             assert!(peak.always + peak.computing <= granted, "{granted}");
-            assert!(shares.weights >= needs().two_blocks, "{granted}");
-            assert!(shares.wave >= needs().least_wave, "{granted}");
+            assert!(shares.weights >= needs.two_blocks, "{granted}");
+            assert!(shares.wave >= needs.least_wave, "{granted}");
         }
         // Less than the least is treated as the least.
-        assert_eq!(needs().shares(0), needs().shares(needs().least()));
+        assert_eq!(needs.shares(0), needs.shares(needs.least()));
     }
 
     #[test]
     fn shortages_say_what_is_missing() {
-        let granted = |bytes: u64, capacity: u64| Granted {
+        let granted = |bytes: u64, capacity: u64, limit: Limit| Granted {
             bytes,
             capacity,
-            limit: evopress_core::memory::Limit::ControlGroup,
+            limit,
         };
-        assert_eq!(shortage(&needs(), &granted(170, 170)), None);
+        let enough = granted(1_000_000, 1_000_000, Limit::Machine);
+        assert_eq!(shortage(&needs(), &enough), None);
         let needs = Needs {
             always: 7_000_000_000,
             ..needs()
         };
-        let found = shortage(&needs, &granted(5_000_000_000, 6_000_000_000));
-        let Some(Shortage::Never(sentence)) = found else {
-            panic!("{found:?}");
+        let found = |bytes: u64, capacity: u64, limit: Limit| {
+            shortage(&needs, &granted(bytes, capacity, limit)).unwrap()
         };
-        assert!(sentence.contains("7.0 GB") && sentence.contains("6.0 GB"));
-        let found = shortage(&needs, &granted(5_000_000_000, 8_000_000_000));
-        let Some(Shortage::Now(sentence)) = found else {
-            panic!("{found:?}");
+        let never = |sentence: &str| {
+            Shortage::Never(format!(
+                "a run needs at least 7001 MB of memory, and {sentence}"
+            ))
         };
-        assert!(sentence.contains("5.0 GB are left in this control group now"));
+        let (five, six, eight) = (5_000_000_000, 6_000_000_000, 8_000_000_000);
+        let grants = never("this machine and the limits on it grant 6000 MB");
+        assert_eq!(found(five, six, Limit::ControlGroup), grants);
+        let process = "only 5000 MB are left of this process's limit (ulimit)";
+        assert_eq!(found(five, eight, Limit::Process), never(process));
+        let Shortage::Now(sentence) = found(five, eight, Limit::ControlGroup) else {
+            panic!("another run may end");
+        };
+        assert!(sentence.ends_with("only 5000 MB are left in this control group now"));
     }
 }
