@@ -110,8 +110,8 @@ pub fn tune_allocator() {
     }
 }
 
-/// Gives what is free in the heap back to the system. [`tune_allocator`] keeps it there for work that
-/// takes as much again; between two kinds of work it would only be in the way.
+/// Gives what is free in the heap back to the system. [`tune_allocator`] keeps it there for work
+/// that takes as much again; between two kinds of work it would only be in the way.
 pub fn trim_heap() {
     #[cfg(target_env = "gnu")]
     // SAFETY: `malloc_trim` takes the allocator's own locks, and touches no memory that is in use.
