@@ -1,9 +1,11 @@
 //! Servers that end with the test, scripts, and a run to publish.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use evopress_core::digest_bytes;
@@ -26,9 +28,17 @@ impl Drop for Server {
     }
 }
 
+/// A port that nobody listens on, and that no other test of this program was told: a server takes
+/// a while until it listens, and the system would give its port away again.
 pub(crate) fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.local_addr().unwrap().port()
+    static TOLD: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
+    loop {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        if TOLD.lock().unwrap().insert(port) {
+            return port;
+        }
+    }
 }
 
 /// Starts a server and waits until it listens; what it says goes into `log`.
