@@ -66,7 +66,7 @@ fn list_verify_and_prune_tell_what_is_there_and_what_they_do() {
         lines[0].ends_with("s ago  complete") && lines[1].ends_with("being built"),
         "{stdout}"
     );
-    assert!(lines[2].starts_with("2 entries in ") && lines[2].ends_with("4.0 MB of 53687.1 MB"));
+    assert!(lines[2].starts_with("2 entries in ") && lines[2].ends_with("4.0 MB of 53.7 GB"));
 
     fs::write(one.path().join("layer-0.bin"), "cut").unwrap();
     let (exit, stdout, _) = output(&mut scratch.evopressd(&["cache", "verify"]));

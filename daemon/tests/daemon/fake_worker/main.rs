@@ -15,7 +15,7 @@ mod run;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{Args, Parser, Subcommand};
 use serde_json::json;
 
 use behaviour::Behaviour;
@@ -34,8 +34,8 @@ enum Command {
         cache: PathBuf,
         #[arg(long)]
         attempt: u32,
-        #[arg(long)]
-        threads: Option<u32>,
+        #[command(flatten)]
+        resources: Resources,
         #[arg(long)]
         plugins: PathBuf,
     },
@@ -44,14 +44,27 @@ enum Command {
         #[arg(long)]
         plugins: PathBuf,
         #[arg(long)]
-        unsure: Vec<String>,
+        cache: Option<PathBuf>,
         #[arg(long)]
-        threads: Option<u32>,
+        unsure: Vec<String>,
+        #[command(flatten)]
+        resources: Resources,
     },
     Plugins {
         #[arg(long)]
         plugins: PathBuf,
     },
+}
+
+/// What a run may take of the machine.
+#[derive(Args)]
+struct Resources {
+    #[arg(long)]
+    threads: Option<u32>,
+    #[arg(long)]
+    memory: Option<u64>,
+    #[arg(long)]
+    device_memory: Option<u64>,
 }
 
 #[tokio::main(flavor = "current_thread")]
