@@ -22,7 +22,7 @@ pub(crate) struct Compute {
     /// Of weights and activations.
     pub(crate) kind: Kind,
     pub(crate) threads: usize,
-    /// Of the device's memory.
+    /// How the device's memory is shared out, in bytes.
     pub(crate) shares: Shares,
     /// Set when the run is asked to stop.
     stop: Arc<AtomicBool>,

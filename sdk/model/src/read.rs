@@ -45,7 +45,7 @@ pub struct Parts<'a> {
 }
 
 impl Parts<'_> {
-    /// Of the whole tensor.
+    /// Shape of the whole tensor.
     pub fn size(&self) -> &[i64] {
         self.stored.shape()
     }

@@ -93,9 +93,7 @@ impl Source {
             },
         })
     }
-}
 
-impl Source {
     /// Scans some tensors until a moment. Returns whether it has seen all.
     fn scan_part(
         &self,

@@ -87,9 +87,9 @@ pub(crate) struct Shares {
 /// The peak of a run, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub(crate) struct Peak {
-    /// Of the machine's memory whatever device computes.
+    /// Bytes of the machine's memory that a run takes whatever device computes.
     pub(crate) always: u64,
-    /// Of the memory of the device that computes.
+    /// Bytes of the memory of the device that computes.
     pub(crate) computing: u64,
 }
 

@@ -29,7 +29,7 @@ struct Content {
     parent: Option<Candidate>,
     /// By sequence: the stream before each block but the first.
     streams: HashMap<usize, ReadOnly<Vec<Tensor>>>,
-    /// Of the streams that are there, and of those that are on their way.
+    /// Bytes of the streams that are there or on their way.
     num_bytes: u64,
 }
 
